@@ -1,0 +1,54 @@
+# Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
+
+.PHONY: demo test check format lock model clean
+
+demo: $(VENV)/.run
+	$(BIN)/flagfall demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Compile the pinned requirements from pyproject.toml; UPGRADE=1 takes newer versions.
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url $(if $(UPGRADE),--upgrade) pyproject.toml
+lock: $(UV)
+	$(LOCK) -o requirements.txt
+	$(LOCK) --group dev -c requirements.txt -o requirements-dev.txt
+
+# Train the model again, in an environment of its own.
+model: $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/train
+	$(UV) pip install --quiet --python .flagfall/train/bin/python --require-hashes --no-deps \
+		-r models/flights_delay/requirements.txt
+	.flagfall/train/bin/python models/flights_delay/train.py
+
+clean:
+	rm -rf $(VENV) .flagfall
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+$(VENV)/.run: $(UV) requirements.txt demo-requirements.txt pyproject.toml
+	$(INSTALL) --require-hashes -r requirements.txt
+	$(INSTALL) --require-hashes -r demo-requirements.txt
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(INSTALL) --require-hashes -r requirements-dev.txt
+	touch $@

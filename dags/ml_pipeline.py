@@ -1,0 +1,145 @@
+"""For every dataset a DAG ``<name>_pipeline``: from what is pending to a report.
+
+It is scheduled on the asset ``<name>_landed``, which a trigger on the triggerer updates when a
+marker lands. While anything waits, no worker slot is held.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetWatcher,
+    ExceptionRetryPolicy,
+    RetryAction,
+    RetryRule,
+    TriggerRule,
+    task_group,
+)
+
+from flagfall.dataset import Dataset, usable_datasets
+from flagfall.inbox import Feed
+from operators.notices import on_failure, on_retry
+from operators.stages import ClaimOperator, ReportOperator, StageOperator
+from triggers.markers import MarkerFeedTrigger
+
+RETRY_WHAT_MAY_HEAL = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=["flagfall.errors.InputError", "flagfall.errors.StoreRefused"],
+            action=RetryAction.FAIL,
+            reason="trying again cannot help: somebody has to change something first",
+        ),
+    ],
+)
+
+
+def default_args(dataset: Dataset) -> dict[str, Any]:
+    """What all tasks of a dataset share."""
+    return {
+        "owner": dataset.owner,
+        "retries": 3,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": True,
+        "max_retry_delay": timedelta(minutes=10),
+        "execution_timeout": timedelta(hours=2),
+        "retry_policy": RETRY_WHAT_MAY_HEAL,
+        "on_failure_callback": on_failure(dataset),
+        "on_retry_callback": on_retry(dataset),
+    }
+
+
+def landed(dataset: Dataset) -> Asset:
+    """The asset that schedules a pipeline; declared here only, or it would be watched twice."""
+    feed = Feed.of(dataset)
+    trigger = MarkerFeedTrigger(
+        dataset=feed.dataset,
+        landing=feed.landing,
+        marker=feed.marker,
+        lake=feed.lake,
+        sweep_every=dataset.watch.sweep_every.total_seconds(),
+        redeliver_after=dataset.watch.redeliver_after.total_seconds(),
+    )
+    watcher = AssetWatcher(name=f"{dataset.name}_markers", trigger=trigger)
+    return Asset(f"{dataset.name}_landed", watchers=[watcher])
+
+
+def pipeline(dataset: Dataset) -> DAG:
+    """The DAG of one dataset."""
+    with DAG(
+        f"{dataset.name}_pipeline",
+        description=dataset.title,
+        schedule=[landed(dataset)],
+        catchup=False,
+        max_active_runs=1,
+        max_active_tasks=4,
+        default_args=default_args(dataset),
+        doc_md=_doc(dataset),
+        tags=["flagfall", dataset.name],
+    ) as dag:
+        claimed = ClaimOperator(
+            task_id="claim",
+            dataset=dataset.name,
+            landed=f"{dataset.name}_landed",
+            again=f"{dataset.name}_landed_again",
+        )
+        ReportOperator(
+            task_id="generate_report",
+            dataset=dataset.name,
+            shards=_shards(dataset, claimed),
+            retries=0,
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+            outlets=[Asset(f"{dataset.name}_report")],
+        )
+    return dag
+
+
+def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
+    """The stages, once for every shard; gives what the last of them returned."""
+
+    def stage(task_id: str, name: str, batches: Any, *outlets: str) -> StageOperator:
+        return StageOperator(
+            task_id=task_id,
+            dataset=dataset.name,
+            stage=name,
+            batches=batches,
+            outlets=[Asset(f"{dataset.name}_{outlet}") for outlet in outlets],
+        )
+
+    @task_group(group_id="shard", prefix_group_id=False)
+    def shard(batches: Any) -> Any:
+        ingested = stage("ingest_data", "ingest", batches, "staged")
+        if dataset.model is None:
+            return ingested.output
+        prepared = stage("preprocess_data", "preprocess", ingested.output, "features")
+        scored = stage("run_inference", "infer", prepared.output, "predictions")
+        return stage("evaluate_results", "evaluate", scored.output, "evaluated").output
+
+    return shard.expand(batches=claimed.output)
+
+
+def _doc(dataset: Dataset) -> str:
+    scored = "preprocess → inference → evaluation → " if dataset.model else ""
+    return f"""\
+### {dataset.title}
+
+{dataset.description}
+
+**From** `{dataset.landing.uri}`, marker `{dataset.landing.marker}`
+**to** `{dataset.lake.uri}/{dataset.name}`
+
+claim → ingest → {scored}report. `claim` asks the inbox what has landed and has no receipt; the
+event that started the run only said "look now". A batch that cannot be taken in gets a rejected
+receipt that says why; the run goes on.
+
+What to do when a task failed: read its log, mend the cause, clear the task. Nothing is done twice.
+`flagfall status {dataset.name}` shows what is pending, accepted and rejected; `flagfall replay
+{dataset.name} BATCH` hands a batch out again.
+"""
+
+
+for _dataset in usable_datasets()[0]:
+    globals()[f"{_dataset.name}_pipeline"] = pipeline(_dataset)

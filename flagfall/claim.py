@@ -1,0 +1,83 @@
+"""Claiming: from what is pending to the shards of one run.
+
+A shard is many small batches or one large one, so that a thousand small batches do not become five
+thousand task instances.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flagfall.dataset import Dataset, Limits
+from flagfall.errors import BatchInvalid
+from flagfall.inbox import Inbox
+from flagfall.marker import Marker
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one run takes on.
+
+    Attributes:
+        shards: Markers in the order in which they landed, grouped.
+        left: Pending markers that are left for the next run.
+    """
+
+    shards: tuple[tuple[Marker, ...], ...]
+    left: int
+
+    @property
+    def batches(self) -> int:
+        """How many batches the run takes on."""
+        return sum(len(shard) for shard in self.shards)
+
+
+def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.sleep) -> Claim:
+    """Ask the inbox what is pending, and group it.
+
+    A batch that is not complete yet is left alone while its marker is younger than ``settle``.
+    Where nothing else is pending, this waits for it, at most twice ``settle``.
+    """
+    settle = dataset.landing.settle
+    give_up = inbox.clock() + 2 * settle
+    while True:
+        swept_at = inbox.clock()
+        pending = inbox.pending()
+        inbox.advance(pending, swept_at)
+        ready = [m for m in pending if not settling(m, inbox, settle, dataset.limits)]
+        if ready or not pending or swept_at >= give_up:
+            break
+        sleep(max(settle.total_seconds() / 4, 0.05))
+    taken = ready[: dataset.limits.batches_per_run]
+    weighed = ((marker, _bytes(marker, inbox, dataset.limits)) for marker in taken)
+    return Claim(tuple(shards(weighed, dataset.limits)), len(pending) - len(taken))
+
+
+def settling(marker: Marker, inbox: Inbox, settle: timedelta, limits: Limits) -> bool:
+    """Whether a batch may still be on its way: young, and not complete."""
+    return marker.is_young(inbox.clock(), settle) and inbox.problem(marker, limits) is not None
+
+
+def shards(weighed: Iterable[tuple[Marker, int]], limits: Limits) -> Iterator[tuple[Marker, ...]]:
+    """Group markers, each with the bytes of its batch, in order."""
+    shard: list[Marker] = []
+    weight = 0
+    for marker, size in weighed:
+        if shard and (len(shard) >= limits.shard_batches or weight + size > limits.shard_bytes):
+            yield tuple(shard)
+            shard, weight = [], 0
+        shard.append(marker)
+        weight += size
+    if shard:
+        yield tuple(shard)
+
+
+def _bytes(marker: Marker, inbox: Inbox, limits: Limits) -> int:
+    """Bytes that the marker vouches for, as far as it says."""
+    try:
+        return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
+    except (BatchInvalid, FileNotFoundError):
+        return 0  # ingest says why

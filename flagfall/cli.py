@@ -1,0 +1,236 @@
+"""The command line: ``flagfall``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from flagfall.dataset import dataset_files, find_dataset, read_dataset
+from flagfall.errors import FlagfallError, NotThere
+from flagfall.inbox import Feed, Inbox
+from flagfall.landing import LandingZone
+from flagfall.marker import Marker
+from flagfall.publish import DEFAULT_MARKER, data_files, publish
+from flagfall.stages import STAGES, Delivery, report_run, run_stage
+from flagfall.status import Status, status
+from flagfall.watch import arrivals
+
+app = typer.Typer(
+    name="flagfall",
+    help="From a marker file to a report. Datasets are described in datasets/<name>.yaml.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+DatasetName = Annotated[str, typer.Argument(help="Name of a file in datasets/, without .yaml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+
+def main() -> None:
+    """Run the command line; what a person did wrong ends in one clear line, not in a traceback."""
+    try:
+        app()
+    except FlagfallError as error:
+        err.print(f"flagfall: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command("publish")
+def publish_command(
+    source: Annotated[Path, typer.Argument(help="Directory with the batch's data files.")],
+    destination: Annotated[str, typer.Argument(help="URI of the batch's folder.")],
+    marker: Annotated[str, typer.Option(help="File name of the marker.")] = DEFAULT_MARKER,
+) -> None:
+    """Copy a batch to the landing zone: data first, then the marker, last and in one step.
+
+    Example: flagfall publish ./2013-11-05 .flagfall/data/landing/flights/date=2013-11-05
+    """
+    total = sum(file.stat().st_size for file in data_files(source, marker))
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("publishing", total=total)
+        done = publish(source, destination, marker, lambda count: progress.advance(task, count))
+    out.print(f"{done.files} files, {done.bytes:,} bytes, {done.marker}", soft_wrap=True)
+
+
+@app.command()
+def watch(
+    uri: Annotated[str, typer.Argument(help="The landing zone: a directory.")],
+    marker: Annotated[str, typer.Option(help="Pattern such as 'date={date}/_SUCCESS'.")],
+    as_json: AsJson = False,
+    sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
+    count: Annotated[int, typer.Option(help="End after so many; 0: never.", min=0)] = 0,
+) -> None:
+    """Print markers as they land, those that are there already first. Needs no Airflow."""
+    try:
+        asyncio.run(_watch(LandingZone(uri, marker), sweep_every, as_json, count))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def _watch(landing: LandingZone, sweep_every: float, as_json: bool, count: int) -> None:
+    shown = 0
+    async with aclosing(arrivals(landing, sweep_every)) as found:
+        async for markers in found:
+            for marker in markers:
+                print(_arrival(marker, as_json), flush=True)
+                shown += 1
+                if shown == count:
+                    return
+
+
+def _arrival(marker: Marker, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({**marker.to_dict(), "batch_id": marker.batch_id})
+    return f"{marker.landed_at:%Y-%m-%d %H:%M:%S.%f}  {marker.uri}"
+
+
+@app.command("status")
+def status_command(
+    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what landed, is pending, was accepted or rejected (30 days), and what is late."""
+    chosen = [find_dataset(dataset)] if dataset else [read_dataset(p) for p in dataset_files()]
+    found = [status(one, Inbox(Feed.of(one))) for one in chosen]
+    if as_json:
+        for one in found:
+            print(json.dumps(_plain(one)))
+        return
+    out.print(_overview(found))
+    for line in (line for one in found for line in _attention(one)):
+        out.print(line, highlight=False, soft_wrap=True)
+    if dataset:
+        out.print(_deliveries(found[0]))
+
+
+_COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored")
+
+
+def _plain(found: Status) -> dict[str, Any]:
+    counts = {name: found.counts[name] for name in ("accepted", "rejected", "unchanged")}
+    oldest = found.oldest_pending
+    return {
+        "dataset": found.dataset,
+        "landed": found.landed,
+        "pending": len(found.pending),
+        **counts,
+        "unscored": found.unscored,
+        "oldest_pending": oldest.isoformat() if oldest else None,
+        "late": found.late,
+    }
+
+
+def _overview(found: list[Status]) -> Table:
+    table = Table()
+    for head in ("dataset", *_COUNTED):
+        table.add_column(head, justify="left" if head == "dataset" else "right")
+    for one in found:
+        plain = _plain(one)
+        table.add_row(one.dataset, *(str(plain[head]) for head in _COUNTED))
+    return table
+
+
+def _attention(found: Status) -> Iterator[str]:
+    if found.oldest_pending:
+        yield f"{found.dataset}: the oldest pending marker landed {_when(found.oldest_pending)}"
+    if found.late:
+        yield f"{found.dataset}: late: {found.late}"
+
+
+def _deliveries(found: Status, shown: int = 20) -> Table:
+    table = Table("batch", "status", "rows", "rejected", "landed", "why", title="Last deliveries")
+    for marker in found.pending[:shown]:
+        table.add_row(marker.batch_id, "pending", "", "", _when(marker.landed_at), "")
+    for receipt in reversed(found.receipts[-shown:]):
+        table.add_row(
+            receipt.batch_id,
+            receipt.status,
+            str(receipt.rows),
+            str(receipt.rejected_rows),
+            _when(receipt.marker.landed_at),
+            receipt.message,
+        )
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+@app.command()
+def replay(
+    dataset: DatasetName,
+    batch: Annotated[str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")],
+) -> None:
+    """Hand a batch that has a receipt out again, as after a change of the dataset file or model."""
+    again = Inbox(Feed.of(find_dataset(dataset))).replay(batch)
+    out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}, report.")],
+    dataset: DatasetName,
+    batch: Annotated[str, typer.Argument(help="Batch id; for ingest a pending one.")],
+) -> None:
+    """Run one stage on one batch, as a container would, and print what became of it as JSON."""
+    found = find_dataset(dataset)
+    inbox = Inbox(Feed.of(found))
+    delivery = _delivery(inbox, batch)
+    if name == "report":
+        print(json.dumps(report_run(found, inbox, batch, [delivery.marker])))
+        return
+    done = run_stage(name, found, inbox, [delivery])
+    print(json.dumps([one.to_dict() for one in done]))
+
+
+def _delivery(inbox: Inbox, batch: str) -> Delivery:
+    for marker in inbox.pending():
+        if marker.batch_id == batch:
+            return Delivery(marker)
+    receipt = inbox.receipts.by_id(batch)
+    if receipt is None:
+        raise NotThere("batch", batch, "`flagfall status DATASET` lists pending and received ones")
+    return Delivery(receipt.marker).received(receipt)
+
+
+@app.command()
+def check(
+    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+) -> None:
+    """Check dataset files: keys, feature expressions, and that the model fits."""
+    from flagfall.check import check_dataset  # polars, only where it is needed
+
+    chosen = [find_dataset(dataset)] if dataset else [read_dataset(p) for p in dataset_files()]
+    for one in chosen:
+        out.print(f"{one.name}: {check_dataset(one)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave Airflow's UI up at the end.")] = False,
+) -> None:
+    """Five days of real flights through a real Airflow, on this machine, in about two minutes."""
+    from flagfall.demo import run_demo  # psutil and polars, only where they are needed
+
+    run_demo(keep)
+
+
+if __name__ == "__main__":
+    main()

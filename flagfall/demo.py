@@ -1,0 +1,251 @@
+"""The demo: five days of real flights, from markers on disk to a report, through a real Airflow.
+
+The days are dropped one after the other as a producer would: data first, marker last. One of them
+is
+damaged: a file is cut short after its manifest was written. It is turned away, and taken in when
+the producer drops it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status as Spinner
+from rich.table import Table
+
+from flagfall.dataset import Dataset, find_dataset
+from flagfall.errors import FlagfallError
+from flagfall.flights import write_day
+from flagfall.inbox import Feed, Inbox
+from flagfall.local_airflow import LocalAirflow, interruptible
+from flagfall.marker import Marker
+from flagfall.publish import publish
+from flagfall.records import Evaluation, Receipt
+
+FIRST_DAY = date(2013, 12, 3)
+DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(5))
+DAMAGED = DAYS[2]
+DATASET = "flights"
+RUN_PATIENCE = 120.0
+"""Seconds from a marker to its report after which the demo gives up."""
+
+console = Console()
+
+
+class DemoFailed(FlagfallError):
+    """The demo did not show what it is there to show."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one dropped day.
+
+    Attributes:
+        to_report: Seconds from the marker's landing to the report.
+        report: Path of the report.
+    """
+
+    day: date
+    receipt: Receipt
+    evaluation: Evaluation | None
+    to_report: float
+    report: str
+
+
+def run_demo(keep: bool, root: Path | None = None) -> None:
+    """Run the demo to its end, and end all that it started.
+
+    Args:
+        keep: Leave Airflow's UI up at the end, until Ctrl-C.
+        root: Folder in which ``.flagfall/demo`` is made anew; the current one if ``None``.
+
+    Raises:
+        DemoFailed: Something did not come out as it must; it says what, and where to look.
+    """
+    home = (root or Path.cwd()) / ".flagfall" / "demo"
+    with interruptible(), _alone(home), _settings(home / "data") as settings:
+        dataset = find_dataset(DATASET)
+        dags = Path(__file__).resolve().parent.parent / "dags"
+        airflow = LocalAirflow(home / "airflow", dags, settings)
+        try:
+            with console.status("starting Airflow (API server, scheduler, triggerer) …") as spinner:
+                started = time.monotonic()
+                airflow.start()
+                _wait_for_watcher(airflow)
+                console.print(f"Airflow is up in {time.monotonic() - started:.0f} s")
+                outcomes = _drop_all(dataset, airflow, home, spinner)
+            _show(outcomes)
+            _verify(outcomes)
+            if keep:
+                _keep(airflow)
+        finally:
+            airflow.stop()
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """A clean folder that no other demo uses."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with (home.parent / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as busy:
+            raise DemoFailed(f"another demo is running in {home}; end it first") from busy
+        shutil.rmtree(home, ignore_errors=True)
+        yield
+
+
+@contextmanager
+def _settings(data: Path) -> Iterator[dict[str, str]]:
+    """The environment that puts landing zone and lake into the demo's folder, here and there."""
+    settings = {"FLAGFALL_DATA": str(data)}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield settings
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _wait_for_watcher(airflow: LocalAirflow) -> None:
+    watching = (
+        "select id from trigger where classpath like '%MarkerFeedTrigger' and triggerer_id > 0"
+    )
+    airflow.wait_until(lambda: airflow.query(watching), "the trigger did not start")
+    airflow.wait_until(
+        lambda: airflow.query(f"select 1 from dag where dag_id = '{DATASET}_pipeline'"),
+        f"{DATASET}_pipeline was not read",
+    )
+
+
+def _drop_all(
+    dataset: Dataset, airflow: LocalAirflow, home: Path, spinner: Spinner
+) -> list[Outcome]:
+    outcomes = []
+    inbox = Inbox(Feed.of(dataset))
+    for day, damaged in [*((day, day == DAMAGED) for day in DAYS), (DAMAGED, False)]:
+        again = day == DAMAGED and not damaged
+        what = f"{day}{' (damaged)' if damaged else ' again, corrected' if again else ''}"
+        spinner.update(f"dropping {what} …")
+        marker = _drop(dataset, inbox, home / "producer", day, damaged)
+        spinner.update(f"{what}: marker landed, waiting for the receipt …")
+        outcomes.append(_follow(inbox, airflow, marker, day, what, spinner))
+    return outcomes
+
+
+def _drop(dataset: Dataset, inbox: Inbox, producer: Path, day: date, damaged: bool) -> Marker:
+    """Drop a day as a producer would; the damaged one loses the end of a file before it lands."""
+    source, target = producer / str(day), Path(dataset.landing.uri) / f"date={day}"
+    write_day(day, source)
+    if damaged:
+        outbox = producer / "outbox" / target.name
+        publish(source, str(outbox))
+        file = next(outbox.glob("JFK*"))
+        os.truncate(file, file.stat().st_size * 2 // 3)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        outbox.rename(target)
+    else:
+        publish(source, str(target))
+    return inbox.landing.find(inbox.landing.pattern.fill({"date": str(day)}))[0]
+
+
+def _follow(
+    inbox: Inbox, airflow: LocalAirflow, marker: Marker, day: date, what: str, spinner: Spinner
+) -> Outcome:
+    """Wait for the receipt of a marker, then for the report that tells of it."""
+    _wait(airflow, lambda: inbox.receipts.find(marker) is not None, f"{what}: no receipt")
+    receipt = inbox.receipts.find(marker)
+    assert receipt is not None, "waited for"
+    console.print(f"{what}: {receipt.status} after {receipt.seconds:.1f} s {_why(receipt)}")
+    spinner.update(f"{what}: waiting for the report …")
+    done = f"""select end_date, run_id from task_instance where task_id = 'generate_report'
+        and state = 'success' and end_date > '{receipt.received_at:%Y-%m-%d %H:%M:%S.%f}'"""
+    _wait(airflow, lambda: bool(airflow.query(done)), f"{what}: no report")
+    ended = datetime.fromisoformat(airflow.query(done)[0]["end_date"]).replace(tzinfo=UTC)
+    evaluation = inbox.lake.find(Evaluation, marker.batch_id)
+    report = f"{inbox.lake.store.uri}/reports/latest.html"
+    return Outcome(day, receipt, evaluation, (ended - marker.landed_at).total_seconds(), report)
+
+
+def _wait(airflow: LocalAirflow, true: object, what: str) -> None:
+    def holds() -> bool:
+        failed = airflow.query("select task_id, run_id from task_instance where state = 'failed'")
+        if failed:
+            logs = airflow.home / "logs"
+            raise DemoFailed(f"{what}: task {failed[0]['task_id']} failed; its log is below {logs}")
+        return bool(true()) if callable(true) else bool(true)
+
+    airflow.wait_until(holds, what, RUN_PATIENCE)
+
+
+def _why(receipt: Receipt) -> str:
+    if receipt.message:
+        return f"({receipt.message})"
+    return ", ".join(f"{count} rows: {reason}" for reason, count in receipt.reasons.items())
+
+
+def _show(outcomes: list[Outcome]) -> None:
+    table = Table(title="Five days of flights")
+    for head in (
+        "day",
+        "rows accepted",
+        "rows rejected",
+        "why",
+        "AUC",
+        "s to receipt",
+        "s to report",
+    ):
+        table.add_column(head, justify="left" if head in ("day", "why") else "right")
+    for outcome in outcomes:
+        receipt, evaluation = outcome.receipt, outcome.evaluation
+        auc = evaluation.auc if evaluation else None
+        table.add_row(
+            str(outcome.day),
+            str(receipt.rows),
+            str(receipt.rejected_rows) if receipt.status == "accepted" else "whole batch",
+            _why(receipt),
+            f"{auc:.3f}" if auc is not None else "-",
+            f"{receipt.seconds:.1f}",
+            f"{outcome.to_report:.1f}",
+        )
+    console.print(table)
+    console.print(f"report: {outcomes[-1].report}", soft_wrap=True, highlight=False)
+
+
+def _verify(outcomes: list[Outcome]) -> None:
+    """The demo's own promise: every day accepted once, the damaged one turned away before.
+
+    Raises:
+        DemoFailed: It does not hold.
+    """
+    found = [(outcome.day, outcome.receipt.status) for outcome in outcomes]
+    expected = [(day, "rejected" if day == DAMAGED else "accepted") for day in DAYS]
+    expected.append((DAMAGED, "accepted"))
+    if found != expected:
+        raise DemoFailed(f"expected {expected}, got {found}")
+    for outcome in outcomes:
+        if outcome.receipt.status == "accepted" and outcome.evaluation is None:
+            raise DemoFailed(f"{outcome.day} was accepted and not evaluated")
+    if not Path(outcomes[-1].report).is_file():
+        raise DemoFailed(f"there is no report at {outcomes[-1].report}")
+
+
+def _keep(airflow: LocalAirflow) -> None:
+    console.print(f"Airflow's UI: {airflow.url}  user: admin  password: {airflow.password}")
+    console.print("Ctrl-C ends it.")
+    try:
+        while True:
+            airflow.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        console.print("ending Airflow …")

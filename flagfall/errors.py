@@ -1,0 +1,114 @@
+"""Every error that Flagfall raises on purpose.
+
+::
+
+    FlagfallError
+    ├── InputError            somebody has to change something; trying again cannot help
+    │   ├── DatasetInvalid        a dataset file
+    │   ├── MarkerPatternInvalid  the pattern of a marker
+    │   ├── BatchInvalid          a marker or its data: becomes a rejected receipt
+    │   ├── ModelInvalid          the model's folder
+    │   └── NotThere              a name that a person typed: dataset, batch, directory
+    └── StoreError
+        ├── StoreRefused          permission, credentials, an address that cannot be right
+        │   └── NotAFile              a link, a FIFO or a directory where a file is expected
+        └── StoreUnavailable      may heal by itself: try again later
+
+An operator of Airflow can therefore retry ``StoreUnavailable`` and fail ``InputError`` at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class FlagfallError(Exception):
+    """Base of all errors that are raised on purpose."""
+
+
+class InputError(FlagfallError):
+    """Bad input: retrying without a change cannot help."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong in a dataset file.
+
+    Attributes:
+        key: Path of the key, such as ``schema.fields[3].type``; empty for the whole file.
+        line: Line in the file, counted from 1; ``None`` where the key is missing altogether.
+        message: What was expected and what was found.
+    """
+
+    key: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line is not None else ""
+        return f"{place}{self.key}: {self.message}" if self.key else f"{place}{self.message}"
+
+
+class DatasetInvalid(InputError):
+    """A dataset file cannot be used."""
+
+    def __init__(self, path: str, problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+class MarkerPatternInvalid(InputError):
+    """A marker pattern cannot be used."""
+
+    def __init__(self, pattern: str, why: str) -> None:
+        self.pattern = pattern
+        super().__init__(f"marker pattern {pattern!r}: {why}")
+
+
+class BatchInvalid(InputError):
+    """A batch cannot be taken in; the message is written for its producer.
+
+    Attributes:
+        reason: A short stable word for counting, such as ``size-differs``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class ModelInvalid(InputError):
+    """A model's folder lacks something or does not fit its dataset."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(f"model {path}: {why}")
+
+
+class NotThere(InputError):
+    """Something that a person named does not exist."""
+
+    def __init__(self, what: str, name: str, hint: str = "") -> None:
+        super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
+
+
+class StoreError(FlagfallError):
+    """A store could not do what was asked."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        self.uri = uri
+        super().__init__(f"{uri}: {why}")
+
+
+class StoreRefused(StoreError):
+    """The store refuses, and will refuse again until somebody changes something."""
+
+
+class NotAFile(StoreRefused):
+    """A link, a FIFO or a directory stands where a regular file is expected."""
+
+
+class StoreUnavailable(StoreError):
+    """The store fails in a way that may heal by itself."""

@@ -1,0 +1,160 @@
+"""Markers: how one is recognised, and what makes it the same one or a new one.
+
+A marker's *identity* is its URI and its version. The version changes whenever a producer writes the
+marker again, so a corrected batch is a new delivery, and a batch id, which is a hash of the
+identity, names one delivery for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from flagfall.errors import MarkerPatternInvalid
+
+_TOKEN = re.compile(r"\{(\w*)\}|(\*)")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
+
+
+@dataclass(frozen=True)
+class MarkerPattern:
+    """The path of a marker below its landing zone, such as ``date={date}/_SUCCESS``.
+
+    ``{field}`` matches one or more characters within a path segment, and the batch carries the
+    value. ``*`` matches any characters within a segment. A field that stands twice must match the
+    same text.
+
+    Raises:
+        MarkerPatternInvalid: It is empty, absolute, leaves the landing zone or has a bad field.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        segments = self.text.split("/")
+        if not self.text or "" in segments:
+            raise MarkerPatternInvalid(self.text, "expected a path below the landing zone")
+        if ".." in segments or "." in segments:
+            raise MarkerPatternInvalid(self.text, "'.' and '..' are not allowed")
+        for match in _TOKEN.finditer(self.text):
+            if match[2] is None and not match[1].isidentifier():
+                raise MarkerPatternInvalid(self.text, f"{match[0]} is not a field name")
+        if re.search(r"[{}]", _TOKEN.sub("", self.text)):
+            raise MarkerPatternInvalid(self.text, "a brace is not closed")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, in the order in which they stand."""
+        return tuple(dict.fromkeys(m[1] for m in _TOKEN.finditer(self.text) if m[2] is None))
+
+    @cached_property
+    def _regex(self) -> re.Pattern[str]:
+        seen: set[str] = set()
+        regex, end = "", 0
+        for match in _TOKEN.finditer(self.text):
+            regex += re.escape(self.text[end : match.start()])
+            if match[2]:
+                regex += "[^/]*"
+            elif match[1] in seen:
+                regex += f"(?P={match[1]})"
+            else:
+                seen.add(match[1])
+                regex += f"(?P<{match[1]}>[^/]+)"
+            end = match.end()
+        return re.compile(regex + re.escape(self.text[end:]), re.DOTALL)
+
+    def match(self, key: str) -> dict[str, str] | None:
+        """The fields of the marker at ``key``, or ``None`` where it is no marker."""
+        found = self._regex.fullmatch(key)
+        return found.groupdict() if found else None
+
+    def stem(self, key: str) -> str:
+        """What the data files of the marker at ``key`` are called, where several share a folder.
+
+        That is the marker's file name up to the end of its last field: ``2013-05-01`` for
+        ``2013-05-01.ready`` or ``2013-05-01_SUCCESS``. Empty where the file name has no field.
+        """
+        found = self._regex.fullmatch(key)
+        tail = self.text.rpartition("/")[2]
+        names = [match[1] for match in _TOKEN.finditer(tail) if match[2] is None]
+        if found is None or not names:
+            return ""
+        folder = key.rfind("/") + 1
+        return key[folder : found.end(names[-1])]
+
+    def fill(self, fields: dict[str, str]) -> str:
+        """The path of the one marker that has these fields.
+
+        Raises:
+            MarkerPatternInvalid: A field is missing, or the pattern has a ``*``.
+        """
+        if "*" in self.text:
+            raise MarkerPatternInvalid(self.text, "a pattern with '*' does not name one marker")
+        if missing := [name for name in self.fields if not fields.get(name)]:
+            raise MarkerPatternInvalid(self.text, f"no value for {', '.join(missing)}")
+        if unsafe := [name for name in self.fields if "/" in fields[name]]:
+            raise MarkerPatternInvalid(self.text, f"'/' in the value of {', '.join(unsafe)}")
+        key = _TOKEN.sub(lambda match: fields[match[1]], self.text)
+        if {".", ".."} & set(key.split("/")) or "\0" in key:
+            raise MarkerPatternInvalid(self.text, f"{key!r} is no path below the landing zone")
+        return key
+
+
+@dataclass(frozen=True)
+class Marker:
+    """One marker as a sweep saw it.
+
+    Attributes:
+        uri: The landing zone's URI, ``/`` and ``key``.
+        key: Path below the landing zone.
+        version: What tells this writing of the marker from any other (see the store).
+        landed_at: When it landed (UTC).
+        size: Bytes.
+        fields: Fields of the marker pattern.
+        replay: 0 for the delivery itself, n for the n-th time that a person handed it out again.
+    """
+
+    uri: str
+    key: str
+    version: str
+    landed_at: datetime
+    size: int
+    fields: dict[str, str]
+    replay: int = 0
+
+    @cached_property
+    def batch_id(self) -> str:
+        """Name of this delivery, safe in a path and an URL: ``<readable part>.<hash>``."""
+        identity = f"{self.uri}\n{self.version}" + (f"\n{self.replay}" if self.replay else "")
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return f"{self.label[:60]}.{digest}"
+
+    @cached_property
+    def label(self) -> str:
+        """A short readable name: the fields' values, else the folder, else the file's name."""
+        folder, _, name = self.key.rpartition("/")
+        text = "-".join(self.fields.values()) or folder.rpartition("/")[2] or name
+        return _UNSAFE.sub("-", text).strip(".-") or "batch"
+
+    @cached_property
+    def uri_digest(self) -> str:
+        """Hash of the URI: the same for every delivery of this marker."""
+        return hashlib.sha256(self.uri.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+    def is_young(self, now: datetime, settle: timedelta) -> bool:
+        """Whether it landed less than ``settle`` ago; a clock that is far off makes none young."""
+        return abs(now - self.landed_at) < settle
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom and JSON."""
+        return {**asdict(self), "landed_at": self.landed_at.isoformat()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Marker:
+        """The inverse of ``to_dict``."""
+        landed_at = datetime.fromisoformat(plain["landed_at"]).astimezone(UTC)
+        return cls(**{**plain, "landed_at": landed_at})

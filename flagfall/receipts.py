@@ -1,0 +1,140 @@
+"""Receipts: what has been decided, once and for all; and the watermark.
+
+A receipt is written once, with create-if-absent, below the day on which its marker landed. For
+every delivery a small entry in ``deliveries/`` is made *before* its receipt, so that all deliveries
+of one marker are found without listing every day. An entry without a receipt means nothing.
+
+::
+
+    receipts/landed=2026-11-22/<batch-id>.json
+    deliveries/<hash of the marker's URI>/2026-11-22~<batch-id>
+    watermark.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+from flagfall.lake import RECORD_LIMIT
+from flagfall.marker import Marker
+from flagfall.records import Receipt
+from flagfall.stores import Store
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _key(day: str, batch_id: str) -> str:
+    return f"receipts/landed={day}/{batch_id}.json"
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).date().isoformat()
+
+
+class Receipts:
+    """The receipts of one dataset.
+
+    Args:
+        store: The dataset's folder in the lake.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def known(self, since: date) -> set[str]:
+        """Batch ids that have a receipt, of markers that landed on ``since`` or later."""
+        start = f"receipts/landed={since.isoformat()}"
+        return {
+            entry.key.rpartition("/")[2].removesuffix(".json")
+            for entry in self._store.list("receipts", start_after=start, where=_is_receipt)
+        }
+
+    def _read(self, key: str) -> Receipt | None:
+        try:
+            return Receipt.model_validate_json(self._store.read(key, RECORD_LIMIT))
+        except FileNotFoundError:
+            return None
+
+    def find(self, marker: Marker) -> Receipt | None:
+        """The receipt of this delivery, whatever day it was filed under, or ``None``."""
+        filed = self._read(_key(_day(marker.landed_at), marker.batch_id))
+        return filed or self._find_elsewhere(marker)
+
+    def _find_elsewhere(self, marker: Marker) -> Receipt | None:
+        same = (key for key in self._filed(marker) if key.endswith(f"/{marker.batch_id}.json"))
+        return next((found for key in same if (found := self._read(key))), None)
+
+    def _filed(self, marker: Marker) -> list[str]:
+        """Keys of the receipts that deliveries of this marker have or were about to have."""
+        entries = self._store.list(f"deliveries/{marker.uri_digest}")
+        names = (entry.key.rpartition("/")[2].partition("~") for entry in entries)
+        return [_key(day, batch_id) for day, tilde, batch_id in names if tilde]
+
+    def deliveries(self, marker: Marker) -> list[Receipt]:
+        """Receipts of every delivery of this marker, in the order in which they landed."""
+        found = [receipt for key in self._filed(marker) if (receipt := self._read(key))]
+        return sorted(found, key=_order)
+
+    def current(self, marker: Marker) -> Receipt | None:
+        """The one delivery of this marker that counts: the last accepted one."""
+        accepted = [r for r in self.deliveries(marker) if r.status == "accepted"]
+        return accepted[-1] if accepted else None
+
+    def write(self, receipt: Receipt) -> Receipt:
+        """File a receipt, unless there is one.
+
+        Returns:
+            The receipt that counts: an earlier one where there was one.
+        """
+        day = _day(receipt.marker.landed_at)
+        self._store.create(f"deliveries/{receipt.marker.uri_digest}/{day}~{receipt.batch_id}", b"")
+        if self._store.create(_key(day, receipt.batch_id), receipt.to_json()):
+            return receipt
+        found = self._read(_key(day, receipt.batch_id))
+        assert found is not None, f"receipt {receipt.batch_id} vanished"
+        return found
+
+    def since(self, day: date) -> list[Receipt]:
+        """All receipts of markers that landed on ``day`` or later, in the order of landing."""
+        start = f"receipts/landed={day.isoformat()}"
+        keys = [e.key for e in self._store.list("receipts", start_after=start, where=_is_receipt)]
+        with ThreadPoolExecutor(8) as pool:
+            found = [receipt for receipt in pool.map(self._read, keys) if receipt]
+        return sorted(found, key=_order)
+
+    def by_id(self, batch_id: str) -> Receipt | None:
+        """The receipt of a batch of which only the id is known (lists all days)."""
+        name = f"/{batch_id}.json"
+        found = self._store.list("receipts", where=lambda key: key.endswith(name))
+        return next((self._read(entry.key) for entry in found), None)
+
+    def watermark(self) -> datetime:
+        """Every marker that landed before this time has a receipt (UTC)."""
+        try:
+            plain = json.loads(self._store.read("watermark.json", RECORD_LIMIT))
+        except FileNotFoundError:
+            return _EPOCH
+        return datetime.fromisoformat(plain["landed_before"])
+
+    def advance(self, landed_before: datetime) -> None:
+        """Move the watermark forward; an earlier time than it has changes nothing."""
+        if landed_before - self.watermark() > timedelta(minutes=1):
+            plain = {"landed_before": landed_before.astimezone(UTC).isoformat()}
+            self._store.put("watermark.json", json.dumps(plain).encode())
+
+
+def _is_receipt(key: str) -> bool:
+    return key.endswith(".json")
+
+
+def _order(receipt: Receipt) -> tuple[datetime, datetime]:
+    return receipt.marker.landed_at, receipt.received_at
+
+
+def current_view(receipts: Iterable[Receipt]) -> list[Receipt]:
+    """One delivery per marker, the last accepted one, in the order of landing."""
+    last = {r.marker.uri: r for r in sorted(receipts, key=_order) if r.status == "accepted"}
+    return sorted(last.values(), key=_order)

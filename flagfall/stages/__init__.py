@@ -1,0 +1,143 @@
+"""The stages: what is done to the batches of a shard, one after the other.
+
+A stage is a function of a dataset, its inbox and a marker. It can be run again at any time: what it
+had finished it finds in the lake.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from flagfall.dataset import Dataset
+from flagfall.errors import NotThere
+from flagfall.inbox import Inbox
+from flagfall.marker import Marker
+from flagfall.receipts import current_view
+from flagfall.records import Receipt, Status
+
+log = logging.getLogger(__name__)
+
+HISTORY = timedelta(days=30)
+"""How far back a report looks, by the day on which a marker landed."""
+STAGES = ("ingest", "preprocess", "infer", "evaluate")
+"""The stages of a shard, in order; the report is made of a whole run."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What passes from stage to stage of one batch: a reference, never rows.
+
+    Attributes:
+        marker: The marker of the batch.
+        status: What became of it; ``None`` before ingest.
+        rows: Rows accepted.
+        rejected_rows: Rows kept apart.
+    """
+
+    marker: Marker
+    status: Status | None = None
+    rows: int = 0
+    rejected_rows: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom."""
+        counts = {"rows": self.rows, "rejected_rows": self.rejected_rows}
+        return {"marker": self.marker.to_dict(), "status": self.status, **counts}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Delivery:
+        """The inverse of ``to_dict``."""
+        return cls(**{**plain, "marker": Marker.from_dict(plain["marker"])})
+
+    def received(self, receipt: Receipt) -> Delivery:
+        """The same delivery, with what its receipt says."""
+        return replace(
+            self,
+            status=receipt.status,
+            rows=receipt.rows,
+            rejected_rows=receipt.rejected_rows,
+        )
+
+
+def run_stage(
+    stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
+) -> list[Delivery]:
+    """Run a stage on every delivery of a shard.
+
+    A delivery that fails does not keep the others from being done; its error is raised at the end.
+
+    Args:
+        stage: One of ``STAGES``.
+        dataset: Their dataset.
+        inbox: The dataset's inbox.
+        deliveries: Rejected and unchanged ones pass through untouched.
+
+    Raises:
+        NotThere: There is no such stage.
+        FlagfallError: The first failure, when all have been tried.
+    """
+    step = _step(stage)
+    done: list[Delivery] = []
+    failures: list[Exception] = []
+    for delivery in deliveries:
+        try:
+            done.append(step(dataset, inbox, delivery))
+        except Exception as error:
+            log.exception("%s: %s of %s failed", dataset.name, stage, delivery.marker.batch_id)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def report_run(
+    dataset: Dataset, inbox: Inbox, run: str, markers: Sequence[Marker]
+) -> dict[str, Any]:
+    """Write the report of a run over the deliveries that it decided.
+
+    Returns:
+        Where the report is, and its verdict, as plain values.
+
+    Raises:
+        NotThere: A delivery has no receipt.
+    """
+    write_report = import_module("flagfall.stages.report").write_report
+    now = inbox.clock()
+    receipts = [_receipt(inbox, marker) for marker in markers]
+    history = current_view(inbox.receipts.since((now - HISTORY).date()))
+    told = asdict(write_report(dataset, inbox.lake, run, receipts, history, now))
+    counts = Counter(receipt.status for receipt in receipts)
+    return {**told, "reasons": list(told["reasons"]), "batches": dict(counts)}
+
+
+def _receipt(inbox: Inbox, marker: Marker) -> Receipt:
+    receipt = inbox.receipts.find(marker)
+    if receipt is None:
+        raise NotThere("receipt for batch", marker.batch_id, "run its ingest stage first")
+    return receipt
+
+
+def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], Delivery]:
+    if stage not in STAGES:
+        raise NotThere("stage", stage, f"there are: {', '.join(STAGES)}")
+    module = import_module(f"flagfall.stages.{stage}")  # only the stage that runs is loaded
+    function: Callable[..., Any] = getattr(module, stage)
+    if stage == "ingest":
+        return lambda dataset, inbox, delivery: delivery.received(
+            function(dataset, inbox, delivery.marker)
+        )
+    return lambda dataset, inbox, delivery: _on_accepted(function, dataset, inbox, delivery)
+
+
+def _on_accepted(
+    function: Callable[..., Any], dataset: Dataset, inbox: Inbox, delivery: Delivery
+) -> Delivery:
+    if delivery.status == "accepted" and dataset.model is not None:
+        function(dataset, inbox.lake, delivery.marker.batch_id)
+    return delivery

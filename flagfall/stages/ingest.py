@@ -1,0 +1,190 @@
+"""Ingest: from a claimed marker to staged rows and a receipt.
+
+A batch is never half accepted: its staged parts are in the lake before its receipt, under names
+that follow from the marker's identity. Everything that can be wrong with a batch ends in a rejected
+receipt; only what is wrong with this machine or its storage is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flagfall.dataset import Dataset
+from flagfall.errors import BatchInvalid, NotAFile
+from flagfall.inbox import Inbox
+from flagfall.manifest import Expected
+from flagfall.marker import Marker
+from flagfall.records import Receipt, SourceFile, Staged
+from flagfall.tables import Checked, DataFile, check_files
+
+
+def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
+    """Take a delivery in, or turn it away.
+
+    Args:
+        dataset: Its dataset.
+        inbox: The dataset's inbox.
+        marker: The claimed marker.
+
+    Returns:
+        The delivery's one receipt; an earlier one where it had been received already.
+    """
+    if (filed := inbox.receipts.find(marker)) is not None:
+        return filed
+    try:
+        return _take_in(dataset, inbox, marker)
+    except BatchInvalid as invalid:
+        return inbox.reject(marker, invalid.reason, str(invalid))
+
+
+def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
+    staged = inbox.lake.find(Staged, marker.batch_id)
+    if staged is not None:  # a run died between the staged output and the receipt
+        return _accept(inbox, marker, staged)
+    _check_still_there(inbox, marker)
+    with inbox.lake.scratch() as folder:
+        files, copies = _copy(dataset, inbox, marker, folder)
+        if (same := _unchanged(inbox, marker, files)) is not None:
+            return same
+        checked = check_files(copies, dataset, folder)
+        _keep_rejected_rows(inbox, marker, checked)
+        if _too_many_bad_rows(dataset, checked):
+            return _reject_rows(dataset, inbox, marker, files, checked)
+        return _accept(
+            inbox, marker, inbox.lake.finish(_staged(marker, files, checked), checked.files)
+        )
+
+
+def _check_still_there(inbox: Inbox, marker: Marker) -> None:
+    now = inbox.landing.find(marker.key)
+    if not now:
+        why = f"{marker.uri}: the marker was removed before its batch was taken in; drop it again"
+        raise BatchInvalid("marker-removed", why)
+    if now[0].version != marker.version:
+        why = f"{marker.uri}: the marker was written again before its batch was taken in"
+        raise BatchInvalid("marker-replaced", f"{why}; the new delivery counts")
+
+
+def _copy(
+    dataset: Dataset, inbox: Inbox, marker: Marker, folder: Path
+) -> tuple[tuple[SourceFile, ...], list[DataFile]]:
+    """Copy a batch's files, checking each against its marker on the way."""
+    try:
+        expected = inbox.manifest(marker, dataset.limits).files
+    except FileNotFoundError:
+        _check_still_there(inbox, marker)
+        raise
+    if not expected:
+        raise BatchInvalid("no-data", f"{marker.uri}: there are no data files beside the marker")
+    copied = list(_copies(inbox, expected, folder))
+    return tuple(file for file, _ in copied), [copy for _, copy in copied]
+
+
+def _copies(
+    inbox: Inbox, expected: tuple[Expected, ...], folder: Path
+) -> Iterator[tuple[SourceFile, DataFile]]:
+    for index, file in enumerate(expected):
+        target = folder / f"source-{index:05d}"
+        source = _fetch(inbox, file, target)
+        yield source, DataFile(file.key, target)
+
+
+def _fetch(inbox: Inbox, file: Expected, target: Path) -> SourceFile:
+    try:
+        fetched = inbox.landing.store.fetch(file.key, target)
+    except FileNotFoundError as absent:
+        why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
+        raise BatchInvalid("file-missing", f"{why} again") from absent
+    except NotAFile as refused:
+        raise BatchInvalid("not-a-file", str(refused)) from refused
+    if file.bytes is not None and fetched.size != file.bytes:
+        why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
+        raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")
+    if file.sha256 is not None and fetched.sha256 != file.sha256:
+        why = f"{file.key}: its sha256 is not the one that the marker promises"
+        raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")
+    return SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
+
+
+def _unchanged(inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...]) -> Receipt | None:
+    """A receipt that says "nothing new", where the accepted delivery had the same files."""
+    current = inbox.receipts.current(marker)
+    content = {file.path: file.sha256 for file in files}
+    if marker.replay or current is None or current.content != content:
+        return None
+    return inbox.receive(
+        Receipt(
+            batch_id=marker.batch_id,
+            marker=marker,
+            status="unchanged",
+            reason="unchanged",
+            message=f"the same files were accepted as {current.batch_id}",
+            content=content,
+            bytes=sum(file.bytes for file in files),
+            supersedes=current.batch_id,
+            received_at=inbox.clock(),
+        )
+    )
+
+
+def _keep_rejected_rows(inbox: Inbox, marker: Marker, checked: Checked) -> None:
+    if checked.rejected is not None:
+        inbox.lake.store.put_file(checked.rejected, f"rejected/{marker.batch_id}/rows.jsonl")
+
+
+def _too_many_bad_rows(dataset: Dataset, checked: Checked) -> bool:
+    total = checked.rows + checked.rejected_rows
+    allowed: float = dataset.thresholds.rejected_share * total
+    return checked.rejected_rows > allowed
+
+
+def _reject_rows(
+    dataset: Dataset, inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...], checked: Checked
+) -> Receipt:
+    total = checked.rows + checked.rejected_rows
+    reason, count = max(checked.reasons.items(), key=lambda item: item[1])
+    message = (
+        f"{checked.rejected_rows} of {total} rows break a rule, more than"
+        f" {dataset.thresholds.rejected_share:.1%}; most often {reason!r} ({count} rows); the rows"
+        f" are in {inbox.lake.store.uri}/rejected/{marker.batch_id}/rows.jsonl"
+    )
+    return inbox.reject(
+        marker,
+        "too-many-bad-rows",
+        message,
+        rejected_rows=checked.rejected_rows,
+        reasons=checked.reasons,
+        bytes=sum(file.bytes for file in files),
+        content={file.path: file.sha256 for file in files},
+    )
+
+
+def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> Staged:
+    return Staged(
+        batch_id=marker.batch_id,
+        files=files,
+        parts=checked.parts,
+        rows=checked.rows,
+        rejected_rows=checked.rejected_rows,
+        reasons=checked.reasons,
+    )
+
+
+def _accept(inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
+    """The receipt of a batch whose staged output is complete."""
+    replaced = inbox.receipts.current(marker)
+    return inbox.receive(
+        Receipt(
+            batch_id=marker.batch_id,
+            marker=marker,
+            status="accepted",
+            rows=staged.rows,
+            rejected_rows=staged.rejected_rows,
+            reasons=staged.reasons,
+            bytes=sum(file.bytes for file in staged.files),
+            content=staged.content,
+            supersedes=replaced.batch_id if replaced else None,
+            received_at=inbox.clock(),
+        )
+    )

@@ -1,0 +1,94 @@
+"""Preprocess: from staged rows to the inputs of the model.
+
+Part i of the features has the rows of part i of the staged output, in their order. The constants
+come from the model's folder, so that scoring cannot differ from training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from flagfall.dataset import Dataset
+from flagfall.engines import scorer_of
+from flagfall.errors import NotThere
+from flagfall.features import Constants, FeatureInvalid, feature_expressions, raw_expression
+from flagfall.lake import Lake, part_name
+from flagfall.records import Featured, Part, Staged
+
+FEATURE_PREFIX = "feature."
+"""Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""
+
+
+def feature_columns(constants: Constants) -> list[str]:
+    """The features' columns in the Parquet parts, in the model's order."""
+    return [f"{FEATURE_PREFIX}{name}" for name in constants.features]
+
+
+def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
+    """Make the features of a batch, once.
+
+    Args:
+        dataset: Its dataset, with a model.
+        lake: The dataset's lake, with the batch's staged output.
+        batch_id: The batch.
+
+    Returns:
+        Its record; the earlier one where the stage had been finished already.
+
+    Raises:
+        NotThere: The dataset has no model, or the batch is not staged.
+        ModelInvalid: The model was trained on other features, or its folder lacks constants.
+        FeatureInvalid: A feature's expression fails on the batch's values.
+    """
+    if (done := lake.find(Featured, batch_id)) is not None:
+        return done
+    constants = Constants.read(scorer_of(dataset).path)
+    expressions = _expressions(dataset, constants)
+    staged = lake.find(Staged, batch_id)
+    if staged is None:
+        raise NotThere("staged output of batch", batch_id, "run ingest first")
+    with lake.scratch() as sources, lake.scratch() as folder:
+        targets = [folder / part_name(index) for index in range(len(staged.parts))]
+        for source, target in zip(lake.parts(staged, sources), targets, strict=True):
+            _write_part(dataset, source, expressions, target)
+        return lake.finish(_record(staged, constants), targets)
+
+
+def _record(staged: Staged, constants: Constants) -> Featured:
+    return Featured(
+        batch_id=staged.batch_id,
+        parts=tuple(
+            Part(name=part_name(index), rows=part.rows) for index, part in enumerate(staged.parts)
+        ),
+        rows=staged.rows,
+        model_version=constants.version,
+    )
+
+
+def _expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
+    features = feature_expressions(dataset, constants)
+    named = zip(feature_columns(constants), features, strict=True)
+    return [pl.col(*dataset.table.primary_key), *(made.alias(name) for name, made in named)]
+
+
+def _write_part(dataset: Dataset, source: Path, expressions: list[pl.Expr], target: Path) -> None:
+    rows = pl.scan_parquet(source)
+    try:
+        rows.select(expressions).sink_parquet(target)
+    except pl.exceptions.PolarsError as error:
+        raise _culprit(dataset, rows, error) from error
+
+
+def _culprit(
+    dataset: Dataset, rows: pl.LazyFrame, error: pl.exceptions.PolarsError
+) -> pl.exceptions.PolarsError | FeatureInvalid:
+    """The feature that fails on these rows; ``error`` itself where none does."""
+    for feature in dataset.features:
+        try:
+            rows.select(raw_expression(feature)).collect(engine="streaming")
+        except pl.exceptions.PolarsError as why:
+            expr = feature.expr or feature.name
+            return FeatureInvalid(dataset.name, feature.name, expr, str(why).splitlines()[0])
+    return error

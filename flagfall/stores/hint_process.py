@@ -1,0 +1,65 @@
+"""Watches a directory with inotify and writes a line whenever something below it may have changed.
+
+Run as ``python -m flagfall.stores.hint_process DIRECTORY`` by ``hints``, in a process of its own:
+watchfiles holds Python's interpreter while it sets a watch on every directory, 80 ms for a thousand
+of them, and the event loop of a triggerer must not be held. It ends when its standard input closes,
+that is, with its parent, however that ends.
+
+A line is empty for "look now", or says why there are no hints for the time being.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from watchfiles import watch
+
+LOOK_AGAIN = 5.0
+"""Seconds after which a directory that vanished, or was made anew, is noticed."""
+
+
+def main(root: Path) -> None:
+    """Watch for ever; the directory need not exist yet."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            _follow(root)
+        except FileNotFoundError:
+            time.sleep(1.0)
+        except OSError as error:
+            print(error, flush=True)
+            time.sleep(60.0)
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def _follow(root: Path) -> None:
+    """Watch until the directory is no longer the one that was there at the start."""
+    inode = root.stat().st_ino
+    changes = watch(
+        root,
+        watch_filter=None,
+        debounce=100,
+        step=20,
+        rust_timeout=int(LOOK_AGAIN * 1000),
+        yield_on_timeout=True,
+        raise_interrupt=False,
+        ignore_permission_denied=True,
+    )
+    print(flush=True)
+    for change in changes:
+        if change:
+            print(flush=True)
+        if root.stat().st_ino != inode:
+            return
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,99 @@
+"""Hints on disk: inotify, one watch per directory and process, shared by all who wait for it.
+
+A hint only says "look now": what inotify loses (it does, in directories made a moment before) the
+next sweep finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+class _Watch:
+    """One process that watches one directory, and a thread that passes on what it says."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.subscribers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._stopped = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self.thread = threading.Thread(target=self._run, name=f"hints {root}", daemon=True)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._listen()
+            self._stopped.wait(1.0)
+
+    def _listen(self) -> None:
+        """Pass hints on until the watching process ends."""
+        command = [sys.executable, "-m", "flagfall.stores.hint_process", str(self.root)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as self._process:
+            if self._stopped.is_set():
+                self._process.terminate()
+            assert self._process.stdout is not None, "asked for a pipe"
+            for line in self._process.stdout:
+                if line.strip():
+                    log.warning("%s: no hints (%s); sweeps go on", self.root, line.strip())
+                self._wake()
+
+    def _wake(self) -> None:
+        with _lock:
+            subscribers = list(self.subscribers.items())
+        for event, loop in subscribers:
+            with suppress(RuntimeError):  # its loop has been closed meanwhile
+                loop.call_soon_threadsafe(event.set)
+
+    def stop(self) -> None:
+        """End the process, and with it the thread."""
+        self._stopped.set()
+        if self._process is not None:
+            self._process.terminate()
+
+
+_lock = threading.Lock()
+_watches: dict[Path, _Watch] = {}
+
+
+def _subscribe(root: Path, event: asyncio.Event) -> None:
+    with _lock:
+        shared = _watches.get(root)
+        if shared is None:
+            shared = _watches[root] = _Watch(root)
+            shared.thread.start()
+        shared.subscribers[event] = asyncio.get_running_loop()
+
+
+def _unsubscribe(root: Path, event: asyncio.Event) -> None:
+    with _lock:
+        shared = _watches[root]
+        del shared.subscribers[event]
+        if not shared.subscribers:
+            del _watches[root]
+            shared.stop()
+
+
+async def directory_hints(root: Path) -> AsyncIterator[None]:
+    """An item whenever something below ``root`` may have changed.
+
+    The directory need not exist; it is noticed when it is made.
+    """
+    event = asyncio.Event()
+    _subscribe(root, event)
+    try:
+        while True:
+            await event.wait()
+            event.clear()
+            yield
+    finally:
+        _unsubscribe(root, event)

@@ -1,0 +1,22 @@
+"""Untrusted data files: read, checked row by row against a dataset's columns, written as Parquet.
+
+::
+
+    check ─▶ csv_rows  json_rows  parquet_rows ─▶ source      a file becomes blocks of rows
+          ─▶ rules ─▶ typed                                   each row is accepted, or has reasons
+          ─▶ keys                                             no key twice, over the whole batch
+          ─▶ output                                           parts and ``rows.jsonl``
+
+A row is turned away alone where the rest of its file is still certain: too few or too many fields,
+a line that is not JSON, a value that breaks a rule. Where it is not (an open quote, bytes that are
+not UTF-8, a file that is cut short), the whole batch is turned away by ``BatchInvalid``.
+
+Memory does not grow with the files: a block of ``source.BLOCK_BYTES`` is read, checked and written
+before the next, and keys are compared on disk.
+"""
+
+from flagfall.tables.check import Checked, check_files
+from flagfall.tables.output import PART_ROWS
+from flagfall.tables.source import DataFile
+
+__all__ = ["PART_ROWS", "Checked", "DataFile", "check_files"]

@@ -1,0 +1,145 @@
+"""The whole check of a batch: see the package's docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from flagfall.dataset import Dataset, Table
+from flagfall.errors import BatchInvalid
+from flagfall.features import polars_schema
+from flagfall.records import Part
+from flagfall.tables.csv_rows import csv_rows
+from flagfall.tables.json_rows import json_rows
+from flagfall.tables.keys import Flags, KeyLog, find_repeats
+from flagfall.tables.output import Parts, Place, RejectedRows
+from flagfall.tables.parquet_rows import parquet_rows
+from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules
+from flagfall.tables.source import Block, DataFile
+
+REPEATED = "primaryKey: repeats an earlier row"
+
+_SCRATCH = "keys.log"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of a batch's rows.
+
+    Attributes:
+        parts: Typed rows in Parquet, of at most ``PART_ROWS`` each; none for a batch without rows.
+        files: The same, as local paths.
+        rejected: One JSON object per rejected row, with ``file``; ``line``, counted from 1 with the
+            header, or for Parquet ``row_number``; ``reasons``; ``row``, the text by column, each
+            clipped to 200 characters. A row that could not be split into columns has an empty
+            ``row``, and its line in ``text``. ``None`` where no row is rejected.
+        rows: Rows in ``parts``.
+        rejected_rows: Rows in ``rejected``.
+        reasons: Rejected rows by reason, most frequent first; a row may have several.
+    """
+
+    parts: tuple[Part, ...]
+    files: tuple[Path, ...]
+    rejected: Path | None
+    rows: int
+    rejected_rows: int
+    reasons: dict[str, int]
+
+
+def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
+    """Read the data files of a batch, and keep the rows that hold to the dataset's columns.
+
+    The same files in the same order give the same bytes. Should a key repeat in another block (of
+    some 40,000 rows), the files are read a second time, to tell the repeats.
+
+    Args:
+        files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these
+            with .gz, or .parquet.
+        dataset: Its ``table`` says what is checked.
+        folder: An empty folder, for parts and ``rows.jsonl``; of no use after an error.
+
+    Raises:
+        BatchInvalid: A file cannot be read for certain; the message names the file, and the line
+            where it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
+            ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
+            ``parquet``, ``types``.
+        DatasetInvalid: A column's format or constraints cannot be used.
+    """
+    batch = _Batch(dataset, RowRules(dataset), [_reader(file, dataset.table) for file in files])
+    checked = batch.check(folder)
+    repeats = batch.find_repeats(checked, folder)
+    if repeats is not None:
+        for path in (*checked.files, *filter(None, [checked.rejected])):
+            path.unlink()
+        checked = batch.check(folder, repeats)
+    for path in folder.glob("keys.*"):
+        path.unlink()
+    return checked
+
+
+@dataclass(frozen=True)
+class _Reader:
+    place: Place
+    blocks: Callable[[], Iterator[Block]]
+
+
+def _reader(file: DataFile, table: Table) -> _Reader:
+    names = [column.name for column in table.fields]
+    name = file.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
+    if name.endswith(".parquet"):
+        place = Place(file.name, "row_number")
+        return _Reader(place, partial(parquet_rows, file, table))
+    if ending == ".csv":
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, ","))
+    if ending == ".tsv":
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, "\t"))
+    if ending in (".jsonl", ".ndjson"):
+        return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
+    understood = ".csv, .tsv, .jsonl and .ndjson, also with .gz, and .parquet"
+    raise BatchInvalid("format", f"{file.name}: format not known; understood are {understood}")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    dataset: Dataset
+    rules: RowRules
+    readers: Sequence[_Reader]
+
+    def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
+        parts = Parts(folder, polars_schema(self.dataset))
+        with (
+            closing(RejectedRows(folder)) as rejected,
+            closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
+        ):
+            for reader in self.readers:
+                for block in reader.blocks():
+                    self._check_block(block, reader.place, keys, parts, rejected)
+        parts.finish()
+        return Checked(
+            parts=tuple(parts.parts),
+            files=tuple(parts.files),
+            rejected=rejected.path,
+            rows=sum(part.rows for part in parts.parts),
+            rejected_rows=rejected.rows,
+            reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
+        )
+
+    def _check_block(
+        self, block: Block, place: Place, keys: KeyLog, parts: Parts, rejected: RejectedRows
+    ) -> None:
+        accepted, bad = self.rules.split(block)
+        kept, repeated = keys.split(accepted)
+        parts.add(self.rules.values(kept))
+        reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
+        rejected.add(place, block, pl.concat([bad, repeated.select(ROW, reasons)]))
+
+    def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
+        key = self.dataset.table.primary_key
+        rows = [part.rows for part in checked.parts]
+        return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None

@@ -1,0 +1,294 @@
+"""CSV (RFC 4180) and its tab-separated form, with a header.
+
+polars splits rows fast, but fails as a whole on one bad row and pads short ones silently. So the
+places of separators, quotes and line ends are looked at first, with numpy: rows with another number
+of fields than the header are taken out and kept apart, and only what is certain goes to polars.
+
+A quote inside a field that does not begin with one (``5" pipe``) is taken as it stands, as Python's
+csv module does; blocks with such fields are read by that module and are about ten times slower.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from flagfall.errors import BatchInvalid
+from flagfall.tables.source import (
+    CLIP,
+    LINE_LIMIT,
+    Block,
+    Broken,
+    DataFile,
+    Lines,
+    line_blocks,
+    missing_columns,
+    too_long,
+)
+
+COLUMN_LIMIT = 10_000
+"""Most columns of a file."""
+
+_QUOTE, _LF, _CR = b'"\n\r'
+_OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+
+
+def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[Block]:
+    """The rows of a file, as text.
+
+    Blank lines are left out. ``lines`` are true lines: a line break within quotes counts.
+
+    Args:
+        file: The file; unpacked if its name ends with ``.gz``.
+        names: Columns that are wanted; others in the file are left out.
+        separator: One ASCII character.
+
+    Raises:
+        BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
+    """
+    layout: _Layout | None = None
+    for lines in line_blocks(file, partial(_whole_rows, file, separator)):
+        records = _split(file, lines, separator)
+        if layout is None and len(records.start):
+            layout = _layout(file, records, names, separator)
+            records = records.take(np.arange(len(records.start)) > 0)
+        if layout is not None:
+            yield layout.block(file, records)
+    if layout is None:
+        raise BatchInvalid("empty", f"{file.name}: empty; expected a header with the column names")
+
+
+# ------------------------------------------------------------------ where the last whole row ends
+
+
+def _whole_rows(file: DataFile, separator: str, data: bytes, line: int) -> tuple[bytes, int]:
+    """A ``Cut``: a line feed ends a row unless an odd number of quotes lies before it."""
+    if b'"' not in data:
+        return data, len(data)
+    view = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(view == _QUOTE)
+    feeds = np.flatnonzero(view == _LF)
+    outside = feeds[np.searchsorted(quotes, feeds) % 2 == 0]
+    end = int(outside[-1]) + 1 if len(outside) else 0
+    if _regular(view, quotes, ord(separator)):
+        return data[:end], end
+    return _requoted(file, separator, data, line)
+
+
+def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
+    """Whether quotes only enclose whole fields, and are doubled inside them."""
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = view[opening - 1]
+    opens = (opening == 0) | np.isin(before, [separator, _LF, _QUOTE])
+    after, next_but_one = view[closing + 1], view[np.minimum(closing + 2, len(view) - 1)]
+    closes = np.isin(after, [separator, _LF, _QUOTE]) | ((after == _CR) & (next_but_one == _LF))
+    return bool(opens.all() and closes.all())
+
+
+def _requoted(file: DataFile, separator: str, data: bytes, line: int) -> tuple[bytes, int]:
+    """The same rows with every field in quotes, on the same lines."""
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
+    done = 0
+    limit = csv.field_size_limit(LINE_LIMIT)
+    try:
+        for fields in reader:
+            writer.writerow(fields)
+            done = reader.line_num
+    except csv.Error as error:
+        if str(error) != "unexpected end of data":
+            raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
+    finally:
+        csv.field_size_limit(limit)
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
+    return written.getvalue().encode(), int(feeds[done - 1]) + 1 if done else 0
+
+
+def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
+    place = f"line {first}" if first == last else f"lines {first} to {last}"
+    message = f"{file.name}: {place}: {error}; enclose fields in quotes and double those within"
+    return BatchInvalid("quoting", message)
+
+
+# ------------------------------------------------------------------------------ where the rows are
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Rows of a block that are not blank.
+
+    Attributes:
+        data: The block.
+        start: Where each row begins in ``data``.
+        end: Where its line feed is.
+        line: Line of the file at which it begins.
+        fields: How many it has.
+        torn: Whether it has a carriage return outside quotes that does not end a line.
+        line_ends: Carriage returns in ``data`` that belong to a line end; ``None``: there are none.
+    """
+
+    data: bytes
+    start: Places
+    end: Places
+    line: Places
+    fields: Places
+    torn: Mask
+    line_ends: Mask | None
+
+    def take(self, which: Mask) -> _Records:
+        return _Records(
+            self.data,
+            self.start[which],
+            self.end[which],
+            self.line[which],
+            self.fields[which],
+            self.torn[which],
+            self.line_ends,
+        )
+
+    def text(self, index: int) -> str:
+        return self.data[self.start[index] : self.end[index]].decode().rstrip("\r")
+
+    def joined(self) -> bytes:
+        """The rows without blank lines and carriage returns between them."""
+        kept = int((self.end - self.start + 1).sum())
+        if kept == len(self.data) and self.line_ends is None:
+            return self.data
+        edges = np.zeros(len(self.data) + 1, np.int8)
+        edges[self.start] += 1
+        edges[self.end + 1] -= 1
+        inside = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
+        if self.line_ends is not None:
+            inside &= ~self.line_ends
+        return np.frombuffer(self.data, np.uint8)[inside].tobytes()
+
+
+def _split(file: DataFile, lines: Lines, separator: str) -> _Records:
+    view = np.frombuffer(lines.data, np.uint8)
+    outside = _outside_quotes(view) if b'"' in lines.data else np.True_
+    feeds = np.flatnonzero(view == _LF)
+    end = np.flatnonzero((view == _LF) & outside)
+    start = np.concatenate([[0], end[:-1] + 1])
+    line = lines.line + np.searchsorted(feeds, start)
+    separators = (view == ord(separator)) & outside
+    fields = np.add.reduceat(separators, start, dtype=np.intp) + 1
+    longest = int((end - start).argmax())
+    if end[longest] - start[longest] > LINE_LIMIT:
+        raise too_long(file, int(line[longest]))
+    torn, line_ends = np.zeros(len(start), np.bool_), None
+    blank = end == start
+    if b"\r" in lines.data:
+        returns = (view == _CR) & outside
+        line_ends = _line_ends(returns, end)
+        torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.intp) > 0
+        blank = np.add.reduceat(~line_ends, start, dtype=np.intp) == 1
+    records = _Records(lines.data, start, end, line, fields, torn, line_ends)
+    return records.take(~blank) if blank.any() else records
+
+
+def _outside_quotes(view: Bytes) -> Mask:
+    """False from an opening quote to the byte before the closing one."""
+    inside = np.bitwise_xor.accumulate((view == _QUOTE).view(np.uint8))
+    outside: Mask = inside == 0
+    return outside
+
+
+def _line_ends(returns: Mask, end: Places) -> Mask:
+    """The carriage returns of CR LF, and of CR CR LF, as text mode on Windows makes of it."""
+    mask = np.zeros(len(returns), np.bool_)
+    once = end[returns[end - 1]]
+    mask[once - 1] = True
+    mask[once[returns[once - 2]] - 2] = True
+    return mask
+
+
+# ---------------------------------------------------------------------------- from rows to columns
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header says.
+
+    Attributes:
+        width: Columns of the file.
+        places: Where the wanted ones are, by name.
+    """
+
+    width: int
+    places: dict[str, int]
+    separator: str
+
+    def block(self, file: DataFile, records: _Records) -> Block:
+        good = (records.fields == self.width) & ~records.torn
+        kept = records if good.all() else records.take(good)
+        return Block(
+            rows=self._columns(file, kept),
+            lines=pl.Series(kept.line, dtype=pl.Int64),
+            broken=[self._broken(records, int(index)) for index in np.flatnonzero(~good)],
+        )
+
+    def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
+        data = records.joined() if len(records.start) else b""
+        rows = pl.read_csv(
+            data,
+            has_header=False,
+            schema={str(place): pl.String() for place in range(self.width)},
+            columns=sorted(self.places.values()),
+            separator=self.separator,
+            quote_char='"' if b'"' in data else None,
+            empty_string_is_null=False,
+        )
+        if rows.height != len(records.start):
+            message = f"{file.name}: from line {records.line[0]}: cannot be split into rows"
+            raise BatchInvalid("quoting", message)
+        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+
+    def _broken(self, records: _Records, index: int) -> Broken:
+        if records.torn[index]:
+            reason = "row: a carriage return outside quotes"
+        else:
+            reason = f"row: {_count(int(records.fields[index]), self.width)}"
+        return Broken(int(records.line[index]), reason, records.text(index)[: CLIP * self.width])
+
+
+def _count(fields: int, width: int) -> str:
+    """Of a bounded number of texts, however many fields there are."""
+    if fields > 2 * width:
+        return f"more than {2 * width} fields, expected {width}"
+    return f"{fields} field{'s' if fields > 1 else ''}, expected {width}"
+
+
+def _layout(file: DataFile, records: _Records, names: Sequence[str], separator: str) -> _Layout:
+    if records.torn[0]:
+        message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
+        raise BatchInvalid("columns", f"{message}; write line feeds")
+    found = next(csv.reader(io.StringIO(records.text(0), newline=""), delimiter=separator))
+    if set(names) - set(found):
+        raise missing_columns(file, names, found, _separator_hint(found, separator))
+    if twice := sorted(name for name in names if found.count(name) > 1):
+        raise BatchInvalid("columns", f"{file.name}: columns found twice: {', '.join(twice)}")
+    if len(found) > COLUMN_LIMIT:
+        raise BatchInvalid("columns", f"{file.name}: more than {COLUMN_LIMIT} columns")
+    return _Layout(len(found), {name: found.index(name) for name in names}, separator)
+
+
+def _separator_hint(found: Sequence[str], separator: str) -> str:
+    if len(found) > 1:
+        return ""
+    for other, words in _OTHER_SEPARATORS.items():
+        if other != separator and other in found[0]:
+            wanted = _OTHER_SEPARATORS[separator]
+            return f"the separator seems to be {words}; expected {wanted}"
+    return ""

@@ -1,0 +1,166 @@
+"""That no key stands twice in a batch, however large it is.
+
+Of rows that keep all other rules, the first with a key counts and later ones are repeats. Repeats
+within a block are found at once, by value. For those further apart, each key's hash goes to a log
+on disk, 8 bytes a row. When all is read, the log is dealt into buckets of some ``BUCKET_ROWS``, and
+one bucket at a time is searched for hashes that stand twice. The rows behind them are read back
+from the parts and compared **by value**: two keys that only share a hash are both kept.
+
+In memory is one bucket: 16 bytes a row, about as much again to sort it, and the keys themselves of
+those rows whose hash stands twice. On disk are 8 bytes a row, 24 more for more than one bucket.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+BUCKET_ROWS = 1 << 20
+"""Rows of a bucket, on average."""
+
+BUCKET_LIMIT = 512
+"""Most buckets, since each is an open file; beyond 500 million rows buckets grow."""
+
+Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+_ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
+
+
+class KeyLog:
+    """Takes repeated keys out of a stream of blocks.
+
+    Args:
+        key: Columns of the key; without any, no row is a repeat.
+        path: Where the log is written.
+        known: Which of the rows that an earlier pass over the same blocks logged are repeats;
+            ``None`` at the first pass.
+    """
+
+    def __init__(self, key: Sequence[str], path: Path, known: Flags | None = None) -> None:
+        self._key = list(key)
+        self._known = known
+        self._rows = 0
+        # Unforeseeable, so that nobody can make keys that share hashes.
+        self._seed = secrets.randbits(64)
+        self._log = path.open("wb")
+
+    def split(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows to keep, and those that repeat an earlier one."""
+        if not self._key:
+            return rows, rows.clear()
+        first = rows.select(pl.struct(self._key).is_first_distinct()).to_series()
+        if self._known is not None:
+            first = first & ~self._repeats_of_earlier_blocks(first)
+        kept = rows.filter(first)
+        hashes = kept.select(pl.struct(self._key).hash(self._seed)).to_series()
+        self._log.write(hashes.to_numpy().tobytes())
+        return kept, rows.filter(~first)
+
+    def _repeats_of_earlier_blocks(self, first: pl.Series) -> pl.Series:
+        assert self._known is not None
+        places = np.flatnonzero(first.to_numpy())
+        repeats = np.zeros(len(first), np.bool_)
+        repeats[places] = self._known[self._rows : self._rows + len(places)]
+        self._rows += len(places)
+        return pl.Series(repeats)
+
+    def close(self) -> None:
+        """No more blocks."""
+        self._log.close()
+
+
+def find_repeats(
+    log: Path, parts: Sequence[Path], part_rows: Sequence[int], key: Sequence[str]
+) -> Flags | None:
+    """Which of the logged rows repeat the key of an earlier one.
+
+    Args:
+        log: Hashes of the rows' keys, 8 bytes each.
+        parts: Parquet files with these rows, in the same order.
+        part_rows: Rows of each.
+        key: Their key columns.
+
+    Returns:
+        One flag per row, in a file beside the log; ``None`` if there are no repeats.
+    """
+    rows = log.stat().st_size // 8
+    flags: Flags | None = None
+    with ExitStack() as stack:
+        for entries in _buckets(log, rows, stack):
+            repeats = _repeats(_suspects(entries), parts, part_rows, key)
+            if not len(repeats):
+                continue
+            if flags is None:
+                flags = np.memmap(log.with_suffix(".flags"), np.bool_, "w+", shape=rows)
+            flags[repeats] = True
+    return flags
+
+
+def _buckets(log: Path, rows: int, stack: ExitStack) -> Iterator[npt.NDArray[np.void]]:
+    """The log as (hash, row), rows with the same hash in the same bucket."""
+    if rows <= BUCKET_ROWS:
+        yield _entries(np.fromfile(log, np.uint64), 0)
+        return
+    count = min(BUCKET_LIMIT, -(-rows // BUCKET_ROWS))
+    paths = [log.with_suffix(f".bucket{number}") for number in range(count)]
+    _deal(log, rows, paths)
+    for path in paths:
+        yield np.fromfile(path, _ENTRY)
+        path.unlink()
+
+
+def _entries(hashes: Hashes, first_row: int) -> npt.NDArray[np.void]:
+    entries = np.empty(len(hashes), _ENTRY)
+    entries["hash"] = hashes
+    entries["row"] = np.arange(first_row, first_row + len(hashes))
+    return entries
+
+
+def _deal(log: Path, rows: int, paths: Sequence[Path]) -> None:
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        for offset in range(0, rows, BUCKET_ROWS):
+            hashes = np.fromfile(log, np.uint64, BUCKET_ROWS, offset=8 * offset)
+            bucket = (hashes % len(files)).astype(np.uint16)
+            order = np.argsort(bucket, kind="stable")
+            entries = _entries(hashes, offset)[order]
+            edges = np.searchsorted(bucket[order], np.arange(len(files) + 1))
+            for file, start, end in zip(files, edges, edges[1:], strict=False):
+                file.write(entries[start:end].tobytes())
+
+
+def _suspects(entries: npt.NDArray[np.void]) -> Rows:
+    """Rows whose hash stands more than once, in order."""
+    order = np.argsort(entries["hash"], kind="stable")
+    hashes = entries["hash"][order]
+    same = hashes[1:] == hashes[:-1]
+    if not same.any():
+        return np.empty(0, np.int64)
+    twice = np.append(same, False) | np.insert(same, 0, False)
+    return np.sort(entries["row"][order[twice]])
+
+
+def _repeats(
+    suspects: Rows, parts: Sequence[Path], part_rows: Sequence[int], key: Sequence[str]
+) -> Rows:
+    """Those of the rows whose key is that of an earlier one."""
+    if not len(suspects):
+        return suspects
+    starts = np.concatenate([[0], np.cumsum(part_rows)])
+    edges = np.searchsorted(suspects, starts)
+    keys = pl.concat(
+        pl.read_parquet(part, columns=list(key))[suspects[begin:end] - start]
+        for part, start, begin, end in zip(parts, starts, edges, edges[1:], strict=False)
+        if begin < end
+    )
+    first = keys.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    repeats: Rows = suspects[~first]
+    return repeats

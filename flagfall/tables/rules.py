@@ -1,0 +1,262 @@
+"""What a dataset's columns ask of every row, as rules of dataframely.
+
+Each rule is named by the text that a producer reads, such as ``temp: below minimum -40``, so that
+counts and reasons need no translation. dataframely's own column rules are not used: they cannot
+tell a missing value from one that cannot be read, do not name the bound, count length in bytes, and
+search for a pattern where Table Schema matches it whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, NamedTuple
+
+import dataframely as dy
+import polars as pl
+
+from flagfall.dataset import Column, Constraints, Dataset
+from flagfall.errors import DatasetInvalid, Problem
+from flagfall.features import polars_type
+from flagfall.tables.source import Block
+from flagfall.tables.typed import format_problem, typed
+
+ROW = "row"
+REASONS = "reasons"
+REJECTED = pl.Schema({ROW: pl.UInt32(), REASONS: pl.List(pl.String())})
+"""Columns of rejected rows."""
+
+ENUM_SHOWN = 10
+"""Values of an ``enum`` that a reason names."""
+
+_READABLE = {
+    "integer": "not an integer",
+    "number": "not a number",
+    "boolean": "not a boolean",
+    "date": "not a date",
+    "datetime": "not a datetime",
+}
+
+
+def _value(index: int) -> str:
+    return f"value {index}"
+
+
+def _given(index: int) -> str:
+    return f"given {index}"
+
+
+class Sorted(NamedTuple):
+    """Rows of a block, split by the rules; each has its place in the block as ``row``.
+
+    Attributes:
+        accepted: Rows that keep all rules, with their values by position.
+        rejected: Rows that break some, with the list column ``reasons``.
+    """
+
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+class RowRules:
+    """The rules of a dataset.
+
+    Attributes:
+        key: Columns of accepted rows that are the primary key.
+
+    Raises:
+        DatasetInvalid: A constraint does not fit its column's type, or cannot be carried out.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._table = dataset.table
+        self._columns = dataset.table.fields
+        _check_constraints(dataset)
+        self._rules = dict(self._all_rules())
+        self._schema = self._dataframely_schema(dataset.name)
+        names = [column.name for column in self._columns]
+        self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
+
+    def split(self, block: Block) -> Sorted:
+        """Accept or reject every row; both keep the order."""
+        accepted, failure = self._schema.filter(self._prepare(block.rows))
+        return Sorted(accepted.select(pl.all()), self._with_reasons(failure))
+
+    def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
+        """Accepted rows with exactly the dataset's columns."""
+        return accepted.select(
+            pl.col(_value(index)).alias(column.name) for index, column in enumerate(self._columns)
+        )
+
+    def _prepare(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """By position: whether there is a value, and the value or null where it cannot be read."""
+        given = [
+            self._is_given(rows.schema[column.name], pl.col(column.name))
+            for column in self._columns
+        ]
+        values = [
+            typed(column, rows.schema[column.name], pl.when(is_given).then(pl.col(column.name)))
+            for column, is_given in zip(self._columns, given, strict=True)
+        ]
+        return rows.select(
+            pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
+            *(expression.alias(_given(index)) for index, expression in enumerate(given)),
+            *(expression.alias(_value(index)) for index, expression in enumerate(values)),
+        )
+
+    def _is_given(self, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+        if isinstance(dtype, pl.String):
+            return raw.is_not_null() & ~raw.is_in(list(self._table.missing_values))
+        return raw.is_not_null()
+
+    def _with_reasons(self, failure: dy.FailureInfo) -> pl.DataFrame:
+        details = failure.details()
+        broken = [
+            pl.when(pl.col(reason) == "invalid").then(pl.lit(reason)) for reason in self._rules
+        ]
+        if not details.height or not broken:
+            return pl.DataFrame(schema=REJECTED)
+        return details.select(ROW, pl.concat_list(broken).list.drop_nulls().alias(REASONS))
+
+    def _all_rules(self) -> Iterator[tuple[str, pl.Expr]]:
+        for index, column in enumerate(self._columns):
+            required = column.constraints.required or column.name in self._table.primary_key
+            value, given = pl.col(_value(index)), pl.col(_given(index))
+            for text, rule in _rules(column, required, value, given):
+                yield f"{column.name}: {text}", rule
+
+    def _dataframely_schema(self, name: str) -> type[dy.Schema]:
+        members: dict[str, Any] = {
+            reason: dy.rule()(_always(rule)) for reason, rule in self._rules.items()
+        }
+        for index in range(len(self._columns)):
+            for place in (_given(index), _value(index)):
+                members[place] = dy.Any(alias=place)
+        members[ROW] = dy.Any(alias=ROW)
+        return type(name, (dy.Schema,), members)
+
+
+def _always(rule: pl.Expr) -> Callable[[Any], pl.Expr]:
+    return lambda _schema: rule
+
+
+def _rules(
+    column: Column, required: bool, value: pl.Expr, given: pl.Expr
+) -> Iterator[tuple[str, pl.Expr]]:
+    """Reasons, each with what must hold for a row to be free of it; null holds."""
+    if required:
+        yield "required", given
+    if column.type in _READABLE:
+        suffix = "" if column.format == "default" else f" as {column.format}"
+        yield _READABLE[column.type] + suffix, value.is_not_null() | ~given
+    if column.type == "number":
+        yield "not a finite number", value.is_finite()
+        value = pl.when(value.is_finite()).then(value)
+    yield from _constraints(column, value)
+
+
+def _constraints(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
+    limits = column.constraints
+    if limits.minimum is not None:
+        yield f"below minimum {limits.minimum}", value >= _literal(limits.minimum)
+    if limits.maximum is not None:
+        yield f"above maximum {limits.maximum}", value <= _literal(limits.maximum)
+    if limits.enum is not None:
+        yield f"not one of {_shown(limits.enum)}", value.is_in(_members(column))
+    if limits.pattern is not None:
+        yield f"does not match {limits.pattern}", value.str.contains(_whole(limits.pattern))
+    if limits.min_length is not None:
+        yield f"shorter than {limits.min_length}", value.str.len_chars() >= limits.min_length
+    if limits.max_length is not None:
+        yield f"longer than {limits.max_length}", value.str.len_chars() <= limits.max_length
+
+
+def _literal(bound: float | date | datetime) -> pl.Expr:
+    return pl.lit(_utc(bound))
+
+
+def _utc(value: Any) -> Any:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
+
+
+def _members(column: Column) -> pl.Series:
+    values = [_utc(value) for value in column.constraints.enum or ()]
+    return pl.Series(values, dtype=polars_type(column.type))
+
+
+def _shown(values: Sequence[object]) -> str:
+    more = f" and {len(values) - ENUM_SHOWN} more" if len(values) > ENUM_SHOWN else ""
+    return ", ".join(str(value) for value in values[:ENUM_SHOWN]) + more
+
+
+def _whole(pattern: str) -> str:
+    return f"^(?:{pattern})$"
+
+
+# ------------------------------------------------------------------ constraints that cannot be used
+
+
+def _check_constraints(dataset: Dataset) -> None:
+    problems = [
+        Problem(f"schema.fields[{index}].{key}", None, message)
+        for index, column in enumerate(dataset.table.fields)
+        for key, message in _column_problems(column)
+    ]
+    if problems:
+        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
+
+
+def _column_problems(column: Column) -> Iterator[tuple[str, str]]:
+    if problem := format_problem(column):
+        yield "format", problem
+    for key, bound in (
+        ("minimum", column.constraints.minimum),
+        ("maximum", column.constraints.maximum),
+    ):
+        if bound is not None and not _comparable(column.type, bound):
+            yield f"constraints.{key}", f"expected a bound for a {column.type}, got {bound!r}"
+    if column.type != "string":
+        for key in _only_for_strings(column.constraints):
+            yield f"constraints.{key}", f"expected only on a string, not on a {column.type}"
+    yield from _enum_problem(column)
+    yield from _pattern_problem(column)
+
+
+def _comparable(wanted: str, bound: object) -> bool:
+    if wanted == "datetime":
+        return isinstance(bound, date)
+    if wanted == "date":
+        return isinstance(bound, date) and not isinstance(bound, datetime)
+    return wanted in ("integer", "number") and isinstance(bound, int | float)
+
+
+def _only_for_strings(limits: Constraints) -> list[str]:
+    values = {
+        "pattern": limits.pattern,
+        "minLength": limits.min_length,
+        "maxLength": limits.max_length,
+    }
+    return [key for key, value in values.items() if value is not None]
+
+
+def _enum_problem(column: Column) -> Iterator[tuple[str, str]]:
+    try:
+        _members(column)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        values = _shown(column.constraints.enum or ())
+        yield "constraints.enum", f"expected values of a {column.type}, got {values}"
+
+
+def _pattern_problem(column: Column) -> Iterator[tuple[str, str]]:
+    pattern = column.constraints.pattern
+    if pattern is None:
+        return
+    try:
+        pl.Series([""]).str.contains(_whole(pattern))
+    except pl.exceptions.PolarsError as error:
+        why = next((x for x in str(error).splitlines() if x.startswith("error: ")), "")
+        why = why.removeprefix("error: ") or "not understood"
+        message = f"expected a pattern that runs in linear time, got {pattern!r}: {why}"
+        yield "constraints.pattern", message

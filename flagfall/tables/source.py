@@ -1,0 +1,240 @@
+"""From a file to blocks of whole lines, within bounds.
+
+Nothing that a producer writes may fill the memory or the disk: a line has at most ``LINE_LIMIT``
+bytes, and a file may unpack to ``EXPAND_FLOOR`` bytes or ``EXPAND_RATIO`` times its size, whichever
+is more.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import polars as pl
+
+from flagfall.errors import BatchInvalid
+
+BLOCK_BYTES = 4 << 20
+"""Bytes of text that are held and checked at a time."""
+
+LINE_LIMIT = 1 << 20
+"""Longest line in bytes, and so the longest field; a quoted line break does not end a line here."""
+
+EXPAND_RATIO = 200
+"""A file may unpack to this many times its size; CSV and JSON lines usually take 5 to 20."""
+
+EXPAND_FLOOR = 64 << 20
+"""Bytes to which any file may unpack, however small it is."""
+
+CLIP = 200
+"""Characters of a rejected value that are kept."""
+
+COLUMNS_SHOWN = 40
+"""Columns of a file that a message names."""
+
+_LF = b"\n"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file of a batch.
+
+    Attributes:
+        name: Path below the landing zone, for messages; its ending says the format.
+        path: A local copy, already verified.
+    """
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A row that could not be split into columns.
+
+    Attributes:
+        line: Line of the file, counted from 1.
+        reason: A stable text, such as ``row: 3 fields, expected 18``.
+        text: The line as it stands, clipped to ``CLIP`` characters a column.
+    """
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a file.
+
+    Attributes:
+        rows: The dataset's columns in its order: text, or Parquet's own types.
+        lines: Where each row begins: line of the file, or row of a Parquet file, counted from 1.
+        broken: Rows that lie between them and have no columns.
+    """
+
+    rows: pl.DataFrame
+    lines: pl.Series
+    broken: Sequence[Broken] = ()
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines.
+
+    Attributes:
+        data: Valid UTF-8 that ends with a line feed.
+        line: Line of the file at which it begins, counted from 1.
+    """
+
+    data: bytes
+    line: int
+
+
+Cut = Callable[[bytes, int], tuple[bytes, int]]
+"""From whole lines and their first line number to whole rows, and how many bytes these took up."""
+
+
+class Expansion:
+    """Counts what a file unpacks to."""
+
+    def __init__(self, file: DataFile) -> None:
+        self._file = file
+        self._stored = file.path.stat().st_size
+        self._allowed = max(EXPAND_FLOOR, EXPAND_RATIO * self._stored)
+        self._total = 0
+
+    def add(self, count: int) -> None:
+        """Count some more bytes.
+
+        Raises:
+            BatchInvalid: They are too many now.
+        """
+        self._total += count
+        if self._total > self._allowed:
+            raise BatchInvalid(
+                "expands",
+                f"{self._file.name}: its {self._stored} bytes unpack to more than {self._allowed};"
+                " split the file, or write it with less repetition",
+            )
+
+
+def _open(file: DataFile) -> BinaryIO:
+    if file.name.lower().endswith(".gz"):
+        return cast(BinaryIO, gzip.open(file.path, "rb"))
+    return file.path.open("rb")
+
+
+def _read(file: DataFile, stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(BLOCK_BYTES)
+    except EOFError as error:
+        message = f"{file.name}: the gzip data is cut short; write the file again"
+        raise BatchInvalid("gzip", message) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        message = (
+            f"{file.name}: not valid gzip ({error}); write the file again, or name it without .gz"
+        )
+        raise BatchInvalid("gzip", message) from error
+
+
+def _without_mark(file: DataFile, data: bytes) -> bytes:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BatchInvalid("encoding", f"{file.name}: line 1: UTF-16; write the file as UTF-8")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def byte_blocks(file: DataFile) -> Iterator[bytes]:
+    """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
+
+    Raises:
+        BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
+    """
+    expansion = Expansion(file)
+    with _open(file) as stream:
+        data = _without_mark(file, _read(file, stream))
+        while data:
+            expansion.add(len(data))
+            yield data
+            data = _read(file, stream)
+    yield b""
+
+
+def _whole_lines(data: bytes, at_end: bool) -> bytes:
+    if at_end and data and not data.endswith(_LF):
+        return data + _LF
+    return data[: data.rfind(_LF) + 1]
+
+
+def _check_text(file: DataFile, data: bytes, line: int) -> None:
+    nul = data.find(b"\0")
+    if nul >= 0:
+        place = f"{file.name}: line {line + data.count(_LF, 0, nul)}"
+        message = f"{place}: a NUL byte; the file is damaged, or is not UTF-8 text"
+        raise BatchInvalid("nul-byte", message)
+    if data.isascii():
+        return
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = f"{file.name}: line {line + data.count(_LF, 0, error.start)}"
+        message = f"{place}: not UTF-8 (byte 0x{data[error.start]:02x}); write the file as UTF-8"
+        raise BatchInvalid("encoding", message) from error
+
+
+def too_long(file: DataFile, line: int) -> BatchInvalid:
+    """The error for a line of more than ``LINE_LIMIT`` bytes."""
+    return BatchInvalid(
+        "long-line",
+        f"{file.name}: line {line}: a row of more than {LINE_LIMIT} bytes;"
+        " is a quote left open, or are the line ends missing?",
+    )
+
+
+def everything(data: bytes, line: int) -> tuple[bytes, int]:
+    """The ``Cut`` for formats in which every line is a row."""
+    return data, len(data)
+
+
+def line_blocks(file: DataFile, cut: Cut = everything) -> Iterator[Lines]:
+    """The rows of a text file, in blocks of about ``BLOCK_BYTES``.
+
+    Args:
+        file: The file.
+        cut: Says where the last whole row of some lines ends.
+
+    Raises:
+        BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
+            ``gzip`` or ``expands``.
+    """
+    rest, line = b"", 1
+    for data in byte_blocks(file):
+        rest += data
+        whole = _whole_lines(rest, at_end=not data)
+        _check_text(file, whole, line)
+        rows, used = cut(whole, line)
+        if rows:
+            yield Lines(rows, line)
+        line += whole.count(_LF, 0, used)
+        rest = rest[used:]
+        if len(rest) > LINE_LIMIT:
+            raise too_long(file, line)
+    if rest:
+        message = f"{file.name}: line {line}: a quote is opened and never closed"
+        raise BatchInvalid("open-quote", message)
+
+
+def missing_columns(
+    file: DataFile, wanted: Sequence[str], found: Sequence[str], remedy: str = ""
+) -> BatchInvalid:
+    """The error for a file that lacks columns."""
+    missing = ", ".join(name for name in wanted if name not in found)
+    shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
+    more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
+    message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
+    return BatchInvalid("columns", message + (f"; {remedy}" if remedy else ""))

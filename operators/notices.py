@@ -1,0 +1,65 @@
+"""Callbacks that say what failed, for which batch, and what to do next.
+
+They write to the task's log, and send through every Airflow notifier that the dataset's file names
+under ``notify``; a notifier finds the sentence as ``{{ message }}`` in its templated arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ImportString, TypeAdapter
+
+from flagfall.dataset import Dataset
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+_IMPORTED: TypeAdapter[Any] = TypeAdapter(ImportString[Any])
+
+
+def on_failure(dataset: Dataset) -> Callable[[Context], None]:
+    """A callback for a task that failed for good."""
+
+    def tell(context: Context) -> None:
+        next_step = f"mend the cause and clear the task, or `flagfall replay {dataset.name} BATCH`"
+        _send(dataset, context, f"{_what(dataset, context)} failed: {next_step}")
+
+    return tell
+
+
+def on_retry(dataset: Dataset) -> Callable[[Context], None]:
+    """A callback for a task that failed and is tried again."""
+
+    def tell(context: Context) -> None:
+        _send(dataset, context, f"{_what(dataset, context)} failed and is tried again by itself")
+
+    return tell
+
+
+def _what(dataset: Dataset, context: Context) -> str:
+    instance = context["ti"]
+    error = context.get("exception")
+    because = f" ({type(error).__name__}: {error})" if error else ""
+    return (
+        f"{dataset.name}: {instance.task_id} of {', '.join(_batches(context)) or 'no batch yet'}"
+        f" in run {context['run_id']}{because}"
+    )
+
+
+def _batches(context: Context, shown: int = 3) -> list[str]:
+    """Labels of the first batches that the task was given."""
+    given = getattr(context.get("task"), "batches", None)
+    markers = [batch.get("marker", batch) for batch in given] if isinstance(given, list) else []
+    return [marker["uri"] for marker in markers[:shown]]
+
+
+def _send(dataset: Dataset, context: Context, message: str) -> None:
+    log.error(message)
+    for notice in dataset.notify:
+        notifier: Callable[..., Any] = _IMPORTED.validate_python(notice.notifier)
+        notifier(**notice.arguments)({**context, "message": message})

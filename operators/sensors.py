@@ -1,0 +1,135 @@
+"""A sensor that waits for one marker and holds no worker slot meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.triggers.base import StartTriggerArgs
+
+from flagfall.landing import LandingZone
+from triggers.markers import MarkerTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class MarkerLate(AirflowSensorTimeout):
+    """The marker did not come in time. Never retried: the deadline has passed."""
+
+    def __init__(self, where: str, deadline: str) -> None:
+        until = f"by {deadline}" if deadline else "in time"
+        super().__init__(
+            f"the marker {where} did not come {until}. Ask its producer; when it comes all the"
+            " same, the event feed takes it in."
+        )
+
+
+class MarkerSensor(BaseSensorOperator):
+    """Waits for the marker of one partition; replaces ``FileSensor`` and ``S3KeySensor``.
+
+    It starts on the triggerer, without a worker, and needs one for a moment when the marker has
+    come. Where Airflow does not start a task from its trigger (a mapped task), it is deferred from
+    a worker. What it returns, and puts into ``extra`` of its outlets, is the partition, the
+    marker's URI and the batch id.
+
+    Args:
+        landing: URI of the landing zone.
+        marker: Pattern of the marker below it, such as ``date={date}/_SUCCESS``.
+        partition: Values of the pattern's fields (templated).
+        deadline: How long after the run was due the marker may come; or a time, ISO 8601 with
+            offset (templated). ``None``: Airflow's ``timeout`` alone.
+        settle: A marker that cannot be read as one is waited for while it is younger.
+        sweep_every: Longest time between two looks; a hint comes earlier.
+        start_from_trigger: Whether to start without a worker.
+    """
+
+    template_fields: Sequence[str] = ("landing", "partition", "deadline")
+    ui_color = "#e8f0e4"
+
+    def __init__(
+        self,
+        *,
+        landing: str,
+        marker: str,
+        partition: dict[str, str],
+        deadline: timedelta | str | None = None,
+        settle: timedelta = timedelta(seconds=10),
+        sweep_every: timedelta = timedelta(seconds=30),
+        start_from_trigger: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.landing = landing
+        self.marker = marker
+        self.partition = partition
+        self.deadline = _as_template(deadline)
+        self.settle = settle.total_seconds()
+        self.sweep_every = sweep_every.total_seconds()
+        self.start_from_trigger = start_from_trigger
+        if start_from_trigger:
+            self.start_trigger_args = StartTriggerArgs(
+                trigger_cls=f"{MarkerTrigger.__module__}.{MarkerTrigger.__qualname__}",
+                trigger_kwargs=self._trigger_arguments(),
+                next_method="on_event",
+                timeout=timedelta(seconds=self.timeout),
+            )
+
+    def _trigger_arguments(self) -> dict[str, Any]:
+        return {
+            "landing": self.landing,
+            "marker": self.marker,
+            "partition": self.partition,
+            "deadline": self.deadline,
+            "settle": self.settle,
+            "sweep_every": self.sweep_every,
+        }
+
+    def execute(self, context: Context) -> Any:
+        """Defer at once; only where the task was not started from its trigger."""
+        self.defer(
+            trigger=MarkerTrigger(**self._trigger_arguments()),
+            method_name="on_event",
+            timeout=timedelta(seconds=self.timeout),
+        )
+
+    def on_event(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """End the wait.
+
+        Raises:
+            MarkerLate: The deadline has passed.
+        """
+        if "late" in event:
+            raise MarkerLate(event["late"], event["deadline"])
+        found = {
+            "partition": event["marker"]["fields"],
+            "marker": event["marker"]["uri"],
+            "batch_id": event["batch_id"],
+        }
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = dict(found)
+        return found
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> Any:
+        """As Airflow does; a time-out of the trigger itself names the marker, too."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except MarkerLate:
+            raise
+        except AirflowSensorTimeout as timeout:
+            zone = LandingZone(self.landing, self.marker)
+            where = f"{zone.uri}/{zone.pattern.fill(self.partition)}"
+            raise MarkerLate(where, "") from timeout
+
+
+def _as_template(deadline: timedelta | str | None) -> str:
+    """A deadline as Jinja that gives ISO 8601; relative ones count from when the run was due."""
+    if isinstance(deadline, timedelta):
+        seconds = deadline.total_seconds()
+        return f"{{{{ (dag_run.run_after + macros.timedelta(seconds={seconds})).isoformat() }}}}"
+    return deadline or ""

@@ -1,0 +1,199 @@
+"""Operators that run Flagfall's stages, and one that publishes a batch.
+
+They carry references through XCom, never rows, and tell in ``extra`` of their outlets what they
+did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from flagfall.claim import claim
+from flagfall.dataset import find_dataset
+from flagfall.inbox import Feed, Inbox
+from flagfall.marker import Marker
+from flagfall.publish import publish
+from flagfall.stages import Delivery, report_run, run_stage
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SHOWN = 10
+"""URIs that an asset event names; the rest is in the lake."""
+
+
+class _DatasetOperator(BaseOperator):
+    """An operator of one dataset, whose file is read when the task runs.
+
+    Args:
+        dataset: Name of the dataset.
+    """
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+
+    def _tell(self, context: Context, extra: dict[str, Any]) -> None:
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = dict(extra)
+
+
+class ClaimOperator(_DatasetOperator):
+    """Asks the inbox what is pending and returns it in shards: lists of markers.
+
+    The events that started the run are not looked at: they may be late, doubled or gone. Skips the
+    run when nothing is pending. When more is pending than one run takes, it updates the landed
+    asset itself, so that the next run is queued at once.
+
+    Args:
+        dataset: Name of the dataset.
+        landed: Name of the asset that schedules the pipeline.
+        again: Alias in the task's outlets through which it is updated.
+    """
+
+    ui_color = "#dfe9f5"
+
+    def __init__(self, *, landed: str, again: str, **kwargs: Any) -> None:
+        super().__init__(outlets=[AssetAlias(again)], **kwargs)
+        self.landed = landed
+        self.again = again
+
+    def execute(self, context: Context) -> list[list[dict[str, Any]]]:
+        """Claim what is pending."""
+        dataset = find_dataset(self.dataset)
+        taken = claim(Inbox(Feed.of(dataset)), dataset)
+        self.log.info(
+            "%d batches in %d shards, %d left", taken.batches, len(taken.shards), taken.left
+        )
+        if taken.left:
+            event = context["outlet_events"][AssetAlias(self.again)]
+            event.add(Asset(self.landed), extra={"left": taken.left})
+        if not taken.shards and not taken.left:
+            raise AirflowSkipException(f"{self.dataset}: nothing is pending")
+        return [[marker.to_dict() for marker in shard] for shard in taken.shards]
+
+
+class StageOperator(_DatasetOperator):
+    """Runs one stage on the batches of a shard and returns what became of them.
+
+    Args:
+        dataset: Name of the dataset.
+        stage: ``ingest``, ``preprocess``, ``infer`` or ``evaluate``.
+        batches: For ``ingest`` the markers of a shard, else what the stage before returned
+        (templated).
+    """
+
+    template_fields: Sequence[str] = ("batches",)
+    ui_color = "#e4efe6"
+
+    def __init__(self, *, stage: str, batches: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.batches = batches
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Run the stage."""
+        dataset = find_dataset(self.dataset)
+        inbox = Inbox(Feed.of(dataset))
+        done = run_stage(self.stage, dataset, inbox, list(_deliveries(self.batches)))
+        accepted = [delivery for delivery in done if delivery.status == "accepted"]
+        self._tell(
+            context,
+            {
+                "batches": len(accepted),
+                "rejected_batches": sum(d.status == "rejected" for d in done),
+                "rows": sum(d.rows for d in accepted),
+                "rejected_rows": sum(d.rejected_rows for d in done),
+                "uris": [_uri(inbox, self.stage, d) for d in accepted[:SHOWN]],
+            },
+        )
+        return [delivery.to_dict() for delivery in done]
+
+
+_OUTPUT = {
+    "ingest": "staged",
+    "preprocess": "features",
+    "infer": "predictions",
+    "evaluate": "evaluations",
+}
+
+
+def _uri(inbox: Inbox, stage: str, delivery: Delivery) -> str:
+    return f"{inbox.lake.store.uri}/{_OUTPUT[stage]}/{delivery.marker.batch_id}"
+
+
+def _deliveries(batches: Iterable[dict[str, Any]]) -> Iterable[Delivery]:
+    for plain in batches:
+        if "marker" in plain:
+            yield Delivery.from_dict(plain)
+        else:
+            yield Delivery(Marker.from_dict(plain))
+
+
+def _flat(shards: Any) -> Iterator[dict[str, Any]]:
+    """The batches of all shards; of a single shard, Airflow gives the list itself."""
+    for item in shards:
+        if isinstance(item, dict):
+            yield item
+        else:
+            yield from _flat(item)
+
+
+class ReportOperator(_DatasetOperator):
+    """Writes the report of a run and returns its URI and verdict.
+
+    Args:
+        dataset: Name of the dataset.
+        shards: What the last stage of each shard returned (templated).
+    """
+
+    template_fields: Sequence[str] = ("shards",)
+    ui_color = "#f5efdd"
+
+    def __init__(self, *, shards: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shards = shards
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Write the report."""
+        dataset = find_dataset(self.dataset)
+        markers = [delivery.marker for delivery in _deliveries(_flat(self.shards))]
+        inbox = Inbox(Feed.of(dataset))
+        told = report_run(dataset, inbox, str(context["run_id"]), markers)
+        self._tell(context, told)
+        return told
+
+
+class PublishOperator(BaseOperator):
+    """Publishes a directory as a batch: data first, then the marker.
+
+    Args:
+        source: Directory with the batch's files (templated).
+        destination: URI of the batch's folder in the landing zone (templated).
+        marker: File name of the marker (templated).
+    """
+
+    template_fields: Sequence[str] = ("source", "destination", "marker")
+    ui_color = "#efe4f0"
+
+    def __init__(
+        self, *, source: str, destination: str, marker: str = "datapackage.json", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.destination = destination
+        self.marker = marker
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish."""
+        done = publish(Path(self.source), self.destination, self.marker)
+        extra: dict[str, Any] = {"marker": done.marker, "files": done.files, "bytes": done.bytes}
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = dict(extra)
+        return extra

@@ -1,0 +1,89 @@
+"""A small feed in a temporary folder, and a producer for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flagfall.dataset import Dataset, read_dataset
+from flagfall.inbox import Feed, Inbox
+from flagfall.marker import Marker
+from flagfall.publish import publish
+
+TOY = """\
+title: A toy feed
+landing: {{uri: {root}/landing, marker: "date={{date}}/{marker}", settle: 1s}}
+lake: {{uri: {root}/lake}}
+schema:
+  fields:
+    - {{name: id, type: integer, constraints: {{required: true}}}}
+    - {{name: value, type: number, constraints: {{minimum: 0}}}}
+  primaryKey: [id]
+thresholds: {{rejected_share: 0.5}}
+{more}
+"""
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, step: timedelta) -> None:
+        self.now += step
+
+
+@dataclass(frozen=True)
+class ToyFeed:
+    """A dataset ``toy`` whose landing zone and lake are below ``root``."""
+
+    root: Path
+    dataset: Dataset
+
+    @property
+    def landing(self) -> Path:
+        return self.root / "landing"
+
+    def inbox(self, clock: Clock | None = None) -> Inbox:
+        """An inbox as a process that has just started has it."""
+        feed = Feed.of(self.dataset)
+        return Inbox(feed, clock) if clock else Inbox(feed)
+
+    def folder(self, day: str) -> Path:
+        return self.landing / f"date={day}"
+
+    def drop(self, day: str, text: str = "id,value\n1,0.5\n2,1.5\n") -> Marker:
+        """Publish a day as a good producer does."""
+        source = self.root / "producer" / day
+        source.mkdir(parents=True, exist_ok=True)
+        (source / "rows.csv").write_text(text)
+        publish(source, str(self.folder(day)))
+        return self.marker(day)
+
+    def marker(self, day: str) -> Marker:
+        landing = self.inbox().landing
+        return landing.find(landing.pattern.fill({"date": day}))[0]
+
+    def snapshot(self) -> dict[str, tuple[bytes, int, int]]:
+        """Content, mtime and ctime of everything in the landing zone."""
+        files = (path for path in self.landing.rglob("*") if path.is_file())
+        return {str(p): (p.read_bytes(), *_times(p)) for p in files}
+
+
+def _times(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ctime_ns
+
+
+def make_toy(root: Path, marker: str = "datapackage.json", more: str = "") -> ToyFeed:
+    """A toy feed; ``more`` is YAML for the end of its file."""
+    folder = root / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "toy.yaml").write_text(TOY.format(root=root, marker=marker, more=more))
+    return ToyFeed(root, read_dataset(folder / "toy.yaml"))

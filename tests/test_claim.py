@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flagfall.claim import claim, shards
+from flagfall.dataset import Limits
+from flagfall.marker import Marker
+from tests.feeds import Clock, ToyFeed, make_toy
+
+
+def sleeper(clock: Clock) -> Callable[[float], None]:
+    return lambda seconds: clock.advance(timedelta(seconds=seconds))
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("claim waited")
+
+
+def test_nothing_pending_gives_no_shards_at_once(toy: ToyFeed) -> None:
+    taken = claim(toy.inbox(), toy.dataset, sleep=never)
+    assert (taken.shards, taken.left) == ((), 0)
+
+
+def test_many_small_batches_share_a_shard(toy: ToyFeed) -> None:
+    dropped = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 8)]
+    assert claim(toy.inbox(), toy.dataset, sleep=never).shards == (tuple(dropped),)
+
+
+def test_a_claim_is_capped_and_says_how_many_are_left(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path, more="limits: {batches_per_run: 3}")
+    dropped = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
+    taken = claim(toy.inbox(), toy.dataset, sleep=never)
+    assert (taken.shards, taken.left) == ((tuple(dropped[:3]),), 2)
+
+
+def test_shards_close_when_they_are_full_or_heavy(toy: ToyFeed) -> None:
+    a, b, c, d = (toy.drop(f"2026-11-{day:02d}") for day in range(1, 5))
+    full = shards([(a, 1), (b, 1), (c, 1)], Limits(shard_batches=2, shard_bytes=100))
+    heavy = shards([(a, 60), (b, 40), (c, 1), (d, 500)], Limits(shard_batches=9, shard_bytes=100))
+    assert list(full) == [(a, b), (c,)]
+    assert list(heavy) == [(a, b), (c,), (d,)]
+
+
+def half_written(toy: ToyFeed, day: str) -> Marker:
+    toy.drop(day)
+    (toy.folder(day) / "datapackage.json").write_text('{"resources": [{"pa')
+    return toy.marker(day)
+
+
+def test_a_half_written_marker_is_left_alone_while_it_is_young(toy: ToyFeed) -> None:
+    half_written(toy, "2026-11-01")
+    whole = toy.drop("2026-11-02")
+    taken = claim(toy.inbox(Clock()), toy.dataset, sleep=never)
+    assert (taken.shards, taken.left) == (((whole,),), 1)
+
+
+def test_a_half_written_marker_alone_is_waited_for_until_it_settles(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    marker = half_written(toy, "2026-11-01")
+    clock.now = marker.landed_at
+    taken = claim(toy.inbox(clock), toy.dataset, sleep=sleeper(clock))
+    assert taken.shards == ((marker,),)
+    assert clock() - marker.landed_at == toy.dataset.landing.settle
+
+
+def test_a_marker_before_its_data_is_left_alone_while_it_is_young(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    marker = toy.drop("2026-11-01")
+    data = toy.folder("2026-11-01") / "rows.csv"
+    content = data.read_bytes()
+    data.unlink()
+    clock.now = marker.landed_at
+
+    def arrives(seconds: float) -> None:
+        data.write_bytes(content)
+
+    assert claim(toy.inbox(clock), toy.dataset, sleep=arrives).shards == ((marker,),)
+
+
+@pytest.mark.invariant(1)
+def test_a_marker_whose_clock_is_an_hour_off_is_claimed_at_once(toy: ToyFeed, clock: Clock) -> None:
+    marker = half_written(toy, "2026-11-01")
+    clock.now = marker.landed_at - timedelta(hours=1)
+    assert claim(toy.inbox(clock), toy.dataset, sleep=never).shards == ((marker,),)
+
+
+def test_claim_gives_up_waiting_for_a_marker_that_never_settles(toy: ToyFeed, clock: Clock) -> None:
+    half_written(toy, "2026-11-01")
+    clock.now = toy.marker("2026-11-01").landed_at
+    began = clock()
+
+    def rewrite(seconds: float) -> None:
+        clock.advance(timedelta(seconds=seconds))
+        path = toy.folder("2026-11-01") / "datapackage.json"
+        path.unlink()
+        path.write_text("{")
+        clock.now = max(clock.now, toy.marker("2026-11-01").landed_at)
+
+    taken = claim(toy.inbox(clock), toy.dataset, sleep=rewrite)
+    assert taken.batches + taken.left == 1
+    assert clock() - began <= 3 * toy.dataset.landing.settle

@@ -1,0 +1,7 @@
+"""Airflow triggers: adapters that serialise their arguments, run ``flagfall.watch`` and yield."""
+
+from __future__ import annotations
+
+from triggers.markers import MarkerFeedTrigger, MarkerTrigger
+
+__all__ = ["MarkerFeedTrigger", "MarkerTrigger"]

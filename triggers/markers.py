@@ -1,0 +1,120 @@
+"""Two triggers that wait for markers on the triggerer, where waiting costs no worker slot.
+
+Neither decides what is processed: an event only says "look now", and the first task of a run asks
+the inbox. So an event may be lost, late or doubled, and nothing is lost or done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+
+from flagfall.inbox import Feed, Inbox
+from flagfall.landing import LandingZone
+from flagfall.marker import Marker
+from flagfall.watch import Timing, announcements, wait_for
+
+SHOWN = 3
+"""Markers that an event carries, for display only."""
+ONE_LOOK = 5.0
+"""Seconds that one look at the landing zone may take."""
+
+
+class _Fields(BaseTrigger):
+    """Arguments declared once, as the fields of a dataclass; ``serialize`` follows from them."""
+
+    def __post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no annotations
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class's own path, and every field."""
+        kind = type(self)
+        declared = fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+        return f"{kind.__module__}.{kind.__qualname__}", {
+            f.name: getattr(self, f.name) for f in declared
+        }
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class MarkerFeedTrigger(_Fields, BaseEventTrigger):
+    """Announces pending markers of a feed, for ever: for an ``AssetWatcher``.
+
+    One event for everything that is pending, not one per marker; and again while it still is.
+
+    Attributes:
+        dataset: Name of the dataset.
+        landing: URI of the landing zone.
+        marker: Pattern of the markers below it.
+        lake: URI of the lake.
+        sweep_every: Longest time between two sweeps, in seconds.
+        redeliver_after: A marker that is still pending is announced again after so many seconds.
+    """
+
+    dataset: str
+    landing: str
+    marker: str
+    lake: str
+    sweep_every: float = 30.0
+    redeliver_after: float = 900.0
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield an event whenever something becomes pending, and when it is due again."""
+        inbox = Inbox(Feed(self.dataset, self.landing, self.marker, self.lake))
+        timing = Timing(self.sweep_every, self.redeliver_after)
+        async with aclosing(announcements(inbox, timing)) as found:
+            async for markers in found:
+                yield TriggerEvent(announcement(markers))
+
+
+def announcement(markers: tuple[Marker, ...]) -> dict[str, Any]:
+    """What an event says of pending markers: how many, and the first few."""
+    return {"pending": len(markers), "first": [marker.uri for marker in markers[:SHOWN]]}
+
+
+@dataclass(kw_only=True, repr=False, eq=False)
+class MarkerTrigger(_Fields, BaseTrigger):
+    """Waits for one marker, then ends: for a task that defers.
+
+    Attributes:
+        landing: URI of the landing zone.
+        marker: Pattern of the markers below it.
+        partition: Values of the pattern's fields: which marker to wait for.
+        deadline: When to give up, ISO 8601 with offset; empty to wait for ever.
+        settle: A marker that cannot be read as one is waited for while it is younger, in seconds.
+        sweep_every: Longest time between two looks, in seconds.
+    """
+
+    landing: str
+    marker: str
+    partition: dict[str, str] = field(default_factory=dict)
+    deadline: str = ""
+    settle: float = 10.0
+    sweep_every: float = 30.0
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield once: ``{"marker": {…}}``, or ``{"late": <where>, "deadline": …}``."""
+        yield TriggerEvent(await self._wait(LandingZone(self.landing, self.marker)))
+
+    async def _wait(self, landing: LandingZone) -> dict[str, Any]:
+
+        settle = timedelta(seconds=self.settle)
+        try:
+            async with asyncio.timeout(self._seconds_left()):
+                marker = await wait_for(landing, self.partition, Timing(self.sweep_every), settle)
+        except TimeoutError:
+            where = f"{landing.uri}/{landing.pattern.fill(self.partition)}"
+            return {"late": where, "deadline": self.deadline}
+        return {"marker": marker.to_dict(), "batch_id": marker.batch_id}
+
+    def _seconds_left(self) -> float | None:
+        """Until the deadline, and in any case long enough to have looked."""
+        if not self.deadline:
+            return None
+        left = datetime.fromisoformat(self.deadline) - datetime.now(UTC)
+        return max(left.total_seconds(), ONE_LOOK)
