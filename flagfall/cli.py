@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from flagfall.dataset import dataset_files, find_dataset, read_dataset
+from flagfall.dataset import Dataset, datasets_folder, find_dataset, usable_datasets
 from flagfall.errors import FlagfallError, NotThere
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone
@@ -33,8 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False)  # names come from producers
+err = Console(markup=False, highlight=False, stderr=True)
 
 DatasetName = Annotated[str, typer.Argument(help="Name of a file in datasets/, without .yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
@@ -42,11 +43,52 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line."
 
 def main() -> None:
     """Run the command line; what a person did wrong ends in one clear line, not in a traceback."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.exc_info is None)  # what is raised too is told below
+    logging.basicConfig(format="flagfall: %(message)s", handlers=[handler])
     try:
         app()
     except FlagfallError as error:
-        err.print(f"flagfall: {error}", markup=False, highlight=False, soft_wrap=True)
+        _complain(error)
         sys.exit(1)
+
+
+def _complain(error: FlagfallError) -> None:
+    lines = map(_shown, str(error).splitlines())
+    err.print("flagfall: " + "\n".join(lines), soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    """Text that may come from a producer, with what would steer a terminal written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
+    """Do something with one dataset, or with all of them; one that fails does not stop the others.
+
+    Returns:
+        What went wrong.
+
+    Raises:
+        NotThere: There is none.
+    """
+    usable, broken = ([find_dataset(name)], []) if name else usable_datasets()
+    if not usable and not broken:
+        raise NotThere("dataset in", str(datasets_folder()), "a feed is one file <name>.yaml there")
+    failures: list[FlagfallError] = [*broken]
+    for dataset in usable:
+        try:
+            do(dataset)
+        except FlagfallError as error:
+            failures.append(error)
+    return failures
+
+
+def _end(failures: list[FlagfallError]) -> None:
+    for failure in failures:
+        _complain(failure)
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command("publish")
@@ -60,10 +102,11 @@ def publish_command(
     Example: flagfall publish ./2013-11-05 .flagfall/data/landing/flights/date=2013-11-05
     """
     total = sum(file.stat().st_size for file in data_files(source, marker))
-    with Progress(console=err, transient=True) as progress:
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("publishing", total=total)
         done = publish(source, destination, marker, lambda count: progress.advance(task, count))
-    out.print(f"{done.files} files, {done.bytes:,} bytes, {done.marker}", soft_wrap=True)
+    line = f"{done.files} files, {done.bytes:,} bytes, {done.marker}"
+    out.print(_shown(line), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -74,7 +117,10 @@ def watch(
     sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
     count: Annotated[int, typer.Option(help="End after so many; 0: never.", min=0)] = 0,
 ) -> None:
-    """Print markers as they land, those that are there already first. Needs no Airflow."""
+    """Print markers as they land, those that are there already first. Needs no Airflow.
+
+    Example: flagfall watch .flagfall/data/landing/flights --marker 'date={date}/datapackage.json'
+    """
     try:
         asyncio.run(_watch(LandingZone(uri, marker), sweep_every, as_json, count))
     except KeyboardInterrupt:
@@ -95,7 +141,7 @@ async def _watch(landing: LandingZone, sweep_every: float, as_json: bool, count:
 def _arrival(marker: Marker, as_json: bool) -> str:
     if as_json:
         return json.dumps({**marker.to_dict(), "batch_id": marker.batch_id})
-    return f"{marker.landed_at:%Y-%m-%d %H:%M:%S.%f}  {marker.uri}"
+    return f"{marker.landed_at:%Y-%m-%d %H:%M:%S.%f}  {_shown(marker.uri)}"
 
 
 @app.command("status")
@@ -103,18 +149,27 @@ def status_command(
     dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what landed, is pending, was accepted or rejected (30 days), and what is late."""
-    chosen = [find_dataset(dataset)] if dataset else [read_dataset(p) for p in dataset_files()]
-    found = [status(one, Inbox(Feed.of(one))) for one in chosen]
+    """Show what landed, is pending, was accepted or rejected (30 days), and what is late.
+
+    Example: flagfall status flights
+    """
+    found: list[Status] = []
+    failures = _for_each(dataset, lambda one: found.append(status(one, Inbox(Feed.of(one)))))
     if as_json:
         for one in found:
             print(json.dumps(_plain(one)))
-        return
-    out.print(_overview(found))
+    else:
+        _show(found, with_deliveries=bool(dataset))
+    _end(failures)
+
+
+def _show(found: list[Status], with_deliveries: bool) -> None:
+    if found:
+        out.print(_overview(found))
     for line in (line for one in found for line in _attention(one)):
-        out.print(line, highlight=False, soft_wrap=True)
-    if dataset:
-        out.print(_deliveries(found[0]))
+        out.print(_shown(line), highlight=False, soft_wrap=True)
+    for one in found if with_deliveries else ():
+        out.print(_deliveries(one))
 
 
 _COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored")
@@ -162,7 +217,7 @@ def _deliveries(found: Status, shown: int = 20) -> Table:
             str(receipt.rows),
             str(receipt.rejected_rows),
             _when(receipt.marker.landed_at),
-            receipt.message,
+            _shown(receipt.message),
         )
     for column in table.columns:
         column.overflow = "fold"
@@ -178,7 +233,10 @@ def replay(
     dataset: DatasetName,
     batch: Annotated[str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")],
 ) -> None:
-    """Hand a batch that has a receipt out again, as after a change of the dataset file or model."""
+    """Hand a batch that has a receipt out again, as after a change of the dataset file or model.
+
+    Example: flagfall replay flights 2013-11-05.0123456789abcdef
+    """
     again = Inbox(Feed.of(find_dataset(dataset))).replay(batch)
     out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
 
@@ -189,7 +247,12 @@ def stage(
     dataset: DatasetName,
     batch: Annotated[str, typer.Argument(help="Batch id; for ingest a pending one.")],
 ) -> None:
-    """Run one stage on one batch, as a container would, and print what became of it as JSON."""
+    """Run one stage on one batch, as a container would, and print what became of it as JSON.
+
+    Example: flagfall stage ingest flights 2013-11-05.0123456789abcdef
+    """
+    if name not in (*STAGES, "report"):
+        raise NotThere("stage", name, f"there are: {', '.join(STAGES)}, report")
     found = find_dataset(dataset)
     inbox = Inbox(Feed.of(found))
     delivery = _delivery(inbox, batch)
@@ -214,12 +277,16 @@ def _delivery(inbox: Inbox, batch: str) -> Delivery:
 def check(
     dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
 ) -> None:
-    """Check dataset files: keys, feature expressions, and that the model fits."""
+    """Check dataset files: keys, feature expressions, and that the model fits.
+
+    Example: flagfall check flights
+    """
     from flagfall.check import check_dataset  # polars, only where it is needed
 
-    chosen = [find_dataset(dataset)] if dataset else [read_dataset(p) for p in dataset_files()]
-    for one in chosen:
+    def tell(one: Dataset) -> None:
         out.print(f"{one.name}: {check_dataset(one)}", highlight=False, soft_wrap=True)
+
+    _end(_for_each(dataset, tell))
 
 
 @app.command()

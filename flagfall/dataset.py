@@ -226,7 +226,7 @@ def _is_of(value: object, column_type: str) -> bool:
     if isinstance(value, bool):
         return column_type == "boolean"
     if isinstance(value, datetime):
-        return column_type == "datetime" and value.tzinfo is None
+        return column_type == "datetime"
     return isinstance(value, _VALUES[column_type])
 
 
@@ -259,9 +259,7 @@ class Column(_Model):
 
     def _must_be_of_type(self, location: tuple[int | str, ...], value: object) -> None:
         if value is not None and not _is_of(value, self.type):
-            offset = " without an offset" if self.type == "datetime" else ""
-            why = f"expected a value of type {self.type}{offset}, got {value!r}"
-            raise _Misfit(location, why)
+            raise _Misfit(location, f"expected a value of type {self.type}, got {value!r}")
 
 
 class Table(_Model):
@@ -355,7 +353,7 @@ class Notice(_Model):
     Attributes:
         notifier: Path of an Airflow notifier's class, such as
             ``airflow.providers.smtp.notifications.smtp.SmtpNotifier``.
-        arguments: Its arguments; ``{{ message }}`` stands for the sentence.
+        arguments: Its arguments; ``{{ notice }}`` stands for the sentence.
     """
 
     notifier: str
@@ -378,6 +376,10 @@ class Limits(_Model):
     batches_per_run: int = Field(default=1_000, gt=0)
     shard_batches: int = Field(default=100, gt=0)
     shard_bytes: int = Field(default=1 << 30, gt=0)
+
+
+PREDICTED = frozenset({"score", "class", "model_version"})
+"""Columns that predictions add to the primary key's."""
 
 
 class Dataset(_Model):
@@ -403,6 +405,8 @@ class Dataset(_Model):
     def _fits_together(self) -> Self:
         if self.model is not None and not self.features:
             raise _Misfit(("model",), "expected features for the model, got none")
+        if taken := set(self.table.primary_key) & PREDICTED if self.model else set():
+            raise ValueError(f"expected other names than {sorted(taken)}, which predictions use")
         if self.label is not None and self.model is None:
             raise _Misfit(("label",), "expected a model for the label to judge, got none")
         self._features_fit()
@@ -458,8 +462,8 @@ def _expand(text: str) -> str:
 
 def _absolute(uri: str, root: Path) -> str:
     expanded = _expand(uri)
-    if "://" in expanded or not expanded:
-        return expanded
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", expanded) or not expanded:
+        return expanded  # not a path: the store understands it, or refuses it
     return str((root / expanded).absolute())
 
 

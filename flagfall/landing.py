@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flagfall.marker import Marker, MarkerPattern
+from flagfall.marker import Marker, MarkerPattern, is_text
 from flagfall.stores import Entry, open_store
 
 log = logging.getLogger(__name__)
@@ -53,10 +53,7 @@ class LandingZone:
 
 
 def _is_text(key: str) -> bool:
-    """Whether a file name is UTF-8, as receipts need it."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
+    if not is_text(key):
         log.warning("%r is left alone: its name is not UTF-8; rename it", key)
         return False
     return True

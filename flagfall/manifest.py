@@ -12,11 +12,12 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
-from flagfall.marker import Marker, MarkerPattern
+from flagfall.marker import Marker, MarkerPattern, is_text
 from flagfall.stores import Store
 
 _SHA256 = re.compile(r"(?:sha-?256:)?([0-9a-f]{64})", re.IGNORECASE)
@@ -103,21 +104,16 @@ def _data_package(marker: Marker, descriptor: Any, max_files: int) -> list[Expec
     resources = descriptor["resources"]
     if not isinstance(resources, list) or not resources:
         raise BatchInvalid("manifest-invalid", f"{marker.uri}: resources: expected a list of files")
-    if len(resources) > max_files:
-        raise _too_many(marker, len(resources), max_files)
-    files = [
+    found = (
         file for n, resource in enumerate(resources) for file in _resource(marker, n, resource)
-    ]
+    )
+    files = list(islice(found, max_files + 1))
     if len(files) > max_files:
-        raise _too_many(marker, len(files), max_files)
+        why = f"{marker.uri}: names more than {max_files} files (limits.files)"
+        raise BatchInvalid("too-many-files", why)
     if len({file.key for file in files}) < len(files):
         raise BatchInvalid("manifest-invalid", f"{marker.uri}: names a file twice")
     return files
-
-
-def _too_many(marker: Marker, count: int, max_files: int) -> BatchInvalid:
-    why = f"{marker.uri}: names {count} files, at most {max_files} are allowed (limits.files)"
-    return BatchInvalid("too-many-files", why)
 
 
 _FORMATS: tuple[Callable[[Marker, Any, int], list[Expected] | None], ...] = (_data_package,)
@@ -189,7 +185,7 @@ def _beside(
             why = f"{marker.uri}: more than {max_files} files lie beside it (limits.files)"
             raise BatchInvalid("too-many-files", why)
         if not is_text(entry.key):
-            why = f"{entry.key!r}: the name of this file is not UTF-8; rename it, then drop the marker"
+            why = f"{entry.key!r}: a file's name that is not UTF-8; rename it, then drop the marker"
             raise BatchInvalid("name-not-text", f"{why} again")
         yield Expected(entry.key, entry.size, None)
 

@@ -20,6 +20,15 @@ _TOKEN = re.compile(r"\{(\w*)\}|(\*)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
+def is_text(name: str) -> bool:
+    """Whether the name of a file is UTF-8, as receipts need it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class MarkerPattern:
     """The path of a marker below its landing zone, such as ``date={date}/_SUCCESS``.
@@ -78,13 +87,10 @@ class MarkerPattern:
         That is the marker's file name up to the end of its last field: ``2013-05-01`` for
         ``2013-05-01.ready`` or ``2013-05-01_SUCCESS``. Empty where the file name has no field.
         """
-        found = self._regex.fullmatch(key)
-        tail = self.text.rpartition("/")[2]
-        names = [match[1] for match in _TOKEN.finditer(tail) if match[2] is None]
-        if found is None or not names:
-            return ""
-        folder = key.rfind("/") + 1
-        return key[folder : found.end(names[-1])]
+        tail = MarkerPattern(self.text.rpartition("/")[2])
+        name = key.rpartition("/")[2]
+        found = tail._regex.fullmatch(name)
+        return name[: found.end(tail.fields[-1])] if found and tail.fields else ""
 
     def fill(self, fields: dict[str, str]) -> str:
         """The path of the one marker that has these fields.

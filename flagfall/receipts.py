@@ -87,8 +87,11 @@ class Receipts:
         """File a receipt, unless there is one.
 
         Returns:
-            The receipt that counts: an earlier one where there was one.
+            The receipt that counts: an earlier one where there was one, even where it is filed under
+            another day, because the marker's inode has been touched since.
         """
+        if (filed := self.find(receipt.marker)) is not None:
+            return filed
         day = _day(receipt.marker.landed_at)
         self._store.create(f"deliveries/{receipt.marker.uri_digest}/{day}~{receipt.batch_id}", b"")
         if self._store.create(_key(day, receipt.batch_id), receipt.to_json()):
@@ -107,8 +110,8 @@ class Receipts:
 
     def by_id(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch of which only the id is known (lists all days)."""
-        name = f"/{batch_id}.json"
-        found = self._store.list("receipts", where=lambda key: key.endswith(name))
+        name = f"{batch_id}.json"
+        found = self._store.list("receipts", where=lambda key: key.rpartition("/")[2] == name)
         return next((self._read(entry.key) for entry in found), None)
 
     def watermark(self) -> datetime:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
@@ -20,3 +21,21 @@ def toy(tmp_path: Path) -> ToyFeed:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def plain_user() -> Iterator[Path]:
+    """A folder of a user to whom permissions apply, as whom the test runs; root may do anything."""
+    is_root = os.geteuid() == 0
+    with TemporaryDirectory() as folder:
+        if is_root:
+            os.chown(folder, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(folder)
+        finally:
+            if is_root:
+                os.seteuid(0)

@@ -7,6 +7,7 @@ an operator must change is ``StoreRefused``, what may heal by itself is ``StoreU
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,10 @@ class Entry:
     version: str
     landed_at: datetime
     moved_at: datetime
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
+"""One slash is a slip of the pen: ``s3:/bucket`` must not become a directory."""
 
 
 def everything(key: str) -> bool:
@@ -113,16 +118,17 @@ def open_store(uri: str) -> Store:
     """The store for a URI.
 
     Args:
-        uri: A directory (a path, or ``file:///…``).
+        uri: A directory: a path, or ``file:///`` and a path.
 
     Raises:
         StoreRefused: No store knows this kind of URI.
     """
     from flagfall.stores.local import LocalStore
 
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
+    scheme = _SCHEME.match(uri)
+    if scheme is None and uri:
         return LocalStore(uri)
-    if scheme == "file":
-        return LocalStore(rest)
-    raise StoreRefused(uri, f"no store for {scheme}://; a directory or file:///path is understood")
+    if uri.startswith("file:///"):
+        return LocalStore(uri.removeprefix("file://"))
+    found = f"no store for {scheme[0]}" if scheme else "no place is named"
+    raise StoreRefused(uri, f"{found}; a directory or file:///path is understood")

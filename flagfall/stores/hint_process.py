@@ -18,7 +18,7 @@ from pathlib import Path
 
 from watchfiles import watch
 
-LOOK_AGAIN = 5.0
+LOOK_AGAIN = 0.5
 """Seconds after which a directory that vanished, or was made anew, is noticed."""
 
 
@@ -30,7 +30,7 @@ def main(root: Path) -> None:
             _follow(root)
         except FileNotFoundError:
             time.sleep(1.0)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter are watchfiles' own
             print(error, flush=True)
             time.sleep(60.0)
 
@@ -41,8 +41,19 @@ def _end_with_parent() -> None:
 
 
 def _follow(root: Path) -> None:
-    """Watch until the directory is no longer the one that was there at the start."""
-    inode = root.stat().st_ino
+    """Watch until the directory is no longer the one that was there at the start.
+
+    The first item comes when the watch stands, at the latest ``LOOK_AGAIN`` later: what landed
+    while it was being set up, which takes long over many directories, is worth a look then.
+    """
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _say_while_same(root, os.fstat(descriptor))
+    finally:
+        os.close(descriptor)  # while it is open no new directory is given the same inode
+
+
+def _say_while_same(root: Path, status: os.stat_result) -> None:
     changes = watch(
         root,
         watch_filter=None,
@@ -54,10 +65,10 @@ def _follow(root: Path) -> None:
         ignore_permission_denied=True,
     )
     print(flush=True)
-    for change in changes:
-        if change:
+    for number, change in enumerate(changes):
+        if change or number == 0:
             print(flush=True)
-        if root.stat().st_ino != inode:
+        if not os.path.samestat(root.stat(), status):
             return
 
 

@@ -6,18 +6,24 @@ also carries ``moved_at``, the latest ctime of the file and of the directories a
 which it cannot have been seen here.
 
 Writes go to a temporary name first, are flushed to the disk, and then get their name in one step:
-a link for create-if-absent (it fails where the name is taken), a rename for replace.
+a link for create-if-absent (it fails where the name is taken), a rename for replace. What a crash
+leaves behind has a temporary name, which no listing shows.
+
+Who writes here is not trusted. Reading opens one directory after the other, so that no link below
+the root is followed, not even one that is put there meanwhile; and neither names too long nor a
+thousand nested directories nor one that cannot be read stop a listing.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import stat
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -28,15 +34,21 @@ from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, Fetched, everything
 from flagfall.stores.hints import directory_hints
 
+log = logging.getLogger(__name__)
+
 _BLOCK = 1 << 20
+_TEMPORARY = ".tmp-"
 _REFUSED = {
     errno.EACCES: "permission denied; let the user that runs this read it (and write, in the lake)",
     errno.EPERM: "not permitted; let the user that runs this read it (and write, in the lake)",
     errno.ENOTDIR: "a part of the path is not a directory; check the URI in the dataset file",
+    errno.EEXIST: "a file stands where a directory is needed; check the URI in the dataset file",
+    errno.EISDIR: "a directory stands where a file is to be written; move it away",
     errno.EROFS: "the file system is read-only; mount it writable or move the lake",
     errno.ENAMETOOLONG: "the name is longer than the file system allows",
 }
 _ABSENT = (FileNotFoundError,)
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -47,11 +59,15 @@ def _translated(path: Path | str) -> Iterator[None]:
     except _ABSENT:
         raise
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise NotAFile(str(path), "a symbolic link, not a regular file") from error
         if error.errno in _REFUSED:
             raise StoreRefused(str(path), _REFUSED[error.errno]) from error
         raise StoreUnavailable(str(path), error.strerror or str(error)) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with _translated(path), open(path, "rb") as file:
+        yield file
 
 
 def _version(status: os.stat_result) -> str:
@@ -81,6 +97,15 @@ def _copy(source: BinaryIO, sink: BinaryIO) -> Fetched:
     return Fetched(size, digest.hexdigest())
 
 
+def _make_directory(folder: Path) -> None:
+    """Make a directory and those above it, each durable before there is anything in it."""
+    if folder.is_dir():
+        return
+    _make_directory(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _flush_directory(folder.parent)
+
+
 def _flush_directory(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -99,8 +124,11 @@ class LocalStore:
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
+        self._told: set[str] = set()
 
     def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise NotAFile(f"{self.uri}/{key}", "leads out of the store")
         return self.root / key
 
     def list(
@@ -118,42 +146,62 @@ class LocalStore:
 
     def _moved_ns(self, folder: Path) -> int:
         """Latest ctime of ``folder`` and those above it, below the root; 0 for the root itself."""
-        if folder == self.root:
-            return 0
-        status = folder.lstat()
-        if not stat.S_ISDIR(status.st_mode):  # as in a listing, no link is followed
-            raise FileNotFoundError(errno.ENOENT, "no such directory", str(folder))
-        return max(status.st_ctime_ns, self._moved_ns(folder.parent))
+        latest = 0
+        while folder != self.root:
+            status = folder.lstat()
+            if not stat.S_ISDIR(status.st_mode):  # as in a listing, no link is followed
+                raise FileNotFoundError(errno.ENOENT, "no such directory", str(folder))
+            latest = max(latest, status.st_ctime_ns)
+            folder = folder.parent
+        return latest
 
     def _walk(
         self, folder: Path, prefix: str, moved: int, start_after: str, where: Callable[[str], bool]
     ) -> Iterator[Entry]:
+        """The files below ``folder``, without recursion: a producer may nest directories deeply."""
+        waiting = [(str(folder), prefix, moved)]
+        while waiting:
+            path, prefix, moved = waiting.pop()
+            for entry in self._scan(path, is_top=path == str(folder)):
+                key = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below = f"{key}/"
+                    reaches = below > start_after or start_after.startswith(below)
+                    if reaches and (status := self._status(entry)):
+                        waiting.append((entry.path, below, max(moved, status.st_ctime_ns)))
+                elif _is_shown(entry, key, start_after, where) and (status := self._status(entry)):
+                    yield _entry(key, status, moved)
+
+    def _scan(self, folder: str, is_top: bool) -> tuple[os.DirEntry[str], ...]:
         try:
             with os.scandir(folder) as found:
-                entries = list(found)
-        except _ABSENT:
-            return
-        for entry in entries:
-            key = prefix + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                yield from self._descend(entry, f"{key}/", moved, start_after, where)
-            elif key > start_after and where(key) and entry.is_file(follow_symlinks=False):
-                with suppress(*_ABSENT):  # removed between the listing and now
-                    yield _entry(key, entry.stat(follow_symlinks=False), moved)
+                return tuple(found)
+        except OSError as error:
+            if is_top and not isinstance(error, _ABSENT):
+                raise
+            self._leave_out(folder, error)
+            return ()
 
-    def _descend(
-        self,
-        entry: os.DirEntry[str],
-        prefix: str,
-        moved: int,
-        start_after: str,
-        where: Callable[[str], bool],
-    ) -> Iterator[Entry]:
-        if prefix < start_after and not start_after.startswith(prefix):
+    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError as error:
+            self._leave_out(entry.path, error)
+            return None
+
+    def _leave_out(self, path: str, error: OSError) -> None:
+        """Go on without what was removed since it was listed, and without what cannot be read.
+
+        What cannot be read is not lost: when it is made readable, the ctime of a directory on the
+        way changes, and with it ``moved_at``.
+        """
+        if isinstance(error, _ABSENT):
             return
-        with suppress(*_ABSENT):
-            moved = max(moved, entry.stat(follow_symlinks=False).st_ctime_ns)
-            yield from self._walk(Path(entry.path), prefix, moved, start_after, where)
+        if error.errno not in _UNREADABLE:
+            raise error
+        if path not in self._told:
+            self._told.add(path)
+            log.warning("%s: left out of every listing: %s", path, error.strerror)
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""
@@ -162,23 +210,40 @@ class LocalStore:
             try:
                 status = path.lstat()
                 moved = self._moved_ns(path.parent)
-            except (*_ABSENT, NotADirectoryError):
+            except _ABSENT:
                 return None
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG or self._is_blocked(error):
+                    return None
+                raise
         return _entry(key, status, moved) if stat.S_ISREG(status.st_mode) else None
+
+    def _is_blocked(self, error: OSError) -> bool:
+        """Whether a file or link below the root stands where a directory was expected."""
+        return error.errno == errno.ENOTDIR and self.root.is_dir()
+
+    def _descriptor(self, key: str) -> int:
+        """Open a regular file for reading; never wait for a FIFO, never follow a link."""
+        path = str(self._path(key))
+        *folders, name = key.split("/")
+        here = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for folder in folders:
+                below = _open_below(here, folder, path, os.O_RDONLY | os.O_DIRECTORY)
+                os.close(here)
+                here = below
+            descriptor = _open_below(here, name, path, os.O_RDONLY | os.O_NONBLOCK)
+        finally:
+            os.close(here)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NotAFile(path, "not a regular file")
+        return descriptor
 
     @contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:
-        """Open a regular file for reading; never wait for a FIFO, never follow a link out."""
-        path = self._path(key)
-        with _translated(path):
-            real = os.path.realpath(path)
-            if not real.startswith(os.path.realpath(self.root) + os.sep):
-                raise NotAFile(str(path), "a symbolic link leads out of the store")
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise NotAFile(str(path), "not a regular file")
-                yield file
+        with _translated(self._path(key)), os.fdopen(self._descriptor(key), "rb") as file:
+            yield file
 
     def read(self, key: str, limit: int) -> bytes:
         """See ``Store.read``."""
@@ -190,10 +255,9 @@ class LocalStore:
         """See ``Store.read_async``."""
         path = self._path(key)
         with _translated(path):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-            async with aiofiles.open(path, "rb", opener=lambda p, _: os.open(p, flags)) as file:
+            async with aiofiles.open(path, "rb", opener=lambda *_: self._descriptor(key)) as file:
                 data = await file.read(limit + 1)
-        return _within(limit, data or b"", key)
+        return _within(limit, data, key)
 
     def create(self, key: str, data: bytes) -> bool:
         """See ``Store.create``."""
@@ -217,9 +281,9 @@ class LocalStore:
     def _temporary(self, key: str) -> Iterator[tuple[BinaryIO, Path, Path]]:
         """A file under a temporary name beside ``key``'s; gone or renamed afterwards."""
         path = self._path(key)
-        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+        temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_directory(path.parent)
             try:
                 with open(temporary, "xb") as file:
                     yield file, temporary, path
@@ -239,7 +303,7 @@ class LocalStore:
 
     def upload(self, source: Path, key: str) -> Fetched:
         """See ``Store.upload``."""
-        with open(source, "rb") as data, self._temporary(key) as (sink, temporary, path):
+        with _opened(source) as data, self._temporary(key) as (sink, temporary, path):
             fetched = _copy(data, sink)
             _flush(sink)
             os.replace(temporary, path)
@@ -249,7 +313,7 @@ class LocalStore:
         """See ``Store.put_file``. ``source`` must be on this file system (see ``scratch_root``)."""
         path = self._path(key)
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_directory(path.parent)
             with open(source, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(source, path)
@@ -266,6 +330,31 @@ class LocalStore:
     def hints(self) -> AsyncIterator[None]:
         """See ``Store.hints``: inotify."""
         return directory_hints(self.root)
+
+
+def _is_shown(
+    entry: os.DirEntry[str], key: str, start_after: str, where: Callable[[str], bool]
+) -> bool:
+    if entry.name.startswith(_TEMPORARY) or key <= start_after or not where(key):
+        return False
+    return entry.is_file(follow_symlinks=False)
+
+
+def _open_below(folder: int, name: str, path: str, flags: int) -> int:
+    """Open a name in an open directory; ``path`` is for messages.
+
+    Raises:
+        FileNotFoundError: There is none, or it is longer than any name can be.
+        NotAFile: A link, a socket, or a file instead of a directory.
+    """
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise FileNotFoundError(errno.ENOENT, error.strerror, name) from error
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise NotAFile(path, "a link, or not a regular file below directories") from error
+        raise
 
 
 def _within(limit: int, data: bytes, key: str) -> bytes:

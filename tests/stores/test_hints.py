@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from blockbuster import blockbuster_ctx
+
+from flagfall.stores.hints import directory_hints
+
+# ruff: noqa: ASYNC240  (the tests may block their own event loop for a file)
+
+SOON = 10.0
+"""Seconds within which what must come has come, however busy the machine is."""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory that is there."""
+    (tmp_path / "landing").mkdir()
+    return tmp_path / "landing"
+
+
+async def hint(hints: AsyncIterator[None]) -> None:
+    async with asyncio.timeout(SOON):
+        await anext(hints)
+
+
+async def standing(root: Path) -> AsyncIterator[None]:
+    """Hints of a directory that is there, once the watch stands: it says so with its second."""
+    hints = directory_hints(root)
+    await hint(hints)
+    await hint(hints)
+    return hints
+
+
+def threads(root: Path) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == f"hints {root}"]
+
+
+def processes(root: Path) -> list[psutil.Process]:
+    below = psutil.Process().children(recursive=True)
+    return [one for one in below if str(root) in one.cmdline()]
+
+
+async def test_a_file_in_a_directory_that_is_there_wakes_within_a_second(root: Path) -> None:
+    seconds = []
+    async with aclosing(await standing(root)) as hints:
+        for number in range(3):
+            started = time.monotonic()
+            (root / f"{number}").touch()
+            await hint(hints)
+            seconds.append(time.monotonic() - started)
+    assert min(seconds) < 1.0
+
+
+async def test_a_file_in_a_directory_below_wakes(root: Path) -> None:
+    (root / "a" / "b").mkdir(parents=True)
+    async with aclosing(await standing(root)) as hints:
+        (root / "a" / "b" / "file").touch()
+        await hint(hints)
+
+
+async def test_a_directory_made_later_is_noticed(root: Path) -> None:
+    root.rmdir()
+    async with aclosing(directory_hints(root)) as hints:
+        waiting = asyncio.create_task(hint(hints))
+        await asyncio.to_thread(root.mkdir)
+        await waiting
+
+
+async def test_a_directory_removed_and_made_again_is_watched_again(root: Path) -> None:
+    """Also where the new one has the inode of the old one."""
+    async with aclosing(await standing(root)) as hints:
+        root.rmdir()
+        root.mkdir()
+        await hint(hints)  # it was noticed
+        await hint(hints)  # the new watch stands
+        for number in range(3):
+            (root / f"{number}").touch()
+            await hint(hints)
+
+
+async def test_subscribing_and_leaving_never_block_the_event_loop(root: Path) -> None:
+    with blockbuster_ctx("flagfall"):
+        async with aclosing(directory_hints(root)) as hints:
+            await hint(hints)
+
+
+async def test_all_who_watch_a_directory_share_one_thread_until_the_last_leaves(
+    root: Path,
+) -> None:
+    one, two = await standing(root), directory_hints(root)
+    waiting = asyncio.create_task(hint(two))
+    (root / "first").touch()
+    await hint(one)
+    await waiting
+    assert len(threads(root)) == len(processes(root)) == 1
+    thread, process = threads(root)[0], processes(root)[0]
+    async with aclosing(two):
+        await one.aclose()
+        (root / "second").touch()
+        await hint(two)
+        assert threads(root) == [thread]
+    await asyncio.to_thread(thread.join, SOON)
+    assert threads(root) == []
+    assert not process.is_running()
+
+
+async def test_directories_are_watched_apart(root: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    async with aclosing(await standing(root)) as hints, aclosing(await standing(other)) as others:
+        waiting = asyncio.create_task(hint(others))
+        (root / "file").touch()
+        await hint(hints)
+        assert not waiting.done()
+        (other / "file").touch()
+        await waiting
+
+
+async def test_who_comes_after_the_last_has_left_is_served(root: Path) -> None:
+    for number in range(2):
+        async with aclosing(await standing(root)) as hints:
+            (root / f"{number}").touch()
+            await hint(hints)
+
+
+def test_another_event_loop_later_is_served(root: Path) -> None:
+
+    async def once(name: str) -> None:
+        async with aclosing(await standing(root)) as hints:
+            (root / name).touch()
+            await hint(hints)
+
+    asyncio.run(once("first"))
+    asyncio.run(once("second"))
+
+
+def test_a_loop_that_was_closed_without_leaving_does_not_stop_the_others(root: Path) -> None:
+    left_open = directory_hints(root)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(hint(left_open))
+    loop.close()
+
+    async def another() -> None:
+        hints = directory_hints(root)
+        async with aclosing(hints):
+            for number in range(3):
+                waiting = asyncio.create_task(hint(hints))
+                await asyncio.to_thread((root / f"{number}").touch)
+                await waiting
+        await left_open.aclose()
+
+    asyncio.run(another())
+
+
+def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "triggerer.py"
+    script.write_text(
+        "import asyncio\n"
+        "from pathlib import Path\n"
+        "from flagfall.stores.hints import directory_hints\n"
+        "async def main():\n"
+        f"    async for _ in directory_hints(Path({str(root)!r})):\n"
+        "        print('hinted', flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as triggerer:
+        assert triggerer.stdout is not None
+        assert triggerer.stdout.readline() == "hinted\n"
+        watching = psutil.Process(triggerer.pid).children()
+        assert len(watching) == 1
+        triggerer.send_signal(signal.SIGKILL)
+    gone, _ = psutil.wait_procs(watching, timeout=SOON)
+    assert gone == watching

@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flagfall.cli import app, main
+from tests.feeds import TOY, ToyFeed, make_toy
+from tests.test_inbox import accept
+
+MODEL = """\
+features: [{name: value}]
+model: {path: no-such-model}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Standard output as one JSON object per line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class CommandLine:
+    """Runs ``flagfall`` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: object) -> Ran:
+        self._monkeypatch.setattr(sys, "argv", ["flagfall", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._capsys.readouterr()
+        return Ran(int(ended.value.code or 0), out, err)
+
+    def refused(self, *arguments: object) -> str:
+        """What is said about something that a person did wrong: one line."""
+        ran = self(*arguments)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("flagfall: ")
+        assert ran.err.count("\n") == 1
+        return ran.err
+
+
+@pytest.fixture
+def flagfall(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> CommandLine:
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    return CommandLine(monkeypatch, capsys)
+
+
+def publish(flagfall: CommandLine, toy: ToyFeed, day: str, text: str = "id,value\n1,2\n") -> Ran:
+    source = toy.root / "source" / day
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "rows.csv").write_text(text)
+    return flagfall("publish", source, toy.folder(day))
+
+
+def shell(*arguments: object, **more: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "flagfall.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
+
+
+PATTERN = "date={date}/datapackage.json"
+
+
+class TestPublishAndWatch:
+    def test_what_is_published_is_seen_by_watch(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        published = publish(flagfall, toy, "2026-11-01")
+        marker = toy.folder("2026-11-01") / "datapackage.json"
+        assert (published.code, published.out) == (0, f"1 files, 13 bytes, {marker}\n")
+        watched = flagfall("watch", toy.landing, "--marker", PATTERN, "--json", "--count", 1)
+        assert watched.code == 0
+        (seen,) = watched.lines
+        assert seen["uri"] == str(marker)
+        assert seen["fields"] == {"date": "2026-11-01"}
+        assert seen["batch_id"] == toy.marker("2026-11-01").batch_id
+
+    def test_without_json_a_line_is_for_people(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        publish(flagfall, toy, "2026-11-01")
+        watched = flagfall("watch", toy.landing, "--marker", PATTERN, "--count", 1)
+        marker = toy.marker("2026-11-01")
+        assert watched.out == f"{marker.landed_at:%Y-%m-%d %H:%M:%S.%f}  {marker.uri}\n"
+
+    def test_watch_prints_what_lands_later_and_ends_quietly_on_ctrl_c(self, toy: ToyFeed) -> None:
+        arguments = ("watch", toy.landing, "--marker", PATTERN, "--json", "--sweep-every", 0.2)
+        with shell(*arguments) as watching:
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            for day in ("2026-11-01", "2026-11-02"):
+                marker = toy.drop(day)
+                assert json.loads(watching.stdout.readline())["uri"] == marker.uri
+            watching.send_signal(signal.SIGINT)
+            assert watching.stderr.read() == ""
+        assert watching.returncode == 130
+
+    def test_a_name_cannot_steer_the_terminal(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        name = "\x1b[2J[red]"
+        (toy.landing / f"date={name}").mkdir(parents=True)
+        (toy.landing / f"date={name}" / "datapackage.json").touch()
+        watched = flagfall("watch", toy.landing, "--marker", PATTERN, "--count", 1)
+        assert "\x1b" not in watched.out
+        assert "date=\\x1b[2J[red]/" in watched.out
+
+    def test_brackets_in_a_path_are_shown_as_they_are(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        published = publish(flagfall, toy, "[/red]")
+        assert published.code == 0
+        assert "date=[/red]/datapackage.json" in published.out
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["publish", "absent", "out"], "no directory 'absent'"),
+            (["publish", ".", "s3://bucket/x"], "s3://bucket/x: no store for s3://"),
+            (["publish", ".", "s3:/bucket/x"], "no store for s3:/"),
+            (["publish", ".", "out", "--marker", "../x"], "expected the name of a file"),
+            (["watch", "s3://bucket", "--marker", "_SUCCESS"], "no store for s3://"),
+            (["watch", ".", "--marker", "../_SUCCESS"], "marker pattern '../_SUCCESS'"),
+            (["watch", ".", "--marker", "{date/_SUCCESS"], "a brace is not closed"),
+            (["watch", "file.csv", "--marker", "_SUCCESS"], "check the URI in the dataset file"),
+        ],
+    )
+    def test_a_mistake_is_one_line_that_says_what_is_wrong(
+        self,
+        flagfall: CommandLine,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+        says: str,
+    ) -> None:
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here" / "file.csv").touch()
+        monkeypatch.chdir(tmp_path / "here")
+        assert says in flagfall.refused(*arguments)
+
+
+class TestStatus:
+    def counts(self, flagfall: CommandLine, *arguments: str) -> dict[str, Any]:
+        (line,) = flagfall("status", *arguments, "--json").lines
+        return line
+
+    def test_an_empty_feed_is_all_zeros_and_looking_changes_nothing(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert self.counts(flagfall) == {
+            "dataset": "toy",
+            "landed": 0,
+            "pending": 0,
+            "accepted": 0,
+            "rejected": 0,
+            "unchanged": 0,
+            "unscored": 0,
+            "oldest_pending": None,
+            "late": None,
+        }
+        assert sorted(os.listdir(toy.root)) == ["datasets"]
+
+    def test_a_feed_is_counted(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        markers = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
+        accept(toy.inbox(), markers[0])
+        accept(toy.inbox(), markers[1])
+        toy.inbox().reject(markers[2], "size-differs", "too short")
+        found = self.counts(flagfall, "toy")
+        expected = {"landed": 5, "pending": 2, "accepted": 2, "rejected": 1, "unscored": 0}
+        assert {key: found[key] for key in expected} == expected
+        assert found["oldest_pending"] == markers[3].landed_at.isoformat()
+
+    def test_the_table_names_every_delivery_and_why_it_was_rejected(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        waiting, bad = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+        toy.inbox().reject(bad, "size-differs", "cut short")
+        shown = flagfall("status", "toy")
+        assert shown.code == 0
+        assert "toy: the oldest pending marker landed" in shown.out
+        for text in ("pending", "rejected", "cut", "short", waiting.label, bad.label):
+            assert text in shown.out
+
+    @pytest.mark.invariant(7)
+    def test_a_message_with_markup_or_escapes_is_shown_and_not_obeyed(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        message = "[/b][red]\x1b[2J"
+        toy.inbox().reject(toy.drop("2026-11-01"), "size-differs", message)
+        shown = flagfall("status", "toy")
+        assert shown.code == 0
+        assert "\x1b" not in shown.out
+        assert "[/b][red]" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
+
+    def test_accepted_batches_without_an_evaluation_are_unscored(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        toy = make_toy(tmp_path, more=MODEL)
+        accept(toy.inbox(), toy.drop("2026-11-01"))
+        assert self.counts(flagfall)["unscored"] == 1
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_a_batch_that_was_due_is_late_until_it_is_there(
+        self, flagfall: CommandLine, tmp_path: Path, there: bool
+    ) -> None:
+        arrival = '{schedule: "0 0 * * *", lag: 1d, deadline: 0s, partition: {date: "%Y-%m-%d"}}'
+        toy = make_toy(tmp_path, more=f"arrival: {arrival}")
+        yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"
+        if there:
+            toy.drop(yesterday)
+        where = f"{toy.landing}/date={yesterday}/datapackage.json"
+        assert self.counts(flagfall)["late"] == (None if there else where)
+        assert (f"toy: late: {where}" in flagfall("status").out) is not there
+
+    @pytest.mark.invariant(5)
+    def test_a_broken_dataset_file_does_not_hide_the_others(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        (toy.root / "datasets" / "broken.yaml").write_text("title: 5")
+        (toy.root / "datasets" / "zzz.yaml").write_text(
+            TOY.format(root=toy.root / "datasets" / "toy.yaml", marker="_SUCCESS", more="")
+        )
+        ran = flagfall("status", "--json")
+        assert [line["dataset"] for line in ran.lines] == ["toy"]
+        assert ran.code == 1
+        assert "broken.yaml: line 1: title: expected text" in ran.err
+        assert "check the URI in the dataset file" in ran.err
+
+    def test_no_dataset_at_all_is_said(self, flagfall: CommandLine, tmp_path: Path) -> None:
+        assert "a feed is one file <name>.yaml there" in flagfall.refused("status")
+
+    @pytest.mark.parametrize("command", ["status toi", "replay toi x", "stage ingest toi x"])
+    def test_an_unknown_dataset_is_answered_with_those_that_there_are(
+        self, flagfall: CommandLine, toy: ToyFeed, command: str
+    ) -> None:
+        said = flagfall.refused(*command.split())
+        assert "no dataset 'toi'" in said
+        assert "has: toy" in said
+
+    def test_places_come_from_the_environment(
+        self, flagfall: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FLAGFALL_DATA", str(tmp_path / "data"))
+        (tmp_path / "datasets").mkdir()
+        (tmp_path / "datasets" / "toy.yaml").write_text(
+            "title: Toy\n"
+            "landing:\n  uri: ${FLAGFALL_DATA:-.data}/landing\n  marker: date={date}/_SUCCESS\n"
+            "lake:\n  uri: ${FLAGFALL_DATA:-.data}/lake\n"
+            "schema:\n  fields: [{name: id, type: integer}]\n"
+        )
+        (tmp_path / "data/landing/date=1").mkdir(parents=True)
+        (tmp_path / "data/landing/date=1/_SUCCESS").touch()
+        assert self.counts(flagfall)["landed"] == 1
+
+
+class TestReplay:
+    def test_a_received_batch_is_pending_again(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        marker = toy.drop("2026-11-01")
+        accept(toy.inbox(), marker)
+        ran = flagfall("replay", "toy", marker.batch_id)
+        (again,) = toy.inbox().pending()
+        assert (ran.code, ran.out) == (0, f"{again.batch_id} is pending\n")
+        assert again.batch_id != marker.batch_id
+
+    def test_a_batch_that_never_was_says_where_to_look(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert "`flagfall status` lists the last ones" in flagfall.refused("replay", "toy", "x.0")
+
+    def test_a_batch_without_a_receipt_cannot_be_replayed(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert "no receipt" in flagfall.refused("replay", "toy", toy.drop("2026-11-01").batch_id)
+
+
+class TestStage:
+    def test_an_unknown_stage_is_answered_with_those_that_there_are(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker = toy.drop("2026-11-01")
+        said = flagfall.refused("stage", "ingets", "toy", marker.batch_id)
+        assert "no stage 'ingets'; there are: ingest, preprocess, infer, evaluate, report" in said
+
+    def test_an_unknown_batch_says_where_to_look(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        said = flagfall.refused("stage", "ingest", "toy", "x.0")
+        assert "no batch 'x.0'; `flagfall status DATASET` lists" in said
+
+    def test_ingest_takes_a_pending_batch_in_once(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker = toy.drop("2026-11-01")
+        ran = [flagfall("stage", "ingest", "toy", marker.batch_id) for _ in range(2)]
+        assert [one.code for one in ran] == [0, 0]
+        assert ran[0].out == ran[1].out
+        ((delivery,),) = ran[0].lines
+        assert (delivery["status"], delivery["rows"]) == ("accepted", 2)
+        assert toy.inbox().pending() == []
+
+    @pytest.mark.invariant(5)
+    def test_a_bad_batch_is_a_rejected_receipt_and_no_error(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker = toy.drop("2026-11-01")
+        (toy.folder("2026-11-01") / "rows.csv").write_text("cut sho")
+        ran = flagfall("stage", "ingest", "toy", marker.batch_id)
+        ((delivery,),) = ran.lines
+        assert (ran.code, delivery["status"]) == (0, "rejected")
+
+    def test_report_says_where_the_page_is(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        marker = toy.drop("2026-11-01")
+        flagfall("stage", "ingest", "toy", marker.batch_id)
+        ran = flagfall("stage", "report", "toy", marker.batch_id)
+        assert ran.code == 0
+        assert Path(ran.lines[0]["uri"]).read_text().lower().startswith("<!doctype html>")
+
+    def test_report_needs_a_receipt(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        marker = toy.drop("2026-11-01")
+        assert "run its ingest stage first" in flagfall.refused(
+            "stage", "report", "toy", marker.batch_id
+        )
+
+    def test_a_stage_that_fails_is_told_once_and_without_a_traceback(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        toy = make_toy(tmp_path, more=MODEL)
+        marker = toy.drop("2026-11-01")
+        assert flagfall("stage", "ingest", "toy", marker.batch_id).code == 0
+        with shell("stage", "preprocess", "toy", marker.batch_id) as running:
+            out, err = running.communicate()
+        assert (running.returncode, out) == (1, "")
+        assert err.startswith("flagfall: model ")
+        assert err.count("\n") == 1
+
+
+class TestCheck:
+    def test_a_dataset_without_a_model_is_fine(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        assert flagfall("check").out == "toy: fine; 2 columns, no model\n"
+
+    def test_what_does_not_fit_is_told_for_every_dataset(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_toy(tmp_path, more=MODEL)
+        folder = tmp_path / "datasets"
+        (folder / "good.yaml").write_text(TOY.format(root=tmp_path, marker="_SUCCESS", more=""))
+        bad = MODEL.replace("{name: value}", "{name: v, expr: nix + 1}")
+        (folder / "bad.yaml").write_text(TOY.format(root=tmp_path, marker="_SUCCESS", more=bad))
+        ran = flagfall("check")
+        assert ran.code == 1
+        assert ran.out == "good: fine; 2 columns, no model\n"
+        assert "bad.yaml: features: v: 'nix + 1'" in ran.err
+        assert "no-such-model: constants.json is missing" in ran.err
+
+
+COMMANDS = [c.callback.__name__.removesuffix("_command") for c in app.registered_commands]
+
+
+class TestHelp:
+    def test_without_a_command_the_commands_are_listed(self, flagfall: CommandLine) -> None:
+        ran = flagfall()
+        for command in COMMANDS:
+            assert command in ran.out + ran.err
+
+    @pytest.mark.parametrize("name", COMMANDS)
+    def test_every_command_says_what_it_does(self, flagfall: CommandLine, name: str) -> None:
+        ran = flagfall(name, "--help")
+        assert ran.code == 0
+        assert f"Usage: flagfall {name}" in ran.out
+        assert f"Example: flagfall {name}" in ran.out or name == "demo"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["nonsense"], ["watch", "."], ["publish", "."], ["status", "--nonsense"]],
+        ids=" ".join,
+    )
+    def test_a_slip_in_the_command_is_exit_code_2_and_shows_the_usage(
+        self, flagfall: CommandLine, arguments: list[str]
+    ) -> None:
+        ran = flagfall(*arguments)
+        assert ran.code == 2
+        assert "Usage: flagfall" in ran.err
+
+    def test_it_is_installed_as_a_command(self) -> None:
+        command = Path(sys.executable).with_name("flagfall")
+        ran = subprocess.run([command, "status", "--help"], capture_output=True, check=True)
+        assert b"Usage: flagfall status" in ran.stdout
