@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +18,16 @@ from flagfall.records import Part
 from flagfall.tables.csv_rows import csv_rows
 from flagfall.tables.json_rows import json_rows
 from flagfall.tables.keys import Flags, KeyLog, find_repeats
-from flagfall.tables.output import Parts, Place, RejectedRows
+from flagfall.tables.output import Parts, Place, Placed, RejectedRows
 from flagfall.tables.parquet_rows import parquet_rows
 from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules
-from flagfall.tables.source import Block, DataFile
+from flagfall.tables.source import Block, DataFile, size_of
 
 REPEATED = "primaryKey: repeats an earlier row"
+
+GROUP_ROWS = 5_000
+GROUP_BYTES = 1 << 20
+"""Blocks of no more rows are checked together, up to this size."""
 
 _SCRATCH = "keys.log"
 
@@ -37,9 +42,10 @@ class Checked:
         rejected: One JSON object per rejected row, with ``file``; ``line``, counted from 1 with the
             header, or for Parquet ``row_number``; ``reasons``; ``row``, the text by column, each
             clipped to 200 characters. A row that could not be split into columns has an empty
-            ``row``, and its line in ``text``. ``None`` where no row is rejected.
+            ``row``, and its line in ``text``. ``None`` where no row is rejected. After 1 GiB of
+            them, further rows are only counted.
         rows: Rows in ``parts``.
-        rejected_rows: Rows in ``rejected``.
+        rejected_rows: Rows that are rejected.
         reasons: Rejected rows by reason, most frequent first; a row may have several.
     """
 
@@ -61,7 +67,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these
             with .gz, or .parquet.
         dataset: Its ``table`` says what is checked.
-        folder: An empty folder, for parts and ``rows.jsonl``; of no use after an error.
+        folder: Where parts and ``rows.jsonl`` are written; of no use after an error.
 
     Raises:
         BatchInvalid: A file cannot be read for certain; the message names the file, and the line
@@ -117,9 +123,8 @@ class _Batch:
             closing(RejectedRows(folder)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
-            for reader in self.readers:
-                for block in reader.blocks():
-                    self._check_block(block, reader.place, keys, parts, rejected)
+            for group in _grouped(_ahead(self._blocks())):
+                self._check_group(group, keys, parts, rejected)
         parts.finish()
         return Checked(
             parts=tuple(parts.parts),
@@ -130,16 +135,46 @@ class _Batch:
             reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
         )
 
-    def _check_block(
-        self, block: Block, place: Place, keys: KeyLog, parts: Parts, rejected: RejectedRows
+    def _blocks(self) -> Iterator[Placed]:
+        for reader in self.readers:
+            for block in reader.blocks():
+                yield Placed(reader.place, block)
+
+    def _check_group(
+        self, group: Sequence[Placed], keys: KeyLog, parts: Parts, rejected: RejectedRows
     ) -> None:
-        accepted, bad = self.rules.split(block)
+        accepted, bad = self.rules.split(pl.concat(placed.block.rows for placed in group))
         kept, repeated = keys.split(accepted)
         parts.add(self.rules.values(kept))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
-        rejected.add(place, block, pl.concat([bad, repeated.select(ROW, reasons)]))
+        rejected.add(group, pl.concat([bad, repeated.select(ROW, reasons)]))
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
         key = self.dataset.table.primary_key
         rows = [part.rows for part in checked.parts]
         return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:
+    """The same blocks; while one is checked, a thread reads the next."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
+
+
+def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
+    """Small blocks together, since each check takes some 10 ms, however few rows there are."""
+    group: list[Placed] = []
+    total = 0
+    for placed in blocks:
+        rows = placed.block.rows
+        size = GROUP_BYTES if rows.height > GROUP_ROWS else size_of(rows)
+        if group and (total + size > GROUP_BYTES or rows.schema != group[0].block.rows.schema):
+            yield group
+            group, total = [], 0
+        group.append(placed)
+        total += size
+    if group:
+        yield group

@@ -10,11 +10,12 @@ csv module does; blocks with such fields are read by that module and are about t
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,11 @@ import polars as pl
 
 from flagfall.errors import BatchInvalid
 from flagfall.tables.source import (
+    BLOCK_ROWS,
+    BROKEN,
     CLIP,
     LINE_LIMIT,
     Block,
-    Broken,
     DataFile,
     Lines,
     line_blocks,
@@ -37,6 +39,7 @@ COLUMN_LIMIT = 10_000
 """Most columns of a file."""
 
 _QUOTE, _LF, _CR = b'"\n\r'
+_TORN = "row: a carriage return outside quotes"
 _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 Bytes = npt.NDArray[np.uint8]
@@ -62,9 +65,9 @@ def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[B
         records = _split(file, lines, separator)
         if layout is None and len(records.start):
             layout = _layout(file, records, names, separator)
-            records = records.take(np.arange(len(records.start)) > 0)
+            records = records.take(slice(1, None))
         if layout is not None:
-            yield layout.block(file, records)
+            yield from (layout.block(file, piece) for piece in records.pieces())
     if layout is None:
         raise BatchInvalid("empty", f"{file.name}: empty; expected a header with the column names")
 
@@ -147,7 +150,11 @@ class _Records:
     torn: Mask
     line_ends: Mask | None
 
-    def take(self, which: Mask) -> _Records:
+    def pieces(self) -> Iterator[_Records]:
+        for first in range(0, len(self.start), BLOCK_ROWS):
+            yield self.take(slice(first, first + BLOCK_ROWS))
+
+    def take(self, which: Mask | slice) -> _Records:
         return _Records(
             self.data,
             self.start[which],
@@ -158,43 +165,57 @@ class _Records:
             self.line_ends,
         )
 
-    def text(self, index: int) -> str:
-        return self.data[self.start[index] : self.end[index]].decode().rstrip("\r")
+    def text(self, index: int, most: int = LINE_LIMIT) -> str:
+        """A row as it stands, of that many characters at most."""
+        start = self.start[index]
+        data = self.data[start : min(self.end[index], start + 4 * most)]
+        return data.decode(errors="ignore").rstrip("\r")[:most]
 
     def joined(self) -> bytes:
         """The rows without blank lines and carriage returns between them."""
+        first, last = self.start[0], self.end[-1] + 1
         kept = int((self.end - self.start + 1).sum())
-        if kept == len(self.data) and self.line_ends is None:
-            return self.data
-        edges = np.zeros(len(self.data) + 1, np.int8)
-        edges[self.start] += 1
-        edges[self.end + 1] -= 1
+        if kept == last - first and self.line_ends is None:
+            return self.data[first:last]
+        edges = np.zeros(last - first + 1, np.int8)
+        edges[self.start - first] += 1
+        edges[self.end + 1 - first] -= 1
         inside = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
         if self.line_ends is not None:
-            inside &= ~self.line_ends
-        return np.frombuffer(self.data, np.uint8)[inside].tobytes()
+            inside &= ~self.line_ends[first:last]
+        return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
 
 
 def _split(file: DataFile, lines: Lines, separator: str) -> _Records:
     view = np.frombuffer(lines.data, np.uint8)
-    outside = _outside_quotes(view) if b'"' in lines.data else np.True_
-    feeds = np.flatnonzero(view == _LF)
-    end = np.flatnonzero((view == _LF) & outside)
+    feeds, separators, returns = view == _LF, view == ord(separator), None
+    end = line_feeds = np.flatnonzero(feeds)
+    if b"\r" in lines.data:
+        returns = view == _CR
+    if b'"' in lines.data:
+        outside = _outside_quotes(view)
+        end = np.flatnonzero(feeds & outside)
+        separators &= outside
+        returns = None if returns is None else returns & outside
     start = np.concatenate([[0], end[:-1] + 1])
-    line = lines.line + np.searchsorted(feeds, start)
-    separators = (view == ord(separator)) & outside
-    fields = np.add.reduceat(separators, start, dtype=np.intp) + 1
+    line = np.arange(len(end)) if end is line_feeds else np.searchsorted(line_feeds, start)
     longest = int((end - start).argmax())
     if end[longest] - start[longest] > LINE_LIMIT:
-        raise too_long(file, int(line[longest]))
+        raise too_long(file, lines.line + int(line[longest]))
+    fields = np.add.reduceat(separators, start, dtype=np.intp) + 1
+    return _without_blanks(lines, start, end, line, fields, returns)
+
+
+def _without_blanks(
+    lines: Lines, start: Places, end: Places, line: Places, fields: Places, returns: Mask | None
+) -> _Records:
     torn, line_ends = np.zeros(len(start), np.bool_), None
     blank = end == start
-    if b"\r" in lines.data:
-        returns = (view == _CR) & outside
+    if returns is not None:
         line_ends = _line_ends(returns, end)
         torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.intp) > 0
         blank = np.add.reduceat(~line_ends, start, dtype=np.intp) == 1
-    records = _Records(lines.data, start, end, line, fields, torn, line_ends)
+    records = _Records(lines.data, start, end, lines.line + line, fields, torn, line_ends)
     return records.take(~blank) if blank.any() else records
 
 
@@ -236,13 +257,14 @@ class _Layout:
         return Block(
             rows=self._columns(file, kept),
             lines=pl.Series(kept.line, dtype=pl.Int64),
-            broken=[self._broken(records, int(index)) for index in np.flatnonzero(~good)],
+            broken=self._broken(records.take(~good)),
         )
 
     def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
         data = records.joined() if len(records.start) else b""
         rows = pl.read_csv(
-            data,
+            # Without a mark, polars takes what begins with "x^" for compressed data.
+            codecs.BOM_UTF8 + data,
             has_header=False,
             schema={str(place): pl.String() for place in range(self.width)},
             columns=sorted(self.places.values()),
@@ -255,26 +277,26 @@ class _Layout:
             raise BatchInvalid("quoting", message)
         return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
 
-    def _broken(self, records: _Records, index: int) -> Broken:
-        if records.torn[index]:
-            reason = "row: a carriage return outside quotes"
-        else:
-            reason = f"row: {_count(int(records.fields[index]), self.width)}"
-        return Broken(int(records.line[index]), reason, records.text(index)[: CLIP * self.width])
+    def _broken(self, records: _Records) -> pl.DataFrame:
+        texts = [records.text(index, CLIP * self.width) for index in range(len(records.start))]
+        counts = zip(records.fields.tolist(), records.torn.tolist(), strict=True)
+        reasons = [_TORN if torn else _count(fields, self.width) for fields, torn in counts]
+        return pl.DataFrame([records.line, reasons, texts], schema=BROKEN)
 
 
+@lru_cache
 def _count(fields: int, width: int) -> str:
     """Of a bounded number of texts, however many fields there are."""
     if fields > 2 * width:
-        return f"more than {2 * width} fields, expected {width}"
-    return f"{fields} field{'s' if fields > 1 else ''}, expected {width}"
+        return f"row: more than {2 * width} fields, expected {width}"
+    return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
 
 
 def _layout(file: DataFile, records: _Records, names: Sequence[str], separator: str) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
-    found = next(csv.reader(io.StringIO(records.text(0), newline=""), delimiter=separator))
+    found = _header(file, records, separator)
     if set(names) - set(found):
         raise missing_columns(file, names, found, _separator_hint(found, separator))
     if twice := sorted(name for name in names if found.count(name) > 1):
@@ -282,6 +304,14 @@ def _layout(file: DataFile, records: _Records, names: Sequence[str], separator: 
     if len(found) > COLUMN_LIMIT:
         raise BatchInvalid("columns", f"{file.name}: more than {COLUMN_LIMIT} columns")
     return _Layout(len(found), {name: found.index(name) for name in names}, separator)
+
+
+def _header(file: DataFile, records: _Records, separator: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(records.text(0), newline=""), delimiter=separator))
+    except csv.Error as error:
+        message = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
+        raise BatchInvalid("columns", message) from error
 
 
 def _separator_hint(found: Sequence[str], separator: str) -> str:

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-BUCKET_ROWS = 1 << 20
+BUCKET_ROWS = 1 << 19
 """Rows of a bucket, on average."""
 
 BUCKET_LIMIT = 512
-"""Most buckets, since each is an open file; beyond 500 million rows buckets grow."""
+"""Most buckets, since each is an open file; beyond 250 million rows buckets grow."""
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
@@ -139,13 +139,10 @@ def _deal(log: Path, rows: int, paths: Sequence[Path]) -> None:
 
 def _suspects(entries: npt.NDArray[np.void]) -> Rows:
     """Rows whose hash stands more than once, in order."""
-    order = np.argsort(entries["hash"], kind="stable")
-    hashes = entries["hash"][order]
-    same = hashes[1:] == hashes[:-1]
-    if not same.any():
-        return np.empty(0, np.int64)
-    twice = np.append(same, False) | np.insert(same, 0, False)
-    return np.sort(entries["row"][order[twice]])
+    hashes = np.sort(entries["hash"])
+    twice = hashes[1:][hashes[1:] == hashes[:-1]]
+    rows: Rows = entries["row"][np.isin(entries["hash"], twice)]
+    return rows
 
 
 def _repeats(

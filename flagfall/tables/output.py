@@ -7,23 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import polars as pl
 
 from flagfall.lake import part_name
 from flagfall.records import Part
 from flagfall.tables.rules import REASONS, ROW
-from flagfall.tables.source import CLIP, Block, Broken
+from flagfall.tables.source import CLIP, Block, size_of
 from flagfall.tables.typed import text_of
 
 PART_ROWS = 250_000
 """Most rows of a part."""
 
-PART_BYTES = 256 << 20
+PART_BYTES = 64 << 20
 """A part is closed once its rows come to this many bytes, whatever their number."""
 
 ROWS_FILE = "rows.jsonl"
+
+KEPT_BYTES = 1 << 30
+"""Once ``rows.jsonl`` has this size, rejected rows are counted, and no longer kept."""
 
 
 class Parts:
@@ -44,7 +47,7 @@ class Parts:
     def add(self, rows: pl.DataFrame) -> None:
         """Take some rows; full parts are written."""
         self._waiting.vstack(rows, in_place=True)
-        self._bytes += _size(rows)
+        self._bytes += size_of(rows)
         while self._waiting.height >= PART_ROWS:
             self._write(PART_ROWS)
         if self._bytes >= PART_BYTES:
@@ -61,15 +64,9 @@ class Parts:
         part = self._waiting.head(count).rechunk()
         part.write_parquet(path, compression="zstd", statistics=True, row_group_size=PART_ROWS)
         self._waiting = self._waiting.slice(count)
-        self._bytes = _size(self._waiting)
+        self._bytes = size_of(self._waiting)
         self.parts.append(Part(name=path.name, rows=count))
         self.files.append(path)
-
-
-def _size(rows: pl.DataFrame) -> int:
-    """Bytes of the values; unlike ``estimated_size``, the same however they lie in memory."""
-    texts = rows.select(pl.col(pl.String()).str.len_bytes().sum())
-    return 8 * rows.height * rows.width + sum(int(total or 0) for total in texts.rows()[0])
 
 
 @dataclass(frozen=True)
@@ -91,32 +88,34 @@ class Place:
             text_of(dtype, pl.col(name)).str.slice(0, CLIP).alias(name)
             for name, dtype in rows.schema.items()
         )
-        fields = pl.DataFrame(
-            [
-                block.lines[rejected[ROW]].alias(self.counted),
-                rejected[REASONS],
-                texts.to_struct("row"),
-            ]
+        place = pl.DataFrame({self.counted: block.lines[rejected[ROW]]})
+        fields = place.with_columns(rejected[REASONS], texts.to_struct("row"))
+        return fields.select(
+            pl.col(self.counted).alias("at"), (self._opening + _json(pl.all())).alias("json")
         )
-        json_text = pl.lit(self._opening) + pl.struct(pl.all()).struct.json_encode().str.slice(1)
-        return fields.select(pl.col(self.counted).alias("at"), json_text.alias("json"))
 
-    def encode_broken(self, broken: Sequence[Broken]) -> pl.DataFrame:
+    def encode_broken(self, broken: pl.DataFrame) -> pl.DataFrame:
         """The same for rows that have no columns; ``text`` is the line as it stands."""
-        lines = [
-            {self.counted: row.line, "reasons": [row.reason], "row": {}, "text": row.text}
-            for row in broken
-        ]
-        json_texts = [
-            self._opening + json.dumps(line, ensure_ascii=False, separators=(",", ":"))[1:]
-            for line in lines
-        ]
-        at = pl.Series("at", [row.line for row in broken], pl.Int64())
-        return pl.DataFrame([at, pl.Series("json", json_texts, pl.String())])
+        reasons = pl.concat_list("reason").alias(REASONS)
+        place = _json(pl.col("line").alias(self.counted), reasons).str.strip_suffix("}")
+        line = pl.concat_str(self._opening, place, pl.lit(',"row":{},'), _json(pl.col("text")))
+        return broken.select(pl.col("line").alias("at"), line.alias("json"))
 
     @property
-    def _opening(self) -> str:
-        return f'{{"file":{json.dumps(self.file)},'
+    def _opening(self) -> pl.Expr:
+        return pl.lit(f'{{"file":{json.dumps(self.file)},')
+
+
+def _json(*columns: pl.Expr) -> pl.Expr:
+    """The columns as an object of JSON, without the opening brace."""
+    return pl.struct(*columns).struct.json_encode().str.slice(1)
+
+
+class Placed(NamedTuple):
+    """A block, and where it is."""
+
+    place: Place
+    block: Block
 
 
 class RejectedRows:
@@ -137,27 +136,35 @@ class RejectedRows:
         """The file, or ``None`` where no row was rejected."""
         return self._path if self.rows else None
 
-    def add(self, place: Place, block: Block, rejected: pl.DataFrame) -> None:
-        """Take the rejected rows of one block.
+    def add(self, group: Sequence[Placed], rejected: pl.DataFrame) -> None:
+        """Take the rejected rows of some blocks.
 
         Args:
-            place: Where the block is.
-            block: As it was read.
-            rejected: ``REJECTED``: places in the block, and why.
+            group: The blocks.
+            rejected: ``REJECTED``: places in all their rows together, and why.
         """
-        if not rejected.height and not block.broken:
+        if not rejected.height and not any(placed.block.broken.height for placed in group):
             return
-        self.rows += rejected.height + len(block.broken)
-        self.reasons.update(row.reason for row in block.broken)
-        counts = rejected[REASONS].explode().value_counts()
-        self.reasons.update(dict(counts.iter_rows()))
+        start = 0
+        for placed in group:
+            end = start + placed.block.rows.height
+            own = rejected.filter(pl.col(ROW).is_between(start, end, closed="left"))
+            self._add(placed, own.with_columns(pl.col(ROW) - start))
+            start = end
+
+    def _add(self, placed: Placed, rejected: pl.DataFrame) -> None:
+        place, block = placed
+        self.rows += rejected.height + block.broken.height
+        for reasons in (block.broken["reason"], rejected[REASONS].explode()):
+            self.reasons.update(dict(reasons.value_counts().iter_rows()))
         lines = pl.concat([place.encode(block, rejected), place.encode_broken(block.broken)])
         self._write(lines.sort("at", maintain_order=True)["json"])
 
     def _write(self, lines: pl.Series) -> None:
         if self._file is None:
             self._file = self._path.open("wb")
-        self._file.write("".join(f"{line}\n" for line in lines).encode())
+        if self._file.tell() < KEPT_BYTES:
+            self._file.write("".join(f"{line}\n" for line in lines).encode())
 
     def close(self) -> None:
         """No more rows."""

@@ -11,6 +11,8 @@ from flagfall.dataset import Table
 from flagfall.errors import BatchInvalid
 from flagfall.tables.source import (
     BLOCK_BYTES,
+    BLOCK_ROWS,
+    BROKEN,
     LINE_LIMIT,
     Block,
     DataFile,
@@ -21,9 +23,6 @@ from flagfall.tables.typed import understands
 
 FIRST_ROWS = 1_000
 """Rows that are read first, to learn how large they are."""
-
-BLOCK_ROWS = 50_000
-"""Most rows that are read at a time."""
 
 _CELL_BYTES = 8
 
@@ -40,7 +39,8 @@ def parquet_rows(file: DataFile, table: Table) -> Iterator[Block]:
     """
     scan, rows = _open(file, table)
     expansion = Expansion(file)
-    expansion.add(rows * len(table.fields) * _CELL_BYTES)
+    stored = file.path.stat().st_size
+    expansion.add(rows * len(table.fields) * _CELL_BYTES, stored)
     offset, size = 0, FIRST_ROWS
     while offset < rows:
         with _damage(file):
@@ -49,9 +49,9 @@ def parquet_rows(file: DataFile, table: Table) -> Iterator[Block]:
             message = f"{file.name}: row {offset + block.height + 1} is missing; write it again"
             raise BatchInvalid("parquet", message)
         text_bytes = _check_texts(file, block, offset)
-        expansion.add(text_bytes)
-        lines = pl.Series(range(offset + 1, offset + block.height + 1), dtype=pl.Int64)
-        yield Block(block, lines)
+        expansion.add(text_bytes, stored)
+        lines = pl.int_range(offset + 1, offset + block.height + 1, eager=True)
+        yield Block(block, lines, BROKEN.to_frame())
         offset += block.height
         row_bytes = text_bytes // block.height + _CELL_BYTES * len(table.fields)
         size = max(1, min(BLOCK_ROWS, BLOCK_BYTES * 4 // row_bytes))

@@ -9,16 +9,15 @@ search for a pattern where Table Schema matches it whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import dataframely as dy
 import polars as pl
 
-from flagfall.dataset import Column, Constraints, Dataset
+from flagfall.dataset import Column, Dataset
 from flagfall.errors import DatasetInvalid, Problem
 from flagfall.features import polars_type
-from flagfall.tables.source import Block
 from flagfall.tables.typed import format_problem, typed
 
 ROW = "row"
@@ -47,7 +46,7 @@ def _given(index: int) -> str:
 
 
 class Sorted(NamedTuple):
-    """Rows of a block, split by the rules; each has its place in the block as ``row``.
+    """Rows, split by the rules; each has its place among them all as ``row``.
 
     Attributes:
         accepted: Rows that keep all rules, with their values by position.
@@ -65,21 +64,21 @@ class RowRules:
         key: Columns of accepted rows that are the primary key.
 
     Raises:
-        DatasetInvalid: A constraint does not fit its column's type, or cannot be carried out.
+        DatasetInvalid: A column's format or pattern cannot be used.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self._table = dataset.table
         self._columns = dataset.table.fields
-        _check_constraints(dataset)
+        _check_columns(dataset)
         self._rules = dict(self._all_rules())
         self._schema = self._dataframely_schema(dataset.name)
         names = [column.name for column in self._columns]
         self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
 
-    def split(self, block: Block) -> Sorted:
+    def split(self, rows: pl.DataFrame) -> Sorted:
         """Accept or reject every row; both keep the order."""
-        accepted, failure = self._schema.filter(self._prepare(block.rows))
+        accepted, failure = self._schema.filter(self._prepare(rows))
         return Sorted(accepted.select(pl.all()), self._with_reasons(failure))
 
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
@@ -158,11 +157,11 @@ def _rules(
 def _constraints(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
     limits = column.constraints
     if limits.minimum is not None:
-        yield f"below minimum {limits.minimum}", value >= _literal(limits.minimum)
+        yield f"below minimum {limits.minimum}", value >= _comparable(limits.minimum)
     if limits.maximum is not None:
-        yield f"above maximum {limits.maximum}", value <= _literal(limits.maximum)
+        yield f"above maximum {limits.maximum}", value <= _comparable(limits.maximum)
     if limits.enum is not None:
-        yield f"not one of {_shown(limits.enum)}", value.is_in(_members(column))
+        yield f"not one of {_shown(limits.enum)}", value.is_in(_members(column).implode())
     if limits.pattern is not None:
         yield f"does not match {limits.pattern}", value.str.contains(_whole(limits.pattern))
     if limits.min_length is not None:
@@ -171,19 +170,16 @@ def _constraints(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]
         yield f"longer than {limits.max_length}", value.str.len_chars() <= limits.max_length
 
 
-def _literal(bound: float | date | datetime) -> pl.Expr:
-    return pl.lit(_utc(bound))
-
-
-def _utc(value: Any) -> Any:
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC).replace(tzinfo=None)
-    return value
+def _comparable(bound: Any) -> Any:
+    """Times with an offset as the same time in UTC, without."""
+    if isinstance(bound, datetime) and bound.tzinfo is not None:
+        return bound.astimezone(UTC).replace(tzinfo=None)
+    return bound
 
 
 def _members(column: Column) -> pl.Series:
-    values = [_utc(value) for value in column.constraints.enum or ()]
-    return pl.Series(values, dtype=polars_type(column.type))
+    values = [_comparable(value) for value in column.constraints.enum or ()]
+    return pl.Series(values, dtype=polars_type(column.type), strict=False)
 
 
 def _shown(values: Sequence[object]) -> str:
@@ -195,10 +191,10 @@ def _whole(pattern: str) -> str:
     return f"^(?:{pattern})$"
 
 
-# ------------------------------------------------------------------ constraints that cannot be used
+# ------------------------------------------------------- formats and patterns that cannot be used
 
 
-def _check_constraints(dataset: Dataset) -> None:
+def _check_columns(dataset: Dataset) -> None:
     problems = [
         Problem(f"schema.fields[{index}].{key}", None, message)
         for index, column in enumerate(dataset.table.fields)
@@ -211,52 +207,16 @@ def _check_constraints(dataset: Dataset) -> None:
 def _column_problems(column: Column) -> Iterator[tuple[str, str]]:
     if problem := format_problem(column):
         yield "format", problem
-    for key, bound in (
-        ("minimum", column.constraints.minimum),
-        ("maximum", column.constraints.maximum),
-    ):
-        if bound is not None and not _comparable(column.type, bound):
-            yield f"constraints.{key}", f"expected a bound for a {column.type}, got {bound!r}"
-    if column.type != "string":
-        for key in _only_for_strings(column.constraints):
-            yield f"constraints.{key}", f"expected only on a string, not on a {column.type}"
-    yield from _enum_problem(column)
-    yield from _pattern_problem(column)
+    if column.constraints.pattern and (problem := _pattern_problem(column.constraints.pattern)):
+        yield "constraints.pattern", problem
 
 
-def _comparable(wanted: str, bound: object) -> bool:
-    if wanted == "datetime":
-        return isinstance(bound, date)
-    if wanted == "date":
-        return isinstance(bound, date) and not isinstance(bound, datetime)
-    return wanted in ("integer", "number") and isinstance(bound, int | float)
-
-
-def _only_for_strings(limits: Constraints) -> list[str]:
-    values = {
-        "pattern": limits.pattern,
-        "minLength": limits.min_length,
-        "maxLength": limits.max_length,
-    }
-    return [key for key, value in values.items() if value is not None]
-
-
-def _enum_problem(column: Column) -> Iterator[tuple[str, str]]:
-    try:
-        _members(column)
-    except (TypeError, OverflowError, pl.exceptions.PolarsError):
-        values = _shown(column.constraints.enum or ())
-        yield "constraints.enum", f"expected values of a {column.type}, got {values}"
-
-
-def _pattern_problem(column: Column) -> Iterator[tuple[str, str]]:
-    pattern = column.constraints.pattern
-    if pattern is None:
-        return
+def _pattern_problem(pattern: str) -> str | None:
+    """Why polars cannot match it: it takes linear time on any text, and so lacks look-around."""
     try:
         pl.Series([""]).str.contains(_whole(pattern))
     except pl.exceptions.PolarsError as error:
-        why = next((x for x in str(error).splitlines() if x.startswith("error: ")), "")
-        why = why.removeprefix("error: ") or "not understood"
-        message = f"expected a pattern that runs in linear time, got {pattern!r}: {why}"
-        yield "constraints.pattern", message
+        lines = str(error).splitlines()
+        why = next((line for line in lines if line.startswith("error: ")), lines[0])
+        return f"expected a pattern without what polars lacks, got {pattern!r}: {why}"
+    return None

@@ -22,6 +22,9 @@ from flagfall.errors import BatchInvalid
 BLOCK_BYTES = 4 << 20
 """Bytes of text that are held and checked at a time."""
 
+BLOCK_ROWS = 50_000_000
+"""Most rows that are checked at a time, however short they are."""
+
 LINE_LIMIT = 1 << 20
 """Longest line in bytes, and so the longest field; a quoted line break does not end a line here."""
 
@@ -53,19 +56,8 @@ class DataFile:
     path: Path
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A row that could not be split into columns.
-
-    Attributes:
-        line: Line of the file, counted from 1.
-        reason: A stable text, such as ``row: 3 fields, expected 18``.
-        text: The line as it stands, clipped to ``CLIP`` characters a column.
-    """
-
-    line: int
-    reason: str
-    text: str
+BROKEN = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "text": pl.String()})
+"""Rows that could not be split into columns: where, why, and the clipped line as it stands."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +65,14 @@ class Block:
     """Some rows of a file.
 
     Attributes:
-        rows: The dataset's columns in its order: text, or Parquet's own types.
+        rows: The dataset's columns in its order: text, or types that ``typed`` understands.
         lines: Where each row begins: line of the file, or row of a Parquet file, counted from 1.
-        broken: Rows that lie between them and have no columns.
+        broken: ``BROKEN``: rows that lie between them.
     """
 
     rows: pl.DataFrame
     lines: pl.Series
-    broken: Sequence[Broken] = ()
+    broken: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -96,6 +88,14 @@ class Lines:
     line: int
 
 
+def size_of(rows: pl.DataFrame) -> int:
+    """Bytes of the values; unlike ``estimated_size``, the same however they lie in memory."""
+    texts = rows.select(pl.col(pl.String()).str.len_bytes().sum())
+    return 8 * rows.height * rows.width + sum(
+        int(total or 0) for row in texts.rows() for total in row
+    )
+
+
 Cut = Callable[[bytes, int], tuple[bytes, int]]
 """From whole lines and their first line number to whole rows, and how many bytes these took up."""
 
@@ -105,29 +105,31 @@ class Expansion:
 
     def __init__(self, file: DataFile) -> None:
         self._file = file
-        self._stored = file.path.stat().st_size
-        self._allowed = max(EXPAND_FLOOR, EXPAND_RATIO * self._stored)
         self._total = 0
 
-    def add(self, count: int) -> None:
+    def add(self, count: int, stored: int) -> None:
         """Count some more bytes.
+
+        Args:
+            count: How many.
+            stored: How many bytes of the file they and those before took up.
 
         Raises:
             BatchInvalid: They are too many now.
         """
         self._total += count
-        if self._total > self._allowed:
+        if self._total > max(EXPAND_FLOOR, EXPAND_RATIO * stored):
             raise BatchInvalid(
                 "expands",
-                f"{self._file.name}: its {self._stored} bytes unpack to more than {self._allowed};"
+                f"{self._file.name}: {stored} bytes of it unpack to {self._total} or more;"
                 " split the file, or write it with less repetition",
             )
 
 
-def _open(file: DataFile) -> BinaryIO:
+def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
     if file.name.lower().endswith(".gz"):
-        return cast(BinaryIO, gzip.open(file.path, "rb"))
-    return file.path.open("rb")
+        return cast(BinaryIO, gzip.open(stored, "rb"))
+    return stored
 
 
 def _read(file: DataFile, stream: BinaryIO) -> bytes:
@@ -137,9 +139,8 @@ def _read(file: DataFile, stream: BinaryIO) -> bytes:
         message = f"{file.name}: the gzip data is cut short; write the file again"
         raise BatchInvalid("gzip", message) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        message = (
-            f"{file.name}: not valid gzip ({error}); write the file again, or name it without .gz"
-        )
+        why = f"{file.name}: not valid gzip ({error})"
+        message = f"{why}; write the file again, or name it without .gz"
         raise BatchInvalid("gzip", message) from error
 
 
@@ -156,10 +157,10 @@ def byte_blocks(file: DataFile) -> Iterator[bytes]:
         BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
     """
     expansion = Expansion(file)
-    with _open(file) as stream:
+    with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
         data = _without_mark(file, _read(file, stream))
         while data:
-            expansion.add(len(data))
+            expansion.add(len(data), stored.tell())
             yield data
             data = _read(file, stream)
     yield b""

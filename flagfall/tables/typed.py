@@ -190,7 +190,9 @@ def _native(wanted: str, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr | None:
 
 
 def _utc(raw: pl.Expr) -> pl.Expr:
-    return raw.dt.replace_time_zone(None).cast(pl.Datetime("us"), strict=False)
+    """Times without a zone are in UTC already."""
+    utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return utc.cast(pl.Datetime("us"), strict=False)
 
 
 def _midnight(moment: pl.Expr) -> pl.Expr:

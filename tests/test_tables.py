@@ -1,0 +1,983 @@
+"""Untrusted data files: what is accepted, what is rejected, and the words for it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flagfall.dataset import Dataset
+from flagfall.errors import BatchInvalid, DatasetInvalid
+from flagfall.features import polars_schema
+from flagfall.tables import PART_ROWS, Checked, DataFile, check_files
+from flagfall.tables import check as check_module
+from flagfall.tables import keys as keys_module
+from flagfall.tables import output as output_module
+from flagfall.tables import source as source_module
+from flagfall.tables.keys import find_repeats
+
+Files = dict[str, str | bytes]
+
+
+def column(
+    name: str, type_: str = "string", format_: str = "default", **limits: Any
+) -> dict[str, Any]:
+    return {"name": name, "type": type_, "format": format_, "constraints": limits}
+
+
+def dataset(
+    *columns: dict[str, Any], key: Sequence[str] = (), missing: Sequence[str] = ("",)
+) -> Dataset:
+    table = {"fields": list(columns), "primaryKey": list(key), "missingValues": list(missing)}
+    landing = {"uri": "/landing", "marker": "{day}/_SUCCESS"}
+    return Dataset.model_validate(
+        {
+            "name": "trips",
+            "title": "Trips",
+            "landing": landing,
+            "lake": {"uri": "/lake"},
+            "schema": table,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    checked: Checked
+    rows: list[tuple[Any, ...]]
+    rejected: list[dict[str, Any]]
+
+    @property
+    def faults(self) -> list[tuple[int, list[str]]]:
+        return [(row.get("line", row.get("row_number")), row["reasons"]) for row in self.rejected]
+
+
+def check(folder: Path, wanted: Dataset, files: Files) -> Outcome:
+    landed = folder / "landed"
+    landed.mkdir(exist_ok=True)
+    for name, content in files.items():
+        data = content.encode() if isinstance(content, str) else content
+        (landed / name).write_bytes(data)
+    output = folder / "output"
+    output.mkdir()
+    checked = check_files([DataFile(name, landed / name) for name in files], wanted, output)
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        [path.name for path in checked.files] + (["rows.jsonl"] if checked.rejected else [])
+    )
+    rows = [row for path in checked.files for row in pl.read_parquet(path).rows()]
+    lines = checked.rejected.read_text("utf-8").splitlines() if checked.rejected else []
+    assert checked.rows == len(rows) == sum(part.rows for part in checked.parts)
+    assert checked.rejected_rows == len(lines)
+    for path in checked.files:
+        assert pl.read_parquet_schema(path) == polars_schema(wanted)
+    return Outcome(checked, rows, [json.loads(line) for line in lines])
+
+
+def refuse(folder: Path, wanted: Dataset, files: Files) -> tuple[str, str]:
+    with pytest.raises(BatchInvalid) as caught:
+        check(folder, wanted, files)
+    return caught.value.reason, str(caught.value)
+
+
+AB = dataset(column("a"), column("b"))
+
+
+# ------------------------------------------------------------------------------------ single values
+
+DAY = date(2013, 1, 31)
+NOON = datetime(2013, 1, 31, 12, 0)
+
+READABLE: list[tuple[str, str, str, Any]] = [
+    ("integer", "default", "5", 5),
+    ("integer", "default", "+1", 1),
+    ("integer", "default", "-1", -1),
+    ("integer", "default", "007", 7),
+    ("integer", "default", "9223372036854775807", 2**63 - 1),
+    ("integer", "default", "-9223372036854775808", -(2**63)),
+    ("number", "default", "1.5", 1.5),
+    ("number", "default", "-.5e-3", -0.0005),
+    ("number", "default", "7", 7.0),
+    ("number", "default", "1.7976931348623157e308", 1.7976931348623157e308),
+    *(("boolean", "default", text, True) for text in ("true", "True", "TRUE", "1")),
+    *(("boolean", "default", text, False) for text in ("false", "False", "FALSE", "0")),
+    ("date", "default", "2013-01-31", DAY),
+    ("date", "default", "2012-02-29", date(2012, 2, 29)),
+    ("date", "default", "0001-01-01", date(1, 1, 1)),
+    ("date", "default", "9999-12-31", date(9999, 12, 31)),
+    ("date", "%d.%m.%Y", "31.01.2013", DAY),
+    ("date", "%d/%m/%y", "31/01/13", DAY),
+    ("date", "%d %b %Y", "31 Jan 2013", DAY),
+    ("date", "%Y%m%d", "20130131", DAY),
+    ("date", "%Y-%j", "2013-031", DAY),
+    ("datetime", "default", "2013-01-31T12:00:00", NOON),
+    ("datetime", "default", "2013-01-31 12:00:00", NOON),
+    ("datetime", "default", "2013-01-31T12:00", NOON),
+    ("datetime", "default", "2013-01-31T12:00:00Z", NOON),
+    ("datetime", "default", "2013-01-31T12:00Z", NOON),
+    ("datetime", "default", "2013-01-31T13:30:00+01:30", NOON),
+    ("datetime", "default", "2013-01-31T13:00:00+0100", NOON),
+    ("datetime", "default", "2013-01-31 07:00:00-05", NOON),
+    (
+        "datetime",
+        "default",
+        "2013-02-01T01:00:00.250+13:00",
+        datetime(2013, 1, 31, 12, 0, 0, 250000),
+    ),
+    ("datetime", "default", "2013-01-31T12:00:00.123456", datetime(2013, 1, 31, 12, 0, 0, 123456)),
+    (
+        "datetime",
+        "default",
+        "2013-01-31T12:00:00.123456789",
+        datetime(2013, 1, 31, 12, 0, 0, 123456),
+    ),
+    ("datetime", "%d.%m.%Y %H:%M", "31.01.2013 12:00", NOON),
+    ("datetime", "%m/%d/%Y %I:%M %p", "01/31/2013 12:00 PM", NOON),
+    (
+        "datetime",
+        "%Y-%m-%d %H:%M:%S.%f",
+        "2013-01-31 12:00:00.25",
+        datetime(2013, 1, 31, 12, 0, 0, 250000),
+    ),
+    ("datetime", "%Y-%m-%dT%H:%M:%S%z", "2013-01-31T07:00:00-0500", NOON),
+    ("string", "default", " x ", " x "),
+    ("string", "default", "NA", "NA"),
+    ("string", "default", "Zoë 😀", "Zoë 😀"),
+]
+
+
+@pytest.mark.parametrize(("type_", "format_", "text", "expected"), READABLE)
+def test_a_text_is_read_as_its_value(
+    tmp_path: Path, type_: str, format_: str, text: str, expected: Any
+) -> None:
+    outcome = check(tmp_path, dataset(column("x", type_, format_)), {"a.csv": f"x\n{text}\n"})
+    assert outcome.rejected == []
+    assert outcome.rows == [(expected,)]
+
+
+UNREADABLE: list[tuple[str, str, str, str]] = [
+    *(
+        ("integer", "default", text, "x: not an integer")
+        for text in (
+            "1.0", " 1", "1 ", "1e3", "1_000", "0x1", "٣", "--1", "+", "true", "NaN", "x" * 300,
+            "9223372036854775808", "-9223372036854775809",
+        )
+    ),
+    *(
+        ("number", "default", text, "x: not a number")
+        for text in ("x", " 1", "1 ", "1_000", "0x1p3", "1e", ".", "true", "1.5.5", "1;5")
+    ),
+    *(
+        ("number", "default", text, "x: not a finite number")
+        for text in ("NaN", "nan", "inf", "-inf", "Infinity", "1e400")
+    ),
+    *(
+        ("boolean", "default", text, "x: not a boolean")
+        for text in ("yes", "tRUE", "t", "2", "01", " true")
+    ),
+    *(
+        ("date", "default", text, "x: not a date")
+        for text in (
+            "2013-02-29", "2013-1-1", "2013-13-01", "2013-01-32", "0000-01-01", "10000-01-01",
+            "+2013-01-1", "31.01.2013", "2013-01-31T00:00:00", "2013-01-31 ", "20130131",
+        )
+    ),
+    ("date", "%d.%m.%Y", "2013-01-31", "x: not a date as %d.%m.%Y"),
+    ("date", "%d.%m.%Y", "31.1.13", "x: not a date as %d.%m.%Y"),
+    ("date", "%d.%m.%Y", "29.02.2013", "x: not a date as %d.%m.%Y"),
+    ("date", "%d.%m.%Y", "31.01.0000", "x: not a date as %d.%m.%Y"),
+    *(
+        ("datetime", "default", text, "x: not a datetime")
+        for text in (
+            "2013-01-31", "2013-01-31T24:00:00", "2013-01-31T12:60:00", "2013-01-31T12:00:60",
+            "2013-02-29T12:00:00", "0000-12-31T12:00:00", "9999-12-31T23:59:59-00:01",
+            "0001-01-01T00:00:00+00:01", "2013-01-31T12", "2013-01-31T12:00:00 UTC", "1359633600",
+        )
+    ),
+    ("datetime", "%d.%m.%Y %H:%M", "31.01.2013 24:00", "x: not a datetime as %d.%m.%Y %H:%M"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "format_", "text", "reason"), UNREADABLE)
+def test_a_text_that_is_no_value_is_named(
+    tmp_path: Path, type_: str, format_: str, text: str, reason: str
+) -> None:
+    outcome = check(tmp_path, dataset(column("x", type_, format_)), {"a.csv": f"x\n{text}\n"})
+    assert outcome.rejected == [
+        {"file": "a.csv", "line": 2, "reasons": [reason], "row": {"x": text[:200]}}
+    ]
+    assert outcome.checked.reasons == {reason: 1}
+    assert outcome.checked.parts == ()
+
+
+# -------------------------------------------------------------------------------------- constraints
+
+LIMITS: list[tuple[dict[str, Any], list[str], list[str], str]] = [
+    (column("x", "number", minimum=-40), ["-40", "-39.9"], ["-40.1"], "x: below minimum -40"),
+    (column("x", "number", maximum=130), ["130", "129.9"], ["130.1"], "x: above maximum 130"),
+    (column("x", "integer", minimum=1), ["1", "2"], ["0"], "x: below minimum 1"),
+    (
+        column("x", "date", minimum=date(2013, 1, 1)),
+        ["2013-01-01"],
+        ["2012-12-31"],
+        "x: below minimum 2013-01-01",
+    ),
+    (
+        column("x", "datetime", maximum=datetime(2013, 1, 31, 13, tzinfo=UTC)),
+        ["2013-01-31T13:00:00Z", "2013-01-31T15:00:00+02:00"],
+        ["2013-01-31T13:00:00.000001"],
+        "x: above maximum 2013-01-31 13:00:00+00:00",
+    ),
+    (
+        column("x", enum=["EWR", "JFK", "LGA"]),
+        ["JFK"],
+        ["jfk", "JFK "],
+        "x: not one of EWR, JFK, LGA",
+    ),
+    (column("x", "integer", enum=[1, 2]), ["1", "+2"], ["3"], "x: not one of 1, 2"),
+    (column("x", "date", enum=[DAY]), ["2013-01-31"], ["2013-02-01"], "x: not one of 2013-01-31"),
+    (
+        column("x", "datetime", enum=[DAY, NOON]),
+        ["2013-01-31T00:00:00", "2013-01-31T13:00:00+01:00"],
+        ["2013-01-31T00:00:01"],
+        "x: not one of 2013-01-31, 2013-01-31 12:00:00",
+    ),
+    (column("x", "boolean", enum=[True]), ["1"], ["0"], "x: not one of True"),
+    (
+        column("x", "datetime", minimum=DAY),
+        ["2013-01-31T00:00:00"],
+        ["2013-01-30T23:59:59.999999"],
+        "x: below minimum 2013-01-31",
+    ),
+    (
+        column("x", enum=[f"v{number}" for number in range(12)]),
+        ["v11"],
+        ["v12"],
+        "x: not one of v0, v1, v2, v3, v4, v5, v6, v7, v8, v9 and 2 more",
+    ),
+    (column("x", pattern="[A-Z]{3}"), ["ABC"], ["ABCD", "abc", "AB"], "x: does not match [A-Z]{3}"),
+    (column("x", pattern="a|bc"), ["a", "bc"], ["ac", "abc"], "x: does not match a|bc"),
+    (column("x", minLength=2), ["éé"], ["é"], "x: shorter than 2"),
+    (column("x", maxLength=2), ["éé", ""], ["ééé"], "x: longer than 2"),
+]
+
+
+@pytest.mark.parametrize(("limited", "good", "bad", "reason"), LIMITS)
+def test_a_constraint_holds_up_to_its_bound(
+    tmp_path: Path, limited: dict[str, Any], good: list[str], bad: list[str], reason: str
+) -> None:
+    wanted = dataset(limited, column("y"))
+    text = "".join(f"{value},\n" for value in (*good, *bad))
+    outcome = check(tmp_path, wanted, {"a.csv": f"x,y\n{text}"})
+    first_bad = 2 + len(good)
+    assert outcome.faults == [(first_bad + place, [reason]) for place in range(len(bad))]
+    assert len(outcome.rows) == len(good)
+
+
+def test_a_pattern_matches_to_the_very_end(tmp_path: Path) -> None:
+    outcome = check(
+        tmp_path, dataset(column("x", pattern="[A-Z]{3}")), {"a.csv": 'x\nABC\n"ABC\n"\n'}
+    )
+    assert outcome.faults == [(3, ["x: does not match [A-Z]{3}"])]
+
+
+def test_a_row_is_given_all_its_reasons(tmp_path: Path) -> None:
+    wanted = dataset(
+        column("flight", "integer", required=True, minimum=1),
+        column("tailnum", required=True),
+        column("origin", enum=["EWR"], maxLength=3),
+        missing=["", "NA"],
+    )
+    text = "flight,tailnum,origin\n1,N1,EWR\n0,NA,JFKX\nx,,\n,N2,EWR\n"
+    outcome = check(tmp_path, wanted, {"a.csv": text})
+    assert outcome.rejected == [
+        {
+            "file": "a.csv",
+            "line": 3,
+            "reasons": [
+                "flight: below minimum 1",
+                "tailnum: required",
+                "origin: not one of EWR",
+                "origin: longer than 3",
+            ],
+            "row": {"flight": "0", "tailnum": "NA", "origin": "JFKX"},
+        },
+        {
+            "file": "a.csv",
+            "line": 4,
+            "reasons": ["flight: not an integer", "tailnum: required"],
+            "row": {"flight": "x", "tailnum": "", "origin": ""},
+        },
+        {
+            "file": "a.csv",
+            "line": 5,
+            "reasons": ["flight: required"],
+            "row": {"flight": "", "tailnum": "N2", "origin": "EWR"},
+        },
+    ]
+    assert outcome.rows == [(1, "N1", "EWR")]
+    assert list(outcome.checked.reasons.items()) == [
+        ("tailnum: required", 2),
+        ("flight: below minimum 1", 1),
+        ("flight: not an integer", 1),
+        ("flight: required", 1),
+        ("origin: longer than 3", 1),
+        ("origin: not one of EWR", 1),
+    ]
+
+
+def test_missing_values_are_null_in_every_type(tmp_path: Path) -> None:
+    types = ["string", "integer", "number", "boolean", "date", "datetime"]
+    wanted = dataset(*(column(type_, type_) for type_ in types), missing=["NA", "-", "0"])
+    text = (
+        ",".join(types) + "\n" + "\n".join(",".join([mark] * 6) for mark in ("NA", "-", "0")) + "\n"
+    )
+    outcome = check(tmp_path, wanted, {"a.csv": text})
+    assert outcome.rows == [(None,) * 6] * 3
+
+
+def test_an_empty_text_is_a_value_unless_it_means_missing(tmp_path: Path) -> None:
+    wanted = dataset(column("a", required=True), column("b", "integer"), missing=["NA"])
+    outcome = check(tmp_path, wanted, {"a.csv": 'a,b\n,1\n"",2\nx,\n'})
+    assert outcome.rows == [("", 1), ("", 2)]
+    assert outcome.faults == [(4, ["b: not an integer"])]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place", "words"),
+    [
+        (column("x", pattern="(?=a)b"), "schema.fields[0].constraints.pattern", "look-around"),
+        (column("x", "date", "%d.%m"), "schema.fields[0].format", "names a whole date"),
+        (column("x", "date", "any"), "schema.fields[0].format", "names a whole date"),
+        (column("x", "datetime", "%Y-%m-%d %Q"), "schema.fields[0].format", "got %Q"),
+    ],
+)  # fmt: skip
+def test_a_format_or_pattern_that_cannot_be_used_is_the_datasets_fault(
+    tmp_path: Path, wrong: dict[str, Any], place: str, words: str
+) -> None:
+    with pytest.raises(DatasetInvalid) as caught:
+        check(tmp_path, dataset(wrong), {"a.csv": "x\n1\n"})
+    assert str(caught.value).startswith(f"datasets/trips.yaml: {place}: ")
+    assert words in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------- CSV files
+
+
+def test_columns_may_come_in_any_order_with_others_between(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.csv": "z,b,y,a,x\n0,B,0,A,0\n"})
+    assert outcome.rows == [("A", "B")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,2\n3,4\n",
+        "a,b\n1,2\n3,4",
+        "a,b\r\n1,2\r\n3,4\r\n",
+        "a,b\r\n1,2\r\n3,4",
+        "a,b\r\r\n1,2\r\r\n3,4\r\r\n",
+        "\ufeffa,b\n1,2\n3,4\n",
+        '\ufeff"a","b"\r\n"1","2"\r\n"3","4"\r\n',
+        '"a","b"\n"1",2\n3,"4"\n',
+        "\n\na,b\n\n1,2\n\n\n3,4\n\n",
+        "\r\na,b\r\n1,2\r\n\r\n3,4\r\n\r\n",
+    ],
+)
+def test_every_usual_way_to_write_csv_gives_the_same_rows(tmp_path: Path, text: str) -> None:
+    assert check(tmp_path, AB, {"a.csv": text}).rows == [("1", "2"), ("3", "4")]
+
+
+def test_tabs_separate_in_tsv(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.TSV": 'a\tb\n1,5\t"x\ty"\n'})
+    assert outcome.rows == [("1,5", "x\ty")]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_what_the_csv_module_and_pandas_write_comes_back(tmp_path: Path, quoting: int) -> None:
+    rows = [('5" pipe', "a,b"), ("line\nbreak", "x"), ('"', ""), ("Zoë", "CR\r\nLF"), ("", '""')]
+    written = io.StringIO(newline="")
+    csv.writer(written, quoting=quoting, lineterminator="\n").writerows([("a", "b"), *rows])
+    outcome = check(
+        tmp_path, dataset(column("a"), column("b"), missing=["NA"]), {"a.csv": written.getvalue()}
+    )
+    assert outcome.rows == rows
+
+
+def test_a_line_is_counted_where_its_row_begins(tmp_path: Path) -> None:
+    text = 'a,b\n"two\nlines",x\n,bad\n\n"three\n\nlines",\r\n,bad\n"\n\n",bad\n,bad\n'
+    outcome = check(tmp_path, dataset(column("a", pattern=".*"), column("b")), {"a.csv": text})
+    assert [place for place, _ in outcome.faults] == [2, 6, 10]
+    wanted = dataset(column("a", required=True), column("b"))
+    (tmp_path / "more").mkdir()
+    outcome = check(tmp_path / "more", wanted, {"a.csv": text})
+    assert outcome.faults == [(line, ["a: required"]) for line in (4, 9, 13)]
+
+
+def test_rows_with_another_number_of_fields_are_rejected_alone(tmp_path: Path) -> None:
+    text = 'a,b\n1,2\n3\n4,5,6\n"7,8"\n"x\ny"\n,\n1,2,3,4,5\n9,10\n'
+    outcome = check(tmp_path, AB, {"a.csv": text})
+    assert outcome.rows == [("1", "2"), (None, None), ("9", "10")]
+    assert outcome.rejected == [
+        broken(3, "row: 1 field, expected 2", "3"),
+        broken(4, "row: 3 fields, expected 2", "4,5,6"),
+        broken(5, "row: 1 field, expected 2", '"7,8"'),
+        broken(6, "row: 1 field, expected 2", '"x\ny"'),
+        broken(9, "row: more than 4 fields, expected 2", "1,2,3,4,5"),
+    ]
+
+
+def broken(line: int, reason: str, text: str) -> dict[str, Any]:
+    return {"file": "a.csv", "line": line, "reasons": [reason], "row": {}, "text": text}
+
+
+def test_a_stray_carriage_return_rejects_its_row_alone(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.csv": 'a,b\n1,2\rx\n\r3,4\n"5\r",6\n7,8\r\n'})
+    reason = ["row: a carriage return outside quotes"]
+    assert outcome.faults == [(2, reason), (3, reason)]
+    assert outcome.rows == [("5\r", "6"), ("7", "8")]
+
+
+def test_a_quote_within_an_unquoted_field_is_text(tmp_path: Path) -> None:
+    text = 'a,b\n5" pipe,x\n"q,""\n",y\n6" pipe,\n'
+    outcome = check(tmp_path, dataset(column("a"), column("b", required=True)), {"a.csv": text})
+    assert outcome.rows == [('5" pipe', "x"), ('q,"\n', "y")]
+    assert outcome.faults == [(5, ["b: required"])]
+
+
+@pytest.mark.parametrize("block", [4, 7, 16, 4096])
+def test_rows_do_not_depend_on_where_blocks_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", block)
+    text = '\ufeffa,b\r\n1,"two\r\nlines"\r\n5" é,😀\r\n\r\n"""",\r\nx\r\n3,4'
+    outcome = check(tmp_path, AB, {"a.csv": text})
+    assert outcome.rows == [("1", "two\r\nlines"), ('5" é', "😀"), ('"', None), ("3", "4")]
+    assert outcome.faults == [(7, ["row: 1 field, expected 2"])]
+
+
+def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.csv": "a,b\n", "b.csv": "a,b"})
+    assert outcome.checked == Checked((), (), None, 0, 0, {})
+
+
+def test_one_column_takes_quoted_empty_rows_and_leaves_out_blank_lines(tmp_path: Path) -> None:
+    outcome = check(tmp_path, dataset(column("a")), {"a.csv": 'a\nx\n""\n\ny\n'})
+    assert outcome.rows == [("x",), (None,), ("y",)]
+
+
+@pytest.mark.parametrize("start", ["x^", "x\x01", "\ufeff", "#", " ", "\\"])
+def test_a_row_may_begin_with_what_others_take_for_a_sign(tmp_path: Path, start: str) -> None:
+    """The CSV reader of polars takes x^ for compressed data, and returns no row at all."""
+    outcome = check(tmp_path, AB, {"a.csv": f"a,b\n{start},1\n2,3\n"})
+    assert outcome.rows == [(start, "1"), ("2", "3")]
+
+
+def test_a_header_that_no_one_can_have_meant_is_refused(tmp_path: Path) -> None:
+    reason, message = refuse(tmp_path, AB, {"a.csv": f"a,b,{'x' * 200_000}\n"})
+    assert reason == "columns"
+    assert message.startswith("a.csv: line 1: the header cannot be read: field larger than")
+
+
+def test_long_values_are_clipped_where_rows_are_kept(tmp_path: Path) -> None:
+    text = f"a,b\n{'é' * 300},x\n{'y' * 900}\n"
+    wanted = dataset(column("a", maxLength=1), column("b"))
+    first, second = check(tmp_path, wanted, {"a.csv": text}).rejected
+    assert first["row"] == {"a": "é" * 200, "b": "x"}
+    assert second["text"] == "y" * 400
+
+
+# --------------------------------------------------------------------------- files that are refused
+
+REFUSED: list[tuple[str, bytes, str, str]] = [
+    ("a.xlsx", b"PK", "format", "a.xlsx: format not known"),
+    ("a.csv.zip", b"PK", "format", "a.csv.zip: format not known"),
+    ("a.parquet.gz", b"x", "format", "a.parquet.gz: format not known"),
+    ("noending", b"x", "format", "noending: format not known"),
+    ("a.csv", b"", "empty", "a.csv: empty; expected a header"),
+    ("a.csv", b"\n\r\n\n", "empty", "a.csv: empty"),
+    ("a.csv", b"\xef\xbb\xbf", "empty", "a.csv: empty"),
+    ("a.csv.gz", gzip.compress(b""), "empty", "a.csv.gz: empty"),
+    ("a.csv", b"a,c\n1,2\n", "columns", "a.csv: columns missing: b; found: 'a', 'c'"),
+    ("a.csv", b"A, b\n1,2\n", "columns", "a.csv: columns missing: a, b; found: 'A', ' b'"),
+    ("a.csv", b"a;b\n1;2\n", "columns", "the separator seems to be a semicolon; expected a comma"),
+    ("a.csv", b"a\tb\n1\t2\n", "columns", "the separator seems to be a tab; expected a comma"),
+    ("a.tsv", b"a,b\n1,2\n", "columns", "the separator seems to be a comma; expected a tab"),
+    ("a.csv", b"a,b,a\n1,2,3\n", "columns", "a.csv: columns found twice: a"),
+    ("a.csv", b"a,b\r1,2\r3,4\r", "columns", "line 1: carriage returns alone as line ends"),
+    ("a.csv", b"a,b\n1,2\n\xe9,4\n", "encoding", "a.csv: line 3: not UTF-8 (byte 0xe9)"),
+    ("a.csv", "a,b\n1,2\n".encode("utf-16"), "encoding", "a.csv: line 1: UTF-16"),
+    ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "nul-byte", "a.csv: line 1: a NUL byte"),
+    ("a.csv", b"a,b\n1,2\n\n3,\x004\n", "nul-byte", "a.csv: line 4: a NUL byte"),
+    ("a.csv", b'a,b\n1,2\n"3,4\n5,6\n', "open-quote", "a.csv: line 3: a quote is opened"),
+    ("a.csv", b'a,b\n1,2\n5" x,"3\n5,6\n', "open-quote", "a.csv: line 3: a quote is opened"),
+    ("a.csv", b'a,b\n1,2\n"3"x,4\n5,6\n', "quoting", "a.csv: line 3: ',' expected after '\"'"),
+    ("a.csv", b'a,b\n"1,2\n3,4\n5,"x"\n', "quoting", "a.csv: lines 2 to 4: ',' expected"),
+    ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file"),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "gzip", "the gzip data is cut short"),
+    ("a.csv.gz", gzip.compress(b"a,b\n")[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
+    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n") + b"junk", "gzip", "a.csv.gz: not valid gzip"),
+    ("a.jsonl", b'{"a":"1","b":"\xff"}\n', "encoding", "a.jsonl: line 1: not UTF-8 (byte 0xff)"),
+    ("a.jsonl", b'{"a":"1"}\n\n{"a":"\x00"}\n', "nul-byte", "a.jsonl: line 3: a NUL byte"),
+    ("a.parquet", b"", "parquet", "a.parquet: cut short, damaged or not Parquet"),
+    ("a.parquet", b"a,b\n1,2\n" * 9, "parquet", "a.parquet: cut short, damaged or not Parquet"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "reason", "words"), REFUSED)
+def test_a_file_that_is_not_certain_refuses_the_batch(
+    tmp_path: Path, name: str, content: bytes, reason: str, words: str
+) -> None:
+    found, message = refuse(tmp_path, AB, {name: content})
+    assert found == reason
+    assert words in message
+    assert message.startswith(f"{name}: ")
+
+
+def test_the_lines_before_a_damage_are_counted_across_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 50)
+    text = b"a,b\n" + b"".join(b'"x\ny",%d\n' % number for number in range(100)) + b"\xff,1\n"
+    assert refuse(tmp_path, AB, {"a.csv": text})[1].startswith("a.csv: line 202: not UTF-8")
+
+
+def test_the_first_columns_of_a_wide_file_are_named(tmp_path: Path) -> None:
+    header = ",".join(f"c{number}" for number in range(100))
+    message = refuse(tmp_path, AB, {"a.csv": f"{header}\n"})[1]
+    assert message.endswith("'c38', 'c39' and 60 more")
+
+
+def test_a_file_may_have_many_columns_but_not_any_number(tmp_path: Path) -> None:
+    header = "a,b," + ",".join(str(number) for number in range(9_998))
+    assert check(tmp_path, AB, {"a.csv": f"{header}\n"}).rows == []
+    (tmp_path / "x").mkdir()
+    expected = ("columns", "a.csv: more than 10000 columns")
+    assert refuse(tmp_path / "x", AB, {"a.csv": f"{header},x\n"}) == expected
+
+
+# --------------------------------------------------------------------------------------- JSON lines
+
+
+def test_json_lines_follow_the_rules_of_csv(tmp_path: Path) -> None:
+    wanted = dataset(
+        column("n", "integer"), column("x", "number"), column("s"), column("b", "boolean"),
+        column("d", "date"), missing=["", "NA"],
+    )  # fmt: skip
+    lines = [
+        '{"n": 1, "x": 2, "s": "a", "b": true, "d": "2013-01-31", "more": [1]}',
+        '{"n": "5", "x": "1.5", "s": "Zo\\u00eb", "b": "False", "d": "2013-01-31"}',
+        '{"n": 3.0, "x": 1e3, "s": "NA", "b": null, "d": ""}',
+        '{"n": -3.5e1, "s": null}',
+        "",
+        "{}",
+    ]
+    outcome = check(tmp_path, wanted, {"a.jsonl": "\ufeff" + "\r\n".join(lines)})
+    assert outcome.rejected == []
+    assert outcome.rows == [
+        (1, 2.0, "a", True, DAY),
+        (5, 1.5, "Zoë", False, DAY),
+        (3, 1000.0, None, None, None),
+        (-35, None, None, None, None),
+        (None, None, None, None, None),
+    ]
+
+
+JSON_FAULTS = [
+    ('{"n": 1.5}', "n: not an integer"),
+    ('{"n": true}', "n: not an integer"),
+    ('{"n": 9223372036854775808}', "n: not an integer"),
+    ('{"n": [1]}', "n: an object or a list"),
+    ('{"s": {"t": 1}}', "s: an object or a list"),
+    ('{"s": 1}', "s: not a string"),
+    ('{"s": false}', "s: not a string"),
+    ('{"x": true}', "x: not a number"),
+    ('{"x": 1e400}', "x: not a finite number"),
+    ('{"x": "inf"}', "x: not a finite number"),
+    ('{"x": NaN}', "row: not JSON"),
+    ("{'n': 1}", "row: not JSON"),
+    ('{"n": 1', "row: not JSON"),
+    ('{"n": 1}{"n": 2}', "row: not JSON"),
+    ('{"s": "\\ud800"}', "row: not JSON"),
+    ('{"n": ' + "9" * 5000 + "}", "row: not JSON"),
+    ("[" * 100_000, "row: not JSON"),
+    ("[1]", "row: not a JSON object"),
+    ("null", "row: not a JSON object"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), JSON_FAULTS)
+def test_a_json_row_that_is_wrong_is_rejected_alone(tmp_path: Path, line: str, reason: str) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "number"), column("s"))
+    outcome = check(tmp_path, wanted, {"a.ndjson": f'{{"n": 1}}\n{line}\n{{"n": 2}}\n'})
+    assert outcome.faults == [(2, [reason])]
+    assert [row[0] for row in outcome.rows] == [1, 2]
+    kept = outcome.rejected[0]
+    assert kept.get("text", line[:600]) == line[:600]
+    assert bool(kept["row"]) == ("text" not in kept)
+
+
+@pytest.mark.parametrize("missing", [["NA"], ["-999"]])
+def test_numbers_in_json_are_read_in_the_same_way_whatever_else_is_in_their_column(
+    tmp_path: Path, missing: list[str]
+) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "number"), missing=missing)
+    lines = ['{"n": 1, "x": 1}', '{"n": 2.0, "x": 0.1}', '{"n": 2.5, "x": 18446744073709551616}']
+    expected = [(1, 1.0), (2, 0.1)]
+    for name, more in (("alone", []), ("mixed", ['{"n": "3", "x": "4"}']), ("big", [BIG])):
+        (tmp_path / name).mkdir()
+        outcome = check(tmp_path / name, wanted, {"a.jsonl": "\n".join([*lines, *more])})
+        assert outcome.rows[:2] == expected
+        assert outcome.faults[0] == (3, ["n: not an integer"])
+
+
+BIG = f'{{"n": {2**64}, "x": {10**400}}}'
+
+
+def test_a_number_in_json_may_mean_missing(tmp_path: Path) -> None:
+    wanted = dataset(column("n", "integer"), missing=["-999"])
+    outcome = check(tmp_path, wanted, {"a.jsonl": '{"n": -999}\n{"n": 1}\n{"n": "-999"}\n'})
+    assert outcome.rows == [(None,), (1,), (None,)]
+
+
+def test_a_json_file_needs_only_its_required_columns(tmp_path: Path) -> None:
+    wanted = dataset(column("a", required=True), column("b"))
+    assert check(tmp_path, wanted, {"a.jsonl": '{"a": "1"}\n'}).rows == [("1", None)]
+    (tmp_path / "x").mkdir()
+    reason, message = refuse(tmp_path / "x", wanted, {"a.jsonl": '{"b": "1"}\n{"A": "1"}\n'})
+    assert (reason, message) == ("columns", "a.jsonl: columns missing: a; found: 'A', 'b'")
+
+
+def test_an_empty_json_file_has_no_rows(tmp_path: Path) -> None:
+    assert check(tmp_path, AB, {"a.jsonl": "", "b.jsonl.gz": gzip.compress(b"\n")}).rows == []
+
+
+# ------------------------------------------------------------------------------------------ Parquet
+
+
+def parquet(frame: pl.DataFrame, **options: Any) -> bytes:
+    written = io.BytesIO()
+    frame.write_parquet(written, **options)
+    return written.getvalue()
+
+
+NATIVE: list[tuple[str, pl.Series, list[Any], dict[int, str]]] = [
+    ("integer", pl.Series([1, None], dtype=pl.Int8), [1, None], {}),
+    ("integer", pl.Series([2**64 - 1, 5], dtype=pl.UInt64), [5], {1: "x: not an integer"}),
+    (
+        "integer",
+        pl.Series([1.0, 1.5, None, float("nan"), 1e300]),
+        [1, None],
+        {2: "x: not an integer", 4: "x: not an integer", 5: "x: not an integer"},
+    ),
+    ("integer", pl.Series([Decimal("2.00"), Decimal("2.50")]), [2], {2: "x: not an integer"}),
+    ("integer", pl.Series(["5", "1.0"]), [5], {2: "x: not an integer"}),
+    ("number", pl.Series([1, 2], dtype=pl.Int32), [1.0, 2.0], {}),
+    (
+        "number",
+        pl.Series([1.5, float("nan"), float("-inf")], dtype=pl.Float32),
+        [1.5],
+        {2: "x: not a finite number", 3: "x: not a finite number"},
+    ),
+    ("number", pl.Series([Decimal("2.50")]), [2.5], {}),
+    ("boolean", pl.Series([True, None]), [True, None], {}),
+    ("boolean", pl.Series(["1", "no"]), [True], {2: "x: not a boolean"}),
+    ("date", pl.Series([DAY]), [DAY], {}),
+    (
+        "date",
+        pl.Series([2**31 - 1, 0], dtype=pl.Int32).cast(pl.Date),
+        [date(1970, 1, 1)],
+        {1: "x: not a date"},
+    ),
+    (
+        "date",
+        pl.Series([datetime(2013, 1, 31), NOON], dtype=pl.Datetime("ns")),
+        [DAY],
+        {2: "x: not a date"},
+    ),
+    ("date", pl.Series(["2013-01-31", "31.01.2013"]), [DAY], {2: "x: not a date"}),
+    ("datetime", pl.Series([NOON], dtype=pl.Datetime("ns")), [NOON], {}),
+    ("datetime", pl.Series([NOON], dtype=pl.Datetime("ms", "America/New_York")), [NOON], {}),
+    (
+        "datetime",
+        pl.Series([2**63 - 1, 0], dtype=pl.Int64).cast(pl.Datetime("ms")),
+        [datetime(1970, 1, 1)],
+        {1: "x: not a datetime"},
+    ),
+    ("string", pl.Series(["a", "b", None], dtype=pl.Categorical), ["a", "b", None], {}),
+    ("string", pl.Series(["a"], dtype=pl.Enum(["a"])), ["a"], {}),
+    ("string", pl.Series([None, None], dtype=pl.Null), [None, None], {}),
+    ("date", pl.Series([None], dtype=pl.Null), [None], {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("type_", "values", "accepted", "faults"), NATIVE)
+def test_parquets_own_types_are_cast_where_nothing_is_lost(
+    tmp_path: Path, type_: str, values: pl.Series, accepted: list[Any], faults: dict[int, str]
+) -> None:
+    outcome = check(
+        tmp_path, dataset(column("x", type_)), {"a.parquet": parquet(values.to_frame("x"))}
+    )
+    assert [row[0] for row in outcome.rows] == accepted
+    assert [(row["row_number"], row["reasons"]) for row in outcome.rejected] == [
+        (place, [reason]) for place, reason in faults.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        ("string", pl.Series([1])),
+        ("integer", pl.Series([True])),
+        ("number", pl.Series([DAY])),
+        ("boolean", pl.Series([1])),
+        ("date", pl.Series([1])),
+        ("datetime", pl.Series([DAY])),
+        ("string", pl.Series([b"x"])),
+        ("string", pl.Series([["x"]])),
+        ("integer", pl.Series([{"x": 1}])),
+    ],
+)  # fmt: skip
+def test_parquet_columns_of_another_kind_refuse_the_batch(
+    tmp_path: Path, type_: str, values: pl.Series
+) -> None:
+    content = parquet(values.to_frame("x"))
+    reason, message = refuse(tmp_path, dataset(column("x", type_)), {"a.parquet": content})
+    assert reason == "types"
+    assert message.startswith("a.parquet: column x is ")
+    assert message.endswith(f", expected {type_}")
+
+
+def test_a_parquet_rows_number_and_text_are_kept(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"z": [0] * 3, "b": [1, -5, 3], "a": [DAY] * 3, "c": [NOON] * 3})
+    wanted = dataset(
+        column("a", "date"), column("b", "integer", minimum=0), column("c", "datetime")
+    )
+    outcome = check(tmp_path, wanted, {"a.parquet": parquet(frame)})
+    assert outcome.rows == [(DAY, 1, NOON), (DAY, 3, NOON)]
+    assert outcome.rejected == [
+        {
+            "file": "a.parquet",
+            "row_number": 2,
+            "reasons": ["b: below minimum 0"],
+            "row": {"a": "2013-01-31", "b": "-5", "c": "2013-01-31 12:00:00.000000"},
+        }
+    ]
+
+
+def test_a_parquet_file_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
+    content = parquet(pl.DataFrame({"a": ["1"], "c": ["2"]}))
+    expected = ("columns", "a.parquet: columns missing: b; found: 'a', 'c'")
+    assert refuse(tmp_path, AB, {"a.parquet": content}) == expected
+
+
+def test_a_parquet_file_is_read_whole_whatever_its_row_groups(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": range(120_000)})
+    for folder, group in (("one", 120_000), ("many", 777)):
+        (tmp_path / folder).mkdir()
+        content = parquet(frame, row_group_size=group)
+        outcome = check(tmp_path / folder, dataset(column("x", "integer")), {"a.parquet": content})
+        assert [row[0] for row in outcome.rows] == list(range(120_000))
+
+
+def test_a_damaged_parquet_file_never_gives_fewer_rows(tmp_path: Path) -> None:
+    """The streaming reader of polars may end early on a damaged page, without an error."""
+    frame = pl.DataFrame({"n": range(3000), "s": [f"x{number % 7}" for number in range(3000)]})
+    content = parquet(frame, row_group_size=1000)
+    wanted = dataset(column("n", "integer"), column("s"))
+    random = np.random.default_rng(2)
+    outcomes = set()
+    for attempt in range(60):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        damaged = bytearray(content)
+        for place in random.integers(0, len(content), 3):
+            damaged[place] = random.integers(0, 256)
+        try:
+            outcomes.add(check(folder, wanted, {"a.parquet": bytes(damaged)}).checked.rows)
+        except BatchInvalid as invalid:
+            outcomes.add(invalid.reason)
+    assert outcomes <= {3000, "parquet", "columns", "types", "expands"}
+    assert {3000, "parquet"} <= outcomes
+
+
+# --------------------------------------------------------------------------------------------- keys
+
+KEYED = dataset(column("k", "integer"), column("v"), key=["k"])
+
+
+@pytest.mark.parametrize("group", [0, 1 << 20])
+def test_the_first_row_with_a_key_is_kept_over_all_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    monkeypatch.setattr(check_module, "GROUP_BYTES", group)
+    outcome = check(
+        tmp_path,
+        KEYED,
+        {
+            "a.csv": "k,v\n1,a\n2,b\n+1,c\n",
+            "b.csv": "k,v\n3,d\n2,e\n",
+            "c.jsonl": '{"k": 3.0, "v": "f"}\n{"k": 4}\n',
+            "d.parquet": parquet(pl.DataFrame({"k": [9, 4], "v": ["g", "h"]})),
+        },
+    )
+    assert outcome.rows == [(1, "a"), (2, "b"), (3, "d"), (4, None), (9, "g")]
+    reason = ["primaryKey: repeats an earlier row"]
+    assert outcome.rejected == [
+        {"file": "a.csv", "line": 4, "reasons": reason, "row": {"k": "+1", "v": "c"}},
+        {"file": "b.csv", "line": 3, "reasons": reason, "row": {"k": "2", "v": "e"}},
+        {"file": "c.jsonl", "line": 1, "reasons": reason, "row": {"k": "3", "v": "f"}},
+        {"file": "d.parquet", "row_number": 2, "reasons": reason, "row": {"k": "4", "v": "h"}},
+    ]
+    assert outcome.checked.reasons == {"primaryKey: repeats an earlier row": 4}
+
+
+def test_a_row_that_is_rejected_does_not_take_its_keys_place(tmp_path: Path) -> None:
+    wanted = dataset(column("k", "integer"), column("v", required=True), key=["k"])
+    outcome = check(tmp_path, wanted, {"a.csv": "k,v\n1,\n1,a\n", "b.csv": "k,v\n2,\n2,b\n1,\n"})
+    assert outcome.rows == [(1, "a"), (2, "b")]
+    assert outcome.faults == [(2, ["v: required"]), (2, ["v: required"]), (4, ["v: required"])]
+
+
+def test_a_key_of_several_columns_is_one_name_and_never_missing(tmp_path: Path) -> None:
+    wanted = dataset(column("a"), column("b"), key=["b", "a"])
+    outcome = check(tmp_path, wanted, {"a.csv": "a,b\nx,yz\nxy,z\nx,\nx,yz\n"})
+    assert outcome.rows == [("x", "yz"), ("xy", "z")]
+    assert outcome.faults == [(4, ["b: required"]), (5, ["primaryKey: repeats an earlier row"])]
+
+
+def test_a_file_that_is_delivered_twice_in_a_batch_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 300)
+    monkeypatch.setattr(check_module, "GROUP_BYTES", 0)
+    monkeypatch.setattr(output_module, "PART_ROWS", 64)
+    monkeypatch.setattr(keys_module, "BUCKET_ROWS", 50)
+    text = "k,v\n" + "".join(f"{number},v{number}\n" for number in range(500))
+    outcome = check(tmp_path, KEYED, {"a.csv": text, "b.csv": text})
+    assert [row[0] for row in outcome.rows] == list(range(500))
+    assert [part.rows for part in outcome.checked.parts] == [64] * 7 + [52]
+    assert [(row["file"], row["line"]) for row in outcome.rejected] == [
+        ("b.csv", line) for line in range(2, 502)
+    ]
+
+
+@pytest.mark.parametrize("bucket", [1 << 20, 3])
+def test_keys_that_only_share_a_hash_are_both_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: int
+) -> None:
+    monkeypatch.setattr(keys_module, "BUCKET_ROWS", bucket)
+    values = [5, 6, 5, 7, 8, 6, 9, 5]
+    log, first, second = (tmp_path / name for name in ("keys.log", "0.parquet", "1.parquet"))
+    np.array([1, 1, 1, 1, 2, 1, 2, 1], np.uint64).tofile(log)
+    pl.DataFrame({"k": values[:3]}).write_parquet(first)
+    pl.DataFrame({"k": values[3:]}).write_parquet(second)
+    flags = find_repeats(log, [first, second], [3, 5], ["k"])
+    assert flags is not None
+    assert flags.tolist() == [False, False, True, False, False, True, False, True]
+
+
+def test_no_flags_are_made_where_all_keys_differ(tmp_path: Path) -> None:
+    log, part = tmp_path / "keys.log", tmp_path / "0.parquet"
+    np.array([1, 1, 2], np.uint64).tofile(log)
+    pl.DataFrame({"k": ["a", "b", "c"]}).write_parquet(part)
+    assert find_repeats(log, [part], [3], ["k"]) is None
+
+
+def test_without_a_key_equal_rows_are_all_kept(tmp_path: Path) -> None:
+    assert check(tmp_path, AB, {"a.csv": "a,b\n1,2\n1,2\n"}).rows == [("1", "2")] * 2
+
+
+# ------------------------------------------------------------------------------------- parts, bytes
+
+
+def read_all(files: Iterable[Path]) -> list[bytes]:
+    return [path.read_bytes() for path in files]
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    wanted = dataset(column("k", "integer"), column("v", maxLength=4), key=["k"])
+    lines = (f"{number % 260_000},v{number % 1234}\n" for number in range(270_000))
+    text = "k,v\n" + "".join(lines)
+    outcomes = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        outcomes.append(
+            check(tmp_path / name, wanted, {"a.csv.gz": gzip.compress(text.encode(), 1)})
+        )
+    first, second = (outcome.checked for outcome in outcomes)
+    assert first.parts == second.parts
+    assert first.reasons == second.reasons
+    assert read_all(first.files) == read_all(second.files)
+    assert first.rejected is not None
+    assert second.rejected is not None
+    assert first.rejected.read_bytes() == second.rejected.read_bytes()
+
+
+def test_a_part_holds_part_rows_at_most(tmp_path: Path) -> None:
+    lines = "".join(f"{number}\n" for number in range(PART_ROWS + 1))
+    outcome = check(tmp_path, dataset(column("x", "integer")), {"a.csv": f"x\n{lines}"})
+    assert [(part.name, part.rows) for part in outcome.checked.parts] == [
+        ("part-00000.parquet", PART_ROWS),
+        ("part-00001.parquet", 1),
+    ]
+    assert [path.name for path in outcome.checked.files] == [
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    assert [row[0] for row in outcome.rows] == list(range(PART_ROWS + 1))
+
+
+def test_a_part_of_large_rows_is_closed_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(check_module, "GROUP_BYTES", 0)
+    monkeypatch.setattr(output_module, "PART_BYTES", 1 << 17)
+    text = "x\n" + f"{'y' * 1000}\n" * 500
+    parts = check(tmp_path, dataset(column("x")), {"a.csv": text}).checked.parts
+    assert len(parts) == 4
+    assert sum(part.rows for part in parts) == 500
+
+
+def test_a_part_has_statistics_and_zstd(tmp_path: Path) -> None:
+    path = check(tmp_path, dataset(column("x", "integer")), {"a.csv": "x\n1\n2\n"}).checked.files[0]
+    found = pl.scan_parquet(path).filter(pl.col("x") > 2).collect().height
+    assert found == 0
+    assert b"\x28\xb5\x2f\xfd" in path.read_bytes(), "no zstd frame"
+
+
+def test_rejected_rows_stand_in_the_order_of_files_and_lines(tmp_path: Path) -> None:
+    wanted = dataset(column("k", "integer"), column("v", required=True), key=["k"])
+    files: Files = {"b.csv": "k,v\n1,\nx\n1,a\n1,b\n2,\n", "a.csv": "k,v\n1,z\nx\n,\n"}
+    outcome = check(tmp_path, wanted, files)
+    places = [(row["file"], row["line"]) for row in outcome.rejected]
+    assert places == [
+        *(("b.csv", line) for line in (2, 3, 5, 6)),
+        *(("a.csv", line) for line in (2, 3, 4)),
+    ]
+
+
+def test_columns_and_files_may_have_any_name(tmp_path: Path) -> None:
+    names = ["filter", "row", "value 0", "reasons", "line", 'q"uote', "ä ö", "given 0", "validate"]
+    wanted = dataset(*(column(name, required=True) for name in names), key=["row", "line"])
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows([names, names, [""] * len(names), names])
+    outcome = check(tmp_path, wanted, {'d "é.csv': written.getvalue()})
+    assert outcome.rows == [tuple(names)]
+    assert outcome.faults == [
+        (3, [f"{name}: required" for name in names]),
+        (4, ["primaryKey: repeats an earlier row"]),
+    ]
+    assert outcome.rejected[1]["file"] == 'd "é.csv'
+    assert outcome.rejected[1]["row"] == {name: name for name in names}
