@@ -103,11 +103,23 @@ def feature_expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]
         ModelInvalid: The model was trained on other features than the dataset declares.
     """
     declared = tuple(feature.name for feature in dataset.features)
-    if declared != constants.features:
+    if declared != constants.features or not _encoded_alike(dataset, constants):
         assert dataset.model is not None, "features are for a model"
-        why = f"trained on {list(constants.features)}, {dataset.name} declares {list(declared)}"
+        why = (
+            f"trained on {list(constants.features)}, categories {sorted(constants.codes)};"
+            f" {dataset.name} declares {list(declared)}, categories {_categories(dataset)}"
+        )
         raise ModelInvalid(dataset.model.path, f"{why}; train it again")
     return [feature_expression(feature, constants) for feature in dataset.features]
+
+
+def _categories(dataset: Dataset) -> list[str]:
+    return sorted(f.name for f in dataset.features if f.encode == "category")
+
+
+def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
+    """Whether the dataset's categories are those that were fitted as categories."""
+    return _categories(dataset) == sorted(constants.codes)
 
 
 def label_expression(dataset: Dataset) -> pl.Expr:

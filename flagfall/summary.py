@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date
 from statistics import median
 from typing import Literal
@@ -27,6 +27,12 @@ Counts = npt.NDArray[np.int64]
 
 CALIBRATION_BINS = 10
 BATCHES_IN_TREND = 30
+SPARSE = 4
+"""Days apart, on average, from which a time axis leaves out the days without a batch."""
+
+NAME_SHOWN = 40
+"""Longest name in a reason, in characters."""
+
 MEDIAN_OF = 3
 """Fewest earlier days (or batches) of which a median is shown."""
 
@@ -337,8 +343,20 @@ class Trend:
 
     @property
     def periods(self) -> list[Period]:
-        """In the order of time."""
-        return [self._periods[position] for position in sorted(self._periods)]
+        """In the order of time.
+
+        Days stand where the calendar has them, unless they lie so far apart that most of the axis
+        would be empty; then they stand side by side.
+        """
+        periods = [self._periods[position] for position in sorted(self._periods)]
+        if periods and periods[-1].position - periods[0].position > SPARSE * len(periods):
+            return [replace(period, position=place) for place, period in enumerate(periods)]
+        return periods
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether something is shown that is not this run's."""
+        return not all(period.now for period in self._periods.values())
 
     @property
     def rejected(self) -> bool:
@@ -411,6 +429,11 @@ def _enumerate(reasons: Sequence[str], shown: int = 2) -> str:
     return "; ".join((*reasons[:shown], *tail))
 
 
+def cut(text: str, length: int) -> str:
+    """The text, or its first ``length`` characters and an ellipsis."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def _plural(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
@@ -435,7 +458,7 @@ def _not_scored(dataset: Dataset, batches: Sequence[Batch]) -> Iterable[str]:
 def _empty(batches: Sequence[Batch]) -> Iterable[str]:
     empty = [batch for batch in batches if batch.counts and not batch.receipt.rows]
     if len(empty) == 1:
-        yield f"{empty[0].label} has no rows"
+        yield f"{cut(empty[0].label, NAME_SHOWN)} has no rows"
     elif empty:
         yield f"{len(empty):,} batches have no rows"
 
@@ -461,14 +484,15 @@ def _told(label: str, alert: str, times: Counter[str], batches: int) -> str:
     kind = _kind(alert)
     if times[kind] > 1:
         return f"{kind} in {times[kind]:,} of {batches:,} batches"
-    return alert if batches == 1 else f"{alert} ({label})"
+    return alert if batches == 1 else f"{alert} ({cut(label, NAME_SHOWN)})"
 
 
 def _drifted(kinds: Sequence[str], shown: int = 3) -> Iterable[str]:
     """One sentence for all features that drifted; a single one has its own sentence."""
     if len(kinds) < 2:
         return
-    names = [kind.removeprefix(DRIFT_OF).rpartition(" is above ")[0] for kind in kinds]
+    features = [kind.removeprefix(DRIFT_OF).rpartition(" is above ")[0] for kind in kinds]
+    names = [cut(feature, NAME_SHOWN) for feature in features]
     more = len(names) - shown
     tail = f" and {more:,} more" if more > 0 else ""
     yield f"{len(names):,} features have drifted: {', '.join(names[:shown])}{tail}"

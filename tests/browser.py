@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -49,4 +49,4 @@ def open_browser() -> Iterator[Browser]:
         browser.close()
 
 
-__all__ = ["Browser", "BrowserContext", "open_browser"]
+__all__ = ["Browser", "BrowserContext", "Dialog", "open_browser"]

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset import Column, Dataset, Feature, Landing, Lake, Table
+from flagfall.dataset import Column, Dataset, Feature, Lake, Landing, Table
 from flagfall.drift import (
     MOVED,
     CategoryBins,
@@ -19,13 +19,19 @@ from flagfall.drift import (
     Tally,
     alert_above,
     fit_reference,
+    noise,
     psi,
     too_few_rows,
 )
 from flagfall.errors import ModelInvalid
 from flagfall.records import Drift
 
-RANDOM = np.random.default_rng(7)
+Random = np.random.Generator
+
+
+@pytest.fixture
+def random() -> Random:
+    return np.random.default_rng(7)
 
 
 def _dataset(*features: Feature) -> Dataset:
@@ -106,10 +112,10 @@ def test_rare_and_unknown_texts_share_a_bin() -> None:
     assert bins.count(pl.Series(["b", "new", "rare3", None, "a", "a"])).tolist() == [2, 1, 2, 1]
 
 
-def test_parts_add_up_to_the_whole() -> None:
-    values = RANDOM.normal(size=3000).astype(np.float32)
+def test_parts_add_up_to_the_whole(random: Random) -> None:
+    values = random.normal(size=3000).astype(np.float32)
     reference = _number(values)
-    raw, scores = pl.DataFrame({"x": values[:1000] + 1}), RANDOM.random(1000)
+    raw, scores = pl.DataFrame({"x": values[:1000] + 1}), random.random(1000)
     whole, parts = Tally(reference), Tally(reference)
     whole.add(raw, scores)
     for start in range(0, 1000, 300):
@@ -133,9 +139,15 @@ def test_without_rows_there_is_no_drift() -> None:
     assert _drift_of(reference, pl.DataFrame({"x": []}, schema={"x": pl.Float32})) == {}
 
 
-def test_noise_is_about_the_index_that_two_samples_of_one_distribution_show() -> None:
-    reference = _number(RANDOM.normal(size=5000).astype(np.float32))
-    samples = (pl.DataFrame({"x": RANDOM.normal(size=400).astype("f4")}) for _ in range(200))
+def test_noise_is_one_less_than_the_bins_in_use_times_both_sampling_errors() -> None:
+    assert noise(np.array([50, 50, 0]), np.array([10, 10, 0])) == pytest.approx(1 / 100 + 1 / 20)
+
+
+def test_noise_is_about_the_index_of_two_samples_of_one_distribution(
+    random: Random,
+) -> None:
+    reference = _number(random.normal(size=5000).astype(np.float32))
+    samples = (pl.DataFrame({"x": random.normal(size=400).astype("f4")}) for _ in range(200))
     found = [_drift_of(reference, sample)["x"] for sample in samples]
     assert np.mean([drift.psi for drift in found]) == pytest.approx(found[0].noise, rel=0.15)
 
@@ -149,9 +161,11 @@ def test_a_batch_of_few_rows_raises_no_alert_and_one_of_enough_does() -> None:
     assert enough.psi > 0.25
 
 
-def test_noise_rarely_passes_the_threshold_of_a_batch_that_is_large_enough() -> None:
+def test_noise_rarely_passes_the_threshold_of_a_large_enough_batch(
+    random: Random,
+) -> None:
     reference = _number(np.arange(100_000.0))
-    samples = (RANDOM.uniform(0, 1e5, size=130) for _ in range(500))
+    samples = (random.uniform(0, 1e5, size=130) for _ in range(500))
     found = [_drift_of(reference, pl.DataFrame({"x": sample}))["x"] for sample in samples]
     assert not any(too_few_rows(drift, MOVED) for drift in found)
     assert sum(drift.psi > MOVED for drift in found) < 5
@@ -185,18 +199,18 @@ def test_a_day_unlike_any_of_the_training_is_an_alert() -> None:
     assert found.psi > (alert_above(found, MOVED) or math.inf)
 
 
-def test_a_training_batch_of_few_rows_does_not_raise_the_line() -> None:
-    values = RANDOM.normal(size=5000).astype(np.float32)
+def test_a_training_batch_of_few_rows_does_not_raise_the_line(random: Random) -> None:
+    values = random.normal(size=5000).astype(np.float32)
     raw = pl.DataFrame({"x": np.append(values, np.float32(99))})
     day = [*np.repeat(np.arange(5), 1000).tolist(), 5]
     reference = fit_reference(_dataset(Feature(name="x")), raw, np.full(5001, 0.5), day)
     assert (reference.features["x"].usual or 0) < 0.05
 
 
-def test_a_reference_reads_back_what_was_written(tmp_path: Path) -> None:
+def test_a_reference_reads_back_what_was_written(tmp_path: Path, random: Random) -> None:
     features = (Feature(name="x"), Feature(name="c", encode="category"))
-    raw = pl.DataFrame({"x": RANDOM.normal(size=500).astype("f4"), "c": ["a", "b"] * 250})
-    reference = fit_reference(_dataset(*features), raw, RANDOM.random(500), [0, 1] * 250)
+    raw = pl.DataFrame({"x": random.normal(size=500).astype("f4"), "c": ["a", "b"] * 250})
+    reference = fit_reference(_dataset(*features), raw, random.random(500), [0, 1] * 250)
     reference.write(str(tmp_path))
     assert Reference.read(str(tmp_path)) == reference
 

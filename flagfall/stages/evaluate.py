@@ -156,8 +156,9 @@ _RAW, _LABEL = "\0raw ", "\0label"
 
 
 def histogram(scores: Floats) -> npt.NDArray[np.int64]:
-    """Scores counted in ``HISTOGRAM_BINS`` bins over 0 to 1; a score of 1 is in the last."""
-    bins = np.minimum((scores * np.float64(HISTOGRAM_BINS)).astype(np.int64), HISTOGRAM_BINS - 1)
+    """Float32 scores counted in ``HISTOGRAM_BINS`` bins over 0 to 1; 1 itself is in the last."""
+    # In float32, 0.7 times 100 is 70; in float64, what 0.7 is as a float32 would make 69.99.
+    bins = np.minimum((scores * np.float32(HISTOGRAM_BINS)).astype(np.int64), HISTOGRAM_BINS - 1)
     return np.bincount(bins, minlength=HISTOGRAM_BINS)
 
 

@@ -37,6 +37,7 @@ from flagfall.summary import (
     Trend,
     Verdict,
     calibration,
+    cut,
     judge,
     mark_replaced,
     worst_drift,
@@ -231,7 +232,7 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     """What there is to say of a batch, the reason of its rejection first."""
     receipt, told = batch.receipt, []
     if receipt.message:
-        told.append(cut(receipt.message))
+        told.append(cut(receipt.message, TEXT_SHOWN))
     if batch.replaced:
         told.append("A later delivery of the same marker was accepted in its place.")
     elif receipt.supersedes and receipt.status == "accepted":
@@ -299,8 +300,11 @@ def _trend_figures(dataset: Dataset, trend: Trend) -> list[Figure]:
         svg = plots.auc_trend(periods, limits.auc_min)
         found.append(Figure("AUC", "Higher is better; 0.5 is chance.", svg))
     if any(period.pool.batches for period in periods):
-        note = "Mean score beside what really happened." if dataset.label else "Mean score."
-        found.append(Figure("Calibration", note, plots.calibration_trend(periods)))
+        svg = plots.calibration_trend(periods)
+        if dataset.label is not None:
+            found.append(Figure("Calibration", "Mean score beside what really happened.", svg))
+        else:
+            found.append(Figure("Mean score", "Over all scored rows.", svg))
     if any(period.drift is not None for period in periods):
         note = "The feature nearest to its line, and the score."
         found.append(Figure("Drift", note, plots.drift_trend(periods)))
@@ -453,13 +457,6 @@ def _visible_character(character: str) -> str:
     if unicodedata.category(character) in _UNSEEN:
         return f"⟨U+{ord(character):04X}⟩"
     return character
-
-
-def cut(text: str, length: int = TEXT_SHOWN) -> str:
-    """The text, or its beginning and how much is left out."""
-    if len(text) <= length:
-        return text
-    return f"{text[:length]}… ({count(len(text) - length)} more characters)"
 
 
 def told(text: str, length: int = TEXT_SHOWN) -> Markup:
