@@ -31,9 +31,9 @@ from flagfall.marker import Marker
 from flagfall.publish import publish
 from flagfall.records import Evaluation, Receipt
 
-FIRST_DAY = date(2013, 12, 3)
+FIRST_DAY = date(2013, 12, 11)
 DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(5))
-DAMAGED = DAYS[2]
+DAMAGED = DAYS[1]
 DATASET = "flights"
 RUN_PATIENCE = 120.0
 """Seconds from a marker to its report after which the demo gives up."""
@@ -166,7 +166,7 @@ def _follow(
     _wait(airflow, lambda: inbox.receipts.find(marker) is not None, f"{what}: no receipt")
     receipt = inbox.receipts.find(marker)
     assert receipt is not None, "waited for"
-    console.print(f"{what}: {receipt.status} after {receipt.seconds:.1f} s {_why(receipt)}")
+    console.print(f"{what}: {receipt.status} after {receipt.seconds:.1f} s. {_why(receipt)}")
     spinner.update(f"{what}: waiting for the report …")
     done = f"""select end_date, run_id from task_instance where task_id = 'generate_report'
         and state = 'success' and end_date > '{receipt.received_at:%Y-%m-%d %H:%M:%S.%f}'"""
@@ -190,33 +190,26 @@ def _wait(airflow: LocalAirflow, true: object, what: str) -> None:
 
 def _why(receipt: Receipt) -> str:
     if receipt.message:
-        return f"({receipt.message})"
-    return ", ".join(f"{count} rows: {reason}" for reason, count in receipt.reasons.items())
+        return receipt.message
+    return ", ".join(f"{count} × {reason}" for reason, count in receipt.reasons.items())
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    table = Table(title="Five days of flights")
-    for head in (
-        "day",
-        "rows accepted",
-        "rows rejected",
-        "why",
-        "AUC",
-        "s to receipt",
-        "s to report",
-    ):
-        table.add_column(head, justify="left" if head in ("day", "why") else "right")
+    table = Table(title="Five days of flights; seconds count from the marker", title_justify="left")
+    for head in ("day", "accepted", "rejected", "why", "AUC", "receipt", "report"):
+        wraps = head == "why"
+        table.add_column(head, justify="left" if wraps else "right", no_wrap=not wraps)
     for outcome in outcomes:
         receipt, evaluation = outcome.receipt, outcome.evaluation
         auc = evaluation.auc if evaluation else None
         table.add_row(
             str(outcome.day),
-            str(receipt.rows),
-            str(receipt.rejected_rows) if receipt.status == "accepted" else "whole batch",
+            f"{receipt.rows} rows",
+            f"{receipt.rejected_rows} rows" if receipt.status == "accepted" else "whole day",
             _why(receipt),
             f"{auc:.3f}" if auc is not None else "-",
-            f"{receipt.seconds:.1f}",
-            f"{outcome.to_report:.1f}",
+            f"{receipt.seconds:.1f} s",
+            f"{outcome.to_report:.1f} s",
         )
     console.print(table)
     console.print(f"report: {outcomes[-1].report}", soft_wrap=True, highlight=False)

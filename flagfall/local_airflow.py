@@ -175,8 +175,9 @@ class LocalAirflow:
         )
 
     def _answers(self) -> bool:
+        """Whether the API that tasks talk to answers; its first answer takes seconds."""
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v2/version", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/execution/health", timeout=30) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -205,13 +206,13 @@ class LocalAirflow:
                 raise AirflowFailed(f"{what} within {patience:.0f} s", self.home / "scheduler.log")
             time.sleep(0.2)
 
-    def process(self, component: str) -> psutil.Process:
-        """The process of a component."""
-        return psutil.Process(self._processes[component].pid)
+    def family(self, component: str) -> list[psutil.Process]:
+        """A component's process and all that it started."""
+        return _family(self._processes[component].pid)
 
     def stop(self) -> None:
         """End every component and all that they started."""
-        family = [p for process in self._processes.values() for p in _family(process.pid)]
+        family = [process for component in self._processes for process in self.family(component)]
         _end(family)
         for process in self._processes.values():
             process.wait()

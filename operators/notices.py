@@ -1,7 +1,7 @@
 """Callbacks that say what failed, for which batch, and what to do next.
 
 They write to the task's log, and send through every Airflow notifier that the dataset's file names
-under ``notify``; a notifier finds the sentence as ``{{ message }}`` in its templated arguments.
+under ``notify``; a notifier finds the sentence as ``{{ notice }}`` in its templated arguments.
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ def _send(dataset: Dataset, context: Context, message: str) -> None:
     log.error(message)
     for notice in dataset.notify:
         notifier: Callable[..., Any] = _IMPORTED.validate_python(notice.notifier)
-        notifier(**notice.arguments)({**context, "message": message})
+        notifier(**notice.arguments)({**context, "notice": message})

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset
+from airflow.sdk.definitions.asset import AssetNameRef
+
+from flagfall.dataset import dataset_files
+from flagfall.errors import DatasetInvalid
+
+DAGS = Path(__file__).parents[2] / "dags"
+EXPECTED_TASKS = [
+    "claim",
+    "evaluate_results",
+    "generate_report",
+    "ingest_data",
+    "preprocess_data",
+    "run_inference",
+]
+
+
+def dags_of(name: str) -> dict[str, DAG]:
+    found: dict[str, Any] = runpy.run_path(str(DAGS / f"{name}.py"))
+    return {value.dag_id: value for value in found.values() if isinstance(value, DAG)}
+
+
+@pytest.fixture
+def flights() -> DAG:
+    return dags_of("ml_pipeline")["flights_pipeline"]
+
+
+def test_every_dataset_has_a_pipeline() -> None:
+    assert sorted(dags_of("ml_pipeline")) == [f"{p.stem}_pipeline" for p in dataset_files()]
+
+
+def test_the_pipeline_is_scheduled_on_its_landed_asset_which_is_watched(flights: DAG) -> None:
+    landed = flights.timetable.asset_condition.objects[0]  # type: ignore[attr-defined]
+    assert landed.name == "flights_landed"
+    assert [type(w.trigger).__name__ for w in landed.watchers] == ["MarkerFeedTrigger"]
+
+
+def test_its_tasks_go_from_claim_to_report(flights: DAG) -> None:
+    assert sorted(flights.task_ids) == EXPECTED_TASKS
+    order = [task.task_id for task in flights.topological_sort()]
+    assert [task for task in order if task in EXPECTED_TASKS] == [
+        "claim",
+        "ingest_data",
+        "preprocess_data",
+        "run_inference",
+        "evaluate_results",
+        "generate_report",
+    ]
+
+
+def test_the_stages_are_mapped_over_shards(flights: DAG) -> None:
+    inside = {t.task_id for t in flights.tasks if t.get_closest_mapped_task_group()}
+    assert inside == set(EXPECTED_TASKS) - {"claim", "generate_report"}
+
+
+def test_one_run_at_a_time_and_four_tasks(flights: DAG) -> None:
+    assert (flights.max_active_runs, flights.max_active_tasks) == (1, 4)
+
+
+def test_what_may_heal_is_retried_and_the_report_is_not(flights: DAG) -> None:
+    retries = {task.task_id: task.retries for task in flights.tasks}
+    assert retries.pop("generate_report") == 0
+    assert set(retries.values()) == {3}
+
+
+@pytest.mark.parametrize(
+    ("task_id", "asset"),
+    [
+        ("ingest_data", "flights_staged"),
+        ("run_inference", "flights_predictions"),
+        ("generate_report", "flights_report"),
+    ],
+)
+def test_others_can_schedule_on_what_a_stage_made(flights: DAG, task_id: str, asset: str) -> None:
+    outlets = flights.get_task(task_id).outlets
+    assert [outlet.name for outlet in outlets if isinstance(outlet, Asset)] == [asset]
+
+
+def test_every_dag_says_what_it_is_and_who_owns_it() -> None:
+    for dag in [*dags_of("ml_pipeline").values(), *dags_of("expected_markers").values()]:
+        assert dag.doc_md
+        assert "data-team" in dag.owner
+        assert all(task.on_failure_callback for task in dag.tasks)
+
+
+def test_a_scheduled_feed_waits_for_its_marker_and_updates_the_asset_without_a_partition_key() -> (
+    None
+):
+    dag = dags_of("expected_markers")["flights_expected"]
+    sensor = dag.get_task("wait_for_marker")
+    assert sensor.outlets == [AssetNameRef(name="flights_landed")]
+    assert sensor.start_from_trigger
+
+
+def test_a_feed_without_a_model_has_no_scoring_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.feeds import make_toy
+
+    make_toy(tmp_path)
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    dag = dags_of("ml_pipeline")["toy_pipeline"]
+    assert sorted(dag.task_ids) == ["claim", "generate_report", "ingest_data"]
+
+
+def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.feeds import make_toy
+
+    toy = make_toy(tmp_path)
+    (toy.root / "datasets" / "broken.yaml").write_text("title: 3\n")
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    assert list(dags_of("ml_pipeline")) == ["toy_pipeline"]
+    with pytest.raises(ExceptionGroup) as failed:
+        runpy.run_path(str(DAGS / "dataset_errors.py"))
+    assert isinstance(failed.value.exceptions[0], DatasetInvalid)
+    assert "broken.yaml: line 1: title" in str(failed.value.exceptions[0])

@@ -1,0 +1,124 @@
+"""One real Airflow for all tests here: its four components, SQLite, the project's own DAG files."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flagfall.dataset import read_dataset
+from flagfall.local_airflow import LocalAirflow
+from tests.feeds import ToyFeed
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+FEED = """\
+title: {name}
+landing: {{uri: {root}/{name}/landing, marker: "{marker}", settle: 1s}}
+lake: {{uri: {root}/{name}/lake}}
+watch: {{sweep_every: 2s, redeliver_after: 8s}}
+schema:
+  fields:
+    - {{name: id, type: integer, constraints: {{required: true}}}}
+    - {{name: value, type: number, constraints: {{minimum: 0}}}}
+  primaryKey: [id]
+{more}
+"""
+
+BY_DATE = "date={date}/datapackage.json"
+EVERY_MINUTE = """\
+arrival: {schedule: "* * * * *", partition: {date: "%Y-%m-%dT%H-%M"}, deadline: 300s}
+"""
+TOO_LATE = """\
+arrival: {schedule: "* * * * *", partition: {date: "%Y-%m-%dT%H-%M"}, deadline: 2s}
+"""
+BROKEN_MODEL = """\
+features: [{name: value}]
+model: {path: no/such/folder}
+"""
+
+WEATHER = """\
+title: Hourly weather at New York's airports
+landing: {{uri: {root}/weather/landing, marker: "{{day}}/_SUCCESS", settle: 1s}}
+lake: {{uri: {root}/weather/lake}}
+schema:
+  fields:
+    - {{name: origin, type: string, constraints: {{required: true, enum: [EWR, JFK, LGA]}}}}
+    - {{name: time_hour, type: datetime, constraints: {{required: true}}}}
+    - {{name: temp, type: number, constraints: {{minimum: -40, maximum: 130}}}}
+    - {{name: wind_speed, type: number, constraints: {{minimum: 0, maximum: 150}}}}
+    - {{name: visib, type: number, constraints: {{required: true, minimum: 0, maximum: 9.9}}}}
+  primaryKey: [origin, time_hour]
+thresholds: {{rejected_share: 0.99}}
+"""
+
+
+class Live:
+    """A running Airflow, its feeds, and what its database says."""
+
+    def __init__(self, airflow: LocalAirflow, root: Path) -> None:
+        self.airflow = airflow
+        self.root = root
+        self._token = ""
+
+    def feed(self, name: str) -> ToyFeed:
+        return ToyFeed(self.root / name, read_dataset(self.root / "datasets" / f"{name}.yaml"))
+
+    def call(self, method: str, path: str, body: object) -> Any:
+        """Ask Airflow's public API."""
+        if not self._token:
+            login = {"username": "admin", "password": self.airflow.password}
+            self._token = self._send("POST", "/auth/token", login)["access_token"]
+        return self._send(method, f"/api/v2/{path}", body)
+
+    def _send(self, method: str, path: str, body: object) -> Any:
+        request = urllib.request.Request(f"{self.airflow.url}{path}", method=method)
+        request.add_header("Content-Type", "application/json")
+        if self._token:
+            request.add_header("Authorization", f"Bearer {self._token}")
+        with urllib.request.urlopen(request, json.dumps(body).encode(), timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def pause(self, dag_id: str, paused: bool) -> None:
+        self.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": paused})
+
+    def wait(self, true: Any, what: str, patience: float = 90.0) -> None:
+        self.airflow.wait_until(true, what, patience)
+
+    def tasks(self, dag_id: str, task_id: str = "%") -> list[dict[str, Any]]:
+        sql = "select * from task_instance where dag_id = ? and task_id like ? order by start_date"
+        return self.airflow.query(sql, dag_id, task_id)
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        return self.airflow.query("select * from dag_run where dag_id = ?", dag_id)
+
+    def quiet(self, dag_id: str) -> bool:
+        """Whether no run of a DAG is under way."""
+        return all(run["state"] in ("success", "failed") for run in self.runs(dag_id))
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("live")
+    folder = root / "datasets"
+    folder.mkdir()
+    feeds = {
+        "burst": (BY_DATE, "limits: {shard_batches: 50}"),
+        "paused": (BY_DATE, ""),
+        "due": (BY_DATE, EVERY_MINUTE),
+        "late": (BY_DATE, TOO_LATE),
+        "broken_model": (BY_DATE, BROKEN_MODEL),
+    }
+    for name, (marker, more) in feeds.items():
+        text = FEED.format(name=name, root=root, marker=marker, more=more)
+        (folder / f"{name}.yaml").write_text(text)
+    (folder / "weather.yaml").write_text(WEATHER.format(root=root))
+    (folder / "misspelt.yaml").write_text("titel: A dataset file with a mistake\n")
+    with LocalAirflow(root / "airflow", DAGS, {"FLAGFALL_DATASETS": str(folder)}) as airflow:
+        watching = "select id from trigger where classpath like '%FeedTrigger' and triggerer_id > 0"
+        airflow.wait_until(lambda: len(airflow.query(watching)) == 6, "the feeds were not watched")
+        yield Live(airflow, root)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "flagfall.cli", "demo"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that belong to the demo in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            home = process.environ().get("AIRFLOW_HOME", "")
+        except psutil.Error:
+            continue
+        if home.startswith(str(folder)):
+            found.append(str(process))
+    return found
+
+
+def test_the_demo_can_be_interrupted_and_run_again_at_once_and_leaves_no_process(
+    tmp_path: Path,
+) -> None:
+    interrupted = start(tmp_path)
+    assert interrupted.stdout is not None
+    for line in interrupted.stdout:
+        if "Airflow is up" in line:
+            break
+    assert left_behind(tmp_path)
+    interrupted.send_signal(signal.SIGINT)
+    interrupted.communicate(timeout=60)
+    assert interrupted.returncode != 0
+    assert left_behind(tmp_path) == []
+
+    again = start(tmp_path)
+    said, _ = again.communicate(timeout=400)
+    assert again.returncode == 0, said
+    assert left_behind(tmp_path) == []
+    assert len(re.findall(r": accepted after", said)) == 5
+    assert len(re.findall(r"\(damaged\): rejected after", said)) == 1
+    report = re.search(r"report: (\S+)", said)
+    assert report is not None
+    assert "<svg" in Path(report[1]).read_text()
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    first = start(tmp_path)
+    lock = tmp_path / ".flagfall" / "demo"
+    while not lock.exists():
+        assert first.poll() is None
+    second = start(tmp_path)
+    said, _ = second.communicate(timeout=60)
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "another demo is running" in said
+    assert left_behind(tmp_path) == []

@@ -1,0 +1,168 @@
+"""What users rely on, on a real Airflow: nothing is mocked, its own database is read."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flagfall.flights import weather_of
+from flagfall.inbox import Feed, Inbox
+from flagfall.records import Staged
+from tests.live.conftest import Live
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+
+
+@pytest.mark.invariant(2)
+def test_a_burst_of_200_markers_is_taken_in_whole_by_a_run_that_saw_one_event(live: Live) -> None:
+    feed = live.feed("burst")
+    markers = [feed.drop(f"{n:03d}", f"id,value\n{n},1\n") for n in range(200)]
+    inbox = feed.inbox()
+    live.wait(lambda: not inbox.pending(), "not everything was taken in")
+    live.wait(lambda: live.quiet("burst_pipeline"), "runs did not end")
+    receipts = [inbox.receipts.find(marker) for marker in markers]
+    assert Counter(receipt.status for receipt in receipts if receipt) == {"accepted": 200}
+    staged = list(Path(inbox.lake.store.uri, "staged").iterdir())
+    assert len(staged) == 200
+    assert all(inbox.lake.find(Staged, folder.name) for folder in staged)
+    runs = live.runs("burst_pipeline")
+    assert len(runs) <= 8  # not one per marker
+    assert {run["state"] for run in runs} == {"success"}
+
+
+@pytest.mark.invariant(1)
+def test_what_lands_while_the_dag_is_paused_is_taken_in_after_it_with_no_further_marker(
+    live: Live,
+) -> None:
+    feed = live.feed("paused")
+    live.pause("paused_pipeline", True)
+    for day in range(1, 6):
+        feed.drop(f"2026-11-{day:02d}")
+    events = (
+        "select count(*) as n from asset_event e join asset a on a.id = e.asset_id where a.name = ?"
+    )
+    live.wait(lambda: live.airflow.query(events, "paused_landed")[0]["n"], "nothing was announced")
+    live.pause("paused_pipeline", False)
+    inbox = feed.inbox()
+    live.wait(lambda: not inbox.pending(), "not everything was taken in")
+    assert Counter(r.status for r in inbox.receipts.since(datetime(2026, 1, 1).date())) == {
+        "accepted": 5
+    }
+
+
+def this_minute() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H-%M")
+
+
+def test_a_batch_that_is_due_is_waited_for_without_a_worker(live: Live) -> None:
+    """Scheduled to deferred without a start on a worker; done soon after the marker came."""
+    deferred = "select * from task_instance where dag_id = 'due_expected' and state = 'deferred'"
+    live.wait(lambda: live.airflow.query(deferred), "no sensor was deferred", 120)
+    waiting = live.airflow.query(deferred)[0]
+    assert waiting["hostname"] == ""  # no worker has seen it
+    assert waiting["pid"] is None
+    run = next(r for r in live.runs("due_expected") if r["run_id"] == waiting["run_id"])
+    due = datetime.fromisoformat(run["run_after"]).strftime("%Y-%m-%dT%H-%M")
+    marker = live.feed("due").drop(due)
+    done = f"select * from task_instance where id = '{waiting['id']}' and state = 'success'"
+    live.wait(lambda: live.airflow.query(done), "the sensor did not end")
+    events = """select e.extra, e.partition_key from asset_event e join asset a on a.id = e.asset_id
+        where a.name = 'due_landed' and e.source_task_id = 'wait_for_marker'"""
+    event = live.airflow.query(events)[0]
+    assert json.loads(event["extra"])["marker"] == marker.uri
+    assert event["partition_key"] is None
+    inbox = live.feed("due").inbox()
+    live.wait(lambda: inbox.receipts.find(marker), "the pipeline did not take it in")
+
+
+def test_a_marker_that_does_not_come_fails_the_wait_with_its_name(live: Live) -> None:
+    failed = "select * from task_instance where dag_id = 'late_expected' and state = 'failed'"
+    live.wait(lambda: live.airflow.query(failed), "no wait failed", 150)
+    late = live.airflow.query(failed)[0]
+    assert late["try_number"] == 1
+    log = read_log(live, late["dag_id"], late["run_id"])
+    expected = rf"marker {live.root}/late/landing/date=[-\dT]+/datapackage.json did not come by"
+    assert re.search(expected, log)
+
+
+def read_log(live: Live, dag_id: str, run_id: str) -> str:
+    folder = live.airflow.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}"
+    return "\n".join(path.read_text() for path in sorted(folder.rglob("*.log*")))
+
+
+def test_a_feed_of_another_shape_needs_a_yaml_file_and_nothing_else(live: Live) -> None:
+    feed = live.feed("weather")
+    day = feed.landing / "2013-12-05"
+    day.mkdir(parents=True)
+    hours = weather_of(datetime(2013, 12, 5).date())
+    hours.write_ndjson(day / "hours.jsonl")
+    (day / "_SUCCESS").touch()
+    inbox = Inbox(Feed.of(feed.dataset))
+    marker = inbox.landing.markers()[0]
+    live.wait(lambda: inbox.receipts.find(marker), "no receipt")
+    receipt = inbox.receipts.find(marker)
+    assert receipt is not None
+    assert receipt.status == "accepted", receipt.message
+    clear = sum(hours["visib"] > 9.9)
+    assert clear > 0
+    assert (receipt.rows, receipt.rejected_rows) == (hours.height - clear, clear)
+    live.wait(lambda: list(feed.root.glob("lake/weather/reports/latest.html")), "no report")
+    assert sorted({task["task_id"] for task in live.tasks("weather_pipeline")}) == [
+        "claim",
+        "generate_report",
+        "ingest_data",
+    ]
+
+
+def test_bad_input_fails_at_once_and_the_log_says_what_to_do(live: Live) -> None:
+    live.feed("broken_model").drop("2026-11-01")
+    failed = lambda: [  # noqa: E731  a name for the test below
+        task
+        for task in live.tasks("broken_model_pipeline", "preprocess_data")
+        if task["state"] == "failed"
+    ]
+    live.wait(failed, "the task did not fail")
+    task = failed()[0]
+    assert (task["try_number"], task["max_tries"]) == (1, 3)  # not retried, though it could be
+    log = read_log(live, task["dag_id"], task["run_id"])
+    assert "constants.json is missing; run the model's training script" in log
+    assert "mend the cause and clear the task, or `flagfall replay broken_model BATCH`" in log
+
+
+def test_a_mistake_in_a_dataset_file_shows_in_airflows_import_errors(live: Live) -> None:
+    live.wait(lambda: live.airflow.query("select * from import_error"), "no import error")
+    error = live.airflow.query("select filename, stacktrace from import_error")
+    assert [Path(row["filename"]).name for row in error] == ["dataset_errors.py"]
+    assert "misspelt.yaml: line 1: titel: this key is not known here" in error[0]["stacktrace"]
+
+
+def test_nothing_is_queued_or_running_while_sensors_and_watchers_wait(live: Live) -> None:
+    """The feed whose deadline passes every minute is left out: its failing takes a worker."""
+    busy = """select dag_id, task_id, state from task_instance
+        where state in ('queued', 'running', 'scheduled') and dag_id != 'late_expected'"""
+    waiting = "select * from task_instance where dag_id = 'due_expected' and state = 'deferred'"
+    live.wait(lambda: live.airflow.query(waiting), "no sensor waits")
+    live.wait(lambda: not live.airflow.query(busy), "tasks did not end")
+    watching = live.airflow.query("select * from asset_trigger")
+    assert len(watching) == 6
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        assert live.airflow.query(busy) == []
+        time.sleep(0.1)
+
+
+def test_airflow_listens_on_loopback_only(live: Live) -> None:
+    listening = {
+        connection.laddr.ip
+        for component in ("api-server", "scheduler", "triggerer", "dag-processor")
+        for process in live.airflow.family(component)
+        for connection in process.net_connections("inet")
+        if connection.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from operators.notices import on_failure, on_retry
+from tests.feeds import ToyFeed, make_toy
+
+MARKER = {"marker": {"uri": "/landing/date=2026-11-01/_SUCCESS"}}
+
+
+def context(**more: Any) -> dict[str, Any]:
+    return {
+        "ti": SimpleNamespace(task_id="ingest_data"),
+        "task": SimpleNamespace(batches=[MARKER]),
+        "run_id": "run-1",
+        "exception": OSError("disk is full"),
+        **more,
+    }
+
+
+def test_a_failure_says_dataset_batch_cause_and_next_step(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_failure(toy.dataset)(context())  # type: ignore[arg-type]  # the part that is used
+    said = caplog.messages[-1]
+    assert said == (
+        "toy: ingest_data of /landing/date=2026-11-01/_SUCCESS in run run-1"
+        " (OSError: disk is full) failed: mend the cause and clear the task,"
+        " or `flagfall replay toy BATCH`"
+    )
+
+
+def test_a_retry_says_that_nothing_needs_to_be_done(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_retry(toy.dataset)(context())  # type: ignore[arg-type]  # the part that is used
+    assert "is tried again by itself" in caplog.messages[-1]
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Any]]:
+    """An SNS topic, and a queue that shows what is sent to it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with mock_aws():
+        arn = boto3.client("sns").create_topic(Name="night-watch")["TopicArn"]
+        queue = boto3.resource("sqs").create_queue(QueueName="night-watch")
+        target = queue.attributes["QueueArn"]
+        boto3.client("sns").subscribe(TopicArn=arn, Protocol="sqs", Endpoint=target)
+        yield arn, queue
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_failure_goes_through_the_notifier_that_the_dataset_names(
+    tmp_path: Path, topic: tuple[str, Any]
+) -> None:
+    arn, queue = topic
+    toy = make_toy(
+        tmp_path,
+        more=f"""\
+notify:
+  - notifier: airflow.providers.amazon.aws.notifications.sns.SnsNotifier
+    arguments:
+      aws_conn_id: null
+      target_arn: {arn}
+      message: "{{{{ notice }}}}"
+      subject: "{{{{ run_id }}}}"
+""",
+    )
+    on_failure(toy.dataset)(context(dag=None))  # type: ignore[arg-type]  # the part that is used
+    sent = queue.receive_messages()[0].body
+    assert "ingest_data of /landing/date=2026-11-01/_SUCCESS" in sent
+    assert "disk is full" in sent

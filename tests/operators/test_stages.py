@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import Asset, AssetAlias
+from airflow.sdk.exceptions import AirflowSkipException
+
+from flagfall.errors import NotThere
+from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
+from tests.feeds import ToyFeed, make_toy
+
+
+class Event:
+    """What a task says of one outlet."""
+
+    def __init__(self) -> None:
+        self.extra: dict[str, Any] = {}
+        self.added: list[tuple[str, dict[str, Any]]] = []
+
+    def add(self, asset: Asset, extra: dict[str, Any]) -> None:
+        self.added.append((asset.name, extra))
+
+
+class Events(dict[Any, Event]):
+    def __missing__(self, key: Any) -> Event:
+        return self.setdefault(key, Event())
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    return {"outlet_events": Events(), "run_id": "asset_triggered__2026-11-22T12:00:00+00:00_x"}
+
+
+@pytest.fixture(autouse=True)
+def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+
+
+def claiming() -> ClaimOperator:
+    return ClaimOperator(task_id="claim", dataset="toy", landed="toy_landed", again="again")
+
+
+def staging(batches: Any, stage: str = "ingest", **more: Any) -> StageOperator:
+    return StageOperator(task_id="stage", dataset="toy", stage=stage, batches=batches, **more)
+
+
+@pytest.mark.invariant(2)
+def test_claim_takes_what_the_inbox_says_whatever_the_events_say(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    dropped = [toy.drop("2026-11-01"), toy.drop("2026-11-02")]
+    context["triggering_asset_events"] = {Asset("toy_landed"): []}
+    shards = claiming().execute(context)
+    assert shards == [[marker.to_dict() for marker in dropped]]
+    assert json.loads(json.dumps(shards)) == shards
+
+
+def test_claim_skips_the_run_when_nothing_is_pending(toy: ToyFeed, context: dict[str, Any]) -> None:
+    with pytest.raises(AirflowSkipException, match="nothing is pending"):
+        claiming().execute(context)
+
+
+def test_a_capped_claim_queues_the_next_run_itself(tmp_path: Path, context: dict[str, Any]) -> None:
+    toy = make_toy(tmp_path, more="limits: {batches_per_run: 1}")
+    for day in ("2026-11-01", "2026-11-02", "2026-11-03"):
+        toy.drop(day)
+    claiming().execute(context)
+    event = context["outlet_events"][AssetAlias("again")]
+    assert event.added == [("toy_landed", {"left": 2})]
+
+
+def test_a_claim_that_took_everything_queues_nothing(toy: ToyFeed, context: dict[str, Any]) -> None:
+    toy.drop("2026-11-01")
+    claiming().execute(context)
+    assert context["outlet_events"][AssetAlias("again")].added == []
+
+
+def test_a_stage_tells_its_outlet_what_it_did(toy: ToyFeed, context: dict[str, Any]) -> None:
+    toy.drop("2026-11-01", "id,value\n1,1\n2,-1\n")
+    toy.drop("2026-11-02", "nonsense\n")
+    staged = Asset("toy_staged")
+    shard = claiming().execute(context)[0]
+    done = staging(shard, outlets=[staged]).execute(context)
+    assert [batch["status"] for batch in done] == ["accepted", "rejected"]
+    told = context["outlet_events"][staged].extra
+    uris = told.pop("uris")
+    assert told == {"batches": 1, "rejected_batches": 1, "rows": 1, "rejected_rows": 1}
+    assert Path(uris[0], "record.json").is_file()
+
+
+def test_what_a_stage_returns_is_small_and_holds_no_rows(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    rows = "".join(f"{n},{n}\n" for n in range(20_000))
+    toy.drop("2026-11-01", f"id,value\n{rows}")
+    done = staging(claiming().execute(context)[0]).execute(context)
+    assert len(json.dumps(done)) < 1_000
+
+
+def test_the_report_reads_the_shards_of_a_run(toy: ToyFeed, context: dict[str, Any]) -> None:
+    toy.drop("2026-11-01")
+    toy.drop("2026-11-02", "nonsense\n")
+    report = Asset("toy_report")
+    done = staging(claiming().execute(context)[0]).execute(context)
+    for shards in ([done], done, [done[:1], done[1:]]):  # one shard comes without its own list
+        told = ReportOperator(
+            task_id="report", dataset="toy", shards=shards, outlets=[report]
+        ).execute(context)
+        assert told["verdict"] == "attention"
+        assert told["batches"] == {"accepted": 1, "rejected": 1}
+        assert Path(told["uri"]).read_text().startswith("<!DOCTYPE html>")
+        assert context["outlet_events"][report].extra == told
+
+
+def test_publishing_tells_its_outlet_where_the_marker_is(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    source = toy.root / "made"
+    source.mkdir()
+    (source / "rows.csv").write_text("id,value\n1,1\n")
+    landed = Asset("elsewhere")
+    told = PublishOperator(
+        task_id="publish",
+        source=str(source),
+        destination=str(toy.folder("2026-11-05")),
+        outlets=[landed],
+    ).execute(context)
+    assert told["files"] == 1
+    assert context["outlet_events"][landed].extra == told
+    assert toy.inbox().pending() == [toy.marker("2026-11-05")]
+
+
+def test_a_dataset_that_is_gone_is_one_clear_error(context: dict[str, Any]) -> None:
+    with pytest.raises(NotThere, match="no dataset 'toy'"):
+        claiming().execute(context)
