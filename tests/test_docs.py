@@ -1,0 +1,116 @@
+"""What the pages say is tried: commands run, YAML is read, Python makes a task."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from flagfall import dataset as dataset_module
+from flagfall.dataset import Dataset, Notice, read_dataset
+from flagfall.demo import DAYS
+from flagfall.flights import write_day
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def lines(language: str, start: str) -> list[str]:
+    found = [line for block in blocks(README, language) for line in block.splitlines()]
+    return [line for line in found if line.startswith(start)]
+
+
+def test_the_commands_of_the_readme_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAGFALL_DATA", str(tmp_path / ".flagfall/data"))
+    for day in DAYS:
+        write_day(day, tmp_path / ".flagfall/demo/producer" / str(day))
+    commands = lines("sh", "flagfall ")
+    assert len(commands) >= 4
+    for command in commands:
+        arguments = shlex.split(command)[1:]
+        done = subprocess.run(
+            [sys.executable, "-m", "flagfall.cli", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        assert done.stdout
+
+
+@pytest.mark.parametrize("line", [*lines("sh", "make "), "make check", "make lock", "make model"])
+def test_the_make_targets_that_the_pages_name_exist(line: str) -> None:
+    command = line.partition("#")[0].split()
+    subprocess.run([*command, "--dry-run"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_dataset_in_the_readme_is_whole(tmp_path: Path) -> None:
+    text = blocks(README, "yaml")[0]
+    name = text.splitlines()[0].rpartition("/")[2]
+    (tmp_path / name).write_text(text)
+    assert read_dataset(tmp_path / name).model is None
+
+
+def test_the_sensor_in_the_readme_makes_a_task() -> None:
+    made: dict[str, object] = {}
+    exec(compile(blocks(README, "python")[0] + "\n", "README.md", "exec"), made)
+    assert "MarkerSensor" in made
+
+
+def test_the_notifier_in_the_docs_is_read_as_it_stands() -> None:
+    page = (ROOT / "docs/dataset.md").read_text()
+    notices = yaml.safe_load(blocks(page, "yaml")[0])["notify"]
+    assert [Notice.model_validate(notice) for notice in notices]
+
+
+def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        shown = field.alias or name
+        inner = getattr(field.annotation, "model_fields", None)
+        found += keys(field.annotation, f"{prefix}{shown}.") if inner else [f"{prefix}{shown}"]  # type: ignore[arg-type]
+    return found
+
+
+def test_every_key_of_a_dataset_file_is_explained() -> None:
+    page = (ROOT / "docs/dataset.md").read_text()
+    sections = (dataset_module.Landing, dataset_module.Arrival, dataset_module.Limits)
+    wanted = [*keys(Dataset), *(key for section in sections for key in keys(section))]
+    last = {key.rpartition(".")[2] for key in wanted}
+    unexplained = [key for key in sorted(last - {"name", "table"}) if key not in page]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+def test_every_invariant_has_a_test_that_is_marked_with_it() -> None:
+    design = (ROOT / "docs/design.md").read_text()
+    section = design.partition("## Invariants")[2].partition("\n## ")[0]
+    numbers = set(re.findall(r"^(\d)\. ", section, re.MULTILINE))
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert numbers == {"1", "2", "3", "4", "5", "6", "7"}
+    assert numbers <= set(re.findall(r"mark\.invariant\((\d)\)", tests))
+
+
+def test_the_demo_drops_days_that_the_model_was_not_trained_on() -> None:
+    assert min(DAYS) > date(2013, 8, 31)
