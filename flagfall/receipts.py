@@ -87,8 +87,8 @@ class Receipts:
         """File a receipt, unless there is one.
 
         Returns:
-            The receipt that counts: an earlier one where there was one, even where it is filed under
-            another day, because the marker's inode has been touched since.
+            The receipt that counts: an earlier one where there was one, even where it is filed
+            under another day, because the marker's inode has been touched since.
         """
         if (filed := self.find(receipt.marker)) is not None:
             return filed

@@ -22,7 +22,7 @@ from flagfall.errors import BatchInvalid
 BLOCK_BYTES = 4 << 20
 """Bytes of text that are held and checked at a time."""
 
-BLOCK_ROWS = 50_000_000
+BLOCK_ROWS = 50_000
 """Most rows that are checked at a time, however short they are."""
 
 LINE_LIMIT = 1 << 20
