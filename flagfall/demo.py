@@ -195,7 +195,7 @@ def _why(receipt: Receipt) -> str:
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    table = Table(title="Five days of flights; seconds count from the marker", title_justify="left")
+    table = Table(title="Five days of flights: rows, and seconds from the marker", title_justify="left")
     for head in ("day", "accepted", "rejected", "why", "AUC", "receipt", "report"):
         wraps = head == "why"
         table.add_column(head, justify="left" if wraps else "right", no_wrap=not wraps)
@@ -204,9 +204,9 @@ def _show(outcomes: list[Outcome]) -> None:
         auc = evaluation.auc if evaluation else None
         table.add_row(
             str(outcome.day),
-            f"{receipt.rows} rows",
-            f"{receipt.rejected_rows} rows" if receipt.status == "accepted" else "whole day",
-            _why(receipt),
+            str(receipt.rows),
+            str(receipt.rejected_rows) if receipt.status == "accepted" else "whole batch",
+            receipt.reason or _why(receipt),
             f"{auc:.3f}" if auc is not None else "-",
             f"{receipt.seconds:.1f} s",
             f"{outcome.to_report:.1f} s",

@@ -169,8 +169,7 @@ def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
     group: list[Placed] = []
     total = 0
     for placed in blocks:
-        rows = placed.block.rows
-        size = GROUP_BYTES if rows.height > GROUP_ROWS else size_of(rows)
+        rows, size = placed.block.rows, _size_if_small(placed.block)
         if group and (total + size > GROUP_BYTES or rows.schema != group[0].block.rows.schema):
             yield group
             group, total = [], 0
@@ -178,3 +177,9 @@ def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
         total += size
     if group:
         yield group
+
+
+def _size_if_small(block: Block) -> int:
+    if block.rows.height + block.broken.height > GROUP_ROWS:
+        return GROUP_BYTES
+    return size_of(block.rows) + size_of(block.broken)

@@ -261,8 +261,16 @@ class _Layout:
         )
 
     def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
-        data = records.joined() if len(records.start) else b""
-        rows = pl.read_csv(
+        try:
+            rows = self._read(records.joined() if len(records.start) else b"")
+        except pl.exceptions.PolarsError as error:
+            raise _not_rows(file, records) from error
+        if rows.height != len(records.start):
+            raise _not_rows(file, records)
+        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+
+    def _read(self, data: bytes) -> pl.DataFrame:
+        return pl.read_csv(
             # Without a mark, polars takes what begins with "x^" for compressed data.
             codecs.BOM_UTF8 + data,
             has_header=False,
@@ -272,16 +280,17 @@ class _Layout:
             quote_char='"' if b'"' in data else None,
             empty_string_is_null=False,
         )
-        if rows.height != len(records.start):
-            message = f"{file.name}: from line {records.line[0]}: cannot be split into rows"
-            raise BatchInvalid("quoting", message)
-        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
 
     def _broken(self, records: _Records) -> pl.DataFrame:
         texts = [records.text(index, CLIP * self.width) for index in range(len(records.start))]
         counts = zip(records.fields.tolist(), records.torn.tolist(), strict=True)
         reasons = [_TORN if torn else _count(fields, self.width) for fields, torn in counts]
         return pl.DataFrame([records.line, reasons, texts], schema=BROKEN)
+
+
+def _not_rows(file: DataFile, records: _Records) -> BatchInvalid:
+    message = f"{file.name}: from line {records.line[0]}: cannot be split into rows"
+    return BatchInvalid("quoting", f"{message}; write it as RFC 4180 says")
 
 
 @lru_cache

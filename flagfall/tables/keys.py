@@ -93,18 +93,17 @@ def find_repeats(
     """
     rows = log.stat().st_size // 8
     flags: Flags | None = None
-    with ExitStack() as stack:
-        for entries in _buckets(log, rows, stack):
-            repeats = _repeats(_suspects(entries), parts, part_rows, key)
-            if not len(repeats):
-                continue
-            if flags is None:
-                flags = np.memmap(log.with_suffix(".flags"), np.bool_, "w+", shape=rows)
-            flags[repeats] = True
+    for entries in _buckets(log, rows):
+        repeats = _repeats(_suspects(entries), parts, part_rows, key)
+        if not len(repeats):
+            continue
+        if flags is None:
+            flags = np.memmap(log.with_suffix(".flags"), np.bool_, "w+", shape=rows)
+        flags[repeats] = True
     return flags
 
 
-def _buckets(log: Path, rows: int, stack: ExitStack) -> Iterator[npt.NDArray[np.void]]:
+def _buckets(log: Path, rows: int) -> Iterator[npt.NDArray[np.void]]:
     """The log as (hash, row), rows with the same hash in the same bucket."""
     if rows <= BUCKET_ROWS:
         yield _entries(np.fromfile(log, np.uint64), 0)

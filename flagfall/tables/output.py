@@ -49,7 +49,7 @@ class Parts:
         self._waiting.vstack(rows, in_place=True)
         self._bytes += size_of(rows)
         while self._waiting.height >= PART_ROWS:
-            break
+            self._write(PART_ROWS)
         if self._bytes >= PART_BYTES:
             self._write(self._waiting.height)
 

@@ -45,7 +45,7 @@ def _given(index: int) -> str:
     return f"given {index}"
 
 
-class Sorted(NamedTuple):
+class Sifted(NamedTuple):
     """Rows, split by the rules; each has its place among them all as ``row``.
 
     Attributes:
@@ -76,10 +76,10 @@ class RowRules:
         names = [column.name for column in self._columns]
         self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
 
-    def split(self, rows: pl.DataFrame) -> Sorted:
+    def split(self, rows: pl.DataFrame) -> Sifted:
         """Accept or reject every row; both keep the order."""
         accepted, failure = self._schema.filter(self._prepare(rows))
-        return Sorted(accepted.select(pl.all()), self._with_reasons(failure))
+        return Sifted(accepted.select(pl.all()), self._with_reasons(failure))
 
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
         """Accepted rows with exactly the dataset's columns."""

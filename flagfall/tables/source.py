@@ -1,8 +1,8 @@
 """From a file to blocks of whole lines, within bounds.
 
 Nothing that a producer writes may fill the memory or the disk: a line has at most ``LINE_LIMIT``
-bytes, and a file may unpack to ``EXPAND_FLOOR`` bytes or ``EXPAND_RATIO`` times its size, whichever
-is more.
+bytes, and what is read of a file may unpack to ``EXPAND_FLOOR`` bytes or ``EXPAND_RATIO`` times its
+size, whichever is more.
 """
 
 from __future__ import annotations
