@@ -28,8 +28,10 @@ class LandingZone:
         self.uri = self.store.uri
 
     def entries(self) -> list[Entry]:
-        """A sweep: every marker, as the store lists it."""
-        found = self.store.list(where=lambda key: self.pattern.match(key) is not None)
+        """A sweep: every marker, as the store lists it; what cannot be read hides only itself."""
+        found = self.store.list(
+            where=lambda key: self.pattern.match(key) is not None, skip_unreadable=True
+        )
         return [entry for entry in found if _is_text(entry.key)]
 
     def markers(self) -> list[Marker]:

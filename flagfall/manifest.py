@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any
 
 from flagfall.dataset import Limits
-from flagfall.errors import BatchInvalid
+from flagfall.errors import BatchInvalid, StoreRefused
 from flagfall.marker import Marker, MarkerPattern, is_text
 from flagfall.stores import Store
 
@@ -49,7 +49,8 @@ def read_manifest(marker: Marker, pattern: MarkerPattern, store: Store, limits: 
     """Read what ``marker`` vouches for.
 
     Raises:
-        BatchInvalid: The marker is too large, not understood, or names files that it must not.
+        BatchInvalid: The marker cannot be read, is too large, not understood, or names files that
+            it must not.
         FileNotFoundError: The marker is gone.
     """
     try:
@@ -60,10 +61,23 @@ def read_manifest(marker: Marker, pattern: MarkerPattern, store: Store, limits: 
             " this one has more"
         )
         raise BatchInvalid("marker-too-large", why) from error
+    except StoreRefused as refused:
+        raise _not_readable(refused) from refused
     files = parse_marker(marker, content, limits.files)
     if files is None:
-        files = list(_beside(marker, pattern, store, limits.files))
+        files = _listed(marker, pattern, store, limits.files)
     return Manifest(tuple(sorted(files, key=lambda file: file.key)))
+
+
+def _listed(marker: Marker, pattern: MarkerPattern, store: Store, max_files: int) -> list[Expected]:
+    try:
+        return list(_beside(marker, pattern, store, max_files))
+    except StoreRefused as refused:
+        raise _not_readable(refused) from refused
+
+
+def _not_readable(refused: StoreRefused) -> BatchInvalid:
+    return BatchInvalid("not-readable", f"{refused}; then write the marker again")
 
 
 def parse_marker(marker: Marker, content: bytes, max_files: int) -> list[Expected] | None:
@@ -195,7 +209,10 @@ def missing(manifest: Manifest, marker: Marker, store: Store) -> str | None:
     if not manifest.files:
         return f"{marker.uri}: there are no data files beside the marker"
     for file in manifest.files:
-        entry = store.stat(file.key)
+        try:
+            entry = store.stat(file.key)
+        except StoreRefused as refused:
+            return str(refused)
         if entry is None:
             return f"{file.key}: the marker names this file, it is not there"
         if file.bytes is not None and entry.size != file.bytes:

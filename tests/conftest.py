@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ NOBODY = 65534
 def plain_user() -> Iterator[Path]:
     """A folder of a user to whom permissions apply, as whom the test runs; root may do anything."""
     is_root = os.geteuid() == 0
+    codecs.lookup("utf-8-sig")  # root's Python may not be readable by that user
     with TemporaryDirectory() as folder:
         if is_root:
             os.chown(folder, NOBODY, NOBODY)

@@ -353,6 +353,38 @@ class TestMissing:
         assert (zone.missing("date=1/_SUCCESS") or "").endswith("it is not there")
 
 
+@pytest.mark.invariant(5)
+class TestPermissions:
+    """A producer who forgets them gets a reason; the feed goes on."""
+
+    def test_a_marker_that_cannot_be_read_is_a_reason(self, plain_user: Path) -> None:
+        zone = Zone(plain_user)
+        zone.write("date=1/_SUCCESS", "date=1/a.csv")
+        (plain_user / "date=1/_SUCCESS").chmod(0)
+        with pytest.raises(BatchInvalid, match="permission denied; let the user") as caught:
+            zone.manifest("date=1/_SUCCESS")
+        assert caught.value.reason == "not-readable"
+
+    def test_a_batch_is_never_taken_without_the_folder_that_cannot_be_read(
+        self, plain_user: Path
+    ) -> None:
+        zone = Zone(plain_user)
+        zone.write("date=1/_SUCCESS", "date=1/a.csv", "date=1/shut/b.csv")
+        (plain_user / "date=1/shut").chmod(0)
+        with pytest.raises(BatchInvalid, match="permission denied; let the user") as caught:
+            zone.manifest("date=1/_SUCCESS")
+        assert caught.value.reason == "not-readable"
+
+    def test_a_file_in_a_folder_that_cannot_be_read_is_missing_in_words(
+        self, plain_user: Path
+    ) -> None:
+        zone = Zone(plain_user)
+        zone.write("date=1/shut/b.csv")
+        zone.says(of(path="shut/b.csv"))
+        (plain_user / "date=1/shut").chmod(0)
+        assert "permission denied" in (zone.missing("date=1/_SUCCESS") or "")
+
+
 def test_a_marker_that_is_gone_is_told_apart_from_a_bad_one(zone: Zone, tmp_path: Path) -> None:
     zone.write("date=1/_SUCCESS")
     marker = zone.marker("date=1/_SUCCESS")

@@ -60,12 +60,25 @@ class Store(Protocol):
     uri: str
 
     def list(
-        self, prefix: str = "", start_after: str = "", where: Callable[[str], bool] = everything
+        self,
+        prefix: str = "",
+        start_after: str = "",
+        where: Callable[[str], bool] = everything,
+        skip_unreadable: bool = False,
     ) -> Iterator[Entry]:
         """Objects in the folder ``prefix``, in no particular order.
 
-        Those whose key sorts after ``start_after`` and passes ``where``. Links and special files
-        are left out. A store or folder that does not exist is empty.
+        Links and special files are left out. A store or folder that does not exist is empty.
+
+        Args:
+            prefix: A folder; empty for the whole store.
+            start_after: Keys up to this one are left out.
+            where: Which keys are wanted.
+            skip_unreadable: Whether folders below ``prefix`` that cannot be read are left out, with
+                a warning.
+
+        Raises:
+            StoreRefused: A folder cannot be read.
         """
 
     def stat(self, key: str) -> Entry | None:

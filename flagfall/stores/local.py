@@ -11,7 +11,7 @@ leaves behind has a temporary name, which no listing shows.
 
 Who writes here is not trusted. Reading opens one directory after the other, so that no link below
 the root is followed, not even one that is put there meanwhile; and neither names too long nor a
-thousand nested directories nor one that cannot be read stop a listing.
+thousand nested directories nor, in a sweep, one that cannot be read stop a listing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import aiofiles
 
@@ -132,9 +132,14 @@ class LocalStore:
         return self.root / key
 
     def list(
-        self, prefix: str = "", start_after: str = "", where: Callable[[str], bool] = everything
+        self,
+        prefix: str = "",
+        start_after: str = "",
+        where: Callable[[str], bool] = everything,
+        skip_unreadable: bool = False,
     ) -> Iterator[Entry]:
         """See ``Store.list``. Symbolic links are not followed."""
+        leave_out = self._leave_out_and_tell if skip_unreadable else _leave_out_if_gone
         folder = self._path(prefix)
         key = f"{prefix}/" if prefix else ""
         with _translated(folder):
@@ -142,7 +147,9 @@ class LocalStore:
                 moved = self._moved_ns(folder)
             except _ABSENT:
                 return
-            yield from self._walk(folder, key, moved, start_after, where)
+            top = _Folder(str(folder), key, moved)
+            for found, status, above in _walk(top, start_after, where, leave_out):
+                yield _entry(found, status, above)
 
     def _moved_ns(self, folder: Path) -> int:
         """Latest ctime of ``folder`` and those above it, below the root; 0 for the root itself."""
@@ -155,53 +162,17 @@ class LocalStore:
             folder = folder.parent
         return latest
 
-    def _walk(
-        self, folder: Path, prefix: str, moved: int, start_after: str, where: Callable[[str], bool]
-    ) -> Iterator[Entry]:
-        """The files below ``folder``, without recursion: a producer may nest directories deeply."""
-        waiting = [(str(folder), prefix, moved)]
-        while waiting:
-            path, prefix, moved = waiting.pop()
-            for entry in self._scan(path, is_top=path == str(folder)):
-                key = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    below = f"{key}/"
-                    reaches = below > start_after or start_after.startswith(below)
-                    if reaches and (status := self._status(entry)):
-                        waiting.append((entry.path, below, max(moved, status.st_ctime_ns)))
-                elif _is_shown(entry, key, start_after, where) and (status := self._status(entry)):
-                    yield _entry(key, status, moved)
+    def _leave_out_and_tell(self, path: str, error: OSError) -> None:
+        """Go on without what cannot be read.
 
-    def _scan(self, folder: str, is_top: bool) -> tuple[os.DirEntry[str], ...]:
-        try:
-            with os.scandir(folder) as found:
-                return tuple(found)
-        except OSError as error:
-            if is_top and not isinstance(error, _ABSENT):
-                raise
-            self._leave_out(folder, error)
-            return ()
-
-    def _status(self, entry: os.DirEntry[str]) -> os.stat_result | None:
-        try:
-            return entry.stat(follow_symlinks=False)
-        except OSError as error:
-            self._leave_out(entry.path, error)
-            return None
-
-    def _leave_out(self, path: str, error: OSError) -> None:
-        """Go on without what was removed since it was listed, and without what cannot be read.
-
-        What cannot be read is not lost: when it is made readable, the ctime of a directory on the
-        way changes, and with it ``moved_at``.
+        It is not lost: when it is made readable, the ctime of a directory on the way changes, and
+        with it ``moved_at``.
         """
-        if isinstance(error, _ABSENT):
-            return
         if error.errno not in _UNREADABLE:
-            raise error
-        if path not in self._told:
+            _leave_out_if_gone(path, error)
+        elif path not in self._told:
             self._told.add(path)
-            log.warning("%s: left out of every listing: %s", path, error.strerror)
+            log.warning("%s: left out of the sweep: %s", path, error.strerror)
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""
@@ -330,6 +301,75 @@ class LocalStore:
     def hints(self) -> AsyncIterator[None]:
         """See ``Store.hints``: inotify."""
         return directory_hints(self.root)
+
+
+LeaveOut = Callable[[str, OSError], None]
+"""Told what cannot be listed; raises the error unless the listing is to go on without."""
+
+
+def _leave_out_if_gone(path: str, error: OSError) -> None:
+    """Go on without what was removed since it was listed."""
+    if not isinstance(error, _ABSENT):
+        with _translated(path):
+            raise error
+
+
+class _Folder(NamedTuple):
+    """A directory that is still to be listed.
+
+    Attributes:
+        path: Where it is.
+        prefix: What the keys of its files begin with.
+        moved_ns: Latest ctime of it and of those above.
+    """
+
+    path: str
+    prefix: str
+    moved_ns: int
+
+
+def _walk(
+    top: _Folder, start_after: str, where: Callable[[str], bool], leave_out: LeaveOut
+) -> Iterator[tuple[str, os.stat_result, int]]:
+    """Key, status and latest ctime above of every file below ``top``.
+
+    Without recursion: a producer may nest directories deeply.
+    """
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        for entry in _scan(folder.path, _leave_out_if_gone if folder is top else leave_out):
+            key = folder.prefix + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if _reaches(f"{key}/", start_after) and (status := _status(entry, leave_out)):
+                    moved_ns = max(folder.moved_ns, status.st_ctime_ns)
+                    waiting.append(_Folder(entry.path, f"{key}/", moved_ns))
+            elif _is_shown(entry, key, start_after, where) and (
+                status := _status(entry, leave_out)
+            ):
+                yield key, status, folder.moved_ns
+
+
+def _reaches(prefix: str, start_after: str) -> bool:
+    """Whether keys that begin with ``prefix`` can sort after ``start_after``."""
+    return prefix > start_after or start_after.startswith(prefix)
+
+
+def _scan(folder: str, leave_out: LeaveOut) -> tuple[os.DirEntry[str], ...]:
+    try:
+        with os.scandir(folder) as found:
+            return tuple(found)
+    except OSError as error:
+        leave_out(folder, error)
+        return ()
+
+
+def _status(entry: os.DirEntry[str], leave_out: LeaveOut) -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        leave_out(entry.path, error)
+        return None
 
 
 def _is_shown(

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset
+from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import (
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -89,3 +89,14 @@ def test_with_soft_fail_a_late_marker_skips() -> None:
 def test_a_time_out_of_the_trigger_names_the_marker_too() -> None:
     with pytest.raises(MarkerLate, match=r"/landing/date=2026-11-01/_SUCCESS"):
         sensor().resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+
+
+def test_a_mapped_sensor_defers_from_a_worker_each_with_its_own_partition() -> None:
+    with DAG("mapped", schedule=None):
+        mapped = MarkerSensor.partial(
+            task_id="wait", landing="/landing", marker="date={date}/_SUCCESS"
+        ).expand(partition=[{"date": "2026-11-01"}, {"date": "2026-11-02"}])
+    assert not mapped.start_from_trigger  # type: ignore[attr-defined]  # a mapped operator
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(partition={"date": "2026-11-02"}).execute({})
+    assert deferred.value.trigger.partition == {"date": "2026-11-02"}
