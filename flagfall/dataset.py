@@ -371,7 +371,7 @@ class Limits(_Model):
         shard_bytes: A shard is closed when its batches reach this many bytes.
     """
 
-    marker_bytes: int = Field(default=1 << 20, gt=0)
+    marker_bytes: int = Field(default=4 << 20, gt=0)
     files: int = Field(default=10_000, gt=0)
     batches_per_run: int = Field(default=1_000, gt=0)
     shard_batches: int = Field(default=100, gt=0)

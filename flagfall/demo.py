@@ -195,7 +195,9 @@ def _why(receipt: Receipt) -> str:
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    table = Table(title="Five days of flights: rows, and seconds from the marker", title_justify="left")
+    table = Table(
+        title="Five days of flights: rows, and seconds from the marker", title_justify="left"
+    )
     for head in ("day", "accepted", "rejected", "why", "AUC", "receipt", "report"):
         wraps = head == "why"
         table.add_column(head, justify="left" if wraps else "right", no_wrap=not wraps)

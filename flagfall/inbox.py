@@ -75,7 +75,7 @@ class Inbox:
 
         Markers that moved here before the watermark are left out: they have receipts.
         """
-        watermark = self.receipts.watermark()
+        watermark = self.receipts.watermark(self.landing.store.identity())
         known = self.receipts.known(watermark.date())
         landed = [e for e in self.landing.entries() if e.moved_at >= watermark]
         candidates = chain(map(self.landing.marker, landed), self._replays())
@@ -111,7 +111,8 @@ class Inbox:
     def advance(self, pending: Iterable[Marker], swept_at: datetime) -> None:
         """Move the watermark up to the oldest of ``pending``, found by a sweep at ``swept_at``."""
         oldest = min((marker.landed_at for marker in pending), default=swept_at)
-        self.receipts.advance(min(oldest, swept_at - WATERMARK_MARGIN))
+        place = self.landing.store.identity()
+        self.receipts.advance(min(oldest, swept_at - WATERMARK_MARGIN), place)
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:
         """What the marker vouches for (see ``read_manifest``)."""

@@ -45,7 +45,7 @@ def publish(
         source: A directory; hidden files, ``_``-files and a marker in it are left out.
         destination: URI of the batch's folder in the landing zone.
         marker: File name of the marker.
-        on_bytes: Told the size of each file that has been copied.
+        on_bytes: Told the size of each piece that has been copied.
 
     Raises:
         NotThere: ``source`` is no directory or has no files.
@@ -109,6 +109,5 @@ def _copy(
 ) -> dict[str, Any]:
     """Copy one file and describe it."""
     key = file.relative_to(source).as_posix()
-    copied = store.upload(file, key)
-    on_bytes(copied.size)
+    copied = store.upload(file, key, on_bytes)
     return {"path": key, "bytes": copied.size, "hash": f"sha256:{copied.sha256}"}

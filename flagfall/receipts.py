@@ -114,18 +114,26 @@ class Receipts:
         found = self._store.list("receipts", where=lambda key: key.rpartition("/")[2] == name)
         return next((self._read(entry.key) for entry in found), None)
 
-    def watermark(self) -> datetime:
-        """Every marker that landed before this time has a receipt (UTC)."""
+    def watermark(self, place: str = "") -> datetime:
+        """Every marker that landed before this time has a receipt (UTC).
+
+        Args:
+            place: Identity of the landing zone (see ``Store.identity``). The watermark holds only
+                for the place that it was found in: what is renamed into its name starts anew.
+        """
         try:
             plain = json.loads(self._store.read("watermark.json", RECORD_LIMIT))
         except FileNotFoundError:
             return _EPOCH
+        if plain["place"] != place:
+            return _EPOCH
         return datetime.fromisoformat(plain["landed_before"])
 
-    def advance(self, landed_before: datetime) -> None:
-        """Move the watermark forward; an earlier time than it has changes nothing."""
-        if landed_before - self.watermark() > timedelta(minutes=1):
-            plain = {"landed_before": landed_before.astimezone(UTC).isoformat()}
+    def advance(self, landed_before: datetime, place: str = "") -> None:
+        """Move the watermark of a place forward; an earlier time than it has changes nothing."""
+        if landed_before - self.watermark(place) > timedelta(minutes=1):
+            moment = landed_before.astimezone(UTC).isoformat()
+            plain = {"landed_before": moment, "place": place}
             self._store.put("watermark.json", json.dumps(plain).encode())
 
 

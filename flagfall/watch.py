@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from flagfall.dataset import Limits
-from flagfall.errors import BatchInvalid, StoreUnavailable
+from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
 from flagfall.inbox import Inbox
 from flagfall.landing import LandingZone
 from flagfall.manifest import parse_marker
@@ -236,9 +236,13 @@ async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) ->
     limits = Limits()
     try:
         content = await landing.store.read_async(marker.key, limits.marker_bytes)
-        parse_marker(marker, content, limits.files)
+        await asyncio.to_thread(parse_marker, marker, content, limits.files)
     except (BatchInvalid, ValueError):
         return not marker.is_young(datetime.now(UTC), settle)
+    except StoreRefused:
+        if marker.is_young(datetime.now(UTC), settle):
+            return False  # its producer may be about to make it readable
+        raise
     except FileNotFoundError:
         return False
     return True

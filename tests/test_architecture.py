@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,13 @@ def sources(package: str) -> dict[str, Path]:
     return {module_of(path): path for path in sorted((PROJECT / package).rglob("*.py"))}
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Everything that a file imports, at the top or in a function."""
+    return frozenset(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -112,7 +118,7 @@ class TestArrowsPointDown:
     def test_what_decides_knows_nothing_of_disks_or_buckets(self, part: str) -> None:
         storage = {"os", "pathlib", "shutil", "tempfile", "glob", "io", "aiofiles", "watchfiles"}
         storage |= {"boto3", "botocore", "obstore", "flagfall.stores.local", "flagfall.stores.s3"}
-        found = set(imports(PROJECT / "flagfall" / f"{part}.py"))
+        found = imports(PROJECT / "flagfall" / f"{part}.py")
         assert found & storage == set()
 
     @pytest.mark.parametrize("package", ["airflow", "triggers", "operators", "dags", "tests"])

@@ -69,7 +69,7 @@ def test_the_watermark_never_passes_a_pending_marker(toy: ToyFeed) -> None:
     clock.advance(timedelta(days=400))
     inbox = toy.inbox(clock)
     inbox.advance(inbox.pending(), clock())
-    assert inbox.receipts.watermark() <= marker.landed_at
+    assert inbox.receipts.watermark(inbox.landing.store.identity()) <= marker.landed_at
 
 
 def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
@@ -78,7 +78,23 @@ def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
     clock.advance(timedelta(days=2))
     inbox = toy.inbox(clock)
     inbox.advance(inbox.pending(), clock())
-    assert inbox.receipts.watermark() == clock() - WATERMARK_MARGIN
+    landing = inbox.landing.store.identity()
+    assert inbox.receipts.watermark(landing) == clock() - WATERMARK_MARGIN
+
+
+@pytest.mark.invariant(1)
+def test_a_landing_zone_that_is_renamed_into_place_is_pending_though_the_watermark_has_passed(
+    toy: ToyFeed,
+) -> None:
+    marker = toy.drop("2026-11-01")
+    prepared = toy.root / "prepared"
+    toy.landing.rename(prepared)
+    toy.landing.mkdir()
+    inbox = toy.inbox()
+    inbox.receipts.advance(datetime.now(UTC), inbox.landing.store.identity())
+    toy.landing.rmdir()
+    prepared.rename(toy.landing)
+    assert toy.inbox().pending() == [marker]
 
 
 @pytest.mark.invariant(1)
@@ -88,17 +104,19 @@ def test_a_folder_renamed_into_place_is_pending_though_its_marker_is_older_than_
     outbox = toy.root / "outbox"
     toy.drop("2026-11-01")
     toy.folder("2026-11-01").rename(outbox)
-    toy.inbox().receipts.advance(datetime.now(UTC))
+    landing = toy.inbox().landing.store.identity()
+    toy.inbox().receipts.advance(datetime.now(UTC), landing)
     outbox.rename(toy.folder("2026-11-01"))
     marker = toy.marker("2026-11-01")
-    assert marker.landed_at < toy.inbox().receipts.watermark()
+    assert marker.landed_at < toy.inbox().receipts.watermark(landing)
     assert toy.inbox().pending() == [marker]
 
 
 @pytest.mark.invariant(1)
 def test_an_old_mtime_does_not_hide_a_marker(toy: ToyFeed) -> None:
     toy.drop("2026-11-01")
-    toy.inbox().receipts.advance(datetime.now(UTC) - timedelta(days=1))
+    landing = toy.inbox().landing.store.identity()
+    toy.inbox().receipts.advance(datetime.now(UTC) - timedelta(days=1), landing)
     os.utime(toy.folder("2026-11-01") / "datapackage.json", (0, 0))
     assert [m.key for m in toy.inbox().pending()] == ["date=2026-11-01/datapackage.json"]
 
@@ -109,7 +127,8 @@ def test_a_received_marker_whose_inode_is_touched_does_not_come_back(toy: ToyFee
     long_ago = replace(marker, landed_at=marker.landed_at - timedelta(days=40))
     inbox = toy.inbox()
     accept(inbox, long_ago)
-    inbox.receipts.advance(marker.landed_at - timedelta(hours=2))
+    landing = inbox.landing.store.identity()
+    inbox.receipts.advance(marker.landed_at - timedelta(hours=2), landing)
     assert toy.inbox().pending() == []
 
 

@@ -102,7 +102,7 @@ class TestWhatIsPublished:
     def test_progress_is_told_in_bytes_and_adds_up(self, source: Path, target: Path) -> None:
         told: list[int] = []
         done = publish(source, str(target), on_bytes=told.append)
-        assert told == [0, 4, 3000]
+        assert told == [4, 3000]
         assert sum(told) == done.bytes
 
 
@@ -169,12 +169,12 @@ def test_a_publish_that_breaks_off_leaves_no_marker(source: Path, target: Path) 
 
     def interrupt(count: int) -> None:
         assert not (target / "datapackage.json").exists()
-        if count == 3000:  # the last file has been copied
+        if count == 3000:  # the last file is being copied
             raise Interrupted
 
     with pytest.raises(Interrupted):
         publish(source, str(target), on_bytes=interrupt)
-    assert set(tree(target)) == set(tree(source))
+    assert set(tree(target)) == {"a.csv", "b.csv"}  # nothing of the file that broke off
 
 
 class TestErrors:

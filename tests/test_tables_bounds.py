@@ -17,7 +17,10 @@ from flagfall.errors import BatchInvalid
 from flagfall.tables import Checked, DataFile, check_files
 from flagfall.tables import output as output_module
 from flagfall.tables import source as source_module
+from flagfall.tables import trial as trial_module
 from flagfall.tables.source import EXPAND_FLOOR, EXPAND_RATIO, LINE_LIMIT
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 TEXT = Dataset.model_validate(
     {
@@ -130,6 +133,25 @@ def test_a_gzip_with_real_data_may_unpack_beyond_the_floor(
     assert check(tmp_path, "a.csv.gz", gzip.compress(text)).rows == 10_000
 
 
+@linux
+def test_a_parquet_page_that_takes_too_much_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def content(page: int) -> bytes:
+        written = io.BytesIO()
+        texts = [f"{'x' * 20_000}{number}" for number in range(3_000)]
+        frame = pl.DataFrame({"a": texts, "b": texts})
+        frame.write_parquet(written, data_page_size=page, row_group_size=3_000)
+        return written.getvalue()
+
+    monkeypatch.setattr(trial_module, "TRIAL_BYTES", 200 << 20)
+    monkeypatch.setattr(source_module, "EXPAND_FLOOR", 1 << 30)
+    assert check(tmp_path, "a.parquet", content(1 << 20)).rows == 3_000
+    reason, message = refuse(tmp_path, "a.parquet", content(1 << 30))
+    assert reason == "parquet"
+    assert message.startswith("a.parquet: damaged, or its pages are too large (memory allocation")
+
+
 def test_a_parquet_file_of_endless_equal_rows_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,8 +182,6 @@ def test_rejected_rows_are_kept_up_to_a_bound_and_counted_beyond(
     assert checked.rejected is not None
     assert 1 << 20 <= checked.rejected.stat().st_size < 10 << 20
 
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 MEASURE = """
 import sys

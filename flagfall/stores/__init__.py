@@ -46,6 +46,10 @@ def everything(key: str) -> bool:
     return True
 
 
+def unheard(count: int) -> None:
+    """Nobody wants to know how far a copy is."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """What was read while an object was copied."""
@@ -58,6 +62,9 @@ class Store(Protocol):
     """What the rest of Flagfall asks of storage."""
 
     uri: str
+
+    def identity(self) -> str:
+        """What tells this place from another that is given its name; empty where there is none."""
 
     def list(
         self,
@@ -111,8 +118,14 @@ class Store(Protocol):
             FileNotFoundError: There is none.
         """
 
-    def upload(self, source: Path, key: str) -> Fetched:
-        """Copy a local file in, all or nothing, and hash it on the way. Durable on return."""
+    def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+        """Copy a local file in, all or nothing, and hash it on the way. Durable on return.
+
+        Args:
+            source: The file.
+            key: Its key.
+            on_bytes: Told the size of each piece that has been copied.
+        """
 
     def put_file(self, source: Path, key: str) -> None:
         """Move a local file in, in the place of any there was. Durable on return."""

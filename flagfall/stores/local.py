@@ -31,7 +31,7 @@ from typing import BinaryIO, NamedTuple
 import aiofiles
 
 from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
-from flagfall.stores import Entry, Fetched, everything
+from flagfall.stores import Entry, Fetched, everything, unheard
 from flagfall.stores.hints import directory_hints
 
 log = logging.getLogger(__name__)
@@ -88,12 +88,13 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _copy(source: BinaryIO, sink: BinaryIO) -> Fetched:
+def _copy(source: BinaryIO, sink: BinaryIO, on_bytes: Callable[[int], None] = unheard) -> Fetched:
     size, digest = 0, hashlib.sha256()
     while block := source.read(_BLOCK):
         digest.update(block)
         sink.write(block)
         size += len(block)
+        on_bytes(len(block))
     return Fetched(size, digest.hexdigest())
 
 
@@ -125,6 +126,15 @@ class LocalStore:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
         self._told: set[str] = set()
+
+    def identity(self) -> str:
+        """See ``Store.identity``: device and inode."""
+        with _translated(self.root):
+            try:
+                status = self.root.stat()
+            except _ABSENT:
+                return ""
+        return f"{status.st_dev}-{status.st_ino}"
 
     def _path(self, key: str) -> Path:
         if key.startswith("/") or ".." in key.split("/"):
@@ -272,10 +282,10 @@ class LocalStore:
         with self._open(key) as source, open(target, "wb") as sink:
             return _copy(source, sink)
 
-    def upload(self, source: Path, key: str) -> Fetched:
+    def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.upload``."""
         with _opened(source) as data, self._temporary(key) as (sink, temporary, path):
-            fetched = _copy(data, sink)
+            fetched = _copy(data, sink, on_bytes)
             _flush(sink)
             os.replace(temporary, path)
         return fetched

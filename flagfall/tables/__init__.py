@@ -3,6 +3,7 @@
 ::
 
     check ─▶ csv_rows  json_rows  parquet_rows ─▶ source      a file becomes blocks of rows
+                                  parquet_rows ─▶ trial       … if reading it is safe
           ─▶ rules ─▶ typed                                   each row is accepted, or has reasons
           ─▶ keys                                             no key twice, over the whole batch
           ─▶ output                                           parts and ``rows.jsonl``

@@ -19,7 +19,7 @@ from flagfall.tables.csv_rows import csv_rows
 from flagfall.tables.json_rows import json_rows
 from flagfall.tables.keys import Flags, KeyLog, find_repeats
 from flagfall.tables.output import Parts, Place, Placed, RejectedRows
-from flagfall.tables.parquet_rows import parquet_rows
+from flagfall.tables.parquet_rows import parquet_rows, try_parquet
 from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules
 from flagfall.tables.source import Block, DataFile, size_of
 
@@ -77,6 +77,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         DatasetInvalid: A column's format or constraints cannot be used.
     """
     batch = _Batch(dataset, RowRules(dataset), [_reader(file, dataset.table) for file in files])
+    try_parquet([file for file in files if _is_parquet(file)], dataset.table)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
     if repeats is not None:
@@ -94,11 +95,15 @@ class _Reader:
     blocks: Callable[[], Iterator[Block]]
 
 
+def _is_parquet(file: DataFile) -> bool:
+    return file.name.lower().endswith(".parquet")
+
+
 def _reader(file: DataFile, table: Table) -> _Reader:
     names = [column.name for column in table.fields]
     name = file.name.lower()
     ending = Path(name.removesuffix(".gz")).suffix
-    if name.endswith(".parquet"):
+    if _is_parquet(file):
         place = Place(file.name, "row_number")
         return _Reader(place, partial(parquet_rows, file, table))
     if ending == ".csv":

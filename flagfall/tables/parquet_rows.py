@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -19,42 +19,65 @@ from flagfall.tables.source import (
     Expansion,
     missing_columns,
 )
+from flagfall.tables.trial import (
+    CELL_BYTES,
+    Slicing,
+    TrialEnded,
+    count_rows,
+    slices,
+    text_bytes,
+    try_out,
+)
 from flagfall.tables.typed import understands
 
-FIRST_ROWS = 1_000
-"""Rows that are read first, to learn how large they are."""
 
-_CELL_BYTES = 8
+def try_parquet(files: Sequence[DataFile], table: Table) -> None:
+    """Make sure that reading these files cannot end this process.
+
+    Raises:
+        BatchInvalid: ``parquet``: one of them would, or takes too much memory or time.
+    """
+    if not files:
+        return
+    limited = [(str(file.path), Expansion.limit(file.path.stat().st_size)) for file in files]
+    try:
+        try_out(limited, _slicing(table))
+    except TrialEnded as ended:
+        message = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
+        raise BatchInvalid("parquet", f"{message}; write it again") from ended
 
 
 def parquet_rows(file: DataFile, table: Table) -> Iterator[Block]:
     """The rows of a file, in Parquet's own types; ``lines`` are row numbers, counted from 1.
 
-    Rows are read by slices whose size follows from that of the rows before. Whole row groups, or
-    polars' ``collect_batches``, take ten times the memory where a row group is large, and
-    ``collect_batches`` ends early, without an error, where a page is damaged (polars 2.1).
-
     Raises:
         BatchInvalid: ``columns``, ``types``, ``expands``, ``long-line`` or ``parquet`` (damaged).
     """
-    scan, rows = _open(file, table)
+    path, stored = str(file.path), file.path.stat().st_size
+    with _damage(file):
+        found = pl.read_parquet_schema(path)
+    _check_types(file, table, found)
     expansion = Expansion(file)
-    stored = file.path.stat().st_size
-    expansion.add(rows * len(table.fields) * _CELL_BYTES, stored)
-    offset, size = 0, FIRST_ROWS
-    while offset < rows:
-        with _damage(file):
-            block = scan.slice(offset, size).collect(engine="streaming")
-        if block.height != min(size, rows - offset):
-            message = f"{file.name}: row {offset + block.height + 1} is missing; write it again"
-            raise BatchInvalid("parquet", message)
-        text_bytes = _check_texts(file, block, offset)
-        expansion.add(text_bytes, stored)
-        lines = pl.int_range(offset + 1, offset + block.height + 1, eager=True)
-        yield Block(block, lines, BROKEN.to_frame())
-        offset += block.height
-        row_bytes = text_bytes // block.height + _CELL_BYTES * len(table.fields)
-        size = max(1, min(BLOCK_ROWS, BLOCK_BYTES * 4 // row_bytes))
+    first = 1
+    with _damage(file):
+        rows = count_rows(path)
+        expansion.add(rows * len(table.fields) * CELL_BYTES, stored)
+        for block in slices(path, rows, _slicing(table)):
+            _check_lengths(file, block, first)
+            expansion.add(text_bytes(block), stored)
+            lines = pl.int_range(first, first + block.height, eager=True)
+            yield Block(_labels_as_text(block), lines, BROKEN.to_frame())
+            first += block.height
+
+
+def _slicing(table: Table) -> Slicing:
+    names = [column.name for column in table.fields]
+    return Slicing(names, most_rows=BLOCK_ROWS, most_bytes=4 * BLOCK_BYTES)
+
+
+def _labels_as_text(block: pl.DataFrame) -> pl.DataFrame:
+    labels = [n for n, dtype in block.schema.items() if isinstance(dtype, pl.Categorical | pl.Enum)]
+    return block.with_columns(pl.col(labels).cast(pl.String()))
 
 
 @contextmanager
@@ -65,18 +88,6 @@ def _damage(file: DataFile) -> Iterator[None]:
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         message = f"{file.name}: cut short, damaged or not Parquet ({why}); write it again"
         raise BatchInvalid("parquet", message) from error
-
-
-def _open(file: DataFile, table: Table) -> tuple[pl.LazyFrame, int]:
-    with _damage(file):
-        found = pl.read_parquet_schema(file.path)
-    _check_types(file, table, found)
-    names = [column.name for column in table.fields]
-    labels = [name for name in names if isinstance(found[name], pl.Categorical | pl.Enum)]
-    with _damage(file):
-        scan = pl.scan_parquet(file.path, glob=False)
-        rows = scan.select(pl.len()).collect().item()
-    return scan.select(names).with_columns(pl.col(labels).cast(pl.String())), int(rows)
 
 
 def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:
@@ -92,12 +103,9 @@ def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) ->
         raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}")
 
 
-def _check_texts(file: DataFile, block: pl.DataFrame, offset: int) -> int:
-    """Bytes of text in the block, none of it longer than ``LINE_LIMIT``."""
-    lengths = block.select(pl.col(pl.String()).str.len_bytes())
-    for column in lengths:
+def _check_lengths(file: DataFile, block: pl.DataFrame, first: int) -> None:
+    for column in block.select(pl.col(pl.String()).str.len_bytes()):
         longest = column.arg_max()
         if longest is not None and column[longest] > LINE_LIMIT:
-            place = f"{file.name}: row {offset + longest + 1}: {column.name}"
+            place = f"{file.name}: row {first + longest}: {column.name}"
             raise BatchInvalid("long-line", f"{place}: a text of more than {LINE_LIMIT} bytes")
-    return sum(int(column.sum()) for column in lengths)

@@ -107,6 +107,11 @@ class Expansion:
         self._file = file
         self._total = 0
 
+    @staticmethod
+    def limit(stored: int) -> int:
+        """Bytes to which so many bytes of a file may unpack."""
+        return max(EXPAND_FLOOR, EXPAND_RATIO * stored)
+
     def add(self, count: int, stored: int) -> None:
         """Count some more bytes.
 
@@ -118,7 +123,7 @@ class Expansion:
             BatchInvalid: They are too many now.
         """
         self._total += count
-        if self._total > max(EXPAND_FLOOR, EXPAND_RATIO * stored):
+        if self._total > self.limit(stored):
             raise BatchInvalid(
                 "expands",
                 f"{self._file.name}: {stored} bytes of it unpack to {self._total} or more;"

@@ -127,14 +127,7 @@ async def test_directories_are_watched_apart(root: Path, tmp_path: Path) -> None
         await waiting
 
 
-async def test_who_comes_after_the_last_has_left_is_served(root: Path) -> None:
-    for number in range(2):
-        async with aclosing(await standing(root)) as hints:
-            (root / f"{number}").touch()
-            await hint(hints)
-
-
-def test_another_event_loop_later_is_served(root: Path) -> None:
+def test_who_comes_after_the_last_has_left_is_served_in_another_event_loop_too(root: Path) -> None:
 
     async def once(name: str) -> None:
         async with aclosing(await standing(root)) as hints:

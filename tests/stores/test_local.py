@@ -498,6 +498,7 @@ class TestRefusals:
         store = LocalStore(str(plain_user / "zone"))
         tries: list[Callable[[], object]] = [
             lambda: list(store.list()),
+            lambda: keys(store, skip_unreadable=True),
             lambda: store.stat("a"),
             lambda: store.read("a", 10),
             lambda: asyncio.run(store.read_async("a", 10)),
