@@ -17,19 +17,17 @@ from tests.feeds import ToyFeed
 DAGS = Path(__file__).parents[2] / "dags"
 
 FEED = """\
-title: {name}
-landing: {{uri: {root}/{name}/landing, marker: "{marker}", settle: 1s}}
-lake: {{uri: {root}/{name}/lake}}
-watch: {{sweep_every: 2s, redeliver_after: 8s}}
+title: NAME
+landing: {uri: ROOT/NAME/landing, marker: "date={date}/datapackage.json", settle: 1s}
+lake: {uri: ROOT/NAME/lake}
+watch: {sweep_every: 2s, redeliver_after: 8s}
 schema:
   fields:
-    - {{name: id, type: integer, constraints: {{required: true}}}}
-    - {{name: value, type: number, constraints: {{minimum: 0}}}}
+    - {name: id, type: integer, constraints: {required: true}}
+    - {name: value, type: number, constraints: {minimum: 0}}
   primaryKey: [id]
-{more}
 """
 
-BY_DATE = "date={date}/datapackage.json"
 EVERY_MINUTE = """\
 arrival: {schedule: "* * * * *", partition: {date: "%Y-%m-%dT%H-%M"}, deadline: 300s}
 """
@@ -43,18 +41,29 @@ model: {path: no/such/folder}
 
 WEATHER = """\
 title: Hourly weather at New York's airports
-landing: {{uri: {root}/weather/landing, marker: "{{day}}/_SUCCESS", settle: 1s}}
-lake: {{uri: {root}/weather/lake}}
+landing: {uri: ROOT/weather/landing, marker: "{day}/_SUCCESS", settle: 1s}
+lake: {uri: ROOT/weather/lake}
 schema:
   fields:
-    - {{name: origin, type: string, constraints: {{required: true, enum: [EWR, JFK, LGA]}}}}
-    - {{name: time_hour, type: datetime, constraints: {{required: true}}}}
-    - {{name: temp, type: number, constraints: {{minimum: -40, maximum: 130}}}}
-    - {{name: wind_speed, type: number, constraints: {{minimum: 0, maximum: 150}}}}
-    - {{name: visib, type: number, constraints: {{required: true, minimum: 0, maximum: 9.9}}}}
+    - {name: origin, type: string, constraints: {required: true, enum: [EWR, JFK, LGA]}}
+    - {name: time_hour, type: datetime, constraints: {required: true}}
+    - {name: temp, type: number, constraints: {minimum: -40, maximum: 130}}
+    - {name: wind_speed, type: number, constraints: {minimum: 0, maximum: 150}}
+    - {name: visib, type: number, constraints: {required: true, minimum: 0, maximum: 9.9}}
   primaryKey: [origin, time_hour]
-thresholds: {{rejected_share: 0.99}}
+thresholds: {rejected_share: 0.99}
 """
+
+FEEDS = {
+    "burst": FEED.replace("NAME", "burst") + "limits: {shard_batches: 50}\n",
+    "paused": FEED.replace("NAME", "paused"),
+    "due": FEED.replace("NAME", "due") + EVERY_MINUTE,
+    "late": FEED.replace("NAME", "late") + TOO_LATE,
+    "broken_model": FEED.replace("NAME", "broken_model") + BROKEN_MODEL,
+    "weather": WEATHER,
+}
+WATCHING = "select id from trigger where classpath like '%FeedTrigger' and triggerer_id > 0"
+"""The feeds that a triggerer watches."""
 
 
 class Live:
@@ -106,19 +115,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("live")
     folder = root / "datasets"
     folder.mkdir()
-    feeds = {
-        "burst": (BY_DATE, "limits: {shard_batches: 50}"),
-        "paused": (BY_DATE, ""),
-        "due": (BY_DATE, EVERY_MINUTE),
-        "late": (BY_DATE, TOO_LATE),
-        "broken_model": (BY_DATE, BROKEN_MODEL),
-    }
-    for name, (marker, more) in feeds.items():
-        text = FEED.format(name=name, root=root, marker=marker, more=more)
-        (folder / f"{name}.yaml").write_text(text)
-    (folder / "weather.yaml").write_text(WEATHER.format(root=root))
+    for name, text in FEEDS.items():
+        (folder / f"{name}.yaml").write_text(text.replace("ROOT", str(root)))
     (folder / "misspelt.yaml").write_text("titel: A dataset file with a mistake\n")
     with LocalAirflow(root / "airflow", DAGS, {"FLAGFALL_DATASETS": str(folder)}) as airflow:
-        watching = "select id from trigger where classpath like '%FeedTrigger' and triggerer_id > 0"
-        airflow.wait_until(lambda: len(airflow.query(watching)) == 6, "the feeds were not watched")
+        watched = lambda: len(airflow.query(WATCHING)) == len(FEEDS)  # noqa: E731  said once
+        airflow.wait_until(watched, "the feeds were not watched")
         yield Live(airflow, root)

@@ -14,7 +14,7 @@ import pytest
 from flagfall.flights import weather_of
 from flagfall.inbox import Feed, Inbox
 from flagfall.records import Staged
-from tests.live.conftest import Live
+from tests.live.conftest import FEEDS, WATCHING, Live
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
 
@@ -149,8 +149,7 @@ def test_nothing_is_queued_or_running_while_sensors_and_watchers_wait(live: Live
     waiting = "select * from task_instance where dag_id = 'due_expected' and state = 'deferred'"
     live.wait(lambda: live.airflow.query(waiting), "no sensor waits")
     live.wait(lambda: not live.airflow.query(busy), "tasks did not end")
-    watching = live.airflow.query("select * from asset_trigger")
-    assert len(watching) == 6
+    assert len(live.airflow.query(WATCHING)) == len(FEEDS)
     until = time.monotonic() + 5
     while time.monotonic() < until:
         assert live.airflow.query(busy) == []
