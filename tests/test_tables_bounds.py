@@ -238,7 +238,7 @@ def test_memory_does_not_follow_the_size_of_a_file(tmp_path: Path) -> None:
 
 @linux
 def test_memory_does_not_follow_the_number_of_bad_rows(tmp_path: Path) -> None:
-    rows = 2_000_000
+    rows = 600_000
     source = tmp_path / "a.csv"
     source.write_bytes(b"k,x\n" + b"1\n" * rows)
     columns: list[dict[str, object]] = [

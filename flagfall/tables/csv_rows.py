@@ -44,7 +44,7 @@ _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a 
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.intp]
+Places = npt.NDArray[np.signedinteger]
 
 
 def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[Block]:
@@ -202,7 +202,7 @@ def _split(file: DataFile, lines: Lines, separator: str) -> _Records:
     longest = int((end - start).argmax())
     if end[longest] - start[longest] > LINE_LIMIT:
         raise too_long(file, lines.line + int(line[longest]))
-    fields = np.add.reduceat(separators, start, dtype=np.intp) + 1
+    fields = np.add.reduceat(separators, start, dtype=np.int32) + 1
     return _without_blanks(lines, start, end, line, fields, returns)
 
 
@@ -213,8 +213,8 @@ def _without_blanks(
     blank = end == start
     if returns is not None:
         line_ends = _line_ends(returns, end)
-        torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.intp) > 0
-        blank = np.add.reduceat(~line_ends, start, dtype=np.intp) == 1
+        torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.int32) > 0
+        blank = np.add.reduceat(~line_ends, start, dtype=np.int32) == 1
     records = _Records(lines.data, start, end, lines.line + line, fields, torn, line_ends)
     return records.take(~blank) if blank.any() else records
 

@@ -113,15 +113,16 @@ def try_out(files: Sequence[tuple[str, int]], how: Slicing) -> None:
             timeout=TRIAL_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
-        raise TrialEnded(_last(late.stdout or b""), f"more than {TRIAL_SECONDS} s") from late
+        raise TrialEnded(_last(late.stdout or b"0"), f"more than {TRIAL_SECONDS} s") from late
     if child.returncode:
         errors = child.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        if not child.stdout:
+            raise RuntimeError(f"the trial of Parquet files did not start: {errors[-1]}")
         raise TrialEnded(_last(child.stdout), errors[0][:200])
 
 
 def _last(numbers: bytes) -> int:
     """The file that the child had begun."""
-    assert numbers, "the child did not start"
     return int(numbers.split()[-1])
 
 
