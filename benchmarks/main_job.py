@@ -29,8 +29,8 @@ from airflow.sdk import DAG
 from operators import MarkerSensor
 with DAG("waiting", schedule="@once", start_date=datetime(2026, 1, 1), catchup=False):
     for n in range(10):
-        MarkerSensor(task_id=f"wait_{n}", landing="{landing}", marker="never={{n}}/_SUCCESS",
-                     partition={{"n": str(n)}})
+        MarkerSensor(task_id=f"wait_{n}", landing="LANDING", marker="never={n}/_SUCCESS",
+                     partition={"n": str(n)})
 """
 
 
@@ -114,7 +114,7 @@ def waiting(folder: Path) -> None:
     dags = folder / "dags"
     dags.mkdir()
     (dags / "ml_pipeline.py").write_text((DAGS / "ml_pipeline.py").read_text())
-    (dags / "waiting.py").write_text(WAITING.format(landing=f"{folder}/data/landing/other"))
+    (dags / "waiting.py").write_text(WAITING.replace("LANDING", f"{folder}/data/landing/other"))
     with airflow_in(folder, dags) as airflow:
         wait_for_watcher(airflow)
         deferred = "select * from task_instance where dag_id = 'waiting' and state = 'deferred'"
