@@ -490,11 +490,11 @@ class _Loader(yaml.SafeLoader):
 class _Lines:
     """The line of every key of a YAML document, counted from 1; and keys that stand twice."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, document: yaml.Node | None) -> None:
         self._found: dict[str, int] = {}
         self._seen: set[int] = set()
         self.repeated: list[Problem] = []
-        self._visit(yaml.compose(text, Loader=_Loader), "")
+        self._visit(document, "")
 
     def of(self, location: Sequence[int | str]) -> int | None:
         """The line of a key, or of what it should be in; ``None`` for a missing one at the top."""
@@ -569,8 +569,10 @@ def _text(path: Path) -> str:
 
 def _parsed(path: Path, text: str) -> tuple[dict[str, Any], _Lines]:
     try:
-        lines = _Lines(text)
-        raw = yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        document = loader.get_single_node()
+        lines = _Lines(document)
+        raw = loader.construct_document(document) if document else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         problem = Problem("", line, f"expected YAML: {error.problem}")
