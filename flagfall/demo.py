@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.status import Status as Spinner
 from rich.table import Table
@@ -195,8 +196,9 @@ def _why(receipt: Receipt) -> str:
 
 
 def _show(outcomes: list[Outcome]) -> None:
+    title = "Five days of flights: rows, and seconds from the marker"
     table = Table(
-        title="Five days of flights: rows, and seconds from the marker", title_justify="left"
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
     for head in ("day", "accepted", "rejected", "why", "AUC", "receipt", "report"):
         wraps = head == "why"
@@ -207,7 +209,7 @@ def _show(outcomes: list[Outcome]) -> None:
         table.add_row(
             str(outcome.day),
             str(receipt.rows),
-            str(receipt.rejected_rows) if receipt.status == "accepted" else "whole batch",
+            str(receipt.rejected_rows) if receipt.status == "accepted" else "all",
             receipt.reason or _why(receipt),
             f"{auc:.3f}" if auc is not None else "-",
             f"{receipt.seconds:.1f} s",
