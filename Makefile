@@ -29,12 +29,12 @@ lock: $(UV)
 	$(LOCK) -o requirements.txt
 	$(LOCK) --group dev -c requirements.txt -o requirements-dev.txt
 
-# Train the model again, in an environment of its own.
+# Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/train
 	$(UV) pip install --quiet --python .flagfall/train/bin/python --require-hashes --no-deps \
-		-r models/flights_delay/requirements.txt
-	.flagfall/train/bin/python models/flights_delay/train.py
+		-r models/flights_delay/requirements.txt -r demo-requirements.txt
+	PYTHONPATH=. .flagfall/train/bin/python models/flights_delay/train.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .flagfall
