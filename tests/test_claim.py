@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,18 +91,18 @@ def test_a_marker_whose_clock_is_an_hour_off_is_claimed_at_once(toy: ToyFeed, cl
     assert claim(toy.inbox(clock), toy.dataset, sleep=never).shards == ((marker,),)
 
 
-def test_claim_gives_up_waiting_for_a_marker_that_never_settles(toy: ToyFeed, clock: Clock) -> None:
-    half_written(toy, "2026-11-01")
-    clock.now = toy.marker("2026-11-01").landed_at
-    began = clock()
+def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
+    toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its producer writes it again and again, so that it is always young."""
+    marker = half_written(toy, "2026-11-01")
+    inbox, began = toy.inbox(clock), clock()
+    monkeypatch.setattr(inbox, "pending", lambda: [replace(marker, landed_at=clock())])
 
-    def rewrite(seconds: float) -> None:
+    def patiently(seconds: float) -> None:
         clock.advance(timedelta(seconds=seconds))
-        path = toy.folder("2026-11-01") / "datapackage.json"
-        path.unlink()
-        path.write_text("{")
-        clock.now = max(clock.now, toy.marker("2026-11-01").landed_at)
+        assert clock() - began < timedelta(minutes=1), "claim waits for ever"
 
-    taken = claim(toy.inbox(clock), toy.dataset, sleep=rewrite)
-    assert taken.batches + taken.left == 1
-    assert clock() - began <= 3 * toy.dataset.landing.settle
+    taken = claim(inbox, toy.dataset, sleep=patiently)
+    assert (taken.shards, taken.left) == ((), 1)
+    assert clock() - began == 2 * toy.dataset.landing.settle

@@ -174,6 +174,7 @@ def test_a_run_that_dies_before_the_receipt_leaves_the_batch_pending_and_the_nex
     before = tree(toy.root / "lake/toy/staged")
     assert before
     assert toy.inbox().pending() == [marker]
+    (toy.folder(DAY) / "rows.csv").write_text("overwritten since")
     assert take_in(toy, marker).status == "accepted"
     assert tree(toy.root / "lake/toy/staged") == before
     assert toy.inbox().pending() == []
