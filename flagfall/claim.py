@@ -44,9 +44,9 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     settle = dataset.landing.settle
     give_up = inbox.clock() + 2 * settle
     while True:
-        swept_at = inbox.clock()
+        swept_at, place = inbox.clock(), inbox.landing.store.identity()
         pending = inbox.pending()
-        inbox.advance(pending, swept_at)
+        inbox.advance(pending, swept_at, place)
         ready = [m for m in pending if not settling(m, inbox, settle, dataset.limits)]
         if ready or not pending or swept_at >= give_up:
             break

@@ -108,10 +108,16 @@ class Inbox:
         keys = [entry.key for entry in self.lake.store.list("replays", where=_is_json)]
         return [Marker.from_dict(json.loads(self.lake.store.read(k, RECORD_LIMIT))) for k in keys]
 
-    def advance(self, pending: Iterable[Marker], swept_at: datetime) -> None:
-        """Move the watermark up to the oldest of ``pending``, found by a sweep at ``swept_at``."""
+    def advance(self, pending: Iterable[Marker], swept_at: datetime, place: str) -> None:
+        """Move the watermark up to the oldest of ``pending``, found by a sweep at ``swept_at``.
+
+        Args:
+            pending: What the sweep found.
+            swept_at: Not later than its beginning.
+            place: Identity of the landing zone before the sweep: had it been replaced since, the
+                watermark would hide what came with the new one.
+        """
         oldest = min((marker.landed_at for marker in pending), default=swept_at)
-        place = self.landing.store.identity()
         self.receipts.advance(min(oldest, swept_at - WATERMARK_MARGIN), place)
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:

@@ -106,3 +106,27 @@ def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
     taken = claim(inbox, toy.dataset, sleep=patiently)
     assert (taken.shards, taken.left) == ((), 1)
     assert clock() - began == 2 * toy.dataset.landing.settle
+
+
+@pytest.mark.invariant(1)
+def test_a_landing_zone_that_is_replaced_while_a_claim_looks_starts_anew(
+    toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watermark belongs to the place that was swept, not to the one that is there since."""
+    marker = toy.drop("2026-11-01")
+    prepared = toy.root / "prepared"
+    toy.landing.rename(prepared)
+    toy.landing.mkdir()
+    clock.advance(timedelta(hours=3))
+    inbox = toy.inbox(clock)
+    sweep = inbox.pending
+
+    def swept_then_replaced() -> list[Marker]:
+        found = sweep()
+        toy.landing.rename(toy.root / "before")
+        prepared.rename(toy.landing)
+        return found
+
+    monkeypatch.setattr(inbox, "pending", swept_then_replaced)
+    claim(inbox, toy.dataset, sleep=never)
+    assert toy.inbox().pending() == [marker]

@@ -58,7 +58,7 @@ def test_a_feed_that_was_not_looked_at_for_a_month_loses_nothing(toy: ToyFeed) -
     accept(toy.inbox(), early)
     clock.advance(timedelta(days=31))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock())
+    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
     assert toy.inbox(clock).pending() == [late]
 
 
@@ -68,7 +68,7 @@ def test_the_watermark_never_passes_a_pending_marker(toy: ToyFeed) -> None:
     marker = toy.drop("2026-11-01")
     clock.advance(timedelta(days=400))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock())
+    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
     assert inbox.receipts.watermark(inbox.landing.store.identity()) <= marker.landed_at
 
 
@@ -77,7 +77,7 @@ def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
     accept(toy.inbox(), toy.drop("2026-11-01"))
     clock.advance(timedelta(days=2))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock())
+    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
     landing = inbox.landing.store.identity()
     assert inbox.receipts.watermark(landing) == clock() - WATERMARK_MARGIN
 

@@ -22,8 +22,8 @@ import logging
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -88,14 +88,24 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _copy(source: BinaryIO, sink: BinaryIO, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+def _copy(
+    blocks: Iterable[bytes], sink: BinaryIO, on_bytes: Callable[[int], None] = unheard
+) -> Fetched:
     size, digest = 0, hashlib.sha256()
-    while block := source.read(_BLOCK):
+    for block in blocks:
         digest.update(block)
         sink.write(block)
         size += len(block)
         on_bytes(len(block))
     return Fetched(size, digest.hexdigest())
+
+
+def _new_file(path: Path) -> BinaryIO:
+    """A file to copy into. That it cannot be made is not the source's fault."""
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
 
 
 def _make_directory(folder: Path) -> None:
@@ -279,13 +289,19 @@ class LocalStore:
 
     def fetch(self, key: str, target: Path) -> Fetched:
         """See ``Store.fetch``."""
-        with self._open(key) as source, open(target, "wb") as sink:
-            return _copy(source, sink)
+        with _new_file(target) as sink, closing(self._blocks(key)) as blocks:
+            return _copy(blocks, sink)
+
+    def _blocks(self, key: str) -> Generator[bytes]:
+        """An object piece by piece; only errors of reading it are told as errors of the store."""
+        with self._open(key) as source:
+            while block := source.read(_BLOCK):
+                yield block
 
     def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.upload``."""
         with _opened(source) as data, self._temporary(key) as (sink, temporary, path):
-            fetched = _copy(data, sink, on_bytes)
+            fetched = _copy(iter(lambda: data.read(_BLOCK), b""), sink, on_bytes)
             _flush(sink)
             os.replace(temporary, path)
         return fetched

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 
-from flagfall.errors import NotAFile, StoreRefused
+from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, open_store
 from flagfall.stores.local import LocalStore
 
@@ -630,3 +630,16 @@ class TestTheEventLoop:
         await asyncio.to_thread(store.put, "a", b"x")
         with blockbuster_ctx("flagfall"), pytest.raises(BlockingError):
             store.read("a", 10)
+
+
+def test_a_copy_that_cannot_be_written_is_not_taken_for_a_source_that_is_not_there(
+    tmp_path: Path,
+) -> None:
+    """Else a batch would be rejected because somebody cleaned up the scratch folder."""
+    store = LocalStore(str(tmp_path / "landing"))
+    store.put("rows.csv", b"id\n1\n")
+    with pytest.raises(StoreUnavailable, match="cleaned-up"):
+        store.fetch("rows.csv", tmp_path / "cleaned-up" / "copy")
+    with pytest.raises(OSError, match="No space left") as full:
+        store.fetch("rows.csv", Path("/dev/full"))
+    assert not isinstance(full.value, FileNotFoundError)
