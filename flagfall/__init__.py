@@ -8,6 +8,6 @@ outlive Airflow's next change. Arrows point down only::
     claim, watch  what to take on; when to look
     inbox         pending = sweep − receipts
     receipts, lake, landing, manifest
-    records, marker, dataset, errors
+    records, marker_formats, marker, dataset, errors
     stores/       the one place that knows a storage API
 """
