@@ -21,6 +21,7 @@ from flagfall.inbox import Inbox
 from flagfall.landing import LandingZone
 from flagfall.manifest import parse_marker
 from flagfall.marker import Marker
+from flagfall.stores import Hint
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Alarm:
         clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, hints: AsyncIterator[None], clock: Callable[[], float]) -> None:
+    def __init__(self, hints: AsyncIterator[Hint], clock: Callable[[], float]) -> None:
         self._hints = hints
         self._clock = clock
         self._hinted = asyncio.Event()

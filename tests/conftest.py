@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import codecs
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
 import pytest
 
+from flagfall.stores import _s3, aws
 from tests.feeds import Clock, ToyFeed, make_toy
+from tests.s3 import S3Server, s3_server
 
 os.environ["AIRFLOW_HOME"] = mkdtemp(prefix="flagfall-tests-")  # before Airflow is imported
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
@@ -22,6 +25,28 @@ def toy(tmp_path: Path) -> ToyFeed:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A real S3 over HTTP, to which the environment leads."""
+    for name, value in _server.environment().items():
+        monkeypatch.setenv(name, value)
+    _server.requests.clear()
+    yield _server
+    _s3.cache_clear()
+    aws.forget("")
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    return s3.make_bucket(f"bucket-{uuid.uuid4().hex[:12]}")
 
 
 NOBODY = 65534

@@ -8,9 +8,10 @@ an operator must change is ``StoreRefused``, what may heal by itself is ``StoreU
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,9 @@ class Entry:
     moved_at: datetime
 
 
+Hint = frozenset[str] | None
+"""Keys that may have changed; ``None``: anything may have."""
+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 """One slash is a slip of the pen: ``s3:/bucket`` must not become a directory."""
 
@@ -59,9 +63,15 @@ class Fetched:
 
 
 class Store(Protocol):
-    """What the rest of Flagfall asks of storage."""
+    """What the rest of Flagfall asks of storage.
+
+    Attributes:
+        uri: Where it is.
+        metered: Whether every look costs requests, so that it pays to list only what is new.
+    """
 
     uri: str
+    metered: bool
 
     def identity(self) -> str:
         """What tells this place from another that is given its name; empty where there is none."""
@@ -90,6 +100,9 @@ class Store(Protocol):
 
     def stat(self, key: str) -> Entry | None:
         """One object, or ``None`` where there is none."""
+
+    def find(self, keys: Collection[str]) -> Iterator[Entry]:
+        """Those of these objects that there are, in as few requests as may be."""
 
     def read(self, key: str, limit: int) -> bytes:
         """The whole object.
@@ -130,31 +143,60 @@ class Store(Protocol):
     def put_file(self, source: Path, key: str) -> None:
         """Move a local file in, in the place of any there was. Durable on return."""
 
+    def holds(self, key: str, content: Fetched) -> bool:
+        """Whether there is an object with just this content."""
+
+    def link(self, key: str, expires: timedelta) -> str:
+        """A URL at which a browser finds the object.
+
+        Args:
+            key: Its key.
+            expires: How long the URL is good for, where it is one that lets anybody read who has
+                it.
+        """
+
     def local(self, key: str, scratch: Path) -> Path:
         """A local path from which the object can be read, in ``scratch`` if it must be fetched."""
 
     def scratch_root(self) -> Path | None:
         """Where temporary files should be so that ``put_file`` is a rename; ``None``: anywhere."""
 
-    def hints(self) -> AsyncIterator[None]:
+    def hints(self) -> AsyncIterator[Hint]:
         """An item whenever something may have changed; may never yield, may yield for nothing."""
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, conn_id: str = "", queue: str = "") -> Store:
     """The store for a URI.
 
     Args:
-        uri: A directory: a path, or ``file:///`` and a path.
+        uri: A directory (a path, or ``file:///`` and a path) or ``s3://bucket/prefix``.
+        conn_id: Airflow connection with the rights to it; empty for what the environment gives.
+        queue: URL of an SQS queue that tells of new objects; empty for none.
 
     Raises:
         StoreRefused: No store knows this kind of URI.
     """
-    from flagfall.stores.local import LocalStore
-
     scheme = _SCHEME.match(uri)
     if scheme is None and uri:
-        return LocalStore(uri)
+        return _local(uri)
     if uri.startswith("file:///"):
-        return LocalStore(uri.removeprefix("file://"))
+        return _local(uri.removeprefix("file://"))
+    if uri.startswith("s3://"):
+        return _s3(uri, conn_id, queue)
     found = f"no store for {scheme[0]}" if scheme else "no place is named"
-    raise StoreRefused(uri, f"{found}; a directory or file:///path is understood")
+    why = f"{found}; a directory, file:///path or s3://bucket/prefix is understood"
+    raise StoreRefused(uri, why)
+
+
+def _local(root: str) -> Store:
+    from flagfall.stores.local import LocalStore
+
+    return LocalStore(root)
+
+
+@lru_cache(maxsize=256)
+def _s3(uri: str, conn_id: str, queue: str) -> Store:
+    """One for all who use it: 10,000 sensors share its connections."""
+    from flagfall.stores.s3 import S3Store
+
+    return S3Store(uri, conn_id, queue)

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
+from flagfall.stores import Hint
+
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +85,7 @@ def _unsubscribe(root: Path, event: asyncio.Event) -> None:
             shared.stop()
 
 
-async def directory_hints(root: Path) -> AsyncIterator[None]:
+async def directory_hints(root: Path) -> AsyncIterator[Hint]:
     """An item whenever something below ``root`` may have changed.
 
     The directory need not exist; it is noticed when it is made.
@@ -94,6 +96,6 @@ async def directory_hints(root: Path) -> AsyncIterator[None]:
         while True:
             await event.wait()
             event.clear()
-            yield
+            yield None
     finally:
         _unsubscribe(root, event)

@@ -17,26 +17,25 @@ thousand nested directories nor, in a sweep, one that cannot be read stop a list
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import stat
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import aiofiles
 
 from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
-from flagfall.stores import Entry, Fetched, everything, unheard
+from flagfall.stores import Entry, Fetched, Hint, everything, unheard
+from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
 from flagfall.stores.hints import directory_hints
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 20
 _TEMPORARY = ".tmp-"
 _REFUSED = {
     errno.EACCES: "permission denied; let the user that runs this read it (and write, in the lake)",
@@ -88,26 +87,6 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _copy(
-    blocks: Iterable[bytes], sink: BinaryIO, on_bytes: Callable[[int], None] = unheard
-) -> Fetched:
-    size, digest = 0, hashlib.sha256()
-    for block in blocks:
-        digest.update(block)
-        sink.write(block)
-        size += len(block)
-        on_bytes(len(block))
-    return Fetched(size, digest.hexdigest())
-
-
-def _new_file(path: Path) -> BinaryIO:
-    """A file to copy into. That it cannot be made is not the source's fault."""
-    try:
-        return open(path, "wb")
-    except OSError as error:
-        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
-
-
 def _make_directory(folder: Path) -> None:
     """Make a directory and those above it, each durable before there is anything in it."""
     if folder.is_dir():
@@ -131,6 +110,8 @@ class LocalStore:
     Args:
         root: Its path.
     """
+
+    metered = False
 
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
@@ -208,6 +189,10 @@ class LocalStore:
                     return None
                 raise
         return _entry(key, status, moved) if stat.S_ISREG(status.st_mode) else None
+
+    def find(self, keys: Collection[str]) -> Iterator[Entry]:
+        """See ``Store.find``."""
+        return filter(None, map(self.stat, keys))
 
     def _is_blocked(self, error: OSError) -> bool:
         """Whether a file or link below the root stands where a directory was expected."""
@@ -289,19 +274,19 @@ class LocalStore:
 
     def fetch(self, key: str, target: Path) -> Fetched:
         """See ``Store.fetch``."""
-        with _new_file(target) as sink, closing(self._blocks(key)) as blocks:
-            return _copy(blocks, sink)
+        with new_file(target) as sink, closing(self._blocks(key)) as blocks:
+            return copy(blocks, sink)
 
     def _blocks(self, key: str) -> Generator[bytes]:
         """An object piece by piece; only errors of reading it are told as errors of the store."""
         with self._open(key) as source:
-            while block := source.read(_BLOCK):
+            while block := source.read(BLOCK):
                 yield block
 
     def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.upload``."""
         with _opened(source) as data, self._temporary(key) as (sink, temporary, path):
-            fetched = _copy(iter(lambda: data.read(_BLOCK), b""), sink, on_bytes)
+            fetched = copy(blocks_of(data), sink, on_bytes)
             _flush(sink)
             os.replace(temporary, path)
         return fetched
@@ -316,6 +301,18 @@ class LocalStore:
             os.replace(source, path)
             _flush_directory(path.parent)
 
+    def holds(self, key: str, content: Fetched) -> bool:
+        """See ``Store.holds``: reads the file."""
+        entry = self.stat(key)
+        if entry is None or entry.size != content.size:
+            return False
+        with _translated(self._path(key)):
+            return digest_of(self._path(key)) == content
+
+    def link(self, key: str, expires: timedelta) -> str:
+        """See ``Store.link``: it does not expire."""
+        return self._path(key).as_uri()
+
     def local(self, key: str, scratch: Path) -> Path:
         """See ``Store.local``: the file itself."""
         return self._path(key)
@@ -324,7 +321,7 @@ class LocalStore:
         """See ``Store.scratch_root``: a hidden folder of the store, hence on its file system."""
         return self.root / ".scratch"
 
-    def hints(self) -> AsyncIterator[None]:
+    def hints(self) -> AsyncIterator[Hint]:
         """See ``Store.hints``: inotify."""
         return directory_hints(self.root)
 

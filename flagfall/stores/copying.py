@@ -1,0 +1,53 @@
+"""Copying bytes to a local file and hashing them on the way, in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from flagfall.errors import StoreUnavailable
+from flagfall.stores import Fetched, unheard
+
+BLOCK = 1 << 20
+"""Bytes that are read from a file at once."""
+
+
+def copy(
+    blocks: Iterable[bytes | memoryview],
+    sink: BinaryIO,
+    on_bytes: Callable[[int], None] = unheard,
+) -> Fetched:
+    """Write blocks to a file; tell their size and sha256."""
+    size, digest = 0, hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+        sink.write(block)
+        size += len(block)
+        on_bytes(len(block))
+    return Fetched(size, digest.hexdigest())
+
+
+def blocks_of(file: BinaryIO, size: int = BLOCK) -> Iterator[bytes]:
+    """A file, block by block."""
+    return iter(lambda: file.read(size), b"")
+
+
+def digest_of(path: Path) -> Fetched:
+    """Size and sha256 of a local file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return Fetched(file.tell(), digest.hexdigest())
+
+
+def new_file(path: Path) -> BinaryIO:
+    """A file to copy into. That it cannot be made is not the source's fault.
+
+    Raises:
+        StoreUnavailable: It cannot be made.
+    """
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise StoreUnavailable(str(path), error.strerror or str(error)) from error

@@ -1,0 +1,198 @@
+"""Hints from an SQS queue: S3's own event notifications, and S3 events by way of EventBridge.
+
+One thread polls a queue for all who wait for it in this process. A message only says "look at this
+key": lost, doubled, out of order or forged ones harm nothing, and so it is deleted as soon as it
+has been passed on. What a message looks like:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from flagfall.stores import Hint
+
+log = logging.getLogger(__name__)
+
+LONG_POLL = 20
+"""Seconds that SQS waits for a message: its maximum, hence the fewest requests."""
+_LONGEST_PAUSE = 60.0
+_MESSAGES = 10
+"""Most messages in one request."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """An object that a message names."""
+
+    bucket: str
+    key: str
+
+
+def changes(body: str) -> Iterator[Change]:
+    """The objects that a message names; none where it is not understood, whoever wrote it."""
+    message = _json(body)
+    if isinstance(message.get("Message"), str):  # by way of SNS
+        message = _json(message["Message"])
+    records = message.get("Records")
+    for record in records if isinstance(records, list) else []:
+        yield from _change(_in(record, "s3"), unquote_plus)
+    yield from _change(_in(message, "detail"), str)
+
+
+def _json(body: str) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _in(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _change(told: Any, decode: Any) -> Iterator[Change]:
+    """A notification writes keys as in a form's answer (``+`` for a space), EventBridge plainly."""
+    bucket, key = _in(_in(told, "bucket"), "name"), _in(_in(told, "object"), "key")
+    if isinstance(bucket, str) and isinstance(key, str) and key:
+        yield Change(bucket, decode(key))
+
+
+class _Waiting:
+    """Who waits for keys of one place, and what has come for it meanwhile."""
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._bucket = bucket
+        self._start = f"{prefix}/" if prefix else ""
+        self._loop = asyncio.get_running_loop()
+        self._keys: set[str] = set()
+        self._came = asyncio.Event()
+
+    def tell(self, changed: Iterable[Change]) -> None:
+        """Pass on what concerns this place; from any thread."""
+        here = (c.key for c in changed if c.bucket == self._bucket)
+        keys = [key.removeprefix(self._start) for key in here if key.startswith(self._start)]
+        if keys:
+            with suppress(RuntimeError):  # its loop has been closed meanwhile
+                self._loop.call_soon_threadsafe(self._add, keys)
+
+    def _add(self, keys: list[str]) -> None:
+        self._keys.update(keys)
+        self._came.set()
+
+    async def next(self) -> frozenset[str]:
+        """What has come, as soon as something has."""
+        await self._came.wait()
+        self._came.clear()
+        keys, self._keys = frozenset(self._keys), set()
+        return keys
+
+
+class _Poller:
+    """A thread that empties one queue for all who wait for it."""
+
+    def __init__(self, url: str, conn_id: str) -> None:
+        self.url = url
+        self.conn_id = conn_id
+        self.waiting: set[_Waiting] = set()
+        self._stopped = threading.Event()
+        self._failures = 0
+        self.thread = threading.Thread(target=self._run, name=f"hints {url}", daemon=True)
+
+    def _run(self) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from flagfall.errors import FlagfallError
+        from flagfall.stores.aws import client, forget
+
+        while not self._stopped.is_set():
+            try:
+                sqs = client(self.conn_id, "sqs")
+                while not self._stopped.is_set():
+                    self._pass_on(sqs)
+            except (BotoCoreError, ClientError, FlagfallError, OSError) as error:
+                forget(self.conn_id)
+                self._pause(error)
+
+    def _pass_on(self, sqs: Any) -> None:
+        """Wait for messages, pass them on, delete them."""
+        answer = sqs.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=_MESSAGES, WaitTimeSeconds=LONG_POLL
+        )
+        messages = answer.get("Messages", [])
+        changed = [change for message in messages for change in changes(message["Body"])]
+        with _lock:
+            waiting = list(self.waiting)
+        for place in waiting:
+            place.tell(changed)
+        if messages:
+            handles = [
+                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
+                for n, message in enumerate(messages)
+            ]
+            sqs.delete_message_batch(QueueUrl=self.url, Entries=handles)
+        if self._failures:
+            log.warning("%s: hints come again", self.url)
+            self._failures = 0
+
+    def _pause(self, error: Exception) -> None:
+        if not self._failures:
+            log.warning("%s: no hints (%s); sweeps go on", self.url, error)
+        self._failures += 1
+        self._stopped.wait(min(_LONGEST_PAUSE, 2.0 ** min(self._failures, 6)))
+
+    def stop(self) -> None:
+        """Have the thread end, at the latest when its long poll does."""
+        self._stopped.set()
+
+
+_lock = threading.Lock()
+_pollers: dict[tuple[str, str], _Poller] = {}
+
+
+def _join(url: str, conn_id: str, place: _Waiting) -> None:
+    with _lock:
+        poller = _pollers.get((url, conn_id))
+        if poller is None:
+            poller = _pollers[url, conn_id] = _Poller(url, conn_id)
+            poller.thread.start()
+        poller.waiting.add(place)
+
+
+def _leave(url: str, conn_id: str, place: _Waiting) -> None:
+    with _lock:
+        poller = _pollers[url, conn_id]
+        poller.waiting.discard(place)
+        if not poller.waiting:
+            del _pollers[url, conn_id]
+            poller.stop()
+
+
+async def queue_hints(url: str, conn_id: str, bucket: str, prefix: str) -> AsyncIterator[Hint]:
+    """Keys below a prefix, as a queue tells of them.
+
+    Args:
+        url: Of the queue; empty where there is none: then nothing ever comes.
+        conn_id: Airflow connection; empty for what the environment gives.
+        bucket: Of which keys are wanted.
+        prefix: Below which, without a ``/`` at its ends; empty for the whole bucket.
+    """
+    place = _Waiting(bucket, prefix)
+    if url:
+        _join(url, conn_id, place)
+    try:
+        while True:
+            yield await place.next()
+    finally:
+        if url:
+            _leave(url, conn_id, place)

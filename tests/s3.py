@@ -1,0 +1,101 @@
+"""An S3 (and SQS) of its own: moto's server, over HTTP on loopback, and a note of every request."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs
+
+import boto3
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was answered, such as ``GET /bucket {"list-type": ["2"]}``."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    status: int
+
+
+class _Quiet(MotoRequestHandler):  # type: ignore[misc]  # moto has no annotations
+    def log_request(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass(eq=False)
+class S3Server:
+    """A running server.
+
+    Attributes:
+        url: Where it answers.
+        requests: What it was asked, in order; tests may clear it.
+    """
+
+    url: str
+    requests: list[Request] = field(default_factory=list)
+
+    @cache  # noqa: B019  one server lives as long as the tests
+    def client(self, service: str = "s3") -> Any:
+        session = boto3.Session("testing", "testing", region_name="us-east-1")
+        return session.client(service, endpoint_url=self.url)
+
+    def make_bucket(self, name: str) -> str:
+        self.client().create_bucket(Bucket=name)
+        return name
+
+    def make_queue(self, name: str) -> str:
+        """A queue; gives its URL."""
+        return str(self.client("sqs").create_queue(QueueName=name)["QueueUrl"])
+
+    def notify(self, bucket: str, queue_url: str) -> None:
+        """Have a bucket tell a queue of every new object."""
+        arn = f"arn:aws:sqs:us-east-1:123456789012:{queue_url.rpartition('/')[2]}"
+        rule = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        self.client().put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [rule]}
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What a process needs so that it talks to this server."""
+        return {**CREDENTIALS, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": self.url}
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Start a server on a free port; end it."""
+    inner = DomainDispatcherApplication(create_backend_app)
+    requests: list[Request] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def note(status: str, *rest: Any) -> Any:
+            query = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
+            path = environ["PATH_INFO"].encode("latin-1").decode()
+            number = int(status.split()[0])
+            requests.append(Request(environ["REQUEST_METHOD"], path, query, number))
+            return start_response(status, *rest)
+
+        return inner(environ, note)  # type: ignore[no-any-return]
+
+    server = make_server("127.0.0.1", 0, application, True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield S3Server(f"http://127.0.0.1:{server.server_port}", requests)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
