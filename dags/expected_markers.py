@@ -40,6 +40,8 @@ def expected(dataset: Dataset) -> DAG:
             deadline=dataset.arrival.deadline,
             settle=dataset.landing.settle,
             sweep_every=dataset.watch.sweep_every,
+            conn_id=dataset.landing.conn_id,
+            queue=dataset.landing.queue,
             outlets=[Asset.ref(name=f"{dataset.name}_landed")],
         )
     return dag

@@ -21,7 +21,6 @@ from airflow.sdk import (
 )
 
 from flagfall.dataset import Dataset, usable_datasets
-from flagfall.inbox import Feed
 from operators.notices import on_failure, on_retry
 from operators.stages import ClaimOperator, ReportOperator, StageOperator
 from triggers.markers import MarkerFeedTrigger
@@ -54,15 +53,7 @@ def default_args(dataset: Dataset) -> dict[str, Any]:
 
 def landed(dataset: Dataset) -> Asset:
     """The asset that schedules a pipeline; declared here only, or it would be watched twice."""
-    feed = Feed.of(dataset)
-    trigger = MarkerFeedTrigger(
-        dataset=feed.dataset,
-        landing=feed.landing,
-        marker=feed.marker,
-        lake=feed.lake,
-        sweep_every=dataset.watch.sweep_every.total_seconds(),
-        redeliver_after=dataset.watch.redeliver_after.total_seconds(),
-    )
+    trigger = MarkerFeedTrigger.of(dataset)
     watcher = AssetWatcher(name=f"{dataset.name}_markers", trigger=trigger)
     return Asset(f"{dataset.name}_landed", watchers=[watcher])
 

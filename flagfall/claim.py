@@ -44,11 +44,11 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     settle = dataset.landing.settle
     give_up = inbox.clock() + 2 * settle
     while True:
-        swept_at, place = inbox.clock(), inbox.landing.store.identity()
-        pending = inbox.pending()
-        inbox.advance(pending, swept_at, place)
+        scope = inbox.scope()
+        pending = inbox.pending(scope)
+        inbox.advance(pending, scope)
         ready = [m for m in pending if not settling(m, inbox, settle, dataset.limits)]
-        if ready or not pending or swept_at >= give_up:
+        if ready or not pending or scope.began >= give_up:
             break
         sleep(max(settle.total_seconds() / 4, 0.05))
     taken = ready[: dataset.limits.batches_per_run]

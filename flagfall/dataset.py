@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -41,6 +42,10 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 _SAMPLE = datetime(2026, 11, 22, 6, tzinfo=UTC)
 """Any time, to try patterns of times on."""
+_SAMPLES = [
+    _SAMPLE + timedelta(hours=hours) for hours in (0, 1, 4, 18, 24, 72, 240, 700, 2_000, 9_000)
+]
+"""Times in their order, over the ends of days, months and years."""
 
 
 class _Misfit(ValueError):
@@ -92,18 +97,31 @@ class Landing(_Model):
     """Where producers write, and what says that a batch is complete.
 
     Attributes:
-        uri: A directory; relative ones start at the project's root (the parent of ``datasets/``).
-            ``${NAME}`` and ``${NAME:-default}`` are taken from the environment.
+        uri: A directory, or ``s3://bucket/prefix``; relative ones start at the project's root (the
+            parent of ``datasets/``). ``${NAME}`` and ``${NAME:-default}`` are taken from the
+            environment.
         marker: Pattern of the marker's path below ``uri``: ``{field}`` matches within one path
             segment and becomes a field of the batch, ``*`` matches within one segment.
+        conn_id: Airflow connection with the rights to an S3 landing zone; empty for what boto3
+            finds in the environment.
+        queue: URL of an SQS queue that the bucket tells of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
         after_receipt: What becomes of a batch's files once its receipt exists.
     """
 
     uri: str = Field(min_length=1)
+    conn_id: str = ""
+    queue: str = ""
     marker: str
     settle: Wait = timedelta(seconds=10)
     after_receipt: Literal["keep"] = "keep"
+
+    @model_validator(mode="after")
+    def _only_s3_has_these(self) -> Self:
+        for name in ("conn_id", "queue"):
+            if getattr(self, name) and not self.uri.startswith("s3://"):
+                raise _Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
+        return self
 
     @field_validator("marker")
     @classmethod
@@ -116,9 +134,15 @@ class Landing(_Model):
 
 
 class Lake(_Model):
-    """Where the pipeline's own output lives; ``uri`` as for the landing zone."""
+    """Where the pipeline's own output lives; ``uri`` and ``conn_id`` as for the landing zone.
+
+    Attributes:
+        link_expires: How long the link to a report on S3 is good for; S3 takes 7 days at most.
+    """
 
     uri: str = Field(min_length=1)
+    conn_id: str = ""
+    link_expires: Annotated[Interval, Field(le=timedelta(days=7))] = timedelta(hours=12)
 
 
 class Watch(_Model):
@@ -127,10 +151,15 @@ class Watch(_Model):
     Attributes:
         sweep_every: Longest time between two sweeps when no hint comes.
         redeliver_after: A marker that is still pending is announced again after this time.
+        full_sweep_every: Longest time between two sweeps of S3 that look at everything; the others
+            look at what is new, where ``arrival.partition`` tells what that is.
+        request_price: Dollars for 1,000 requests, for ``flagfall status``.
     """
 
     sweep_every: Interval = timedelta(seconds=30)
     redeliver_after: Interval = timedelta(minutes=15)
+    full_sweep_every: Interval = timedelta(hours=1)
+    request_price: Annotated[float, Field(ge=0)] = 0.005
 
 
 def _has_times(schedule: str) -> bool:
@@ -416,6 +445,16 @@ class Dataset(_Model):
             raise _Misfit(("lake", "uri"), why)
         return self
 
+    @cached_property
+    def since(self) -> str:
+        """What the keys of a time begin with, a strftime pattern such as ``date=%Y-%m-%d``.
+
+        Empty where ``arrival.partition`` does not tell, or keys do not sort by time.
+        """
+        pattern = MarkerPattern(self.landing.marker).beginning(self.arrival.partition)
+        keys = [moment.strftime(pattern) for moment in _SAMPLES]
+        return pattern if keys == sorted(keys) and len(set(keys)) > 1 else ""
+
     def _features_fit(self) -> None:
         _each_once("features", [feature.name for feature in self.features])
         columns = {column.name for column in self.table.fields}
@@ -426,7 +465,7 @@ class Dataset(_Model):
 
     def _partition_fits(self) -> None:
         """Whether a time gives one marker."""
-        if self.arrival.schedule is None:
+        if self.arrival.schedule is None and not self.arrival.partition:
             return
         key = ("arrival", "partition")
         pattern, given = MarkerPattern(self.landing.marker), self.arrival.partition

@@ -8,10 +8,11 @@ restart changes that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
+from operator import attrgetter
 
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid, NotThere
@@ -19,9 +20,14 @@ from flagfall.lake import RECORD_LIMIT, Lake
 from flagfall.landing import LandingZone
 from flagfall.manifest import Manifest, missing, read_manifest
 from flagfall.marker import Marker
-from flagfall.receipts import Receipts
+from flagfall.receipts import EPOCH, REPLAYS, Receipts, Watermark
 from flagfall.records import Receipt
+from flagfall.stores import Entry
 
+WATERMARK_AGE = timedelta(minutes=5)
+"""How long a watermark that was read is good for."""
+WATERMARK_STEP = timedelta(minutes=1)
+"""By how much it must move for that to be written."""
 WATERMARK_MARGIN = timedelta(hours=1)
 """How far the clocks of a producer's file system and of this machine may be apart."""
 
@@ -40,17 +46,59 @@ class Feed:
         landing: URI of the landing zone.
         marker: Pattern of the markers below it.
         lake: URI of the lake.
+        landing_conn_id: Airflow connection for the landing zone; empty for what the environment
+            gives.
+        lake_conn_id: The same for the lake.
+        queue: URL of an SQS queue that tells of new objects; empty for none.
+        since: strftime pattern of the keys of a time, such as ``date=%Y-%m-%d``, where they sort
+            by it; empty where they do not.
+        behind: Markers of a time are expected no later than so many seconds after it.
+        full_sweep_every: Seconds between two sweeps that look at everything, where others do not.
     """
 
     dataset: str
     landing: str
     marker: str
     lake: str
+    landing_conn_id: str = ""
+    lake_conn_id: str = ""
+    queue: str = ""
+    since: str = ""
+    behind: float = 0.0
+    full_sweep_every: float = 3600.0
 
     @classmethod
     def of(cls, dataset: Dataset) -> Feed:
         """The feed of a dataset."""
-        return cls(dataset.name, dataset.landing.uri, dataset.landing.marker, dataset.lake.uri)
+        return cls(
+            dataset=dataset.name,
+            landing=dataset.landing.uri,
+            marker=dataset.landing.marker,
+            lake=dataset.lake.uri,
+            landing_conn_id=dataset.landing.conn_id,
+            lake_conn_id=dataset.lake.conn_id,
+            queue=dataset.landing.queue,
+            since=dataset.since,
+            behind=(dataset.arrival.lag + dataset.arrival.deadline).total_seconds(),
+            full_sweep_every=dataset.watch.full_sweep_every.total_seconds(),
+        )
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a sweep looks at.
+
+    Attributes:
+        watermark: How far the landing zone had been swept.
+        began: When the scope was made, not later than the sweep (UTC).
+        start: Markers up to this key are left out.
+        full: Whether everything that there is is compared with every receipt.
+    """
+
+    watermark: Watermark
+    began: datetime
+    start: str = ""
+    full: bool = False
 
 
 class Inbox:
@@ -64,32 +112,73 @@ class Inbox:
     def __init__(self, feed: Feed, clock: Callable[[], datetime] = utcnow) -> None:
         self.feed = feed
         self.clock = clock
-        self.landing = LandingZone(feed.landing, feed.marker)
-        self.lake = Lake(feed.lake, feed.dataset)
+        self.landing = LandingZone(feed.landing, feed.marker, feed.landing_conn_id, feed.queue)
+        self.lake = Lake(feed.lake, feed.dataset, feed.lake_conn_id)
         self.receipts = Receipts(self.lake.store)
         self._received: set[str] = set()
         self._unfiled: dict[str, datetime] = {}
+        self._watermark = Watermark()
+        self._watermark_read_at: datetime | None = None
 
-    def pending(self) -> list[Marker]:
+    def scope(self) -> Scope:
+        """What the next sweep has to look at.
+
+        Where every look costs requests, and keys sort by time, it begins where the last full sweep,
+        by whomever, left off; and every now and then it is a full one again.
+        """
+        began = self.clock()
+        watermark = self._current_watermark(began)
+        is_due = (began - watermark.swept_at).total_seconds() >= self.feed.full_sweep_every
+        start = watermark.start if self._metered and not is_due else ""
+        return Scope(watermark, began, start, full=self._metered and not start)
+
+    @property
+    def _metered(self) -> bool:
+        return self.landing.store.metered
+
+    def _current_watermark(self, now: datetime) -> Watermark:
+        """The watermark, which may have been read a while ago: it only gets better."""
+        place = self.landing.store.identity()
+        read_at = self._watermark_read_at
+        if read_at is None or now - read_at >= WATERMARK_AGE or place != self._watermark.place:
+            self._watermark = self.receipts.watermark(place)
+            self._watermark_read_at = now
+        return self._watermark
+
+    def pending(
+        self, scope: Scope | None = None, entries: Iterable[Entry] | None = None
+    ) -> list[Marker]:
         """What has landed and has no receipt, in the order in which it landed.
 
-        Markers that moved here before the watermark are left out: they have receipts.
+        On a disk, markers that moved here before the watermark are left out: they have receipts. S3
+        does not tell when an object came to be seen, so there none is.
+
+        Args:
+            scope: What to look at; ``None`` for what is due now.
+            entries: What a look has found; ``None`` to look now.
         """
-        watermark = self.receipts.watermark(self.landing.store.identity())
-        known = self.receipts.known(watermark.date())
-        landed = [e for e in self.landing.entries() if e.moved_at >= watermark]
-        candidates = chain(map(self.landing.marker, landed), self._replays())
+        scope = self.scope() if scope is None else scope
+        landed = self.landing.entries(scope.start) if entries is None else entries
+        hidden_before = EPOCH if self._metered else scope.watermark.landed_before
+        seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
+        since = self._receipts_since(scope)
+        filed = self.receipts.filed(since)
         found = [
             marker
-            for marker in candidates
-            if marker.batch_id not in known and not self._has_receipt(marker, watermark)
+            for marker in chain(seen, filter(None, map(self._replay, filed.replays)))
+            if marker.batch_id not in filed.known and (scope.full or not self._has_receipt(marker))
         ]
-        self._unfiled = {
-            m.batch_id: m.landed_at for m in found if m.landed_at.date() >= watermark.date()
-        }
-        return sorted(found, key=lambda marker: (marker.landed_at, marker.key))
+        self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
+        return sorted(found, key=attrgetter("order"))
 
-    def _has_receipt(self, marker: Marker, watermark: datetime) -> bool:
+    def _receipts_since(self, scope: Scope) -> date:
+        """From which day on receipts have to be listed."""
+        if scope.full:
+            return EPOCH.date()
+        margin = timedelta(days=1, seconds=self.feed.behind) if self._metered else timedelta()
+        return max(EPOCH, scope.watermark.landed_before - margin).date()
+
+    def _has_receipt(self, marker: Marker) -> bool:
         """Whether a receipt is filed under a day that the sweep of receipts did not list.
 
         It is, when the marker was received long ago and its inode or a directory above was touched
@@ -104,21 +193,55 @@ class Inbox:
         self._received.add(marker.batch_id)
         return True
 
-    def _replays(self) -> list[Marker]:
-        keys = [entry.key for entry in self.lake.store.list("replays", where=_is_json)]
-        return [Marker.from_dict(json.loads(self.lake.store.read(k, RECORD_LIMIT))) for k in keys]
+    def _replay(self, key: str) -> Marker | None:
+        """A delivery that a person hands out again; ``None`` where it was received meanwhile."""
+        try:
+            return Marker.from_dict(json.loads(self.lake.store.read(key, RECORD_LIMIT)))
+        except FileNotFoundError:
+            return None
 
-    def advance(self, pending: Iterable[Marker], swept_at: datetime, place: str) -> None:
-        """Move the watermark up to the oldest of ``pending``, found by a sweep at ``swept_at``.
+    def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
+        """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
 
-        Args:
-            pending: What the sweep found.
-            swept_at: Not later than its beginning.
-            place: Identity of the landing zone before the sweep: had it been replaced since, the
-                watermark would hide what came with the new one.
+        A sweep that left keys out moves nothing.
         """
-        oldest = min((marker.landed_at for marker in pending), default=swept_at)
-        self.receipts.advance(min(oldest, swept_at - WATERMARK_MARGIN), place)
+        if scope.start:
+            return
+        oldest = min((marker.landed_at for marker in pending), default=scope.began)
+        moved = replace(
+            scope.watermark,
+            landed_before=min(oldest, scope.began - WATERMARK_MARGIN),
+            swept_at=scope.began,
+        )
+        if self._is_worth_writing(moved, scope.watermark):
+            self._move(replace(moved, start=self._start(pending, moved)))
+
+    def _is_worth_writing(self, moved: Watermark, before: Watermark) -> bool:
+        if self._metered:
+            step = timedelta(seconds=self.feed.full_sweep_every)
+            return moved.swept_at - before.swept_at >= step
+        return moved.landed_before - before.landed_before > WATERMARK_STEP
+
+    def _start(self, pending: Iterable[Marker], watermark: Watermark) -> str:
+        """The key up to which all that was seen has a receipt and nothing more is expected."""
+        if not self.feed.since:
+            return ""
+        expected = watermark.landed_before - timedelta(seconds=self.feed.behind)
+        return min([expected.strftime(self.feed.since), *_befores(pending)])
+
+    def cover(self, found: Iterable[Marker]) -> None:
+        """See to it that a sweep by anybody else looks at these markers, too."""
+        lowest = min(_befores(found), default="")
+        if not (self.feed.since and self._metered and lowest):
+            return
+        self._watermark_read_at = None
+        watermark = self._current_watermark(self.clock())
+        if lowest < watermark.start:
+            self._move(replace(watermark, start=lowest))
+
+    def _move(self, watermark: Watermark) -> None:
+        self.receipts.move_watermark(watermark)
+        self._watermark_read_at = None
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:
         """What the marker vouches for (see ``read_manifest``)."""
@@ -177,8 +300,9 @@ class Inbox:
 
 
 def _replay_key(marker: Marker) -> str:
-    return f"replays/{marker.batch_id}.json"
+    return f"{REPLAYS}/{marker.batch_id}.json"
 
 
-def _is_json(key: str) -> bool:
-    return key.endswith(".json")
+def _befores(markers: Iterable[Marker]) -> Iterator[str]:
+    """A key just before each marker's; replays are found without a look at the landing zone."""
+    return (marker.key[:-1] for marker in markers if not marker.replay)

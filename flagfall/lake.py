@@ -42,10 +42,11 @@ class Lake:
     Args:
         uri: The lake's URI.
         dataset: Name of the dataset.
+        conn_id: Airflow connection; empty for what the environment gives.
     """
 
-    def __init__(self, uri: str, dataset: str) -> None:
-        self.store: Store = open_store(f"{uri.rstrip('/')}/{dataset}")
+    def __init__(self, uri: str, dataset: str, conn_id: str = "") -> None:
+        self.store: Store = open_store(f"{uri.rstrip('/')}/{dataset}", conn_id)
 
     def uri(self, kind: type, batch_id: str) -> str:
         """Where the output of a stage for a batch is."""

@@ -14,25 +14,33 @@ class LandingZone:
     """Where the batches of one feed land. Nothing in it is ever changed.
 
     Args:
-        uri: A directory; it need not exist yet.
+        uri: A directory, which need not exist yet, or ``s3://bucket/prefix``.
         marker: Pattern of the markers below it.
+        conn_id: Airflow connection; empty for what the environment gives.
+        queue: URL of an SQS queue that tells of new objects; empty for none.
+
+    Attributes:
+        place: What tells this place, as it is reached, from any other.
 
     Raises:
         MarkerPatternInvalid: The pattern cannot be used.
         StoreRefused: No store knows this kind of URI.
     """
 
-    def __init__(self, uri: str, marker: str) -> None:
+    def __init__(self, uri: str, marker: str, conn_id: str = "", queue: str = "") -> None:
         self.pattern = MarkerPattern(marker)
-        self.store = open_store(uri)
+        self.store = open_store(uri, conn_id, queue)
         self.uri = self.store.uri
+        self.place = (self.uri, conn_id, queue)
 
-    def entries(self) -> list[Entry]:
-        """A sweep: every marker, as the store lists it; what cannot be read hides only itself."""
-        found = self.store.list(
-            where=lambda key: self.pattern.match(key) is not None, skip_unreadable=True
-        )
-        return [entry for entry in found if _is_text(entry.key)]
+    def is_marker(self, key: str) -> bool:
+        """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
+        return self.pattern.match(key) is not None and _is_text(key)
+
+    def entries(self, start: str = "") -> list[Entry]:
+        """A sweep: every marker after ``start``; what cannot be read hides only itself."""
+        found = self.store.list(start_after=start, where=self.is_marker, skip_unreadable=True)
+        return list(found)
 
     def markers(self) -> list[Marker]:
         """A sweep: every marker."""

@@ -92,6 +92,23 @@ class MarkerPattern:
         found = tail._regex.fullmatch(name)
         return name[: found.end(tail.fields[-1])] if found and tail.fields else ""
 
+    def beginning(self, partition: dict[str, str]) -> str:
+        """What keys begin with, up to the first field that is not in ``partition``.
+
+        Args:
+            partition: strftime patterns of fields.
+
+        Returns:
+            A strftime pattern; empty where the pattern begins with another field.
+        """
+        text, end, filled = "", 0, False
+        for match in _TOKEN.finditer(self.text):
+            if match[1] not in partition:
+                break
+            text += self.text[end : match.start()].replace("%", "%%") + partition[match[1]]
+            end, filled = match.end(), True
+        return text if filled else ""
+
     def fill(self, fields: dict[str, str]) -> str:
         """The path of the one marker that has these fields.
 
@@ -150,6 +167,11 @@ class Marker:
     def uri_digest(self) -> str:
         """Hash of the URI: the same for every delivery of this marker."""
         return hashlib.sha256(self.uri.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """What markers are sorted by: the order in which they landed."""
+        return self.landed_at, self.key
 
     def is_young(self, now: datetime, settle: timedelta) -> bool:
         """Whether it landed less than ``settle`` ago; a clock that is far off makes none young."""

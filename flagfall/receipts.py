@@ -7,6 +7,7 @@ of one marker are found without listing every day. An entry without a receipt me
 ::
 
     receipts/landed=2026-11-22/<batch-id>.json
+    receipts/replays/<batch-id>.json
     deliveries/<hash of the marker's URI>/2026-11-22~<batch-id>
     watermark.json
 """
@@ -16,14 +17,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 
 from flagfall.lake import RECORD_LIMIT
 from flagfall.marker import Marker
 from flagfall.records import Receipt
 from flagfall.stores import Store
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+REPLAYS = "receipts/replays"
+"""Where deliveries are kept that a person handed out again: beside the days, so that one listing
+tells of both."""
 
 
 def _key(day: str, batch_id: str) -> str:
@@ -32,6 +37,51 @@ def _key(day: str, batch_id: str) -> str:
 
 def _day(moment: datetime) -> str:
     return moment.astimezone(UTC).date().isoformat()
+
+
+@dataclass(frozen=True)
+class Filed:
+    """What a listing of receipts tells.
+
+    Attributes:
+        known: Batch ids that have a receipt.
+        replays: Keys of deliveries that were handed out again and wait for theirs.
+    """
+
+    known: frozenset[str]
+    replays: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far a landing zone has been swept.
+
+    Attributes:
+        place: Identity of the landing zone.
+        landed_before: Every marker that landed before this time has a receipt (UTC).
+        start: Every marker up to this key, as far as anybody has seen, has a receipt; empty: none.
+        swept_at: When the last full sweep began, one that compared everything that there is with
+            every receipt (UTC).
+    """
+
+    place: str = ""
+    landed_before: datetime = EPOCH
+    start: str = ""
+    swept_at: datetime = EPOCH
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain values, for JSON."""
+        times = {name: getattr(self, name).isoformat() for name in ("landed_before", "swept_at")}
+        return {"place": self.place, "start": self.start, **times}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, str]) -> Watermark:
+        """The inverse of ``to_dict``; takes what 0.1 wrote, which had only a time."""
+        landed_before, swept_at = (
+            datetime.fromisoformat(plain.get(name, EPOCH.isoformat())).astimezone(UTC)
+            for name in ("landed_before", "swept_at")
+        )
+        return cls(plain["place"], landed_before, plain.get("start", ""), swept_at)
 
 
 class Receipts:
@@ -44,13 +94,15 @@ class Receipts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def known(self, since: date) -> set[str]:
-        """Batch ids that have a receipt, of markers that landed on ``since`` or later."""
+    def filed(self, since: date) -> Filed:
+        """What is filed for markers that landed on ``since`` or later, and replays, in one list."""
         start = f"receipts/landed={since.isoformat()}"
-        return {
-            entry.key.rpartition("/")[2].removesuffix(".json")
-            for entry in self._store.list("receipts", start_after=start, where=_is_receipt)
-        }
+        entries = self._store.list("receipts", start_after=start, where=_is_json)
+        keys = [entry.key for entry in entries]
+        return Filed(
+            known=frozenset(map(_batch_id, filter(_is_receipt, keys))),
+            replays=tuple(key for key in keys if key.startswith(f"{REPLAYS}/")),
+        )
 
     def _read(self, key: str) -> Receipt | None:
         try:
@@ -110,35 +162,42 @@ class Receipts:
 
     def by_id(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch of which only the id is known (lists all days)."""
-        name = f"{batch_id}.json"
-        found = self._store.list("receipts", where=lambda key: key.rpartition("/")[2] == name)
+        found = self._store.list(
+            "receipts", where=lambda key: _is_receipt(key) and _batch_id(key) == batch_id
+        )
         return next((self._read(entry.key) for entry in found), None)
 
-    def watermark(self, place: str = "") -> datetime:
-        """Every marker that landed before this time has a receipt (UTC).
+    def watermark(self, place: str = "") -> Watermark:
+        """How far a landing zone has been swept.
 
         Args:
-            place: Identity of the landing zone (see ``Store.identity``). The watermark holds only
-                for the place that it was found in: what is renamed into its name starts anew.
+            place: Its identity (see ``Store.identity``). A watermark holds only for the place that
+                it was found in: what is renamed into its name starts anew.
         """
         try:
             plain = json.loads(self._store.read("watermark.json", RECORD_LIMIT))
         except FileNotFoundError:
-            return _EPOCH
-        if plain["place"] != place:
-            return _EPOCH
-        return datetime.fromisoformat(plain["landed_before"])
+            return Watermark(place)
+        return Watermark.from_dict(plain) if plain["place"] == place else Watermark(place)
 
-    def advance(self, landed_before: datetime, place: str = "") -> None:
-        """Move the watermark of a place forward; an earlier time than it has changes nothing."""
-        if landed_before - self.watermark(place) > timedelta(minutes=1):
-            moment = landed_before.astimezone(UTC).isoformat()
-            plain = {"landed_before": moment, "place": place}
-            self._store.put("watermark.json", json.dumps(plain).encode())
+    def move_watermark(self, watermark: Watermark) -> None:
+        """Write a watermark; the time that it gives never goes back."""
+        before = self.watermark(watermark.place)
+        landed_before = max(before.landed_before, watermark.landed_before)
+        moved = replace(watermark, landed_before=landed_before)
+        self._store.put("watermark.json", json.dumps(moved.to_dict()).encode())
+
+
+def _is_json(key: str) -> bool:
+    return key.endswith(".json")
 
 
 def _is_receipt(key: str) -> bool:
-    return key.endswith(".json")
+    return _is_json(key) and key.startswith("receipts/landed=")
+
+
+def _batch_id(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")
 
 
 def _order(receipt: Receipt) -> tuple[datetime, datetime]:

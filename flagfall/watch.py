@@ -1,4 +1,4 @@
-"""The watch loop: wait for a hint or the next sweep, then say what is new.
+"""The watch loop: wait for the next look, then say what is new.
 
 Hints make it fast, sweeps make it certain. A hint may be late, lost, doubled or forged; what it
 missed the next sweep finds, at the latest ``sweep_every`` later.
@@ -8,29 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
-from flagfall.inbox import Inbox
+from flagfall.inbox import Inbox, Scope
 from flagfall.landing import LandingZone
+from flagfall.lookout import Look, Sweeper, Watch, lookout
 from flagfall.manifest import parse_marker
 from flagfall.marker import Marker
-from flagfall.stores import Hint
 
 log = logging.getLogger(__name__)
-
-FOLLOW_UPS = (0.25, 1.0)
-"""Seconds after a hint at which to look again: inotify misses files in directories just made."""
-LONGEST_BACKOFF = 60.0
-"""Seconds between two tries, at most, while the storage cannot be reached."""
-SWEEP_SHARE = 0.2
-"""Most of the time that may go into sweeps, however many hints come."""
 
 
 @dataclass(frozen=True)
@@ -64,89 +56,33 @@ def due(
     ]
 
 
-class Alarm:
-    """Wakes a waiting loop on hints, and again a moment after each.
+class Announcer:
+    """Remembers what has been said, and when.
 
     Args:
-        hints: A store's hints.
+        redeliver_after: Seconds after which it is said again.
         clock: Seconds on a clock that never goes back.
     """
 
-    def __init__(self, hints: AsyncIterator[Hint], clock: Callable[[], float]) -> None:
-        self._hints = hints
+    def __init__(self, redeliver_after: float, clock: Callable[[], float]) -> None:
+        self._redeliver_after = redeliver_after
         self._clock = clock
-        self._hinted = asyncio.Event()
-        self._follow_ups: list[float] = []
-        self._pump = asyncio.create_task(self._listen())
+        self._told: dict[str, float] = {}
 
-    async def _listen(self) -> None:
-        async for _ in self._hints:
-            self._hinted.set()
+    def news(self, pending: Sequence[Marker], whole: bool) -> tuple[Marker, ...]:
+        """What is to be said now.
 
-    async def wait(self, seconds: float) -> None:
-        """Return after ``seconds``, or earlier on a hint."""
-        if self._follow_ups:
-            seconds = min(seconds, max(0.0, self._follow_ups[0] - self._clock()))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hinted.wait()
-        now = self._clock()
-        if self._hinted.is_set():
-            self._hinted.clear()
-            self._follow_ups = [now + later for later in FOLLOW_UPS]
-        else:
-            self._follow_ups = [when for when in self._follow_ups if when > now]
-
-    async def close(self) -> None:
-        """Stop listening."""
-        self._pump.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._pump
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: doubling, with jitter, up to a maximum."""
-    return min(LONGEST_BACKOFF, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)
-
-
-class Sweeper:
-    """Runs sweeps off the event loop, and keeps calm while the storage cannot be reached.
-
-    Args:
-        sweep: Blocking function that looks at the storage.
-        where: What is swept, for messages.
-    """
-
-    def __init__(self, sweep: Callable[[], list[Marker]], where: str) -> None:
-        self._sweep = sweep
-        self._where = where
-        self._failures = 0
-        self.pause = 0.0
-        """Seconds to wait before the next sweep."""
-
-    async def __call__(self) -> list[Marker] | None:
-        """What the sweep found; ``None`` where the storage could not be reached.
-
-        Raises:
-            StoreRefused: Something has to be changed; waiting cannot help.
+        Args:
+            pending: What a look found.
+            whole: Whether that is all there is; what is gone may then be forgotten.
         """
-        started = time.monotonic()
-        try:
-            found = await asyncio.to_thread(self._sweep)
-        except StoreUnavailable as error:
-            self._failed(error)
-            return None
-        if self._failures:
-            log.warning("%s: reached again after %d failures", self._where, self._failures)
-            self._failures = 0
-        self.pause = (time.monotonic() - started) * (1 / SWEEP_SHARE - 1)
-        return found
-
-    def _failed(self, error: StoreUnavailable) -> None:
-        if not self._failures:
-            log.warning("%s; trying again, at most every %.0f s", error, LONGEST_BACKOFF)
-        self._failures += 1
-        self.pause = backoff(self._failures)
+        now = self._clock()
+        if whole:
+            still = {marker.batch_id for marker in pending}
+            self._told = {b: when for b, when in self._told.items() if b in still}
+        found = due(pending, self._told, now, self._redeliver_after)
+        self._told |= {marker.batch_id: now for marker in found}
+        return tuple(found)
 
 
 async def announcements(
@@ -156,51 +92,59 @@ async def announcements(
 
     Each item holds all that is to be announced at that moment, in the order of landing.
     """
-    async with aclosing(_due_forever(inbox.pending, inbox.landing, timing, clock)) as items:
-        async for found in items:
-            yield found
+    announcer = Announcer(timing.redeliver_after, clock)
+    scope_of = Sweeper(inbox.scope, inbox.lake.store.uri)
+    compare = Sweeper(_compare, inbox.lake.store.uri)
+    cover = Sweeper(inbox.cover, inbox.lake.store.uri)
+    watch = Watch(inbox.landing, min(timing.sweep_every, timing.redeliver_after))
+    scope = await _until_reached(scope_of)
+    watch.start = scope.start
+    async with lookout(inbox.landing, clock) as shared, shared.watching(watch):
+        while True:
+            look = await watch.next()
+            pending = await compare(inbox, scope, look)
+            if pending is None:
+                await asyncio.sleep(compare.pause)
+                continue
+            found = announcer.news(pending, look.whole)
+            if found:
+                await cover(found)
+                yield found
+            scope = await _until_reached(scope_of)
+            watch.start = scope.start
+
+
+async def _until_reached(scope_of: Sweeper[[], Scope]) -> Scope:
+    scope = await scope_of()
+    while scope is None:
+        await asyncio.sleep(scope_of.pause)
+        scope = await scope_of()
+    return scope
+
+
+def _compare(inbox: Inbox, scope: Scope, look: Look) -> list[Marker]:
+    """Which of the markers that a look found are pending."""
+    if not look.whole or look.start > scope.start:
+        scope = replace(scope, start=look.start or scope.start, full=False)
+        return inbox.pending(scope, look.entries)
+    pending = inbox.pending(scope, look.entries)
+    if scope.full:
+        inbox.advance(pending, scope)
+    return pending
 
 
 async def arrivals(
     landing: LandingZone, sweep_every: float, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[tuple[Marker, ...]]:
     """Every marker once, as it lands or is written anew; those that are there already first."""
-    timing = Timing(sweep_every, float("inf"))
-    async with aclosing(_due_forever(landing.markers, landing, timing, clock)) as items:
-        async for found in items:
-            yield found
-
-
-async def _due_forever(
-    sweep: Callable[[], list[Marker]],
-    landing: LandingZone,
-    timing: Timing,
-    clock: Callable[[], float],
-) -> AsyncGenerator[tuple[Marker, ...]]:
-    told: dict[str, float] = {}
-    sweeper = Sweeper(sweep, landing.uri)
-    alarm = Alarm(landing.store.hints(), clock)
-    try:
+    announcer = Announcer(float("inf"), clock)
+    watch = Watch(landing, sweep_every)
+    async with lookout(landing, clock) as shared, shared.watching(watch):
         while True:
-            pending = await sweeper()
-            if pending is not None:
-                now = clock()
-                still = {marker.batch_id for marker in pending}
-                told = {batch_id: when for batch_id, when in told.items() if batch_id in still}
-                found = due(pending, told, now, timing.redeliver_after)
-                told |= {marker.batch_id: now for marker in found}
-                if found:
-                    yield tuple(found)
-            await asyncio.sleep(sweeper.pause)
-            await alarm.wait(_until_next(told, clock(), timing))
-    finally:
-        await alarm.close()
-
-
-def _until_next(told: Mapping[str, float], now: float, timing: Timing) -> float:
-    """Seconds until the next sweep is needed when no hint comes."""
-    redelivery = min(told.values(), default=now) + timing.redeliver_after - now
-    return max(0.0, min(timing.sweep_every, redelivery))
+            look = await watch.next()
+            markers = sorted(map(landing.marker, look.entries), key=attrgetter("order"))
+            if found := announcer.news(markers, look.whole):
+                yield found
 
 
 async def wait_for(
@@ -219,17 +163,12 @@ async def wait_for(
         StoreRefused: Something has to be changed; waiting cannot help.
     """
     key = landing.pattern.fill(fields)
-    sweeper = Sweeper(lambda: landing.find(key), f"{landing.uri}/{key}")
-    alarm = Alarm(landing.store.hints(), clock)
-    try:
+    async with lookout(landing, clock) as shared:
         while True:
-            found = await sweeper() or []
-            if found and await is_written(found[0], landing, settle):
-                return found[0]
-            await asyncio.sleep(sweeper.pause)
-            await alarm.wait(settle.total_seconds() / 4 if found else timing.sweep_every)
-    finally:
-        await alarm.close()
+            marker = landing.marker(await shared.find(key, timing.sweep_every))
+            if await is_written(marker, landing, settle):
+                return marker
+            await asyncio.sleep(max(settle.total_seconds() / 4, 0.05))
 
 
 async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) -> bool:
@@ -244,6 +183,9 @@ async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) ->
         if marker.is_young(datetime.now(UTC), settle):
             return False  # its producer may be about to make it readable
         raise
+    except StoreUnavailable as error:
+        log.warning("%s; trying again", error)
+        return False
     except FileNotFoundError:
         return False
     return True

@@ -37,17 +37,20 @@ class MarkerSensor(BaseSensorOperator):
     marker's URI and the batch id.
 
     Args:
-        landing: URI of the landing zone.
+        landing: URI of the landing zone (templated).
         marker: Pattern of the marker below it, such as ``date={date}/_SUCCESS``.
         partition: Values of the pattern's fields (templated).
         deadline: How long after the run was due the marker may come; or a time, ISO 8601 with
             offset (templated). ``None``: Airflow's ``timeout`` alone.
         settle: A marker that cannot be read as one is waited for while it is younger.
         sweep_every: Longest time between two looks; a hint comes earlier.
+        conn_id: Airflow connection for an S3 landing zone (templated); empty for what the
+            environment gives.
+        queue: URL of an SQS queue that tells of new objects (templated); empty for none.
         start_from_trigger: Whether to start without a worker.
     """
 
-    template_fields: Sequence[str] = ("landing", "partition", "deadline")
+    template_fields: Sequence[str] = ("landing", "partition", "deadline", "conn_id", "queue")
     ui_color = "#e8f0e4"
 
     def __init__(
@@ -59,6 +62,8 @@ class MarkerSensor(BaseSensorOperator):
         deadline: timedelta | str | None = None,
         settle: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(seconds=30),
+        conn_id: str = "",
+        queue: str = "",
         start_from_trigger: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -69,6 +74,8 @@ class MarkerSensor(BaseSensorOperator):
         self.deadline = _as_template(deadline)
         self.settle = settle.total_seconds()
         self.sweep_every = sweep_every.total_seconds()
+        self.conn_id = conn_id
+        self.queue = queue
         self.start_from_trigger = start_from_trigger
         if start_from_trigger:
             self.start_trigger_args = StartTriggerArgs(
@@ -86,6 +93,8 @@ class MarkerSensor(BaseSensorOperator):
             "deadline": self.deadline,
             "settle": self.settle,
             "sweep_every": self.sweep_every,
+            "conn_id": self.conn_id,
+            "queue": self.queue,
         }
 
     def execute(self, context: Context) -> Any:

@@ -19,9 +19,12 @@ from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
 from flagfall.stages import Delivery, report_run, run_stage
+from triggers import connections
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+connections.use()
 
 SHOWN = 10
 """URIs that an asset event names; the rest is in the lake."""

@@ -20,7 +20,7 @@ LAYERS = [
     {"cli", "demo", "local_airflow"},
     {"check", "status", "stages"},
     {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
-    {"claim", "watch"},
+    {"claim", "lookout", "watch"},
     {"inbox"},
     {"receipts", "lake", "landing", "manifest", "publish"},
     {"records", "dataset", "marker_formats"},

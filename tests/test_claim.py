@@ -9,6 +9,7 @@ import pytest
 
 from flagfall.claim import claim, shards
 from flagfall.dataset import Limits
+from flagfall.inbox import Scope
 from flagfall.marker import Marker
 from tests.feeds import Clock, ToyFeed, make_toy
 
@@ -97,7 +98,7 @@ def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
     """Its producer writes it again and again, so that it is always young."""
     marker = half_written(toy, "2026-11-01")
     inbox, began = toy.inbox(clock), clock()
-    monkeypatch.setattr(inbox, "pending", lambda: [replace(marker, landed_at=clock())])
+    monkeypatch.setattr(inbox, "pending", lambda scope: [replace(marker, landed_at=clock())])
 
     def patiently(seconds: float) -> None:
         clock.advance(timedelta(seconds=seconds))
@@ -121,8 +122,8 @@ def test_a_landing_zone_that_is_replaced_while_a_claim_looks_starts_anew(
     inbox = toy.inbox(clock)
     sweep = inbox.pending
 
-    def swept_then_replaced() -> list[Marker]:
-        found = sweep()
+    def swept_then_replaced(scope: Scope) -> list[Marker]:
+        found = sweep(scope)
         toy.landing.rename(toy.root / "before")
         prepared.rename(toy.landing)
         return found

@@ -131,10 +131,10 @@ class TestPublishAndWatch:
         ("arguments", "says"),
         [
             (["publish", "absent", "out"], "no directory 'absent'"),
-            (["publish", ".", "s3://bucket/x"], "s3://bucket/x: no store for s3://"),
+            (["publish", ".", "gs://bucket/x"], "gs://bucket/x: no store for gs://"),
             (["publish", ".", "s3:/bucket/x"], "no store for s3:/"),
             (["publish", ".", "out", "--marker", "../x"], "expected the name of a file"),
-            (["watch", "s3://bucket", "--marker", "_SUCCESS"], "no store for s3://"),
+            (["watch", "gs://bucket", "--marker", "_SUCCESS"], "no store for gs://"),
             (["watch", ".", "--marker", "../_SUCCESS"], "marker pattern '../_SUCCESS'"),
             (["watch", ".", "--marker", "{date/_SUCCESS"], "a brace is not closed"),
             (["watch", "file.csv", "--marker", "_SUCCESS"], "check the URI in the dataset file"),

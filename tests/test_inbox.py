@@ -9,6 +9,7 @@ import pytest
 from flagfall.errors import NotThere
 from flagfall.inbox import WATERMARK_MARGIN, Inbox
 from flagfall.marker import Marker
+from flagfall.receipts import Watermark
 from flagfall.records import Receipt
 from tests.feeds import Clock, ToyFeed
 
@@ -18,6 +19,17 @@ def accept(inbox: Inbox, marker: Marker) -> Receipt:
         batch_id=marker.batch_id, marker=marker, status="accepted", received_at=inbox.clock()
     )
     return inbox.receive(receipt)
+
+
+def sweep(inbox: Inbox) -> None:
+    """What a claim does: look, and move the watermark up."""
+    scope = inbox.scope()
+    inbox.advance(inbox.pending(scope), scope)
+
+
+def move_watermark(inbox: Inbox, landed_before: datetime) -> None:
+    place = inbox.landing.store.identity()
+    inbox.receipts.move_watermark(Watermark(place, landed_before))
 
 
 @pytest.mark.invariant(1)
@@ -58,7 +70,7 @@ def test_a_feed_that_was_not_looked_at_for_a_month_loses_nothing(toy: ToyFeed) -
     accept(toy.inbox(), early)
     clock.advance(timedelta(days=31))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
+    sweep(inbox)
     assert toy.inbox(clock).pending() == [late]
 
 
@@ -68,8 +80,10 @@ def test_the_watermark_never_passes_a_pending_marker(toy: ToyFeed) -> None:
     marker = toy.drop("2026-11-01")
     clock.advance(timedelta(days=400))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
-    assert inbox.receipts.watermark(inbox.landing.store.identity()) <= marker.landed_at
+    sweep(inbox)
+    assert (
+        inbox.receipts.watermark(inbox.landing.store.identity()).landed_before <= marker.landed_at
+    )
 
 
 def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
@@ -77,9 +91,9 @@ def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
     accept(toy.inbox(), toy.drop("2026-11-01"))
     clock.advance(timedelta(days=2))
     inbox = toy.inbox(clock)
-    inbox.advance(inbox.pending(), clock(), inbox.landing.store.identity())
+    sweep(inbox)
     landing = inbox.landing.store.identity()
-    assert inbox.receipts.watermark(landing) == clock() - WATERMARK_MARGIN
+    assert inbox.receipts.watermark(landing).landed_before == clock() - WATERMARK_MARGIN
 
 
 @pytest.mark.invariant(1)
@@ -91,7 +105,7 @@ def test_a_landing_zone_that_is_renamed_into_place_is_pending_though_the_waterma
     toy.landing.rename(prepared)
     toy.landing.mkdir()
     inbox = toy.inbox()
-    inbox.receipts.advance(datetime.now(UTC), inbox.landing.store.identity())
+    move_watermark(inbox, datetime.now(UTC))
     toy.landing.rmdir()
     prepared.rename(toy.landing)
     assert toy.inbox().pending() == [marker]
@@ -105,18 +119,17 @@ def test_a_folder_renamed_into_place_is_pending_though_its_marker_is_older_than_
     toy.drop("2026-11-01")
     toy.folder("2026-11-01").rename(outbox)
     landing = toy.inbox().landing.store.identity()
-    toy.inbox().receipts.advance(datetime.now(UTC), landing)
+    move_watermark(toy.inbox(), datetime.now(UTC))
     outbox.rename(toy.folder("2026-11-01"))
     marker = toy.marker("2026-11-01")
-    assert marker.landed_at < toy.inbox().receipts.watermark(landing)
+    assert marker.landed_at < toy.inbox().receipts.watermark(landing).landed_before
     assert toy.inbox().pending() == [marker]
 
 
 @pytest.mark.invariant(1)
 def test_an_old_mtime_does_not_hide_a_marker(toy: ToyFeed) -> None:
     toy.drop("2026-11-01")
-    landing = toy.inbox().landing.store.identity()
-    toy.inbox().receipts.advance(datetime.now(UTC) - timedelta(days=1), landing)
+    move_watermark(toy.inbox(), datetime.now(UTC) - timedelta(days=1))
     os.utime(toy.folder("2026-11-01") / "datapackage.json", (0, 0))
     assert [m.key for m in toy.inbox().pending()] == ["date=2026-11-01/datapackage.json"]
 
@@ -127,8 +140,7 @@ def test_a_received_marker_whose_inode_is_touched_does_not_come_back(toy: ToyFee
     long_ago = replace(marker, landed_at=marker.landed_at - timedelta(days=40))
     inbox = toy.inbox()
     accept(inbox, long_ago)
-    landing = inbox.landing.store.identity()
-    inbox.receipts.advance(marker.landed_at - timedelta(hours=2), landing)
+    move_watermark(inbox, marker.landed_at - timedelta(hours=2))
     assert toy.inbox().pending() == []
 
 

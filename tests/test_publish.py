@@ -231,8 +231,8 @@ class TestErrors:
         assert tree(source) == before
 
     def test_a_destination_that_no_store_knows_is_refused(self, source: Path) -> None:
-        with pytest.raises(StoreRefused, match="no store for s3://"):
-            publish(source, "s3://bucket/date=1")
+        with pytest.raises(StoreRefused, match="no store for gs://"):
+            publish(source, "gs://bucket/date=1")
 
     def test_a_destination_that_is_a_file_is_refused(self, source: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

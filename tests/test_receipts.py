@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -10,7 +11,7 @@ from threading import Barrier
 import pytest
 
 from flagfall.marker import Marker
-from flagfall.receipts import Receipts, current_view
+from flagfall.receipts import Receipts, Watermark, current_view
 from flagfall.records import Receipt, Status
 from flagfall.stores.local import LocalStore
 
@@ -94,7 +95,7 @@ class TestOnce:
         assert receipts.deliveries(delivery()) == []
         assert receipts.current(delivery()) is None
         assert receipts.since(date(1970, 1, 1)) == []
-        assert receipts.known(date(1970, 1, 1)) == set()
+        assert receipts.filed(date(1970, 1, 1).known) == set()
 
     @pytest.mark.parametrize("name", ["{0}x", "x{0}", "landed=2026-11-22/{0}", "../{0}", "", "*"])
     def test_only_the_whole_batch_id_finds_a_receipt(self, receipts: Receipts, name: str) -> None:
@@ -142,7 +143,7 @@ class TestByDay:
         ]
         since = (NOON + 2 * DAY).date()
         assert receipts.since(since) == written[2:]
-        assert receipts.known(since) == {one.batch_id for one in written[2:]}
+        assert receipts.filed(since).known == {one.batch_id for one in written[2:]}
 
     @pytest.mark.parametrize(
         ("landed_at", "day"),
@@ -247,24 +248,27 @@ class TestOneMarkerOneTruth:
 @pytest.mark.invariant(1)
 class TestWatermark:
     def test_without_one_everything_is_looked_at(self, receipts: Receipts) -> None:
-        assert receipts.watermark() == datetime(1970, 1, 1, tzinfo=UTC)
+        assert receipts.watermark() == Watermark("", datetime(1970, 1, 1, tzinfo=UTC), "")
 
     def test_it_is_kept_for_the_next_process(self, receipts: Receipts, store: LocalStore) -> None:
-        receipts.advance(NOON)
-        assert Receipts(store).watermark() == NOON
+        moved = Watermark("", NOON, "date=2026-11", NOON + DAY)
+        receipts.move_watermark(moved)
+        assert Receipts(store).watermark() == moved
 
-    def test_it_only_moves_forward(self, receipts: Receipts) -> None:
+    def test_its_time_only_moves_forward(self, receipts: Receipts) -> None:
         for moment in (NOON, NOON - DAY, NOON - timedelta(seconds=1), NOON):
-            receipts.advance(moment)
-            assert receipts.watermark() == NOON
-        receipts.advance(NOON + DAY)
-        assert receipts.watermark() == NOON + DAY
+            receipts.move_watermark(Watermark("", moment))
+            assert receipts.watermark().landed_before == NOON
+        receipts.move_watermark(Watermark("", NOON + DAY))
+        assert receipts.watermark().landed_before == NOON + DAY
 
-    @pytest.mark.parametrize(("seconds", "written"), [(60, False), (61, True)])
-    def test_a_step_of_up_to_a_minute_is_not_worth_writing(
-        self, receipts: Receipts, seconds: int, written: bool
+    def test_one_of_another_place_says_nothing_of_this(self, receipts: Receipts) -> None:
+        receipts.move_watermark(Watermark("here", NOON))
+        assert receipts.watermark("there") == Watermark("there")
+
+    def test_one_as_the_first_version_wrote_it_is_understood(
+        self, receipts: Receipts, store: LocalStore
     ) -> None:
-        receipts.advance(NOON)
-        step = timedelta(seconds=seconds)
-        receipts.advance(NOON + step)
-        assert receipts.watermark() == (NOON + step if written else NOON)
+        plain = {"landed_before": NOON.isoformat(), "place": "here"}
+        store.put("watermark.json", json.dumps(plain).encode())
+        assert receipts.watermark("here") == Watermark("here", NOON)

@@ -12,17 +12,10 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.inbox import Inbox
+from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker
-from flagfall.watch import (
-    LONGEST_BACKOFF,
-    Sweeper,
-    Timing,
-    announcements,
-    arrivals,
-    backoff,
-    due,
-    wait_for,
-)
+from flagfall.stores import Hint
+from flagfall.watch import Timing, announcements, arrivals, due, wait_for
 from tests.feeds import Clock, ToyFeed
 from tests.test_inbox import accept
 
@@ -36,10 +29,10 @@ def blocked_loop_fails() -> Iterator[BlockBuster]:
         yield blocker
 
 
-async def no_hints() -> AsyncIterator[None]:
+async def no_hints() -> AsyncIterator[Hint]:
     """Hints that are all lost."""
     await asyncio.Event().wait()
-    yield
+    yield None
 
 
 def deaf(inbox: Inbox) -> Inbox:

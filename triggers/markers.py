@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
+from flagfall.dataset import Dataset
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone
 from flagfall.marker import Marker
 from flagfall.watch import Timing, announcements, wait_for
+from triggers import connections
+
+connections.use()
 
 SHOWN = 3
 """Markers that an event carries, for display only."""
@@ -54,6 +58,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         lake: URI of the lake.
         sweep_every: Longest time between two sweeps, in seconds.
         redeliver_after: A marker that is still pending is announced again after so many seconds.
+        landing_conn_id, lake_conn_id, queue, since, behind, full_sweep_every: See ``Feed``.
     """
 
     dataset: str
@@ -62,10 +67,26 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     lake: str
     sweep_every: float = 30.0
     redeliver_after: float = 900.0
+    landing_conn_id: str = ""
+    lake_conn_id: str = ""
+    queue: str = ""
+    since: str = ""
+    behind: float = 0.0
+    full_sweep_every: float = 3600.0
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> MarkerFeedTrigger:
+        """The trigger of a dataset."""
+        return cls(
+            **asdict(Feed.of(dataset)),
+            sweep_every=dataset.watch.sweep_every.total_seconds(),
+            redeliver_after=dataset.watch.redeliver_after.total_seconds(),
+        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield an event whenever something becomes pending, and when it is due again."""
-        inbox = Inbox(Feed(self.dataset, self.landing, self.marker, self.lake))
+        feed = Feed(**{one.name: getattr(self, one.name) for one in fields(Feed)})
+        inbox = await asyncio.to_thread(Inbox, feed)
         timing = Timing(self.sweep_every, self.redeliver_after)
         async with aclosing(announcements(inbox, timing)) as found:
             async for markers in found:
@@ -88,6 +109,8 @@ class MarkerTrigger(_Fields, BaseTrigger):
         deadline: When to give up, ISO 8601 with offset; empty to wait for ever.
         settle: A marker that cannot be read as one is waited for while it is younger, in seconds.
         sweep_every: Longest time between two looks, in seconds.
+        conn_id: Airflow connection; empty for what the environment gives.
+        queue: URL of an SQS queue that tells of new objects; empty for none.
     """
 
     landing: str
@@ -96,13 +119,15 @@ class MarkerTrigger(_Fields, BaseTrigger):
     deadline: str = ""
     settle: float = 10.0
     sweep_every: float = 30.0
+    conn_id: str = ""
+    queue: str = ""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield once: ``{"marker": {…}}``, or ``{"late": <where>, "deadline": …}``."""
-        yield TriggerEvent(await self._wait(LandingZone(self.landing, self.marker)))
+        place = self.landing, self.marker, self.conn_id, self.queue
+        yield TriggerEvent(await self._wait(await asyncio.to_thread(LandingZone, *place)))
 
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:
-
         settle = timedelta(seconds=self.settle)
         try:
             async with asyncio.timeout(self._seconds_left()):

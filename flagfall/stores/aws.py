@@ -56,7 +56,7 @@ class Account:
     verify: bool | str = True
 
 
-def _of_environment(conn_id: str) -> Account:
+def of_environment(conn_id: str) -> Account:
     """What boto3 finds by itself, whatever the connection."""
     session = boto3.Session()
     return Account(session, lambda service: session.client(service, config=PATIENCE))
@@ -64,7 +64,7 @@ def _of_environment(conn_id: str) -> Account:
 
 _lock = threading.Lock()
 _accounts: dict[str, Account] = {}
-_look_up: Callable[[str], Account] = _of_environment
+_look_up: Callable[[str], Account] = of_environment
 
 
 def look_up_with(function: Callable[[str], Account]) -> None:

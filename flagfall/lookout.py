@@ -1,0 +1,450 @@
+"""One look at a place serves all who wait there.
+
+However many sensors and watchers wait for markers of one landing zone in a process, and for
+whatever markers: their sweeps are one sweep, and a hint makes one look. What costs nothing is not
+looked for either: single keys are asked for as such, and a hint that names keys points to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Generic, ParamSpec, TypeVar
+
+from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.landing import LandingZone
+from flagfall.stores import Entry, Hint, Store
+
+log = logging.getLogger(__name__)
+
+FOLLOW_UPS = (0.25, 1.0)
+"""Seconds after a hint at which to look again: inotify misses files in directories just made."""
+JOIN_DELAY = 0.2
+"""Seconds in which newcomers gather for their first look."""
+LONGEST_BACKOFF = 60.0
+"""Seconds between two tries, at most, while the storage cannot be reached."""
+SWEEP_SHARE = 0.2
+"""Most of the time that may go into sweeps, however many hints come."""
+
+_A = ParamSpec("_A")
+_T = TypeVar("_T")
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling, with jitter, up to a maximum."""
+    return min(LONGEST_BACKOFF, 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+
+
+class Sweeper(Generic[_A, _T]):
+    """Runs sweeps off the event loop, and keeps calm while the storage cannot be reached.
+
+    Args:
+        sweep: Blocking function that looks at the storage.
+        where: What is swept, for messages.
+    """
+
+    def __init__(self, sweep: Callable[_A, _T], where: str) -> None:
+        self._sweep = sweep
+        self._where = where
+        self._failures = 0
+        self.pause = 0.0
+        """Seconds to wait before the next sweep."""
+
+    async def __call__(self, *args: _A.args, **kwargs: _A.kwargs) -> _T | None:
+        """What the sweep found; ``None`` where the storage could not be reached.
+
+        Raises:
+            StoreRefused: Something has to be changed; waiting cannot help.
+        """
+        started = time.monotonic()
+        try:
+            found = await asyncio.to_thread(self._sweep, *args, **kwargs)
+        except StoreUnavailable as error:
+            self._failed(error)
+            return None
+        if self._failures:
+            log.warning("%s: reached again after %d failures", self._where, self._failures)
+            self._failures = 0
+        self.pause = (time.monotonic() - started) * (1 / SWEEP_SHARE - 1)
+        return found
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        if not self._failures:
+            log.warning("%s; trying again, at most every %.0f s", error, LONGEST_BACKOFF)
+        self._failures += 1
+        self.pause = backoff(self._failures)
+
+
+class Alarm:
+    """Wakes a waiting loop on hints, and again a moment after one that names no keys.
+
+    Args:
+        hints: A store's hints.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, hints: AsyncIterator[Hint], clock: Callable[[], float]) -> None:
+        self._hints = hints
+        self._clock = clock
+        self._rung = asyncio.Event()
+        self._keys: set[str] = set()
+        self._anything = False
+        self._follow_ups: list[float] = []
+        self._pump = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        async for keys in self._hints:
+            if keys is None:
+                self._anything = True
+            else:
+                self._keys.update(keys)
+            self._rung.set()
+
+    def ring(self) -> None:
+        """Wake the loop: there is something new to wait for."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> Hint:
+        """Return after ``seconds``, or earlier.
+
+        Returns:
+            What may have changed; empty where nothing was heard.
+        """
+        if self._follow_ups:
+            seconds = min(seconds, max(0.0, self._follow_ups[0] - self._clock()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        self._rung.clear()
+        return self._heard()
+
+    def _heard(self) -> Hint:
+        now = self._clock()
+        again = bool(self._follow_ups) and self._follow_ups[0] <= now
+        self._follow_ups = [when for when in self._follow_ups if when > now]
+        keys, self._keys = frozenset(self._keys), set()
+        if self._anything:
+            self._follow_ups = [now + later for later in FOLLOW_UPS]
+            self._anything = False
+            return None
+        return None if again else keys
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._pump.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._pump
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found for a watch.
+
+    Attributes:
+        entries: Markers.
+        start: Keys up to this one were left out.
+        whole: Whether all others were looked at; else only some that a hint named.
+    """
+
+    entries: tuple[Entry, ...]
+    start: str = ""
+    whole: bool = False
+
+
+class Watch:
+    """Somebody who waits for all markers of a landing zone.
+
+    Args:
+        landing: The landing zone.
+        every: Longest time between two looks, in seconds.
+
+    Attributes:
+        start: Keys up to this one are of no interest.
+    """
+
+    def __init__(self, landing: LandingZone, every: float) -> None:
+        self.landing = landing
+        self.every = every
+        self.start = ""
+        self._looks: list[Look] = []
+        self._error: Exception | None = None
+        self._news = asyncio.Event()
+
+    def offer(self, look: Look) -> None:
+        """Pass on what was found."""
+        if look.whole:
+            self._looks.clear()
+        self._looks.append(look)
+        self._news.set()
+
+    def fail(self, error: Exception) -> None:
+        """Pass on that no more can be found."""
+        self._error = error
+        self._news.set()
+
+    async def next(self) -> Look:
+        """What was found since the last time, as soon as there was a look.
+
+        Raises:
+            StoreRefused: Something has to be changed; waiting cannot help.
+        """
+        await self._news.wait()
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        looks, self._looks = self._looks, []
+        entries = {entry.key: entry for look in looks for entry in look.entries}
+        return Look(tuple(entries.values()), looks[0].start, looks[0].whole)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to look for.
+
+    Attributes:
+        keys: Single keys.
+        watches: For whom everything is looked at, each with the key after which.
+        whole: Whether that is all that anybody waits for.
+    """
+
+    keys: frozenset[str]
+    watches: dict[Watch, str]
+    whole: bool
+
+
+@dataclass
+class _Found:
+    """What there was, by whom it concerns."""
+
+    entries: dict[str, Entry]
+    refused: dict[str, StoreRefused] = field(default_factory=dict)
+    looks: dict[Watch, Look] = field(default_factory=dict)
+
+
+class Lookout:
+    """Looks at one landing zone, for all who wait there.
+
+    Args:
+        store: The landing zone's.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._sought: dict[str, set[asyncio.Future[Entry]]] = {}
+        self._watches: set[Watch] = set()
+        self._every: Counter[float] = Counter()
+        self._new_keys: set[str] = set()
+        self._new_watches: set[Watch] = set()
+        self._joined_at = 0.0
+        self._looked_at = float("-inf")
+        self._not_before = float("-inf")
+        self._is_due = False
+        self._alarm = Alarm(store.hints(), clock)
+        self._sweeper = Sweeper(self._look, store.uri)
+        self._task = asyncio.create_task(self._run())
+        self.users = 0
+
+    async def find(self, key: str, every: float) -> Entry:
+        """Wait for one key.
+
+        Args:
+            key: Below the landing zone.
+            every: Longest time between two looks, in seconds.
+
+        Raises:
+            StoreRefused: Something has to be changed; waiting cannot help.
+        """
+        found: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        self._sought.setdefault(key, set()).add(found)
+        self._new_keys.add(key)
+        self._join(every)
+        try:
+            return await found
+        finally:
+            self._every[every] -= 1
+            self._sought[key].discard(found)
+            if not self._sought[key]:
+                del self._sought[key]
+
+    @asynccontextmanager
+    async def watching(self, watch: Watch) -> AsyncIterator[Watch]:
+        """Have looks offered to a watch for a while."""
+        self._watches.add(watch)
+        self._new_watches.add(watch)
+        self._join(watch.every)
+        try:
+            yield watch
+        finally:
+            self._every[watch.every] -= 1
+            self._watches.discard(watch)
+            self._new_watches.discard(watch)
+
+    def _join(self, every: float) -> None:
+        if self._task.done():
+            raise self._task.exception() or RuntimeError("the lookout is closed")
+        self._every[every] += 1
+        if len(self._new_keys) + len(self._new_watches) == 1:
+            self._joined_at = self._clock()
+        self._alarm.ring()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                heard = await self._alarm.wait(self._until_next())
+                self._is_due = self._is_due or heard is None
+                if plan := self._plan(heard or frozenset()):
+                    await self._follow(plan)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _until_next(self) -> float:
+        """Seconds until there is something to do when nothing is heard."""
+        now = self._clock()
+        due = now if self._is_due else self._looked_at + min(+self._every, default=float("inf"))
+        due = max(due, self._not_before)
+        if self._new_keys or self._new_watches:
+            due = min(due, self._joined_at + JOIN_DELAY)
+        return max(0.0, due - now)
+
+    def _plan(self, hinted: frozenset[str]) -> _Plan | None:
+        """What to look for now; ``None`` for nothing."""
+        now = self._clock()
+        due = self._is_due or now >= self._looked_at + min(+self._every, default=float("inf"))
+        if due and now >= self._not_before:
+            return _Plan(frozenset(self._sought), _starts(self._watches), whole=True)
+        keys = {key for key in hinted if self._concerns(key)}
+        watches: dict[Watch, str] = {}
+        if now >= self._joined_at + JOIN_DELAY:
+            keys |= self._new_keys & self._sought.keys()
+            watches = _starts(self._new_watches)
+        if not keys and not watches:
+            return None
+        return _Plan(frozenset(keys), watches, whole=False)
+
+    def _concerns(self, key: str) -> bool:
+        return key in self._sought or any(w.landing.is_marker(key) for w in self._watches)
+
+    async def _follow(self, plan: _Plan) -> None:
+        started = self._clock()
+        found = await self._sweeper(plan, tuple(self._watches))
+        if found is None:
+            self._is_due = True
+        elif plan.whole:
+            self._looked_at, self._is_due = started, False
+        if plan.whole or found is None:
+            self._not_before = self._clock() + self._sweeper.pause
+        if found is not None:
+            self._new_keys -= plan.keys
+            self._new_keys &= self._sought.keys()
+            self._new_watches -= set(plan.watches)
+            self._deliver(found)
+
+    def _look(self, plan: _Plan, watches: tuple[Watch, ...]) -> _Found:
+        """Look, off the event loop."""
+        found = _Found({})
+        keys = plan.keys
+        if plan.watches:
+            start = min(plan.watches.values())
+            found.entries |= {entry.key: entry for entry in self._listed(plan, start)}
+            keys = frozenset(key for key in keys if key <= start)
+        self._look_at(keys, found)
+        looks = ((watch, _look_of(watch, plan, found.entries.values())) for watch in watches)
+        found.looks |= {watch: look for watch, look in looks if look.entries or look.whole}
+        return found
+
+    def _listed(self, plan: _Plan, start: str) -> Iterable[Entry]:
+        """All markers of the plan's watches, and its keys, after ``start``."""
+        patterns = {w.landing.pattern.text: w.landing for w in plan.watches}.values()
+        return self._store.list(
+            start_after=start,
+            where=lambda key: key in plan.keys or any(one.is_marker(key) for one in patterns),
+            skip_unreadable=True,
+        )
+
+    def _look_at(self, keys: frozenset[str], found: _Found) -> None:
+        """Look at single keys; one that is refused does not hide the others."""
+        try:
+            found.entries |= {entry.key: entry for entry in self._store.find(keys)}
+        except StoreRefused:
+            for key in keys:
+                try:
+                    found.entries |= {entry.key: entry for entry in self._store.find([key])}
+                except StoreRefused as refused:
+                    found.refused[key] = refused
+
+    def _deliver(self, found: _Found) -> None:
+        for key, entry in found.entries.items():
+            for waiting in self._sought.get(key, ()):
+                if not waiting.done():
+                    waiting.set_result(entry)
+        for key, refused in found.refused.items():
+            _refuse(self._sought.get(key, ()), refused)
+        for watch, look in found.looks.items():
+            watch.offer(look)
+
+    def _fail(self, error: Exception) -> None:
+        """Tell all who wait that no more can be found."""
+        for waiting in self._sought.values():
+            _refuse(waiting, error)
+        for watch in self._watches:
+            watch.fail(error)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended; who comes now needs a new one."""
+        return self._task.done()
+
+    async def close(self) -> None:
+        """Stop looking."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, Exception):  # told to all who waited
+            await self._task
+        await self._alarm.close()
+
+
+def _starts(watches: Iterable[Watch]) -> dict[Watch, str]:
+    """Where each begins now: while a look is under way it may change."""
+    return {watch: watch.start for watch in watches}
+
+
+def _look_of(watch: Watch, plan: _Plan, entries: Iterable[Entry]) -> Look:
+    mine = tuple(entry for entry in entries if watch.landing.is_marker(entry.key))
+    return Look(mine, plan.watches.get(watch, ""), watch in plan.watches)
+
+
+def _refuse(waiting: Iterable[asyncio.Future[Entry]], error: Exception) -> None:
+    for one in waiting:
+        if not one.done():
+            one.set_exception(error)
+
+
+_lookouts: dict[tuple[asyncio.AbstractEventLoop, Sequence[str]], Lookout] = {}
+
+
+@asynccontextmanager
+async def lookout(
+    landing: LandingZone, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Lookout]:
+    """The lookout of a landing zone in this event loop; made for the first, ended by the last."""
+    place = (asyncio.get_running_loop(), landing.place)
+    shared = _lookouts.get(place)
+    if shared is None or shared.has_failed:
+        shared = _lookouts[place] = Lookout(landing.store, clock)
+    shared.users += 1
+    try:
+        yield shared
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            if _lookouts.get(place) is shared:
+                del _lookouts[place]
+            await shared.close()

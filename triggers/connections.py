@@ -1,0 +1,42 @@
+"""Airflow connections as Flagfall's way into AWS: by the Amazon provider's hook.
+
+The hook knows roles, web identity, custom endpoints and certificates, and refreshes what expires.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from flagfall.errors import StoreRefused
+from flagfall.stores import aws
+
+
+def use() -> None:
+    """Have the core look up its AWS accounts here; a second call changes nothing."""
+    aws.look_up_with(account)
+
+
+def account(conn_id: str) -> aws.Account:
+    """The account of a connection; without one, that of the environment. Blocks.
+
+    Raises:
+        StoreRefused: There is no such connection.
+    """
+    if not conn_id:
+        return aws.of_environment(conn_id)
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    hook = partial(AwsBaseHook, aws_conn_id=conn_id)
+    try:
+        session = hook(client_type="s3").get_session()
+    except AirflowNotFoundException as missing:
+        why = "there is no such Airflow connection; make one of type aws, or correct conn_id"
+        raise StoreRefused(conn_id, why) from missing
+    verify = hook(client_type="s3").verify
+    return aws.Account(session, partial(_client, hook), True if verify is None else verify)
+
+
+def _client(hook: Any, service: str) -> Any:
+    return hook(client_type=service, config=aws.PATIENCE).get_conn()
