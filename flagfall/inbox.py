@@ -178,12 +178,15 @@ class Inbox:
         margin = timedelta(days=1, seconds=self.feed.behind) if self._metered else timedelta()
         return max(EPOCH, scope.watermark.landed_before - margin).date()
 
-    def _has_receipt(self, marker: Marker) -> bool:
+    def _has_receipt(self, marker: Marker, since: date) -> bool:
         """Whether a receipt is filed under a day that the sweep of receipts did not list.
 
         It is, when the marker was received long ago and its inode or a directory above was touched
-        since. Each answer is remembered for as long as it cannot change unseen.
+        since; on S3 its day cannot change. Each answer is remembered for as long as it cannot
+        change unseen.
         """
+        if self._metered and marker.landed_at.date() >= since:
+            return False
         if marker.batch_id in self._received:
             return True
         if self._unfiled.get(marker.batch_id) == marker.landed_at:
@@ -203,9 +206,10 @@ class Inbox:
     def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
         """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
 
-        A sweep that left keys out moves nothing.
+        A sweep that left keys out moves no time, only the key at which the next one begins.
         """
         if scope.start:
+            self._narrow(pending, scope)
             return
         oldest = min((marker.landed_at for marker in pending), default=scope.began)
         moved = replace(
@@ -215,6 +219,14 @@ class Inbox:
         )
         if self._is_worth_writing(moved, scope.watermark):
             self._move(replace(moved, start=self._start(pending, moved)))
+
+    def _narrow(self, pending: Sequence[Marker], scope: Scope) -> None:
+        """Have sweeps begin later, unless somebody found something earlier meanwhile."""
+        start = self._start(pending, scope.watermark)
+        if start > scope.start:
+            now = self.receipts.watermark(scope.watermark.place)
+            if now.start == scope.start:
+                self._move(replace(now, start=start))
 
     def _is_worth_writing(self, moved: Watermark, before: Watermark) -> bool:
         if self._metered:

@@ -128,7 +128,7 @@ def _compare(inbox: Inbox, scope: Scope, look: Look) -> list[Marker]:
         scope = replace(scope, start=look.start or scope.start, full=False)
         return inbox.pending(scope, look.entries)
     pending = inbox.pending(scope, look.entries)
-    if scope.full:
+    if scope.full or scope.start:
         inbox.advance(pending, scope)
     return pending
 

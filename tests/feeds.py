@@ -87,3 +87,40 @@ def make_toy(root: Path, marker: str = "datapackage.json", more: str = "") -> To
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "toy.yaml").write_text(TOY.format(root=root, marker=marker, more=more))
     return ToyFeed(root, read_dataset(folder / "toy.yaml"))
+
+
+@dataclass(frozen=True)
+class S3Feed:
+    """A dataset ``toy`` whose landing zone and lake are in a bucket."""
+
+    root: Path
+    bucket: str
+    dataset: Dataset
+
+    def inbox(self, clock: Clock | None = None) -> Inbox:
+        """An inbox as a process that has just started has it."""
+        feed = Feed.of(self.dataset)
+        return Inbox(feed, clock) if clock else Inbox(feed)
+
+    def drop(self, day: str, text: str = "id,value\n1,0.5\n2,1.5\n") -> Marker:
+        """Publish a day as a good producer does."""
+        source = self.root / "producer" / day
+        source.mkdir(parents=True, exist_ok=True)
+        (source / "rows.csv").write_text(text)
+        publish(source, f"{self.dataset.landing.uri}/date={day}")
+        landing = self.inbox().landing
+        return landing.find(landing.pattern.fill({"date": day}))[0]
+
+
+BY_DAY = 'arrival: {partition: {date: "%Y-%m-%d"}}\n'
+"""Tells that keys sort by day."""
+
+
+def make_s3_toy(root: Path, bucket: str, more: str = BY_DAY, **landing: str) -> S3Feed:
+    """A toy feed in a bucket; ``more`` is YAML for the end of its file."""
+    folder = root / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = TOY.format(root=f"s3://{bucket}", marker="datapackage.json", more=more)
+    settings = "".join(f", {name}: {value}" for name, value in landing.items())
+    (folder / "toy.yaml").write_text(text.replace("settle: 1s", f"settle: 1s{settings}"))
+    return S3Feed(root, bucket, read_dataset(folder / "toy.yaml"))

@@ -95,7 +95,7 @@ class TestOnce:
         assert receipts.deliveries(delivery()) == []
         assert receipts.current(delivery()) is None
         assert receipts.since(date(1970, 1, 1)) == []
-        assert receipts.filed(date(1970, 1, 1).known) == set()
+        assert receipts.filed(date(1970, 1, 1)).known == set()
 
     @pytest.mark.parametrize("name", ["{0}x", "x{0}", "landed=2026-11-22/{0}", "../{0}", "", "*"])
     def test_only_the_whole_batch_id_finds_a_receipt(self, receipts: Receipts, name: str) -> None:

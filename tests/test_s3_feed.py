@@ -1,0 +1,220 @@
+"""A feed whose landing zone and lake are on S3, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from flagfall.claim import claim
+from flagfall.inbox import Inbox
+from flagfall.marker import Marker
+from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.watch import Timing, announcements, wait_for
+from tests.feeds import Clock, S3Feed, make_s3_toy
+from tests.s3 import S3Server
+
+SOON = 10.0
+
+
+@pytest.fixture
+def feed(tmp_path: Path, s3: S3Server, bucket: str) -> S3Feed:
+    return make_s3_toy(tmp_path, bucket)
+
+
+@pytest.fixture(autouse=True)
+def blocked_loop_fails() -> Iterator[BlockBuster]:
+    with blockbuster_ctx("flagfall") as blocker:
+        yield blocker
+
+
+def take_in(feed: S3Feed, clock: Clock | None = None) -> list[Delivery]:
+    inbox = feed.inbox(clock)
+    taken = claim(inbox, feed.dataset)
+    deliveries = [Delivery(marker) for shard in taken.shards for marker in shard]
+    return run_stage("ingest", feed.dataset, inbox, deliveries)
+
+
+async def soon(items: AsyncGenerator[tuple[Marker, ...]]) -> tuple[Marker, ...]:
+    async with asyncio.timeout(SOON):
+        return await anext(items)
+
+
+def lists(s3: S3Server, prefix: str = "") -> int:
+    """Listings since the last clearing."""
+    return sum(
+        request.method == "GET" and request.query.get("prefix", [""])[0].startswith(prefix)
+        for request in s3.requests
+        if "list-type" in request.query
+    )
+
+
+@pytest.mark.invariant(1)
+def test_what_lands_is_pending_until_its_receipt(feed: S3Feed) -> None:
+    markers = [feed.drop("2026-11-01"), feed.drop("2026-11-02")]
+    assert feed.inbox().pending() == sorted(markers, key=lambda marker: marker.order)
+    assert [delivery.status for delivery in take_in(feed)] == ["accepted", "accepted"]
+    assert feed.inbox().pending() == []
+
+
+def test_a_report_is_a_page_that_a_browser_can_open_by_its_link(feed: S3Feed) -> None:
+    delivery = take_in_one(feed, "2026-11-01")
+    told = report_run(feed.dataset, feed.inbox(), "run 1", [delivery.marker])
+    assert told["uri"].startswith(f"s3://{feed.bucket}/lake/toy/reports/")
+    assert "X-Amz-Signature" in feed.inbox().lake.store.link("reports/latest.html", timedelta(1))
+
+
+def take_in_one(feed: S3Feed, day: str) -> Delivery:
+    feed.drop(day)
+    return take_in(feed)[0]
+
+
+@pytest.mark.invariant(4)
+def test_nothing_in_the_landing_zone_is_changed(feed: S3Feed, s3: S3Server) -> None:
+    feed.drop("2026-11-01")
+    s3.requests.clear()
+    take_in(feed)
+    changed = [r for r in s3.requests if r.method in ("PUT", "POST", "DELETE")]
+    assert changed
+    assert all(r.path.startswith(f"/{feed.bucket}/lake/") for r in changed)
+
+
+def day(moment: Any, back: int = 0) -> str:
+    return str((moment - timedelta(days=back)).date())
+
+
+class TestSweepsCostWhatIsNew:
+    @staticmethod
+    def swept(feed: S3Feed, clock: Clock) -> None:
+        """Twenty days are there and have receipts, and a full sweep has seen that."""
+        for back in range(1, 21):
+            feed.drop(day(clock(), back))
+        take_in(feed, clock)
+        take_in(feed, clock)
+
+    def test_a_sweep_begins_where_the_last_full_one_left_off(
+        self, feed: S3Feed, s3: S3Server, clock: Clock
+    ) -> None:
+        self.swept(feed, clock)
+        clock.advance(timedelta(minutes=59))
+        late, new = feed.drop(day(clock(), 15)), feed.drop(day(clock()))
+        inbox = feed.inbox(clock)
+        inbox.scope()
+        s3.requests.clear()
+        assert inbox.pending() == [new]
+        starts = [r.query["start-after"][0] for r in s3.requests]
+        assert len(starts) == 2
+        assert starts[0] >= f"landing/date={day(clock(), 1)}"
+        clock.advance(timedelta(minutes=2))
+        assert feed.inbox(clock).pending() == sorted([late, new], key=lambda marker: marker.order)
+
+    def test_what_came_late_for_an_old_day_is_seen_by_the_claim_that_its_announcement_starts(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        self.swept(feed, clock)
+        late = feed.drop(day(clock(), 15))
+        claimed = feed.inbox(clock)
+        assert claim(claimed, feed.dataset).batches == 0
+        feed.inbox(clock).cover([late])
+        assert [m for shard in claim(feed.inbox(clock), feed.dataset).shards for m in shard] == [
+            late
+        ]
+
+    def test_a_sweep_begins_again_at_the_new_days_when_the_late_one_is_received(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        self.swept(feed, clock)
+        feed.inbox(clock).cover([feed.drop(day(clock(), 15))])
+        take_in(feed, clock)
+        assert feed.inbox(clock).scope().start < f"date={day(clock(), 14)}"
+        clock.advance(timedelta(hours=1))
+        take_in(feed, clock)
+        assert feed.inbox(clock).scope().start >= f"date={day(clock(), 1)}"
+
+    def test_a_marker_that_is_older_than_the_watermark_when_it_is_first_seen_is_pending(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        """After a multipart upload, or replication, LastModified is older than the sight of it."""
+        marker = feed.drop(day(clock()))
+        clock.advance(timedelta(hours=6))
+        inbox = feed.inbox(clock)
+        inbox.advance([], inbox.scope())  # as if it had not been there yet
+        assert inbox.receipts.watermark().landed_before > marker.landed_at
+        assert feed.inbox(clock).pending() == [marker]
+
+    def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
+        self, tmp_path: Path, bucket: str, clock: Clock
+    ) -> None:
+        feed = make_s3_toy(tmp_path, bucket, 'arrival: {partition: {date: "%d.%m.%Y"}}\n')
+        first = feed.drop("01.12.2025")
+        take_in(feed, clock)
+        assert feed.inbox(clock).scope().full
+        second = feed.drop("31.01.2024")
+        assert feed.inbox(clock).pending() == [second]
+        assert first.key < second.key
+
+
+class TestWaiting:
+    async def test_a_sweep_finds_what_lands(self, feed: S3Feed) -> None:
+        timing = Timing(sweep_every=0.3)
+        async with aclosing(announcements(await inbox_of(feed), timing)) as items:
+            waiting = asyncio.create_task(soon(items))
+            marker = await asyncio.to_thread(feed.drop, "2026-11-01")
+            assert await waiting == (marker,)
+
+    @pytest.mark.invariant(1)
+    async def test_a_late_marker_that_a_hint_names_is_announced_at_once_and_claimed(
+        self, tmp_path: Path, s3: S3Server, bucket: str, clock: Clock
+    ) -> None:
+        queue = await asyncio.to_thread(s3.make_queue, bucket)
+        await asyncio.to_thread(s3.notify, bucket, queue)
+        feed = await asyncio.to_thread(partial(make_s3_toy, tmp_path, bucket, queue=queue))
+        await asyncio.to_thread(TestSweepsCostWhatIsNew.swept, feed, clock)
+        inbox = await asyncio.to_thread(feed.inbox, clock)
+        async with aclosing(announcements(inbox, Timing(sweep_every=3600.0))) as items:
+            waiting = asyncio.create_task(soon(items))
+            await asyncio.sleep(1.0)
+            late = await asyncio.to_thread(feed.drop, day(clock(), 15))
+            assert await waiting == (late,)
+        taken = await asyncio.to_thread(lambda: claim(feed.inbox(clock), feed.dataset))
+        assert taken.batches == 1
+
+    async def test_sensors_and_watchers_of_one_place_share_one_look(
+        self, feed: S3Feed, s3: S3Server
+    ) -> None:
+        timing = Timing(sweep_every=2.0)
+        inboxes = [await inbox_of(feed) for _ in range(3)]
+        watchers = [announcements(inbox, timing) for inbox in inboxes]
+        tasks = [asyncio.create_task(soon(items)) for items in watchers]
+        days = [f"2027-{month:02d}-{n:02d}" for month in (8, 9, 10) for n in range(1, 29)]
+        landing = (await inbox_of(feed)).landing
+        sensors = [
+            asyncio.create_task(wait_for(landing, {"date": one}, timing, timedelta(seconds=1)))
+            for one in days
+        ]
+        await asyncio.sleep(1.0)
+        s3.requests.clear()
+        await asyncio.sleep(2.5)
+        looks = Counter(request.query.get("prefix", [""])[0] for request in s3.requests)
+        assert looks["landing/"] == 1
+        marker = await asyncio.to_thread(feed.drop, days[40])
+        async with asyncio.timeout(SOON):
+            assert await sensors[40] == marker
+            assert [await task for task in tasks] == [(marker,)] * 3
+        assert sum(sensor.done() for sensor in sensors) == 1
+        for sensor in sensors:
+            sensor.cancel()
+        for items in watchers:
+            await items.aclose()
+
+
+async def inbox_of(feed: S3Feed) -> Inbox:
+    return await asyncio.to_thread(feed.inbox)
