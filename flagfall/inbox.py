@@ -166,7 +166,7 @@ class Inbox:
         found = [
             marker
             for marker in chain(seen, filter(None, map(self._replay, filed.replays)))
-            if marker.batch_id not in filed.known and (scope.full or not self._has_receipt(marker))
+            if marker.batch_id not in filed.known and not self._has_receipt(marker, since)
         ]
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
         return sorted(found, key=attrgetter("order"))
