@@ -111,7 +111,9 @@ def publish_command(
 
 @app.command()
 def watch(
-    uri: Annotated[str, typer.Argument(help="The landing zone: a directory.")],
+    uri: Annotated[
+        str, typer.Argument(help="The landing zone: a directory or s3://bucket/prefix.")
+    ],
     marker: Annotated[str, typer.Option(help="Pattern such as 'date={date}/_SUCCESS'.")],
     as_json: AsJson = False,
     sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
@@ -186,6 +188,8 @@ def _plain(found: Status) -> dict[str, Any]:
         "unscored": found.unscored,
         "oldest_pending": oldest.isoformat() if oldest else None,
         "late": found.late,
+        "requests_an_hour": found.cost.requests_an_hour if found.cost else 0.0,
+        "dollars_an_hour": found.cost.dollars_an_hour if found.cost else 0.0,
     }
 
 
@@ -204,6 +208,12 @@ def _attention(found: Status) -> Iterator[str]:
         yield f"{found.dataset}: the oldest pending marker landed {_when(found.oldest_pending)}"
     if found.late:
         yield f"{found.dataset}: late: {found.late}"
+    if found.cost:
+        requests, dollars = found.cost.requests_an_hour, found.cost.dollars_an_hour
+        yield (
+            f"{found.dataset}: waiting costs {requests:,.0f} requests to S3 an hour: ${dollars:.4f}"
+            f" an hour, ${found.cost.dollars_a_month:,.2f} a month"
+        )
 
 
 def _deliveries(found: Status, shown: int = 20) -> Table:

@@ -161,7 +161,7 @@ class Inbox:
         landed = self.landing.entries(scope.start) if entries is None else entries
         hidden_before = EPOCH if self._metered else scope.watermark.landed_before
         seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
-        since = self._receipts_since(scope)
+        since = self.receipts_since(scope)
         filed = self.receipts.filed(since)
         found = [
             marker
@@ -171,7 +171,7 @@ class Inbox:
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
         return sorted(found, key=attrgetter("order"))
 
-    def _receipts_since(self, scope: Scope) -> date:
+    def receipts_since(self, scope: Scope) -> date:
         """From which day on receipts have to be listed."""
         if scope.full:
             return EPOCH.date()

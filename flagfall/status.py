@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from flagfall.cost import Cost, Sizes, cost_of_waiting
 from flagfall.dataset import Dataset
-from flagfall.inbox import Inbox
+from flagfall.inbox import Inbox, Scope
 from flagfall.marker import Marker
-from flagfall.receipts import current_view
+from flagfall.receipts import EPOCH, current_view
 from flagfall.records import Evaluation, Receipt
 
 WINDOW = timedelta(days=30)
@@ -26,6 +27,7 @@ class Status:
         receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
         unscored: Accepted deliveries that count and have no evaluation yet; 0 without a model.
         late: URI of the marker that should be there by now; ``None`` where none is late.
+        cost: What it costs to wait; ``None`` where nothing is on S3.
     """
 
     dataset: str
@@ -34,6 +36,7 @@ class Status:
     receipts: tuple[Receipt, ...]
     unscored: int
     late: str | None
+    cost: Cost | None
 
     @property
     def counts(self) -> Counter[str]:
@@ -49,15 +52,48 @@ class Status:
 def status(dataset: Dataset, inbox: Inbox) -> Status:
     """Look at a feed. It changes nothing."""
     now = inbox.clock()
+    scope = inbox.scope()
+    survey = _Survey(inbox, scope.start)
     receipts = inbox.receipts.since((now - WINDOW).date())
     return Status(
         dataset=dataset.name,
-        landed=len(inbox.landing.entries()),
-        pending=tuple(inbox.pending()),
+        landed=len(survey.entries),
+        pending=tuple(inbox.pending(replace(scope, start=""), survey.entries)),
         receipts=tuple(receipts),
         unscored=_unscored(dataset, inbox, receipts),
         late=late(dataset, inbox, now),
+        cost=cost_of_waiting(dataset, _sizes(inbox, scope, survey)),
     )
+
+
+class _Survey:
+    """Everything that is in a landing zone, counted while it is listed.
+
+    Args:
+        inbox: Of the feed.
+        start: The key at which a sweep begins.
+    """
+
+    def __init__(self, inbox: Inbox, start: str) -> None:
+        self.objects = 0
+        self.new_objects = 0
+        self._start = start
+        self._landing = inbox.landing
+        found = inbox.landing.store.list(where=self._is_marker, skip_unreadable=True)
+        self.entries = list(found)
+
+    def _is_marker(self, key: str) -> bool:
+        self.objects += 1
+        self.new_objects += key > self._start
+        return self._landing.is_marker(key)
+
+
+def _sizes(inbox: Inbox, scope: Scope, survey: _Survey) -> Sizes:
+    landing, lake = inbox.landing.store.metered, inbox.lake.store.metered
+    since = (EPOCH.date(), inbox.receipts_since(scope))
+    receipts = [len(inbox.receipts.filed(day).known) if lake else None for day in since]
+    objects = (survey.objects, survey.new_objects) if landing else (None, None)
+    return Sizes(*objects, *receipts)
 
 
 def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:

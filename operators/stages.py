@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.claim import claim
@@ -23,6 +23,7 @@ from triggers import connections
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
 
 connections.use()
 
@@ -148,8 +149,22 @@ def _flat(shards: Any) -> Iterator[dict[str, Any]]:
             yield from _flat(item)
 
 
+class ReportLink(BaseOperatorLink):
+    """The button on the task's page that opens the report, where it is on S3."""
+
+    name = "Report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The link that the task has just made; empty for a file, which a browser would refuse."""
+        link = operator.link if isinstance(operator, ReportOperator) else ""
+        return link if link.startswith("http") else ""
+
+
 class ReportOperator(_DatasetOperator):
-    """Writes the report of a run and returns its URI and verdict.
+    """Writes the report of a run and returns its URI, verdict and a link that opens it.
+
+    The link of a report on S3 is good for ``lake.link_expires``, for anybody who has it. It is
+    therefore in the task's XCom and behind the button, and neither in a log nor in an event.
 
     Args:
         dataset: Name of the dataset.
@@ -157,11 +172,13 @@ class ReportOperator(_DatasetOperator):
     """
 
     template_fields: Sequence[str] = ("shards",)
+    operator_extra_links = (ReportLink(),)
     ui_color = "#f5efdd"
 
     def __init__(self, *, shards: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shards = shards
+        self.link = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report."""
@@ -170,7 +187,8 @@ class ReportOperator(_DatasetOperator):
         inbox = Inbox(Feed.of(dataset))
         told = report_run(dataset, inbox, str(context["run_id"]), markers)
         self._tell(context, told)
-        return told
+        self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
+        return {**told, "link": self.link}
 
 
 class PublishOperator(BaseOperator):

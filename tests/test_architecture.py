@@ -18,7 +18,7 @@ HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "dataframely
 
 LAYERS = [
     {"cli", "demo", "local_airflow"},
-    {"check", "status", "stages"},
+    {"check", "cost", "status", "stages"},
     {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
     {"claim", "lookout", "watch"},
     {"inbox"},

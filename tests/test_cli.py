@@ -172,6 +172,8 @@ class TestStatus:
             "unscored": 0,
             "oldest_pending": None,
             "late": None,
+            "requests_an_hour": 0.0,
+            "dollars_an_hour": 0.0,
         }
         assert sorted(os.listdir(toy.root)) == ["datasets"]
 

@@ -112,6 +112,7 @@ def test_the_report_reads_the_shards_of_a_run(toy: ToyFeed, context: dict[str, A
         assert told["verdict"] == "attention"
         assert told["batches"] == {"accepted": 1, "rejected": 1}
         assert Path(told["uri"]).read_text().startswith("<!DOCTYPE html>")
+        assert told.pop("link") == Path(told["uri"]).as_uri()
         assert context["outlet_events"][report].extra == told
 
 

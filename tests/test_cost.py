@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flagfall.cost import Cost, Sizes, cost_of_waiting
+from flagfall.dataset import Dataset
+from flagfall.status import status
+from tests.feeds import BY_DAY, ToyFeed, make_s3_toy
+from tests.s3 import S3Server
+
+WATCH = "watch: {sweep_every: 60s, full_sweep_every: 1h, request_price: 0.01}\n"
+
+
+def dataset(root: Path, more: str = BY_DAY + WATCH) -> Dataset:
+    return make_s3_toy(root, "bucket", more).dataset
+
+
+def test_sweeps_of_what_is_new_and_one_of_everything_an_hour(tmp_path: Path) -> None:
+    """59 sweeps of 1 + 1 pages, one of 100 + 11, and the watermark every 5 minutes."""
+    cost = cost_of_waiting(dataset(tmp_path), Sizes(100_000, 1_000, 10_001, 20))
+    assert cost == Cost(241, 241 / 1_000 * 0.01)
+
+
+def test_where_keys_do_not_sort_by_time_every_sweep_is_one_of_everything(tmp_path: Path) -> None:
+    cost = cost_of_waiting(dataset(tmp_path, WATCH), Sizes(100_000, 1_000, 10_001, 20))
+    assert cost is not None
+    assert cost.requests_an_hour == 60 * 111 + 12
+
+
+def test_a_lake_on_disk_costs_nothing(tmp_path: Path) -> None:
+    cost = cost_of_waiting(dataset(tmp_path), Sizes(500, 500, None, None))
+    assert cost is not None
+    assert cost.requests_an_hour == 60
+
+
+def test_a_feed_on_disk_costs_nothing(toy: ToyFeed) -> None:
+    assert status(toy.dataset, toy.inbox()).cost is None
+
+
+@pytest.mark.parametrize("more", [BY_DAY, ""])
+def test_what_status_says_is_what_the_sweeps_of_a_new_feed_ask(
+    tmp_path: Path, s3: S3Server, bucket: str, more: str
+) -> None:
+    feed = make_s3_toy(tmp_path, bucket, f"{more}watch: {{sweep_every: 1h}}\n")
+    feed.drop("2026-11-01")
+    cost = status(feed.dataset, feed.inbox()).cost
+    s3.requests.clear()
+    feed.inbox().pending()
+    assert cost is not None
+    assert cost.requests_an_hour == len(s3.requests) - 1 + 12  # the watermark has its own pace
