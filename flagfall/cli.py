@@ -99,6 +99,8 @@ def publish_command(
 ) -> None:
     """Copy a batch to the landing zone: data first, then the marker, last and in one step.
 
+    What is there already is skipped: run it again to complete what broke off.
+
     Example: flagfall publish ./2013-11-05 .flagfall/data/landing/flights/date=2013-11-05
     """
     total = sum(file.stat().st_size for file in data_files(source, marker))
@@ -106,6 +108,7 @@ def publish_command(
         task = progress.add_task("publishing", total=total)
         done = publish(source, destination, marker, lambda count: progress.advance(task, count))
     line = f"{done.files} files, {done.bytes:,} bytes, {done.marker}"
+    line += f", {done.skipped:,} already there" if done.skipped else ""
     out.print(_shown(line), highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ did.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,23 +199,32 @@ class PublishOperator(BaseOperator):
         source: Directory with the batch's files (templated).
         destination: URI of the batch's folder in the landing zone (templated).
         marker: File name of the marker (templated).
+        conn_id: Airflow connection with the rights to the destination (templated); empty for what
+            the environment gives.
     """
 
-    template_fields: Sequence[str] = ("source", "destination", "marker")
+    template_fields: Sequence[str] = ("source", "destination", "marker", "conn_id")
     ui_color = "#efe4f0"
 
     def __init__(
-        self, *, source: str, destination: str, marker: str = "datapackage.json", **kwargs: Any
+        self,
+        *,
+        source: str,
+        destination: str,
+        marker: str = "datapackage.json",
+        conn_id: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.source = source
         self.destination = destination
         self.marker = marker
+        self.conn_id = conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish."""
-        done = publish(Path(self.source), self.destination, self.marker)
-        extra: dict[str, Any] = {"marker": done.marker, "files": done.files, "bytes": done.bytes}
+        done = publish(Path(self.source), self.destination, self.marker, conn_id=self.conn_id)
+        extra = asdict(done)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = dict(extra)
         return extra

@@ -14,6 +14,7 @@ import pytest
 
 from flagfall.cli import app, main
 from tests.feeds import TOY, ToyFeed, make_toy
+from tests.s3 import S3Server
 from tests.test_inbox import accept
 
 MODEL = """\
@@ -93,6 +94,25 @@ class TestPublishAndWatch:
         assert seen["uri"] == str(marker)
         assert seen["fields"] == {"date": "2026-11-01"}
         assert seen["batch_id"] == toy.marker("2026-11-01").batch_id
+
+    def test_publish_says_how_much_was_there_already(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        publish(flagfall, toy, "2026-11-01")
+        marker = toy.folder("2026-11-01") / "datapackage.json"
+        again = publish(flagfall, toy, "2026-11-01")
+        assert again.out == f"1 files, 13 bytes, {marker}, 1 already there\n"
+
+    def test_a_batch_is_published_to_s3(
+        self, flagfall: CommandLine, toy: ToyFeed, s3: S3Server, bucket: str
+    ) -> None:
+        (toy.root / "made").mkdir()
+        (toy.root / "made" / "rows.csv").write_text("id,value\n1,2\n")
+        folder = f"s3://{bucket}/in/date=1"
+        published = flagfall("publish", toy.root / "made", folder, "--marker", "_SUCCESS")
+        assert (published.code, published.err) == (0, "")
+        assert published.out == f"1 files, 13 bytes, {folder}/_SUCCESS\n"
+        assert s3.client().head_object(Bucket=bucket, Key="in/date=1/rows.csv")
 
     def test_without_json_a_line_is_for_people(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         publish(flagfall, toy, "2026-11-01")

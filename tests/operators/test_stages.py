@@ -9,6 +9,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.errors import NotThere
+from flagfall.stores import aws
 from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from tests.feeds import ToyFeed, make_toy
 
@@ -129,9 +130,34 @@ def test_publishing_tells_its_outlet_where_the_marker_is(
         destination=str(toy.folder("2026-11-05")),
         outlets=[landed],
     ).execute(context)
-    assert told["files"] == 1
+    marker = toy.marker("2026-11-05")
+    assert told == {"marker": marker.uri, "files": 1, "bytes": 13, "skipped": 0}
     assert context["outlet_events"][landed].extra == told
-    assert toy.inbox().pending() == [toy.marker("2026-11-05")]
+    assert toy.inbox().pending() == [marker]
+
+
+def test_publishing_asks_the_connection_that_it_is_given(
+    tmp_path: Path, context: dict[str, Any], bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    look_up = aws._look_up
+
+    def noted(conn_id: str) -> aws.Account:
+        asked.append(conn_id)
+        return look_up(conn_id)
+
+    monkeypatch.setattr(aws, "_look_up", noted)
+    (tmp_path / "rows.csv").touch()
+    publishing = PublishOperator(
+        task_id="publish",
+        source=str(tmp_path),
+        destination=f"s3://{bucket}/in",
+        conn_id="warehouse",
+    )
+    assert "conn_id" in publishing.template_fields
+    assert publishing.execute(context)["files"] == 1
+    assert asked == ["warehouse"]
+    aws.forget("warehouse")
 
 
 def test_a_dataset_that_is_gone_is_one_clear_error(context: dict[str, Any]) -> None:
