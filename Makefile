@@ -1,4 +1,5 @@
-# Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up.
+# Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up,
+# `make demo STORE=s3` has landing zone and lake on S3 (moto's server, over HTTP).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +8,8 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -
 
 .PHONY: demo test check format lock model clean
 
-demo: $(VENV)/.run
-	$(BIN)/flagfall demo $(if $(KEEP),--keep)
+demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
+	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE))
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
@@ -24,10 +25,11 @@ format: $(VENV)/.dev
 
 # Compile the pinned requirements from pyproject.toml; UPGRADE=1 takes newer versions.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url $(if $(UPGRADE),--upgrade) pyproject.toml
+	--no-emit-index-url $(if $(UPGRADE),--upgrade)
 lock: $(UV)
-	$(LOCK) -o requirements.txt
-	$(LOCK) --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --group pyproject.toml:s3 -c requirements-dev.txt -o demo-s3-requirements.txt
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
@@ -47,6 +49,10 @@ $(VENV)/.run: $(UV) requirements.txt demo-requirements.txt pyproject.toml
 	$(INSTALL) --require-hashes -r requirements.txt
 	$(INSTALL) --require-hashes -r demo-requirements.txt
 	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/.s3: $(VENV)/.run demo-s3-requirements.txt
+	$(INSTALL) --require-hashes -r demo-s3-requirements.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

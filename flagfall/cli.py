@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -302,14 +303,24 @@ def check(
     _end(_for_each(dataset, tell))
 
 
+class DemoStore(StrEnum):
+    """Where the demo's landing zone and lake are."""
+
+    DISK = "disk"
+    S3 = "s3"
+
+
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave Airflow's UI up at the end.")] = False,
+    store: Annotated[
+        DemoStore, typer.Option(help="On disk, or on S3 and SQS by moto's server.")
+    ] = DemoStore.DISK,
 ) -> None:
     """Five days of real flights through a real Airflow, on this machine, in about two minutes."""
     from flagfall.demo import run_demo  # psutil and polars, only where they are needed
 
-    run_demo(keep)
+    run_demo(keep, store)
 
 
 if __name__ == "__main__":

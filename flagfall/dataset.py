@@ -506,12 +506,18 @@ def _absolute(uri: str, root: Path) -> str:
     return str((root / expanded).absolute())
 
 
+_PATHS = (("landing", "uri"), ("lake", "uri"), ("model", "path"))
+_NAMES = (("landing", "conn_id"), ("landing", "queue"), ("lake", "conn_id"))
+
+
 def _resolve(raw: dict[str, Any], root: Path) -> None:
-    for section, key in (("landing", "uri"), ("lake", "uri"), ("model", "path")):
+    """Fill in what the environment has, and make paths absolute."""
+    for section, key in (*_PATHS, *_NAMES):
         part = raw.get(section)
         if isinstance(part, dict) and isinstance(part.get(key), str):
             try:
-                part[key] = _absolute(part[key], root)
+                is_path = (section, key) in _PATHS
+                part[key] = _absolute(part[key], root) if is_path else _expand(part[key])
             except ValueError as error:
                 raise _Misfit((section, key), str(error)) from error
 

@@ -1,9 +1,9 @@
-"""The demo: five days of real flights, from markers on disk to a report, through a real Airflow.
+"""The demo: five days of real flights, from markers to a report, through a real Airflow.
 
 The days are dropped one after the other as a producer would: data first, marker last. One of them
-is
-damaged: a file is cut short after its manifest was written. It is turned away, and taken in when
-the producer drops it again.
+is damaged: a file is cut short after its manifest was written. It is turned away, and taken in when
+the producer drops it again. On S3 the producer is plain boto3, and Airflow knows the place by a
+connection.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,15 +28,20 @@ from flagfall.dataset import Dataset, find_dataset
 from flagfall.errors import FlagfallError
 from flagfall.flights import write_day
 from flagfall.inbox import Feed, Inbox
+from flagfall.lake import LATEST
 from flagfall.local_airflow import LocalAirflow, interruptible
+from flagfall.local_s3 import LocalS3
 from flagfall.marker import Marker
-from flagfall.publish import publish
+from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.records import Evaluation, Receipt
+from flagfall.stores.aws import look_up_with
 
 FIRST_DAY = date(2013, 12, 11)
 DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(5))
 DAMAGED = DAYS[1]
 DATASET = "flights"
+BUCKET = "flagfall-demo"
+CONN_ID = "flagfall_s3"
 RUN_PATIENCE = 120.0
 """Seconds from a marker to its report after which the demo gives up."""
 
@@ -52,44 +58,115 @@ class Outcome:
 
     Attributes:
         to_report: Seconds from the marker's landing to the report.
-        report: Path of the report.
     """
 
     day: date
     receipt: Receipt
     evaluation: Evaluation | None
     to_report: float
-    report: str
 
 
-def run_demo(keep: bool, root: Path | None = None) -> None:
+class Producer(Protocol):
+    """Who drops batches, and where."""
+
+    settings: Mapping[str, str]
+
+    def hand_over(self, batch: Path, landing: str) -> None:
+        """Bring a folder to a landing zone: data first, the marker last."""
+
+
+class DiskProducer:
+    """Drops batches in a directory.
+
+    Args:
+        data: Where landing zone and lake are.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.settings: Mapping[str, str] = {"FLAGFALL_DATA": str(data)}
+
+    def hand_over(self, batch: Path, landing: str) -> None:
+        """See ``Producer.hand_over``: a rename shows all of it at once."""
+        target = Path(landing) / batch.name
+        target.mkdir(parents=True, exist_ok=True)
+        for file in (*data_files(batch), batch / DEFAULT_MARKER):
+            file.rename(target / file.name)
+
+
+class S3Producer:
+    """Uploads batches to a bucket with plain boto3, as a user's own code does.
+
+    Args:
+        server: The S3.
+    """
+
+    def __init__(self, server: LocalS3) -> None:
+        self._server = server
+        self.settings: Mapping[str, str] = {
+            "FLAGFALL_DATA": f"s3://{server.bucket}",
+            "FLAGFALL_CONN_ID": CONN_ID,
+            "FLAGFALL_QUEUE": server.queue,
+            f"AIRFLOW_CONN_{CONN_ID.upper()}": server.connection(),
+        }
+
+    def hand_over(self, batch: Path, landing: str) -> None:
+        """See ``Producer.hand_over``."""
+        s3 = self._server.client("s3")
+        folder = landing.removeprefix(f"s3://{self._server.bucket}/")
+        for file in (*data_files(batch), batch / DEFAULT_MARKER):
+            s3.upload_file(str(file), self._server.bucket, f"{folder}/{batch.name}/{file.name}")
+
+
+def run_demo(keep: bool, store: str = "disk", root: Path | None = None) -> None:
     """Run the demo to its end, and end all that it started.
 
     Args:
         keep: Leave Airflow's UI up at the end, until Ctrl-C.
+        store: ``disk`` or ``s3``.
         root: Folder in which ``.flagfall/demo`` is made anew; the current one if ``None``.
 
     Raises:
         DemoFailed: Something did not come out as it must; it says what, and where to look.
     """
     home = (root or Path.cwd()) / ".flagfall" / "demo"
-    with interruptible(), _alone(home), _settings(home / "data") as settings:
-        dataset = find_dataset(DATASET)
-        dags = Path(__file__).resolve().parent.parent / "dags"
-        airflow = LocalAirflow(home / "airflow", dags, settings)
-        try:
-            with console.status("starting Airflow (API server, scheduler, triggerer) …") as spinner:
-                started = time.monotonic()
-                airflow.start()
-                _wait_for_watcher(airflow)
-                console.print(f"Airflow is up in {time.monotonic() - started:.0f} s")
-                outcomes = _drop_all(dataset, airflow, home, spinner)
-            _show(outcomes)
-            _verify(outcomes)
-            if keep:
-                _keep(airflow)
-        finally:
-            airflow.stop()
+    with (
+        interruptible(),
+        _alone(home),
+        _producer(store, home) as producer,
+        _environment(producer.settings),
+    ):
+        _run(keep, home, producer)
+
+
+@contextmanager
+def _producer(store: str, home: Path) -> Iterator[Producer]:
+    if store == "disk":
+        yield DiskProducer(home / "data")
+        return
+    with LocalS3(home, BUCKET) as server:
+        look_up_with(server.account)
+        console.print(f"S3 and SQS (moto's server) are up at {server.url}")
+        yield S3Producer(server)
+
+
+def _run(keep: bool, home: Path, producer: Producer) -> None:
+    dataset = find_dataset(DATASET)
+    dags = Path(__file__).resolve().parent.parent / "dags"
+    airflow = LocalAirflow(home / "airflow", dags, producer.settings)
+    try:
+        with console.status("starting Airflow (API server, scheduler, triggerer) …") as spinner:
+            started = time.monotonic()
+            airflow.start()
+            _wait_for_watcher(airflow)
+            console.print(f"Airflow is up in {time.monotonic() - started:.0f} s")
+            outcomes = _drop_all(dataset, airflow, home, producer, spinner)
+        _show(outcomes)
+        _verify(outcomes)
+        _show_report(dataset, home)
+        if keep:
+            _keep(airflow)
+    finally:
+        airflow.stop()
 
 
 @contextmanager
@@ -106,13 +183,12 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _settings(data: Path) -> Iterator[dict[str, str]]:
-    """The environment that puts landing zone and lake into the demo's folder, here and there."""
-    settings = {"FLAGFALL_DATA": str(data)}
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Have dataset files find landing zone and lake where the demo has them."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
-        yield settings
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
@@ -130,7 +206,7 @@ def _wait_for_watcher(airflow: LocalAirflow) -> None:
 
 
 def _drop_all(
-    dataset: Dataset, airflow: LocalAirflow, home: Path, spinner: Spinner
+    dataset: Dataset, airflow: LocalAirflow, home: Path, producer: Producer, spinner: Spinner
 ) -> list[Outcome]:
     outcomes = []
     inbox = Inbox(Feed.of(dataset))
@@ -138,26 +214,23 @@ def _drop_all(
         again = day == DAMAGED and not damaged
         what = f"{day}{' (damaged)' if damaged else ' again, corrected' if again else ''}"
         spinner.update(f"dropping {what} …")
-        marker = _drop(dataset, inbox, home / "producer", day, damaged)
+        producer.hand_over(_batch(home / "producer", day, damaged), dataset.landing.uri)
+        marker = inbox.landing.find(inbox.landing.pattern.fill({"date": str(day)}))[0]
         spinner.update(f"{what}: marker landed, waiting for the receipt …")
         outcomes.append(_follow(inbox, airflow, marker, day, what, spinner))
     return outcomes
 
 
-def _drop(dataset: Dataset, inbox: Inbox, producer: Path, day: date, damaged: bool) -> Marker:
-    """Drop a day as a producer would; the damaged one loses the end of a file before it lands."""
-    source, target = producer / str(day), Path(dataset.landing.uri) / f"date={day}"
+def _batch(folder: Path, day: date, damaged: bool) -> Path:
+    """A day as its producer has it; the damaged one loses the end of a file under way."""
+    source, batch = folder / str(day), folder / "outbox" / f"date={day}"
+    shutil.rmtree(batch, ignore_errors=True)
     write_day(day, source)
+    publish(source, str(batch))
     if damaged:
-        outbox = producer / "outbox" / target.name
-        publish(source, str(outbox))
-        file = next(outbox.glob("JFK*"))
+        file = next(batch.glob("JFK*"))
         os.truncate(file, file.stat().st_size * 2 // 3)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        outbox.rename(target)
-    else:
-        publish(source, str(target))
-    return inbox.landing.find(inbox.landing.pattern.fill({"date": str(day)}))[0]
+    return batch
 
 
 def _follow(
@@ -174,8 +247,7 @@ def _follow(
     _wait(airflow, lambda: bool(airflow.query(done)), f"{what}: no report")
     ended = datetime.fromisoformat(airflow.query(done)[0]["end_date"]).replace(tzinfo=UTC)
     evaluation = inbox.lake.find(Evaluation, marker.batch_id)
-    report = f"{inbox.lake.store.uri}/reports/latest.html"
-    return Outcome(day, receipt, evaluation, (ended - marker.landed_at).total_seconds(), report)
+    return Outcome(day, receipt, evaluation, (ended - marker.landed_at).total_seconds())
 
 
 def _wait(airflow: LocalAirflow, true: object, what: str) -> None:
@@ -216,7 +288,17 @@ def _show(outcomes: list[Outcome]) -> None:
             f"{outcome.to_report:.1f} s",
         )
     console.print(table)
-    console.print(f"report: {outcomes[-1].report}", soft_wrap=True, highlight=False)
+
+
+def _show_report(dataset: Dataset, home: Path) -> None:
+    """Say where the last report is; from S3, which goes with the demo, it is brought here."""
+    store = Inbox(Feed.of(dataset)).lake.store
+    path = home / "report.html"
+    if store.metered:
+        store.fetch(LATEST, path)
+    else:
+        path = store.local(LATEST, home)
+    console.print(f"report: {path}", soft_wrap=True, highlight=False)
 
 
 def _verify(outcomes: list[Outcome]) -> None:
@@ -233,8 +315,6 @@ def _verify(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         if outcome.receipt.status == "accepted" and outcome.evaluation is None:
             raise DemoFailed(f"{outcome.day} was accepted and not evaluated")
-    if not Path(outcomes[-1].report).is_file():
-        raise DemoFailed(f"there is no report at {outcomes[-1].report}")
 
 
 def _keep(airflow: LocalAirflow) -> None:

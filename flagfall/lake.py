@@ -5,8 +5,9 @@
     <lake>/<dataset>/staged/<batch-id>/part-00000.parquet … record.json
                      rejected/<batch-id>/rows.jsonl
                      features/<batch-id>/…  predictions/<batch-id>/…
-                     evaluations/<batch-id>/record.json receipts/landed=<day>/<batch-id>.json
-                     (see receipts.py) reports/<run>.html
+                     evaluations/<batch-id>/record.json
+                     receipts/landed=<day>/<batch-id>.json (see receipts.py)
+                     reports/<run>.html  reports/latest.html
 
 Parts are written first under names that follow from the batch, ``record.json`` last and once.
 A stage that is run again for a delivery that it had finished finds the record and does nothing.
@@ -25,6 +26,9 @@ from flagfall.stores import Store, open_store
 
 RECORD_LIMIT = 16 << 20
 """Largest record that is read back, in bytes."""
+
+LATEST = "reports/latest.html"
+"""Key of the last report."""
 
 AnyRecord = TypeVar("AnyRecord", Staged, Featured, Predicted, Evaluation)
 

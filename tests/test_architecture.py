@@ -17,7 +17,7 @@ HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "dataframely
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
 LAYERS = [
-    {"cli", "demo", "local_airflow"},
+    {"cli", "demo", "local_airflow", "local_s3"},
     {"check", "cost", "status", "stages"},
     {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
     {"claim", "lookout", "watch"},

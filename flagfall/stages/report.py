@@ -26,7 +26,7 @@ from markupsafe import Markup, escape
 from flagfall import plots
 from flagfall.dataset import Dataset
 from flagfall.drift import DRIFT_OF, MOVED
-from flagfall.lake import Lake
+from flagfall.lake import LATEST, Lake
 from flagfall.records import Evaluation, Predicted, Receipt
 from flagfall.summary import (
     Batch,
@@ -43,7 +43,6 @@ from flagfall.summary import (
     worst_drift,
 )
 
-LATEST = "reports/latest.html"
 BATCHES_SHOWN = 40
 ALERTS_SHOWN = 4
 RULES_SHOWN = 12

@@ -12,9 +12,9 @@ import pytest
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flagfall.cli", "demo"],
+        [sys.executable, "-m", "flagfall.cli", "demo", *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -28,9 +28,10 @@ def left_behind(folder: Path) -> list[str]:
     for process in psutil.process_iter():
         try:
             home = process.environ().get("AIRFLOW_HOME", "")
+            is_in_it = process.cwd() == str(folder)
         except psutil.Error:
             continue
-        if home.startswith(str(folder)):
+        if is_in_it or home.startswith(str(folder)):
             found.append(str(process))
     return found
 
@@ -53,6 +54,21 @@ def test_the_demo_can_be_interrupted_and_run_again_at_once_and_leaves_no_process
     said, _ = again.communicate(timeout=400)
     assert again.returncode == 0, said
     assert left_behind(tmp_path) == []
+    check_what_was_said(said)
+
+
+def test_the_demo_runs_on_s3_too_and_leaves_no_process(tmp_path: Path) -> None:
+    demo = start(tmp_path, "--store", "s3")
+    said, _ = demo.communicate(timeout=500)
+    assert demo.returncode == 0, said
+    assert left_behind(tmp_path) == []
+    check_what_was_said(said)
+    logs = [path.read_text(errors="replace") for path in (tmp_path / ".flagfall").rglob("*.log")]
+    assert not any("X-Amz-Signature" in text for text in logs)
+
+
+def check_what_was_said(said: str) -> None:
+    """Five days were accepted, the damaged one was turned away before, and there is a report."""
     assert len(re.findall(r": accepted after", said)) == 5
     assert len(re.findall(r"\(damaged\): rejected after", said)) == 1
     report = re.search(r"report: (\S+)", said)
