@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test check format lock model clean
+.PHONY: demo test check format lock model benchmark-stock clean
 
 demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
 	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE))
@@ -37,6 +37,13 @@ model: $(UV)
 	$(UV) pip install --quiet --python .flagfall/train/bin/python --require-hashes --no-deps \
 		-r models/flights_delay/requirements.txt -r demo-requirements.txt
 	PYTHONPATH=. .flagfall/train/bin/python models/flights_delay/train.py $(ARGS)
+
+# Airflow with its asynchronous S3 client, which needs an older botocore: to measure against.
+benchmark-stock: $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/stock
+	$(UV) pip install --quiet --python .flagfall/stock/bin/python $$(sed -nE \
+		-e 's/^(apache-airflow==[0-9.]+).*/\1/p' \
+		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt)
 
 clean:
 	rm -rf $(VENV) .flagfall

@@ -53,8 +53,9 @@ class S3Server:
         session = boto3.Session("testing", "testing", region_name="us-east-1")
         return session.client(service, endpoint_url=self.url)
 
-    def make_bucket(self, name: str) -> str:
-        self.client().create_bucket(Bucket=name)
+    def make_bucket(self, name: str, region: str = "") -> str:
+        where = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region else {}
+        self.client().create_bucket(Bucket=name, **where)
         return name
 
     def make_queue(self, name: str) -> str:

@@ -28,13 +28,13 @@ def account(conn_id: str) -> aws.Account:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    hook = partial(AwsBaseHook, aws_conn_id=conn_id)
     try:
-        session = hook(client_type="s3").get_session()
+        AwsBaseHook.get_connection(conn_id)  # the hook itself would go on without one
     except AirflowNotFoundException as missing:
         why = "there is no such Airflow connection; make one of type aws, or correct conn_id"
         raise StoreRefused(conn_id, why) from missing
-    verify = hook(client_type="s3").verify
+    hook = partial(AwsBaseHook, aws_conn_id=conn_id)
+    session, verify = hook(client_type="s3").get_session(), hook(client_type="s3").verify
     return aws.Account(session, partial(_client, hook), True if verify is None else verify)
 
 

@@ -1,0 +1,161 @@
+"""What the README says of S3 is tried: rights, notifications, connection, cost."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flagfall.claim import claim
+from flagfall.cost import Sizes, cost_of_waiting
+from flagfall.dataset import read_dataset
+from flagfall.errors import StoreRefused
+from flagfall.inbox import Feed, Inbox
+from flagfall.publish import publish
+from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.stores import _s3, aws, open_store
+from flagfall.stores.queue import changes
+from tests.feeds import TOY
+from tests.s3 import S3Server
+from tests.test_docs import README, blocks
+
+POLICY, QUEUE, NOTIFICATION = (json.loads(block) for block in blocks(README, "json"))
+LANDING, LAKE = "s3://partner-drop/flights", "s3://our-lake/flagfall"
+
+
+@contextmanager
+def rights(s3: S3Server, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]) -> Iterator[None]:
+    """Be a user who has this policy and no other rights."""
+    iam = s3.client("iam")
+    name = f"user-{len(iam.list_users()['Users'])}"
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    _s3.cache_clear()
+    aws.forget("")
+    authorise_after(s3, "0")
+    try:
+        yield
+    finally:
+        authorise_after(s3, "inf")
+
+
+def authorise_after(s3: S3Server, requests: str) -> None:
+    request = urllib.request.Request(f"{s3.url}/moto-api/reset-auth", requests.encode())
+    request.add_header("Content-Type", "text/plain")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture
+def buckets(s3: S3Server) -> Iterator[None]:
+    """The two buckets of the README, gone afterwards."""
+    made = [s3.make_bucket(name, "eu-west-1") for name in ("partner-drop", "our-lake")]
+    yield
+    for bucket in made:
+        for entry in s3.client().list_objects_v2(Bucket=bucket).get("Contents", []):
+            s3.client().delete_object(Bucket=bucket, Key=entry["Key"])
+        s3.client().delete_bucket(Bucket=bucket)
+
+
+def feed(root: Path) -> Inbox:
+    text = TOY.format(root=root, marker="datapackage.json", more="")
+    text = text.replace(f"{root}/landing", LANDING).replace(f"{root}/lake", LAKE)
+    (root / "toy.yaml").write_text(text)
+    return Inbox(Feed.of(read_dataset(root / "toy.yaml")))
+
+
+def drop(root: Path) -> None:
+    (root / "rows").mkdir()
+    (root / "rows" / "rows.csv").write_text("id,value\n1,0.5\n")
+    publish(root / "rows", f"{LANDING}/date=2026-11-01")
+
+
+@pytest.mark.usefixtures("buckets")
+class TestRights:
+    def test_the_policy_is_enough_from_marker_to_report(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drop(tmp_path)
+        with rights(s3, monkeypatch, POLICY):
+            inbox = feed(tmp_path)
+            dataset = read_dataset(tmp_path / "toy.yaml")
+            (shard,) = claim(inbox, dataset).shards
+            (done,) = run_stage("ingest", dataset, inbox, [Delivery(shard[0])])
+            assert done.status == "accepted"
+            assert report_run(dataset, inbox, "run", [shard[0]])["key"]
+            assert inbox.replay(done.marker.batch_id) in inbox.pending()
+
+    @pytest.mark.invariant(4)
+    def test_with_it_the_landing_zone_cannot_be_written(
+        self, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with rights(s3, monkeypatch, POLICY):
+            with pytest.raises(StoreRefused, match="access denied"):
+                open_store(LANDING).put("x", b"")
+            with pytest.raises(StoreRefused, match="access denied"):
+                open_store("s3://partner-drop/other").read("x", 10)
+
+    @pytest.mark.parametrize("missing", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
+    def test_without_one_of_them_it_says_which_are_needed(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        drop(tmp_path)
+        less = json.loads(json.dumps(POLICY).replace(f'"{missing}"', '"s3:GetBucketAcl"'))
+        with rights(s3, monkeypatch, less):
+            inbox = feed(tmp_path)
+            with pytest.raises(StoreRefused, match=missing):
+                claim(inbox, read_dataset(tmp_path / "toy.yaml"))
+
+
+@pytest.mark.usefixtures("buckets")
+def test_the_notification_tells_the_queue_of_markers_and_of_nothing_else(s3: S3Server) -> None:
+    import boto3
+
+    session = boto3.Session("testing", "testing", region_name="eu-west-1")
+    sqs = session.client("sqs", endpoint_url=s3.url)
+    url = sqs.create_queue(QueueName="flights-markers")["QueueUrl"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes=QUEUE)
+    s3.client().put_bucket_notification_configuration(
+        Bucket="partner-drop", NotificationConfiguration=NOTIFICATION
+    )
+    for key in ("flights/date=1/rows.csv", "flights/date=1/datapackage.json", "x/datapackage.json"):
+        s3.client().put_object(Bucket="partner-drop", Key=key)
+    messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+    told = [change.key for message in messages for change in changes(message["Body"])]
+    assert told == ["flights/date=1/datapackage.json"]
+
+
+def test_terraform_and_the_command_say_the_same() -> None:
+    (terraform,) = blocks(README, "hcl")
+    (wanted,) = NOTIFICATION["QueueConfigurations"]
+    values = {rule["Name"]: rule["Value"] for rule in wanted["Filter"]["Key"]["FilterRules"]}
+    assert re.search(r'filter_prefix = "(.*)"', terraform)[1] == values["prefix"]  # type: ignore[index]
+    assert re.search(r'filter_suffix = "(.*)"', terraform)[1] == values["suffix"]  # type: ignore[index]
+    assert json.dumps(wanted["Events"]) in terraform
+
+
+def test_the_two_lines_of_the_readme_make_a_feed(tmp_path: Path) -> None:
+    text = TOY.format(root=tmp_path, marker="x", more='arrival: {partition: {date: "%Y-%m-%d"}}')
+    kept = [line for line in text.splitlines() if not line.startswith(("landing", "lake"))]
+    (lines,) = (block for block in blocks(README, "yaml") if "s3://" in block)
+    (tmp_path / "flights.yaml").write_text("\n".join([*kept, lines]))
+    dataset = read_dataset(tmp_path / "flights.yaml")
+    assert (dataset.landing.uri, dataset.landing.conn_id) == (LANDING, "aws_partner")
+    assert dataset.since == "date=%Y-%m-%d"
+
+
+def test_the_cost_that_the_readme_shows_is_the_one_that_is_computed(tmp_path: Path) -> None:
+    text = TOY.format(root=tmp_path, marker="x", more='arrival: {partition: {date: "%Y-%m-%d"}}')
+    (tmp_path / "toy.yaml").write_text(text)
+    cost = cost_of_waiting(read_dataset(tmp_path / "toy.yaml"), Sizes(100_000, 900, 900, 90))
+    assert cost is not None
+    shown = f"{cost.requests_an_hour:,.0f} requests to S3 an hour: ${cost.dollars_an_hour:.4f}"
+    assert f"{shown} an hour, ${cost.dollars_a_month:,.2f} a month" in README
