@@ -109,7 +109,8 @@ def _beside(
         if not is_text(entry.key):
             why = f"{entry.key!r}: a file's name that is not UTF-8; rename it, then drop the marker"
             raise BatchInvalid("name-not-text", f"{why} again")
-        yield Expected(entry.key, entry.size, None)
+        if entry.size or store.stat(entry.key) is not None:  # S3 lists "folders" as empty files
+            yield Expected(entry.key, entry.size, None)
 
 
 def missing(manifest: Manifest, marker: Marker, store: Store) -> str | None:
