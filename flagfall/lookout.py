@@ -244,9 +244,8 @@ class Lookout:
         self._new_keys: set[str] = set()
         self._new_watches: set[Watch] = set()
         self._joined_at = 0.0
-        self._looked_at = float("-inf")
-        self._not_before = float("-inf")
-        self._is_due = False
+        self._looked_at = self._not_before = clock()
+        self._is_due = True
         self._alarm = Alarm(store.hints(), clock)
         self._sweeper = Sweeper(self._look, store.uri)
         self._task = asyncio.create_task(self._run())
@@ -308,18 +307,24 @@ class Lookout:
 
     def _until_next(self) -> float:
         """Seconds until there is something to do when nothing is heard."""
-        now = self._clock()
-        due = now if self._is_due else self._looked_at + min(+self._every, default=float("inf"))
-        due = max(due, self._not_before)
+        if not +self._every:
+            return float("inf")
+        due = max(self._due_at, self._not_before)
         if self._new_keys or self._new_watches:
             due = min(due, self._joined_at + JOIN_DELAY)
-        return max(0.0, due - now)
+        return max(0.0, due - self._clock())
+
+    @property
+    def _due_at(self) -> float:
+        """When all that anybody waits for is to be looked at; only while somebody does."""
+        return self._looked_at + (0.0 if self._is_due else min(+self._every))
 
     def _plan(self, hinted: frozenset[str]) -> _Plan | None:
         """What to look for now; ``None`` for nothing."""
         now = self._clock()
-        due = self._is_due or now >= self._looked_at + min(+self._every, default=float("inf"))
-        if due and now >= self._not_before:
+        if not +self._every:
+            return None
+        if now >= max(self._due_at, self._not_before):
             return _Plan(frozenset(self._sought), _starts(self._watches), whole=True)
         keys = {key for key in hinted if self._concerns(key)}
         watches: dict[Watch, str] = {}

@@ -1,0 +1,266 @@
+"""The lookout over a scripted store: who looks for what, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flagfall import lookout as lookout_module
+from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.landing import LandingZone
+from flagfall.lookout import Look, Watch, lookout
+from flagfall.stores import Entry, Hint
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+SOON = 5.0
+
+
+class ScriptedStore:
+    """A store that holds what it is given and notes what it is asked."""
+
+    uri = "scripted://store"
+    metered = True
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.lists: list[str] = []
+        self.finds: list[frozenset[str]] = []
+        self.refuses: set[str] = set()
+        self.fails: list[Exception] = []
+        self.heard: asyncio.Queue[Hint] = asyncio.Queue()
+
+    def list(
+        self,
+        prefix: str = "",
+        start_after: str = "",
+        where: Any = None,
+        skip_unreadable: bool = True,
+    ) -> Iterator[Entry]:
+        self._maybe_fail()
+        self.lists.append(start_after)
+        return (entry(k) for k in sorted(self.keys) if k > start_after and where(k))
+
+    def find(self, keys: Collection[str]) -> Iterator[Entry]:
+        self._maybe_fail()
+        if keys:
+            self.finds.append(frozenset(keys))
+        if refused := self.refuses & set(keys):
+            raise StoreRefused(min(refused), "no")
+        return (entry(key) for key in sorted(self.keys & set(keys)))
+
+    def _maybe_fail(self) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+
+    async def hints(self) -> AsyncIterator[Hint]:
+        while True:
+            yield await self.heard.get()
+
+
+def entry(key: str) -> Entry:
+    return Entry(key, 0, "v", NOW, NOW)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
+    scripted = ScriptedStore()
+    monkeypatch.setattr("flagfall.landing.open_store", lambda *_: scripted)
+    monkeypatch.setattr(lookout_module, "backoff", lambda failures: 0.01)
+    monkeypatch.setattr(lookout_module, "JOIN_DELAY", 0.05)
+    return scripted
+
+
+def zone(pattern: str = "{day}/_SUCCESS") -> LandingZone:
+    return LandingZone("scripted://store", pattern)
+
+
+async def soon(waiting: Any) -> Any:
+    async with asyncio.timeout(SOON):
+        return await waiting
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON):
+        while not true():  # noqa: ASYNC110  what is waited for is in a scripted store
+            await asyncio.sleep(0.01)
+
+
+async def test_those_who_come_together_share_their_first_look(store: ScriptedStore) -> None:
+    async with lookout(zone()) as shared:
+        await asyncio.sleep(0.1)
+        waiting = [asyncio.create_task(shared.find(f"{n}/_SUCCESS", 3600.0)) for n in range(100)]
+        await until(lambda: bool(store.finds))
+        await asyncio.sleep(0.1)
+        assert store.finds == [frozenset(f"{n}/_SUCCESS" for n in range(100))]
+        assert store.lists == []
+        for task in waiting:
+            task.cancel()
+
+
+async def test_who_comes_later_has_only_his_own_key_looked_for(store: ScriptedStore) -> None:
+    async with lookout(zone()) as shared:
+        await asyncio.sleep(0.1)
+        first = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
+        await until(lambda: len(store.finds) == 1)
+        store.keys.add("b/_SUCCESS")
+        assert (await soon(shared.find("b/_SUCCESS", 3600.0))).key == "b/_SUCCESS"
+        assert store.finds == [frozenset({"a/_SUCCESS"}), frozenset({"b/_SUCCESS"})]
+        first.cancel()
+
+
+async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: ScriptedStore) -> None:
+    watches = [Watch(zone(), 0.3), Watch(zone("{day}/{part}.ready"), 0.3)]
+    async with AsyncExitStack() as stack:
+        shared = await stack.enter_async_context(lookout(zone()))
+        for watch in watches:
+            await stack.enter_async_context(shared.watching(watch))
+        sensor = asyncio.create_task(shared.find("a/_SUCCESS", 0.3))
+        await soon(watches[0].next())
+        store.lists.clear()
+        store.keys |= {"a/_SUCCESS", "a/1.ready", "a/rows.csv"}
+        looks = [await soon(watch.next()) for watch in watches]
+        assert store.lists == [""]
+        assert [[e.key for e in look.entries] for look in looks] == [["a/_SUCCESS"], ["a/1.ready"]]
+        assert (await soon(sensor)).key == "a/_SUCCESS"
+    assert store.finds == []
+
+
+async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: ScriptedStore) -> None:
+    watch = Watch(zone(), 3600.0)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        assert (await soon(watch.next())).whole
+        store.lists.clear()
+        store.keys |= {"late/_SUCCESS", "other/_SUCCESS"}
+        await store.heard.put(frozenset({"late/rows.csv", "late/_SUCCESS"}))
+        assert await soon(watch.next()) == Look((entry("late/_SUCCESS"),), "", whole=False)
+        assert (store.lists, store.finds) == ([], [frozenset({"late/_SUCCESS"})])
+
+
+async def test_a_forged_hint_finds_nothing_and_harms_nothing(store: ScriptedStore) -> None:
+    watch = Watch(zone(), 3600.0)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        await soon(watch.next())
+        await store.heard.put(frozenset({"forged/_SUCCESS"}))
+        await until(lambda: bool(store.finds))
+        store.keys.add("real/_SUCCESS")
+        await store.heard.put(frozenset({"real/_SUCCESS"}))
+        assert (await soon(watch.next())).entries == (entry("real/_SUCCESS"),)
+
+
+async def test_a_hint_that_names_nothing_looks_at_everything_and_again_a_moment_later(
+    store: ScriptedStore,
+) -> None:
+    watch = Watch(zone(), 3600.0)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        await soon(watch.next())
+        store.lists.clear()
+        await store.heard.put(None)
+        await until(lambda: len(store.lists) == 3)
+    assert len(store.lists) == 3
+
+
+async def test_a_look_begins_after_the_key_that_the_watch_had_when_it_began(
+    store: ScriptedStore,
+) -> None:
+    """What is said to be whole must be what was listed."""
+    watch = Watch(zone(), 0.05)
+    watch.start = "m"
+    listed = store.list
+
+    def slow(**arguments: Any) -> Iterator[Entry]:
+        watch.start = ""
+        return listed(**arguments)
+
+    store.list = slow  # type: ignore[method-assign]
+    async with lookout(zone()) as shared, shared.watching(watch):
+        assert (await soon(watch.next())).start == "m"
+        store.keys.add("a/_SUCCESS")
+        look = await soon(watch.next())
+        assert (look.start, [e.key for e in look.entries]) == ("", ["a/_SUCCESS"])
+
+
+@pytest.mark.invariant(6)
+async def test_a_store_that_fails_for_a_while_is_tried_again_and_nobody_is_forgotten(
+    store: ScriptedStore,
+) -> None:
+    store.fails = [StoreUnavailable("scripted://store", "away")] * 3
+    store.keys.add("a/_SUCCESS")
+    watch = Watch(zone(), 3600.0)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        assert (await soon(shared.find("a/_SUCCESS", 3600.0))).key == "a/_SUCCESS"
+        assert (await soon(watch.next())).entries == (entry("a/_SUCCESS"),)
+
+
+@pytest.mark.invariant(6)
+async def test_a_store_that_refuses_is_told_to_all_and_the_next_one_begins_anew(
+    store: ScriptedStore,
+) -> None:
+    watch = Watch(zone(), 3600.0)
+    async with lookout(zone()) as shared:
+        store.fails = [StoreRefused("scripted://store", "denied")]
+        async with shared.watching(watch):
+            sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
+            with pytest.raises(StoreRefused, match="denied"):
+                await soon(watch.next())
+            with pytest.raises(StoreRefused, match="denied"):
+                await soon(sensor)
+        with pytest.raises(StoreRefused, match="denied"):
+            await soon(shared.find("b/_SUCCESS", 3600.0))
+        async with lookout(zone()) as fresh:
+            store.keys.add("b/_SUCCESS")
+            assert (await soon(fresh.find("b/_SUCCESS", 3600.0))).key == "b/_SUCCESS"
+
+
+async def test_a_key_that_is_refused_does_not_stop_those_who_wait_for_others(
+    store: ScriptedStore,
+) -> None:
+    store.refuses.add("bad/_SUCCESS")
+    store.keys.add("good/_SUCCESS")
+    async with lookout(zone()) as shared:
+        bad = asyncio.create_task(shared.find("bad/_SUCCESS", 3600.0))
+        good = asyncio.create_task(shared.find("good/_SUCCESS", 3600.0))
+        assert (await soon(good)).key == "good/_SUCCESS"
+        with pytest.raises(StoreRefused):
+            await soon(bad)
+
+
+async def test_it_is_the_same_for_the_same_place_and_ends_with_the_last(
+    store: ScriptedStore,
+) -> None:
+    async with lookout(zone()) as one:
+        async with lookout(zone("*.ready")) as other:
+            assert other is one
+        assert not one.has_failed
+    assert one.has_failed
+    assert not lookout_module._lookouts
+
+
+async def test_it_sleeps_while_nobody_waits(store: ScriptedStore) -> None:
+    async with lookout(zone()) as shared:
+        watch = Watch(zone(), 0.05)
+        async with shared.watching(watch):
+            await soon(watch.next())
+        store.lists.clear()
+        began = time.process_time()
+        await asyncio.sleep(0.3)
+        assert store.lists == []
+        assert time.process_time() - began < 0.15
+
+
+async def test_one_who_gives_up_is_looked_for_no_more(store: ScriptedStore) -> None:
+    async with lookout(zone()) as shared:
+        impatient = asyncio.create_task(shared.find("a/_SUCCESS", 0.1))
+        patient = asyncio.create_task(shared.find("b/_SUCCESS", 0.1))
+        await until(lambda: bool(store.finds))
+        impatient.cancel()
+        await asyncio.sleep(0.05)
+        store.finds.clear()
+        await until(lambda: len(store.finds) >= 2)
+        assert set(store.finds) == {frozenset({"b/_SUCCESS"})}
+        patient.cancel()
