@@ -33,14 +33,24 @@ def _server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def _accounts() -> dict[str, aws.Account]:
+    """Who tests are to that server; found once, since boto3 takes 0.3 s."""
+    return {}
+
+
 @pytest.fixture
-def s3(_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def s3(
+    _server: S3Server, _accounts: dict[str, aws.Account], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Server]:
     """A real S3 over HTTP, to which the environment leads."""
     for name, value in _server.environment().items():
         monkeypatch.setenv(name, value)
     _server.requests.clear()
+    aws._accounts.update(_accounts)
     yield _server
     _s3.cache_clear()
+    _accounts.update({conn_id: one for conn_id, one in aws._accounts.items() if not conn_id})
     aws.forget("")
 
 

@@ -11,11 +11,13 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -57,6 +59,11 @@ class S3Server:
         where = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region else {}
         self.client().create_bucket(Bucket=name, **where)
         return name
+
+    def fill(self, bucket: str, *keys: str, content: bytes = b"x") -> None:
+        """Put objects in behind the server's back: a request takes 8 ms, and no line feeds."""
+        for key in keys:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, key, content)
 
     def make_queue(self, name: str) -> str:
         """A queue; gives its URL."""

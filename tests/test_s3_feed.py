@@ -163,11 +163,12 @@ class TestSweepsCostWhatIsNew:
 
 
 class TestWaiting:
-    async def test_a_sweep_finds_what_lands(self, feed: S3Feed) -> None:
+    async def test_a_sweep_finds_what_lands(self, feed: S3Feed, clock: Clock) -> None:
         timing = Timing(sweep_every=0.3)
         async with aclosing(announcements(await inbox_of(feed), timing)) as items:
             waiting = asyncio.create_task(soon(items))
-            marker = await asyncio.to_thread(feed.drop, "2026-11-01")
+            await asyncio.sleep(1.0)
+            marker = await asyncio.to_thread(feed.drop, day(clock()))
             assert await waiting == (marker,)
 
     @pytest.mark.invariant(1)

@@ -34,9 +34,14 @@ def account(conn_id: str) -> aws.Account:
         why = "there is no such Airflow connection; make one of type aws, or correct conn_id"
         raise StoreRefused(conn_id, why) from missing
     hook = partial(AwsBaseHook, aws_conn_id=conn_id)
-    session, verify = hook(client_type="s3").get_session(), hook(client_type="s3").verify
-    return aws.Account(session, partial(_client, hook), True if verify is None else verify)
+    s3 = hook(client_type="s3")
+    session = s3.get_session()
+    endpoint = s3.conn_config.get_service_endpoint_url("s3") or aws.configured_endpoint(
+        session._session
+    )
+    verify = True if s3.verify is None else s3.verify
+    return aws.Account(session, partial(_client, hook), verify, endpoint)
 
 
 def _client(hook: Any, service: str) -> Any:
-    return hook(client_type=service, config=aws.PATIENCE).get_conn()
+    return hook(client_type=service, config=aws.patience()).get_conn()

@@ -3,33 +3,39 @@
 Outside Airflow that is what boto3 finds: the environment, profiles, the machine's role. Inside
 Airflow the adapters put their own way here (``look_up_with``), which asks for the connection by its
 id. Neither secrets nor addresses are kept anywhere else.
+
+Everything here blocks, and may ask Airflow, so nothing here is for the event loop's thread.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
-from flagfall.errors import StoreRefused
+from flagfall.errors import StoreRefused, StoreUnavailable
 
 if TYPE_CHECKING:
+    import boto3
     from obstore.store import S3Config
     from obstore.store import S3Store as ObjectStore
 
 TTL = timedelta(minutes=5)
 """How long credentials are used before boto3 is asked whether they are still good."""
-PATIENCE = Config(
-    connect_timeout=10, read_timeout=30, retries={"total_max_attempts": 4, "mode": "standard"}
-)
+PATIENCE: Any = {
+    "connect_timeout": 10,
+    "read_timeout": 30,
+    "retries": {"total_max_attempts": 4, "mode": "standard"},
+}
+TIMEOUTS: Any = {
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=30),
+    "timeout": timedelta(minutes=5),
+}
 RETRIES: Any = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=30),
@@ -40,8 +46,13 @@ RETRIES: Any = {
     },
 }
 
+_NO_CREDENTIALS = (
+    "no AWS credentials; name an Airflow connection (conn_id), or give AWS_ACCESS_KEY_ID and"
+    " AWS_SECRET_ACCESS_KEY, a profile or a role"
+)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Account:
     """A way into AWS.
 
@@ -49,21 +60,77 @@ class Account:
         session: Gives credentials, and refreshes them.
         client: Makes a boto3 client of a service.
         verify: Whether a server's certificate is checked; a path names the certificates to trust.
+        endpoint: Of S3; empty for Amazon's own; ``None`` where only a client can tell.
     """
 
     session: boto3.Session
     client: Callable[[str], Any]
     verify: bool | str = True
+    endpoint: str | None = None
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def shared(self, service: str) -> Any:
+        """A client that threads may share: made once, since it takes 0.1 s; blocks.
+
+        Raises:
+            StoreRefused: The endpoint is no URL.
+        """
+        with self._turn:
+            if service not in self._clients:
+                try:
+                    self._clients[service] = self.client(service)
+                except ValueError as error:
+                    raise StoreRefused(f"AWS {service}", str(error)) from error
+            return self._clients[service]
+
+
+def patience() -> Any:
+    """How long boto3 waits and tries again, as it wants to be told."""
+    from botocore.config import Config
+
+    return Config(**PATIENCE)
 
 
 def of_environment(conn_id: str) -> Account:
     """What boto3 finds by itself, whatever the connection."""
-    session = boto3.Session()
-    return Account(session, lambda service: session.client(service, config=PATIENCE))
+    import boto3
+    import botocore.session
+
+    core = botocore.session.Session()
+    session = boto3.Session(botocore_session=core)
+
+    def client(service: str) -> Any:
+        return session.client(service, config=patience())
+
+    verify = core.get_config_variable("ca_bundle") or True
+    return Account(session, client, verify, configured_endpoint(core))
 
 
-_lock = threading.Lock()
+def configured_endpoint(core: Any) -> str | None:
+    """The endpoint of S3 that the environment or a profile has.
+
+    Args:
+        core: botocore's session.
+
+    Returns:
+        Empty for Amazon's own; ``None`` where only a client can tell, which takes 0.3 s to make and
+        holds Python's interpreter for half of that.
+    """
+    from botocore.configprovider import ConfiguredEndpointProvider
+
+    scoped = core.get_scoped_config()
+    names = ("use_fips_endpoint", "use_dualstack_endpoint", "ignore_configured_endpoint_urls")
+    region = core.get_config_variable("region") or ""
+    if any(map(core.get_config_variable, names)) or "s3" in scoped or region.startswith("cn-"):
+        return None
+    found = ConfiguredEndpointProvider(core.full_config, scoped, "s3").provide()
+    return str(found or "")
+
+
 _accounts: dict[str, Account] = {}
+_turns: dict[str, threading.Lock] = {}
+"""One thread at a time looks a connection up; who wants another is not held up."""
 _look_up: Callable[[str], Account] = of_environment
 
 
@@ -74,94 +141,133 @@ def look_up_with(function: Callable[[str], Account]) -> None:
     _accounts.clear()
 
 
+def _turn(conn_id: str) -> threading.Lock:
+    return _turns.setdefault(conn_id, threading.Lock())
+
+
 def account(conn_id: str) -> Account:
-    """The account of a connection; blocks. Looked up once, then shared."""
-    with _lock:
+    """The account of a connection; blocks. Looked up once, then shared.
+
+    Raises:
+        StoreUnavailable: A file or a service that it takes cannot be read.
+    """
+    with _turn(conn_id):
         if conn_id not in _accounts:
-            _accounts[conn_id] = _look_up(conn_id)
+            try:
+                _accounts[conn_id] = _look_up(conn_id)
+            except OSError as error:  # an absent file must not pass for an absent object
+                raise StoreUnavailable(f"AWS connection {conn_id!r}", str(error)) from error
         return _accounts[conn_id]
 
 
-def forget(conn_id: str) -> None:
-    """Look the connection up anew the next time: its credentials have been refused."""
-    with _lock:
-        _accounts.pop(conn_id, None)
+def forget(conn_id: str, used: Account | None = None) -> None:
+    """Look a connection up anew the next time: its credentials have been refused.
+
+    Args:
+        conn_id: The connection.
+        used: What was refused: nothing is forgotten where another was found since; ``None``:
+            whatever is known.
+    """
+    with _turn(conn_id):
+        if used is None or _accounts.get(conn_id) is used:
+            _accounts.pop(conn_id, None)
 
 
 def client(conn_id: str, service: str) -> Any:
-    """A boto3 client; blocks. Not to be made by two threads at once, so they take turns."""
-    found = account(conn_id)
-    with _lock:
-        return found.client(service)
+    """A boto3 client, which threads may share; blocks."""
+    return account(conn_id).shared(service)
 
 
-def connect(uri: str, conn_id: str, bucket: str, prefix: str, region: str = "") -> ObjectStore:
+def connect(found: Account, uri: str, bucket: str, prefix: str, region: str = "") -> ObjectStore:
     """A connection to a prefix of a bucket; blocks.
 
     Args:
+        found: Who asks.
         uri: Of the store, for messages.
-        conn_id: Airflow connection, or empty.
         bucket: Its name.
         prefix: Without a ``/`` at its ends; empty for the whole bucket.
         region: Of the bucket; empty for the account's.
 
     Raises:
-        StoreRefused: There are no credentials.
+        StoreRefused: There are no credentials, or what they are to be checked with is not there.
     """
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store as ObjectStore
 
-    found = account(conn_id)
-    s3 = client(conn_id, "s3")
+    endpoint, own_region = _where(found)
+    if endpoint and not urlsplit(endpoint).hostname:
+        raise StoreRefused(uri, f"expected the URL of an endpoint, got {endpoint!r}")
     if found.session.get_credentials() is None:
         raise StoreRefused(uri, _NO_CREDENTIALS)
-    endpoint = str(s3.meta.endpoint_url)
-    custom = not _is_amazon(endpoint)
-    config: S3Config = {"endpoint": endpoint} if custom else {}
+    config: S3Config = {"endpoint": endpoint} if endpoint else {}
     return ObjectStore(
         bucket,
         config=config,
         prefix=prefix or None,
-        region=region or s3.meta.region_name,
+        region=region or own_region,
         credential_provider=Boto3CredentialProvider(found.session, ttl=TTL),
-        virtual_hosted_style_request=not custom and "." not in bucket,
-        client_options=_client_options(found, endpoint),
+        virtual_hosted_style_request=not endpoint and "." not in bucket,
+        client_options=_client_options(found, uri, endpoint),
         retry_config=RETRIES,
     )
 
 
-_NO_CREDENTIALS = (
-    "no AWS credentials; name an Airflow connection (conn_id), or give AWS_ACCESS_KEY_ID and"
-    " AWS_SECRET_ACCESS_KEY, a profile or a role"
-)
+_AMAZON = "https://s3.amazonaws.com"
+"""Where boto3 asks in us-east-1."""
 
 
-def _is_amazon(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+def _where(found: Account) -> tuple[str, str]:
+    """Endpoint of S3, empty for Amazon's own, and region."""
+    if found.endpoint is not None:
+        return found.endpoint, found.session.region_name or "us-east-1"
+    meta = found.shared("s3").meta
+    own = (_AMAZON, f"https://s3.{meta.region_name}.amazonaws.com")
+    return "" if meta.endpoint_url in own else str(meta.endpoint_url), str(meta.region_name)
 
 
-def _client_options(found: Account, endpoint: str) -> Any:
-    options: dict[str, Any] = {
-        "allow_http": endpoint.startswith("http://"),
-        "connect_timeout": timedelta(seconds=10),
-        "read_timeout": timedelta(seconds=30),
-        "timeout": timedelta(minutes=5),
-    }
+def _client_options(found: Account, uri: str, endpoint: str) -> Any:
+    options: dict[str, Any] = {"allow_http": endpoint.startswith("http://"), **TIMEOUTS}
     if found.verify is False:
         options["allow_invalid_certificates"] = True
     elif isinstance(found.verify, str):
-        options["root_certificate"] = Path(found.verify).read_bytes()
+        options["root_certificate"] = _certificates(uri, Path(found.verify))
     return options
+
+
+def _certificates(uri: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        why = f"the certificates to trust cannot be read: {path}: {error.strerror}"
+        raise StoreRefused(uri, why) from error
+
+
+def is_misconfigured(error: Exception) -> bool:
+    """Whether somebody has to change what boto3 was told."""
+    from botocore import exceptions
+
+    return isinstance(
+        error,
+        (
+            exceptions.ProfileNotFound,
+            exceptions.ConfigNotFound,
+            exceptions.ConfigParseError,
+            exceptions.PartialCredentialsError,
+            exceptions.InvalidRegionError,
+            exceptions.InvalidEndpointConfigurationError,
+        ),
+    )
 
 
 def region_of(conn_id: str, bucket: str) -> str:
     """The region that a bucket is in, as its own answer says; empty where it does not."""
+    from botocore import exceptions
+
     try:
         answer = client(conn_id, "s3").head_bucket(Bucket=bucket)
-    except ClientError as error:
+    except exceptions.ClientError as error:
         answer = dict(error.response)
-    except BotoCoreError:
+    except (exceptions.BotoCoreError, RecursionError):  # it follows a redirect to nowhere for ever
         return ""
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return str(headers.get("x-amz-bucket-region", ""))

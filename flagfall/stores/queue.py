@@ -13,19 +13,22 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
 from flagfall.stores import Hint
+from flagfall.stores.s3 import unusable
 
 log = logging.getLogger(__name__)
 
 LONG_POLL = 20
 """Seconds that SQS waits for a message: its maximum, hence the fewest requests."""
-_LONGEST_PAUSE = 60.0
+FIRST_PAUSE = 2.0
+"""Seconds after a failure; twice as many after each that follows, up to ``LONGEST_PAUSE``."""
+LONGEST_PAUSE = 60.0
 _MESSAGES = 10
 """Most messages in one request."""
 
@@ -61,7 +64,7 @@ def _in(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _change(told: Any, decode: Any) -> Iterator[Change]:
+def _change(told: Any, decode: Callable[[str], str]) -> Iterator[Change]:
     """A notification writes keys as in a form's answer (``+`` for a space), EventBridge plainly."""
     bucket, key = _in(_in(told, "bucket"), "name"), _in(_in(told, "object"), "key")
     if isinstance(bucket, str) and isinstance(key, str) and key:
@@ -82,7 +85,7 @@ class _Waiting:
         """Pass on what concerns this place; from any thread."""
         here = (c.key for c in changed if c.bucket == self._bucket)
         keys = [key.removeprefix(self._start) for key in here if key.startswith(self._start)]
-        if keys:
+        if keys := [key for key in keys if not unusable(key)]:
             with suppress(RuntimeError):  # its loop has been closed meanwhile
                 self._loop.call_soon_threadsafe(self._add, keys)
 
@@ -99,33 +102,28 @@ class _Waiting:
 
 
 class _Poller:
-    """A thread that empties one queue for all who wait for it."""
+    """A thread that empties one queue for all who wait for it, until nobody does."""
 
     def __init__(self, url: str, conn_id: str) -> None:
         self.url = url
         self.conn_id = conn_id
         self.waiting: set[_Waiting] = set()
-        self._stopped = threading.Event()
+        self.deserted = threading.Event()
         self._failures = 0
         self.thread = threading.Thread(target=self._run, name=f"hints {url}", daemon=True)
 
     def _run(self) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from flagfall.errors import FlagfallError
-        from flagfall.stores.aws import client, forget
-
-        while not self._stopped.is_set():
+        while _is_wanted(self):
             try:
-                sqs = client(self.conn_id, "sqs")
-                while not self._stopped.is_set():
-                    self._pass_on(sqs)
-            except (BotoCoreError, ClientError, FlagfallError, OSError) as error:
-                forget(self.conn_id)
+                self._pass_on()
+            except Exception as error:  # whatever it is, a dead thread would never hint again
                 self._pause(error)
 
-    def _pass_on(self, sqs: Any) -> None:
+    def _pass_on(self) -> None:
         """Wait for messages, pass them on, delete them."""
+        from flagfall.stores.aws import client
+
+        sqs = client(self.conn_id, "sqs")
         answer = sqs.receive_message(
             QueueUrl=self.url, MaxNumberOfMessages=_MESSAGES, WaitTimeSeconds=LONG_POLL
         )
@@ -146,14 +144,13 @@ class _Poller:
             self._failures = 0
 
     def _pause(self, error: Exception) -> None:
+        from flagfall.stores.aws import forget
+
+        forget(self.conn_id)
         if not self._failures:
             log.warning("%s: no hints (%s); sweeps go on", self.url, error)
+        self.deserted.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10)))
         self._failures += 1
-        self._stopped.wait(min(_LONGEST_PAUSE, 2.0 ** min(self._failures, 6)))
-
-    def stop(self) -> None:
-        """Have the thread end, at the latest when its long poll does."""
-        self._stopped.set()
 
 
 _lock = threading.Lock()
@@ -163,10 +160,11 @@ _pollers: dict[tuple[str, str], _Poller] = {}
 def _join(url: str, conn_id: str, place: _Waiting) -> None:
     with _lock:
         poller = _pollers.get((url, conn_id))
-        if poller is None:
+        if poller is None or not poller.thread.is_alive():  # as in a child after a fork
             poller = _pollers[url, conn_id] = _Poller(url, conn_id)
             poller.thread.start()
         poller.waiting.add(place)
+        poller.deserted.clear()
 
 
 def _leave(url: str, conn_id: str, place: _Waiting) -> None:
@@ -174,8 +172,15 @@ def _leave(url: str, conn_id: str, place: _Waiting) -> None:
         poller = _pollers[url, conn_id]
         poller.waiting.discard(place)
         if not poller.waiting:
-            del _pollers[url, conn_id]
-            poller.stop()
+            poller.deserted.set()
+
+
+def _is_wanted(poller: _Poller) -> bool:
+    """Whether anybody waits; a poller that is told "no" must end, another may come after it."""
+    with _lock:
+        if not poller.waiting:
+            del _pollers[poller.url, poller.conn_id]
+        return bool(poller.waiting)
 
 
 async def queue_hints(url: str, conn_id: str, bucket: str, prefix: str) -> AsyncIterator[Hint]:

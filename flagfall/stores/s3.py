@@ -21,11 +21,11 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, timedelta
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagfall.errors import NotAFile, StoreError, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, Fetched, Hint, everything, unheard
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, ObjectMeta
     from obstore.store import S3Store as ObjectStore
 
+    from flagfall.stores.aws import Account
+
 log = logging.getLogger(__name__)
 
 PAGE = 1000
@@ -43,12 +45,16 @@ ONE_BY_ONE = 10
 """Up to so many objects are looked at singly: a HEAD costs a twelfth of a LIST."""
 LONGEST_KEY = 1024
 """Bytes that a key may have."""
+LONGEST_LINK = timedelta(days=7)
+"""For how long S3 lets a URL be signed."""
 _RANGE = 8 << 20
 _RANGES_AHEAD = 3
+_LONGEST_NAME = 60
+"""Characters, of up to four bytes each, of the name of a local copy."""
 _SHA256 = "sha256"
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f]")
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _HTTP = re.compile(r"status code: (\d{3})")
 _OTHER_REGION = re.compile(r"configured region|AuthorizationHeaderMalformed|PermanentRedirect")
@@ -72,14 +78,30 @@ _REFUSED = {
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "InvalidObjectState": "the object is archived; restore it first",
     "MethodNotAllowed": "the object is a delete marker, or may not be written",
-    "403": _NO_RIGHTS,
+    "KeyTooLongError": "the key is longer than 1,024 bytes; use shorter names",
+    "403": f"{_NO_RIGHTS}, or {_BAD_KEYS}",
 }
+_THROTTLED = "S3 asks to slow down (throttled); it is asked again later"
+_EXPIRED = "the credentials have expired; renew them in the Airflow connection or the environment"
 _MAY_HEAL = {
-    "SlowDown": "S3 asks to slow down (throttled)",
-    "503": "S3 asks to slow down (throttled)",
-    "ExpiredToken": "the credentials have expired; renew them in the connection or the environment",
-    "TokenRefreshRequired": "the credentials have expired; renew them",
+    "SlowDown": _THROTTLED,
+    "503": _THROTTLED,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "PreconditionFailed": "the object was written again while it was read",
 }
+_LOOK_UP_AGAIN = {"401", "403"} | {
+    code for code, why in (_REFUSED | _MAY_HEAL).items() if why in (_BAD_KEYS, _EXPIRED)
+}
+"""What the credentials may be to blame for; a HEAD is answered with nothing but a number."""
+_ELSEWHERE = (
+    "the bucket is in another region; set region_name in the Airflow connection or"
+    " AWS_DEFAULT_REGION in the environment"
+)
+_NO_CREDENTIALS = (
+    "no AWS credentials for now; see what the Airflow connection, the environment or the role says"
+)
+_NO_ANSWER = "S3 does not answer as it should; check the network, the proxy and the endpoint"
 
 
 class S3Store:
@@ -103,6 +125,7 @@ class S3Store:
         self.queue = queue
         self._told: set[str] = set()
         self._lock = threading.Lock()
+        self._account: Account | None = None
         self._connection: ObjectStore | None = None
         self._region = ""
 
@@ -112,34 +135,38 @@ class S3Store:
 
     @property
     def _store(self) -> ObjectStore:
+        from flagfall.stores.aws import account, connect
+
         with self._lock:
             if self._connection is None:
-                from flagfall.stores.aws import connect
-
-                self._connection = connect(
-                    self.uri, self.conn_id, self.bucket, self.prefix, self._region
-                )
+                found = account(self.conn_id)
+                self._account = found
+                self._connection = connect(found, self.uri, self.bucket, self.prefix, self._region)
             return self._connection
 
     def _ask(self, key: str, request: Callable[[ObjectStore], _ANY]) -> _ANY:
         """Do one request; where the bucket turns out to be in another region, do it there."""
+        asked_in = self._region
         try:
             with self._translated(key):
                 return request(self._store)
-        except _OtherRegion:
-            self._move_to_its_region()
+        except (_OtherRegion, _BadRequest):
+            if not self._has_moved_from(asked_in):
+                self._look_up_again()
+                raise
         with self._translated(key):
             return request(self._store)
 
-    def _move_to_its_region(self) -> None:
+    def _has_moved_from(self, region: str) -> bool:
+        """Turn to the bucket's region; whether that is another than the one that was asked."""
         from flagfall.stores.aws import region_of
 
-        found = region_of(self.conn_id, self.bucket)
-        if not found or found == self._region:
-            why = "the bucket is in another region; set region_name in the connection or the"
-            raise StoreRefused(self.uri, f"{why} environment (AWS_DEFAULT_REGION)")
+        with self._translated():
+            found = region_of(self.conn_id, self.bucket)
         with self._lock:
-            self._region, self._connection = found, None
+            if found and found != self._region:
+                self._region, self._connection = found, None
+        return found not in ("", region)
 
     @contextmanager
     def _translated(self, key: str = "") -> Iterator[None]:
@@ -157,28 +184,33 @@ class S3Store:
                 raise StoreRefused(self.uri, _REFUSED["NoSuchBucket"]) from None
             raise FileNotFoundError(where) from None
         except (BaseError, BotoCoreError, ClientError) as error:
-            raise self._translation(where, str(error)) from error
+            raise self._translation(where, error) from error
 
-    def _translation(self, where: str, said: str) -> StoreError:
+    def _translation(self, where: str, error: Exception) -> StoreError:
+        from flagfall.stores.aws import is_misconfigured
+
+        said = str(error)
         if _OTHER_REGION.search(said):
-            return _OtherRegion(where, "the bucket is in another region")
-        code = _first(_CODE, said) or _first(_HTTP, said)
-        if code in ("ExpiredToken", "TokenRefreshRequired") or _REFUSED.get(code) == _BAD_KEYS:
+            return _OtherRegion(where, _ELSEWHERE)
+        if is_misconfigured(error):
             self._look_up_again()
-        if "credential" in said and not code:
+            return StoreRefused(where, said)
+        code = _code_of(error)
+        if code in _LOOK_UP_AGAIN or _is_without_credentials(error):
             self._look_up_again()
-            return StoreUnavailable(where, f"no credentials for now: {_short(said)}")
         if code in _REFUSED:
             return StoreRefused(where, _REFUSED[code])
-        return StoreUnavailable(where, _MAY_HEAL.get(code) or code or _short(said))
+        if code == "400":
+            return _BadRequest(where, f"{_NO_ANSWER} (HTTP status 400)")
+        return StoreUnavailable(where, _MAY_HEAL.get(code) or _excuse(error, code))
 
     def _look_up_again(self) -> None:
         """Look the connection up anew at the next request."""
         from flagfall.stores.aws import forget
 
-        forget(self.conn_id)
         with self._lock:
-            self._connection = None
+            used, self._account, self._connection = self._account, None, None
+        forget(self.conn_id, used)
 
     def list(
         self,
@@ -188,22 +220,48 @@ class S3Store:
         skip_unreadable: bool = False,
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every ``PAGE`` objects after ``start_after``."""
+        if prefix:
+            self._checked(prefix)
         after: str | None = start_after
         while after is not None:
             before = after
             page, after = self._page(prefix, before)
-            for meta in page:
-                if meta["path"] > before and where(meta["path"]):
-                    yield _entry(meta)
+            yield from self._files(page, before, where)
+
+    def _files(
+        self, page: Sequence[ObjectMeta], before: str, where: Callable[[str], bool]
+    ) -> Iterator[Entry]:
+        """The objects of a page, without the placeholders of folders.
+
+        obstore tells ``a/`` as ``a``. It is a folder's where it is told behind what sorts after
+        ``a``; where keys below ``a`` follow, only a look tells.
+
+        Args:
+            page: What was told.
+            before: The key that the page was to start after.
+            where: Which keys are wanted.
+        """
+        for meta, after in zip_longest(page, page[1:]):
+            key, told_before, before = meta["path"], before, max(before, meta["path"])
+            if key <= told_before or not where(key):
+                continue
+            is_above = after is not None and after["path"].startswith(f"{key}/")
+            if meta["size"] or not is_above or self.stat(key) == _entry(meta):
+                yield _entry(meta)
 
     def _page(self, prefix: str, after: str) -> tuple[Sequence[ObjectMeta], str | None]:
         """The next objects after a key, and the last of them; ``None`` for that at the end."""
+        if unusable(after.removesuffix("/") or "all"):
+            return self._page_without_unusable_keys(prefix, after)
         try:
             page = self._ask(prefix, lambda store: _first_page(store, prefix, after))
         except _UnusableKey:
             return self._page_without_unusable_keys(prefix, after)
-        # A folder's placeholder ("a/" is told as "a") may stand after keys that sort behind it.
-        return page, max(meta["path"] for meta in page) if len(page) == PAGE else None
+        if len(page) < PAGE:
+            return page, None
+        if not page[-1]["size"]:  # what follows tells whether it is a folder's placeholder
+            page = page[:-1]
+        return page, max(meta["path"] for meta in page)
 
     def _page_without_unusable_keys(
         self, prefix: str, after: str
@@ -221,11 +279,12 @@ class S3Store:
                 Bucket=self.bucket, Prefix=below, StartAfter=start + after
             )
         found = [(one["Key"].removeprefix(start), one) for one in answer.get("Contents", [])]
-        page = [_meta(key, one) for key, one in found if self._tell_unless_usable(key)]
+        files = [(key, one) for key, one in found if not key.endswith("/")]
+        page = [_meta(key, one) for key, one in files if self._tell_unless_usable(key)]
         return page, found[-1][0] if answer["IsTruncated"] else None
 
     def _tell_unless_usable(self, key: str) -> bool:
-        if not (why := _unusable(key.removesuffix("/"))):
+        if not (why := unusable(key)):
             return True
         if key not in self._told:
             self._told.add(key)
@@ -233,15 +292,17 @@ class S3Store:
         return False
 
     def _checked(self, key: str) -> str:
-        if why := _unusable(key):
-            raise NotAFile(f"{self.uri}/{key}", why)
+        if why := unusable(key):
+            raise NotAFile(f"{self.uri}/{key!a}", why)
         return key
+
+    def _fits(self, key: str) -> bool:
+        return len(f"{self.prefix}/{self._checked(key)}".removeprefix("/").encode()) <= LONGEST_KEY
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""
-        if len(f"{self.prefix}/{key}".encode()) > LONGEST_KEY:
+        if not self._fits(key):
             return None
-        self._checked(key)
         try:
             return _entry(self._ask(key, lambda store: store.head(key)))
         except FileNotFoundError:
@@ -252,10 +313,12 @@ class S3Store:
         if len(keys) <= ONE_BY_ONE:
             yield from filter(None, map(self.stat, keys))
             return
-        wanted = deque(sorted(keys))
+        wanted = deque(sorted(filter(self._fits, keys)))
+        last: str | None = ""
         while wanted:
-            page, last = self._page("", wanted[0][:-1])
-            yield from (_entry(meta) for meta in page if meta["path"] in keys)
+            start = max(last or "", _just_before(wanted[0]))
+            page, last = self._page("", start)
+            yield from self._files(page, start, keys.__contains__)
             while wanted and (last is None or wanted[0] <= last):
                 wanted.popleft()
 
@@ -295,15 +358,16 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         """See ``Store.delete``."""
-        self._ask(self._checked(key), lambda store: store.delete(key))
+        with suppress(FileNotFoundError):
+            self._ask(self._checked(key), lambda store: store.delete(key))
 
     def fetch(self, key: str, target: Path) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
-        with new_file(target) as sink, closing(self._ranges(key)) as ranges:
+        meta = self._ask(self._checked(key), lambda store: store.head(key))
+        with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
             return copy(ranges, sink)
 
-    def _ranges(self, key: str) -> Generator[memoryview]:
-        meta = self._ask(self._checked(key), lambda store: store.head(key))
+    def _ranges(self, key: str, meta: ObjectMeta) -> Generator[memoryview]:
         starts = iter(range(0, meta["size"], _RANGE))
         with ThreadPoolExecutor(_RANGES_AHEAD) as pool:
             ahead = (pool.submit(self._range, key, meta, start) for start in starts)
@@ -321,40 +385,20 @@ class S3Store:
     def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.upload``. The hash goes with the object, so that ``holds`` knows it."""
         promised = digest_of(source)
-        sent, digest = 0, hashlib.sha256()
-
-        def blocks(file: BinaryIO) -> Iterator[bytes]:
-            nonlocal sent
-            for block in blocks_of(file, _part_size(promised.size)):
-                digest.update(block)
-                sent += len(block)
-                yield block
-                on_bytes(len(block))
-
-        self._send(key, source, blocks, promised)
-        if Fetched(sent, digest.hexdigest()) != promised:
-            raise StoreUnavailable(str(source), "changed while it was uploaded; publish it again")
-        return promised
-
-    def _send(
-        self,
-        key: str,
-        source: Path,
-        blocks: Callable[[BinaryIO], Iterator[bytes]],
-        content: Fetched,
-    ) -> None:
-        attributes: Attributes = {**_attributes(key), _SHA256: content.sha256}
-        part = _part_size(content.size)
+        attributes: Attributes = {**_attributes(key), _SHA256: promised.sha256}
+        part = _part_size(promised.size)
 
         def send(store: ObjectStore) -> None:
             with source.open("rb") as file:
-                if content.size <= part:
-                    whole = b"".join(blocks(file))
+                blocks = _unchanged(blocks_of(file, part), source, promised, on_bytes)
+                if promised.size <= part:
+                    whole = b"".join(blocks)
                     store.put(key, whole, attributes=attributes, use_multipart=False)
                 else:
-                    store.put(key, blocks(file), attributes=attributes, chunk_size=part)
+                    store.put(key, blocks, attributes=attributes, chunk_size=part)
 
         self._ask(self._checked(key), send)
+        return promised
 
     def holds(self, key: str, content: Fetched) -> bool:
         """See ``Store.holds``: as far as the hash that went with it says."""
@@ -376,7 +420,7 @@ class S3Store:
         """See ``Store.local``: a copy."""
         folder = scratch / hashlib.sha256(key.encode()).hexdigest()[:16]
         folder.mkdir(exist_ok=True)
-        copied = folder / key.rpartition("/")[2]
+        copied = folder / key.rpartition("/")[2][-_LONGEST_NAME:]
         self.fetch(key, copied)
         return copied
 
@@ -388,8 +432,9 @@ class S3Store:
         """See ``Store.link``: a presigned URL, good no longer than the credentials that sign it."""
         import obstore
 
+        good_for = min(expires, LONGEST_LINK)
         return str(
-            self._ask(self._checked(key), lambda store: obstore.sign(store, "GET", key, expires))
+            self._ask(self._checked(key), lambda store: obstore.sign(store, "GET", key, good_for))
         )
 
     def hints(self) -> AsyncIterator[Hint]:
@@ -399,8 +444,12 @@ class S3Store:
         return queue_hints(self.queue, self.conn_id, self.bucket, self.prefix)
 
 
-class _OtherRegion(StoreUnavailable):
+class _OtherRegion(StoreRefused):
     """The bucket is not in the region that was asked."""
+
+
+class _BadRequest(StoreUnavailable):
+    """400 and no word why: a proxy, expired credentials, or a HEAD in another region."""
 
 
 class _UnusableKey(StoreRefused):
@@ -412,27 +461,51 @@ def _parsed(uri: str) -> tuple[str, str]:
     if match is None:
         raise StoreRefused(uri, "expected s3://bucket/prefix with the name of a bucket")
     prefix = match[2] or ""
-    if prefix and (why := _unusable(prefix)):
+    if prefix and (why := unusable(prefix)):
         raise StoreRefused(uri, why)
     return match[1], prefix
 
 
-def _unusable(key: str) -> str:
-    """Why obstore cannot tell a key; empty where it can."""
+def unusable(key: str) -> str:
+    """Why a key cannot be told by obstore, or is that of no file; empty where it can."""
     if {"", ".", ".."} & set(key.split("/")):
         return "a part of its path is empty, '.' or '..'"
     return "its name has a control character" if _UNUSABLE.search(key) else ""
 
 
+def _just_before(key: str) -> str:
+    """A string with hardly any key between it and ``key``."""
+    near = f"{key[:-1]}{chr(ord(key[-1]) - 1)}~"
+    return key[:-1].removesuffix("/") if unusable(near) else near
+
+
+def _unchanged(
+    blocks: Iterator[bytes], source: Path, promised: Fetched, on_bytes: Callable[[int], None]
+) -> Iterator[bytes]:
+    """The blocks of a file; raises before the end, so that nothing is written, if it changed."""
+    size, digest = 0, hashlib.sha256()
+    for block in blocks:
+        size += len(block)
+        digest.update(block)
+        if size > promised.size:
+            break
+        yield block
+        on_bytes(len(block))
+    if Fetched(size, digest.hexdigest()) != promised:
+        raise StoreUnavailable(str(source), "changed while it was uploaded; publish it again")
+
+
 def _first_page(store: ObjectStore, prefix: str, after: str) -> Sequence[ObjectMeta]:
     """One request, unless S3 answers with less than it has."""
+    if after.endswith("/"):  # which obstore would strip
+        after = f"{after[:-1]}.~"
     return next(iter(store.list(prefix or None, offset=after or None, chunk_size=PAGE)), [])
 
 
 def _meta(key: str, told: dict[str, Any]) -> ObjectMeta:
     """What boto3 tells of an object, in obstore's words."""
     return {
-        "path": key.removesuffix("/"),
+        "path": key,
         "last_modified": told["LastModified"],
         "size": told["Size"],
         "e_tag": told["ETag"],
@@ -457,9 +530,29 @@ def _part_size(size: int) -> int:
     return max(_RANGE, -(-size // 9_000))
 
 
-def _first(pattern: re.Pattern[str], text: str) -> str:
-    found = pattern.search(text)
+def _code_of(error: Exception) -> str:
+    """What S3 calls an error, or the HTTP status; empty where there was no answer."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", ""))
+    found = _CODE.search(str(error)) or _HTTP.search(str(error))
     return found[1] if found else ""
+
+
+def _is_without_credentials(error: Exception) -> bool:
+    from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+    from obstore.exceptions import UnauthenticatedError
+
+    return isinstance(error, UnauthenticatedError | CredentialRetrievalError | NoCredentialsError)
+
+
+def _excuse(error: Exception, code: str) -> str:
+    """What to say of an error that may heal; of the answer itself, at most its status."""
+    if _is_without_credentials(error) and not code:
+        return f"{_NO_CREDENTIALS} ({_short(str(error))})"
+    if code.isdecimal():
+        return f"{_NO_ANSWER} (HTTP status {code})"
+    return f"S3 says {code}" if code else f"{_NO_ANSWER} ({_short(str(error))})"
 
 
 def _short(said: str) -> str:
