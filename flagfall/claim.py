@@ -7,13 +7,13 @@ thousand task instances.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid
 from flagfall.inbox import Inbox
+from flagfall.lake import in_parallel
 from flagfall.marker import Marker
 
 
@@ -47,18 +47,23 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
         scope = inbox.scope()
         pending = inbox.pending(scope)
         inbox.advance(pending, scope)
-        ready = [m for m in pending if not settling(m, inbox, settle, dataset.limits)]
+        ready = _ready(pending, inbox, dataset)
         if ready or not pending or scope.began >= give_up:
             break
         sleep(max(settle.total_seconds() / 4, 0.05))
     taken = ready[: dataset.limits.batches_per_run]
-    weighed = ((marker, _bytes(marker, inbox, dataset.limits)) for marker in taken)
+    sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
+    weighed = zip(taken, sizes, strict=True)
     return Claim(tuple(shards(weighed, dataset.limits)), len(pending) - len(taken))
 
 
-def settling(marker: Marker, inbox: Inbox, settle: timedelta, limits: Limits) -> bool:
-    """Whether a batch may still be on its way: young, and not complete."""
-    return marker.is_young(inbox.clock(), settle) and inbox.problem(marker, limits) is not None
+def _ready(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> list[Marker]:
+    """Those that are not still on their way: young, and not complete."""
+    now, settle = inbox.clock(), dataset.landing.settle
+    young = [marker for marker in pending if marker.is_young(now, settle)]
+    problems = in_parallel(lambda marker: inbox.problem(marker, dataset.limits), young)
+    unsettled = {m.batch_id for m, problem in zip(young, problems, strict=True) if problem}
+    return [marker for marker in pending if marker.batch_id not in unsettled]
 
 
 def shards(weighed: Iterable[tuple[Marker, int]], limits: Limits) -> Iterator[tuple[Marker, ...]]:

@@ -99,7 +99,8 @@ def _sizes(inbox: Inbox, scope: Scope, survey: _Survey) -> Sizes:
 def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
     if dataset.model is None:
         return 0
-    evaluated = (inbox.lake.find(Evaluation, r.batch_id) for r in current_view(receipts))
+    ids = [receipt.batch_id for receipt in current_view(receipts)]
+    evaluated = inbox.lake.find_all(Evaluation, ids)
     return sum(evaluation is None for evaluation in evaluated)
 
 

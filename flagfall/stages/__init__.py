@@ -17,6 +17,7 @@ from typing import Any
 from flagfall.dataset import Dataset
 from flagfall.errors import NotThere
 from flagfall.inbox import Inbox
+from flagfall.lake import in_parallel
 from flagfall.marker import Marker
 from flagfall.receipts import current_view
 from flagfall.records import Receipt, Status
@@ -109,7 +110,7 @@ def report_run(
     """
     write_report = import_module("flagfall.stages.report").write_report
     now = inbox.clock()
-    receipts = [_receipt(inbox, marker) for marker in markers]
+    receipts = list(in_parallel(lambda marker: _receipt(inbox, marker), markers))
     history = current_view(inbox.receipts.since((now - HISTORY).date()))
     told = asdict(write_report(dataset, inbox.lake, run, receipts, history, now))
     counts = Counter(receipt.status for receipt in receipts)

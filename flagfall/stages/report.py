@@ -146,12 +146,11 @@ def slug(run: str) -> str:
 
 
 def _batches(lake: Lake, receipts: Sequence[Receipt], history: Sequence[Receipt]) -> list[Batch]:
+    accepted = [receipt.batch_id for receipt in receipts if receipt.status == "accepted"]
+    evaluations = dict(zip(accepted, lake.find_all(Evaluation, accepted), strict=True))
+    predictions = dict(zip(accepted, lake.find_all(Predicted, accepted), strict=True))
     found = [
-        Batch(
-            receipt,
-            lake.find(Evaluation, receipt.batch_id) if receipt.status == "accepted" else None,
-            lake.find(Predicted, receipt.batch_id) if receipt.status == "accepted" else None,
-        )
+        Batch(receipt, evaluations.get(receipt.batch_id), predictions.get(receipt.batch_id))
         for receipt in receipts
     ]
     return mark_replaced(found, history)
@@ -162,11 +161,11 @@ def _trend(
 ) -> Trend:
     trend = Trend(history, batches, dataset.thresholds.psi_max)
     known = {batch.receipt.batch_id: batch.evaluation for batch in batches}
+    others = [receipt.batch_id for receipt in trend.receipts if receipt.batch_id not in known]
+    read = lake.find_all(Evaluation, others)
     for receipt in trend.receipts:
-        if receipt.batch_id in known:
-            trend.add(receipt, known[receipt.batch_id])
-        else:
-            trend.add(receipt, lake.find(Evaluation, receipt.batch_id))
+        is_known = receipt.batch_id in known
+        trend.add(receipt, known[receipt.batch_id] if is_known else next(read))
     return trend
 
 
