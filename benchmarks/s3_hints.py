@@ -32,7 +32,7 @@ async def measure(server: LocalS3, markers: int) -> None:
         landing=f"s3://{BUCKET}/landing",
         marker="date={date}/_SUCCESS",
         lake=f"s3://{BUCKET}/lake",
-        queue=server.queue,
+        sqs_queue=server.queue,
         sweep_every=3600.0,
     )
     s3 = server.client("s3")

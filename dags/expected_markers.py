@@ -41,7 +41,7 @@ def expected(dataset: Dataset) -> DAG:
             settle=dataset.landing.settle,
             sweep_every=dataset.watch.sweep_every,
             conn_id=dataset.landing.conn_id,
-            queue=dataset.landing.queue,
+            sqs_queue=dataset.landing.sqs_queue,
             outlets=[Asset.ref(name=f"{dataset.name}_landed")],
         )
     return dag

@@ -104,21 +104,21 @@ class Landing(_Model):
             segment and becomes a field of the batch, ``*`` matches within one segment.
         conn_id: Airflow connection with the rights to an S3 landing zone; empty for what boto3
             finds in the environment.
-        queue: URL of an SQS queue that the bucket tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that the bucket tells of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
         after_receipt: What becomes of a batch's files once its receipt exists.
     """
 
     uri: str = Field(min_length=1)
     conn_id: str = ""
-    queue: str = ""
+    sqs_queue: str = ""
     marker: str
     settle: Wait = timedelta(seconds=10)
     after_receipt: Literal["keep"] = "keep"
 
     @model_validator(mode="after")
     def _only_s3_has_these(self) -> Self:
-        for name in ("conn_id", "queue"):
+        for name in ("conn_id", "sqs_queue"):
             if getattr(self, name) and not self.uri.startswith("s3://"):
                 raise _Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
         return self
@@ -507,7 +507,7 @@ def _absolute(uri: str, root: Path) -> str:
 
 
 _PATHS = (("landing", "uri"), ("lake", "uri"), ("model", "path"))
-_NAMES = (("landing", "conn_id"), ("landing", "queue"), ("lake", "conn_id"))
+_NAMES = (("landing", "conn_id"), ("landing", "sqs_queue"), ("lake", "conn_id"))
 
 
 def _resolve(raw: dict[str, Any], root: Path) -> None:

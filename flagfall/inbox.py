@@ -49,7 +49,7 @@ class Feed:
         landing_conn_id: Airflow connection for the landing zone; empty for what the environment
             gives.
         lake_conn_id: The same for the lake.
-        queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
         since: strftime pattern of the keys of a time, such as ``date=%Y-%m-%d``, where they sort
             by it; empty where they do not.
         behind: Markers of a time are expected no later than so many seconds after it.
@@ -62,7 +62,7 @@ class Feed:
     lake: str
     landing_conn_id: str = ""
     lake_conn_id: str = ""
-    queue: str = ""
+    sqs_queue: str = ""
     since: str = ""
     behind: float = 0.0
     full_sweep_every: float = 3600.0
@@ -77,7 +77,7 @@ class Feed:
             lake=dataset.lake.uri,
             landing_conn_id=dataset.landing.conn_id,
             lake_conn_id=dataset.lake.conn_id,
-            queue=dataset.landing.queue,
+            sqs_queue=dataset.landing.sqs_queue,
             since=dataset.since,
             behind=(dataset.arrival.lag + dataset.arrival.deadline).total_seconds(),
             full_sweep_every=dataset.watch.full_sweep_every.total_seconds(),
@@ -112,7 +112,7 @@ class Inbox:
     def __init__(self, feed: Feed, clock: Callable[[], datetime] = utcnow) -> None:
         self.feed = feed
         self.clock = clock
-        self.landing = LandingZone(feed.landing, feed.marker, feed.landing_conn_id, feed.queue)
+        self.landing = LandingZone(feed.landing, feed.marker, feed.landing_conn_id, feed.sqs_queue)
         self.lake = Lake(feed.lake, feed.dataset, feed.lake_conn_id)
         self.receipts = Receipts(self.lake.store)
         self._received: set[str] = set()

@@ -17,7 +17,7 @@ class LandingZone:
         uri: A directory, which need not exist yet, or ``s3://bucket/prefix``.
         marker: Pattern of the markers below it.
         conn_id: Airflow connection; empty for what the environment gives.
-        queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
 
     Attributes:
         place: What tells this place, as it is reached, from any other.
@@ -27,11 +27,11 @@ class LandingZone:
         StoreRefused: No store knows this kind of URI.
     """
 
-    def __init__(self, uri: str, marker: str, conn_id: str = "", queue: str = "") -> None:
+    def __init__(self, uri: str, marker: str, conn_id: str = "", sqs_queue: str = "") -> None:
         self.pattern = MarkerPattern(marker)
-        self.store = open_store(uri, conn_id, queue)
+        self.store = open_store(uri, conn_id, sqs_queue)
         self.uri = self.store.uri
-        self.place = (self.uri, conn_id, queue)
+        self.place = (self.uri, conn_id, sqs_queue)
 
     def is_marker(self, key: str) -> bool:
         """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""

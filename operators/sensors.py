@@ -46,11 +46,11 @@ class MarkerSensor(BaseSensorOperator):
         sweep_every: Longest time between two looks; a hint comes earlier.
         conn_id: Airflow connection for an S3 landing zone (templated); empty for what the
             environment gives.
-        queue: URL of an SQS queue that tells of new objects (templated); empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects (templated); empty for none.
         start_from_trigger: Whether to start without a worker.
     """
 
-    template_fields: Sequence[str] = ("landing", "partition", "deadline", "conn_id", "queue")
+    template_fields: Sequence[str] = ("landing", "partition", "deadline", "conn_id", "sqs_queue")
     ui_color = "#e8f0e4"
 
     def __init__(
@@ -63,7 +63,7 @@ class MarkerSensor(BaseSensorOperator):
         settle: timedelta = timedelta(seconds=10),
         sweep_every: timedelta = timedelta(seconds=30),
         conn_id: str = "",
-        queue: str = "",
+        sqs_queue: str = "",
         start_from_trigger: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -75,7 +75,7 @@ class MarkerSensor(BaseSensorOperator):
         self.settle = settle.total_seconds()
         self.sweep_every = sweep_every.total_seconds()
         self.conn_id = conn_id
-        self.queue = queue
+        self.sqs_queue = sqs_queue
         self.start_from_trigger = start_from_trigger
         if start_from_trigger:
             self.start_trigger_args = StartTriggerArgs(
@@ -94,7 +94,7 @@ class MarkerSensor(BaseSensorOperator):
             "settle": self.settle,
             "sweep_every": self.sweep_every,
             "conn_id": self.conn_id,
-            "queue": self.queue,
+            "sqs_queue": self.sqs_queue,
         }
 
     def execute(self, context: Context) -> Any:

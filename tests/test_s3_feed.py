@@ -177,7 +177,7 @@ class TestWaiting:
     ) -> None:
         queue = await asyncio.to_thread(s3.make_queue, bucket)
         await asyncio.to_thread(s3.notify, bucket, queue)
-        feed = await asyncio.to_thread(partial(make_s3_toy, tmp_path, bucket, queue=queue))
+        feed = await asyncio.to_thread(partial(make_s3_toy, tmp_path, bucket, sqs_queue=queue))
         await asyncio.to_thread(TestSweepsCostWhatIsNew.swept, feed, clock)
         inbox = await asyncio.to_thread(feed.inbox, clock)
         async with aclosing(announcements(inbox, Timing(sweep_every=3600.0))) as items:

@@ -13,7 +13,7 @@ from flagfall.stores import aws
 
 
 def use() -> None:
-    """Have the core look up its AWS accounts here; a second call changes nothing."""
+    """Have the core look up its AWS accounts here."""
     aws.look_up_with(account)
 
 

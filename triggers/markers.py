@@ -58,7 +58,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         lake: URI of the lake.
         sweep_every: Longest time between two sweeps, in seconds.
         redeliver_after: A marker that is still pending is announced again after so many seconds.
-        landing_conn_id, lake_conn_id, queue, since, behind, full_sweep_every: See ``Feed``.
+        landing_conn_id, lake_conn_id, sqs_queue, since, behind, full_sweep_every: See ``Feed``.
     """
 
     dataset: str
@@ -69,7 +69,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     redeliver_after: float = 900.0
     landing_conn_id: str = ""
     lake_conn_id: str = ""
-    queue: str = ""
+    sqs_queue: str = ""
     since: str = ""
     behind: float = 0.0
     full_sweep_every: float = 3600.0
@@ -110,7 +110,7 @@ class MarkerTrigger(_Fields, BaseTrigger):
         settle: A marker that cannot be read as one is waited for while it is younger, in seconds.
         sweep_every: Longest time between two looks, in seconds.
         conn_id: Airflow connection; empty for what the environment gives.
-        queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
     """
 
     landing: str
@@ -120,11 +120,11 @@ class MarkerTrigger(_Fields, BaseTrigger):
     settle: float = 10.0
     sweep_every: float = 30.0
     conn_id: str = ""
-    queue: str = ""
+    sqs_queue: str = ""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield once: ``{"marker": {…}}``, or ``{"late": <where>, "deadline": …}``."""
-        place = self.landing, self.marker, self.conn_id, self.queue
+        place = self.landing, self.marker, self.conn_id, self.sqs_queue
         yield TriggerEvent(await self._wait(await asyncio.to_thread(LandingZone, *place)))
 
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:

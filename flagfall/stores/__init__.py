@@ -165,13 +165,13 @@ class Store(Protocol):
         """An item whenever something may have changed; may never yield, may yield for nothing."""
 
 
-def open_store(uri: str, conn_id: str = "", queue: str = "") -> Store:
+def open_store(uri: str, conn_id: str = "", sqs_queue: str = "") -> Store:
     """The store for a URI.
 
     Args:
         uri: A directory (a path, or ``file:///`` and a path) or ``s3://bucket/prefix``.
         conn_id: Airflow connection with the rights to it; empty for what the environment gives.
-        queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
 
     Raises:
         StoreRefused: No store knows this kind of URI.
@@ -182,7 +182,7 @@ def open_store(uri: str, conn_id: str = "", queue: str = "") -> Store:
     if uri.startswith("file:///"):
         return _local(uri.removeprefix("file://"))
     if uri.startswith("s3://"):
-        return _s3(uri, conn_id, queue)
+        return _s3(uri, conn_id, sqs_queue)
     found = f"no store for {scheme[0]}" if scheme else "no place is named"
     why = f"{found}; a directory, file:///path or s3://bucket/prefix is understood"
     raise StoreRefused(uri, why)
@@ -195,8 +195,8 @@ def _local(root: str) -> Store:
 
 
 @lru_cache(maxsize=256)
-def _s3(uri: str, conn_id: str, queue: str) -> Store:
+def _s3(uri: str, conn_id: str, sqs_queue: str) -> Store:
     """One for all who use it: 10,000 sensors share its connections."""
     from flagfall.stores.s3 import S3Store
 
-    return S3Store(uri, conn_id, queue)
+    return S3Store(uri, conn_id, sqs_queue)

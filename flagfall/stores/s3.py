@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,7 +110,7 @@ class S3Store:
     Args:
         uri: ``s3://bucket/prefix``, or the bucket alone.
         conn_id: Airflow connection; empty for what the environment gives.
-        queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
 
     Raises:
         StoreRefused: The URI cannot be one.
@@ -118,11 +118,11 @@ class S3Store:
 
     metered = True
 
-    def __init__(self, uri: str, conn_id: str = "", queue: str = "") -> None:
+    def __init__(self, uri: str, conn_id: str = "", sqs_queue: str = "") -> None:
         self.uri = uri.rstrip("/")
         self.bucket, self.prefix = _parsed(self.uri)
         self.conn_id = conn_id
-        self.queue = queue
+        self.sqs_queue = sqs_queue
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self._account: Account | None = None
@@ -441,7 +441,7 @@ class S3Store:
         """See ``Store.hints``: what the queue tells; without one, nothing ever."""
         from flagfall.stores.queue import queue_hints
 
-        return queue_hints(self.queue, self.conn_id, self.bucket, self.prefix)
+        return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix)
 
 
 class _OtherRegion(StoreRefused):
@@ -514,8 +514,9 @@ def _meta(key: str, told: dict[str, Any]) -> ObjectMeta:
 
 
 def _entry(meta: ObjectMeta) -> Entry:
-    written = meta["last_modified"].astimezone(UTC).replace(microsecond=0)
-    version = f"{(meta['e_tag'] or '').strip(chr(34))}-{written:%Y%m%dT%H%M%SZ}"
+    seconds = int(meta["last_modified"].timestamp())
+    version = f"{(meta['e_tag'] or '').strip(chr(34))}-{seconds}"
+    written = datetime.fromtimestamp(seconds, UTC)
     return Entry(meta["path"], meta["size"], version, written, written)
 
 

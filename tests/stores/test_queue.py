@@ -182,7 +182,7 @@ class TestHints:
         self, s3: S3Server, bucket: str, url: str
     ) -> None:
         s3.notify(bucket, url)
-        store = open_store(f"s3://{bucket}/in", queue=url)
+        store = open_store(f"s3://{bucket}/in", sqs_queue=url)
         keys = {"plain", "a key+100% %20", "日本/é?#&"}
         async with aclosing(store.hints()) as hints:  # type: ignore[type-var]
             task = await waiting(hints)

@@ -24,7 +24,7 @@ FEED = {
     "redeliver_after": 60.0,
     "landing_conn_id": "aws_partner",
     "lake_conn_id": "aws_lake",
-    "queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
+    "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
     "since": "date=%Y-%m-%d",
     "behind": 90000.0,
     "full_sweep_every": 1800.0,
@@ -37,7 +37,7 @@ ONE = {
     "settle": 3.0,
     "sweep_every": 5.0,
     "conn_id": "aws_partner",
-    "queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
+    "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
 }
 EVERY_TRIGGER = [(MarkerFeedTrigger, FEED), (MarkerTrigger, ONE)]
 

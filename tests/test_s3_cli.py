@@ -1,0 +1,47 @@
+"""The command line over S3: what a person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.feeds import S3Feed, make_s3_toy
+from tests.s3 import S3Server
+
+
+@pytest.fixture
+def feed(tmp_path: Path, s3: S3Server, bucket: str) -> S3Feed:
+    return make_s3_toy(tmp_path, bucket)
+
+
+def flagfall(feed: S3Feed, *arguments: str) -> str:
+    environment = {**os.environ, "FLAGFALL_DATASETS": str(feed.root / "datasets")}
+    command = [sys.executable, "-m", "flagfall.cli", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_watch_prints_what_is_there_and_status_tells_what_waiting_costs(feed: S3Feed) -> None:
+    marker = feed.drop("2026-11-01")
+    pattern = ("--marker", feed.dataset.landing.marker)
+    shown = flagfall(feed, "watch", feed.dataset.landing.uri, *pattern, "--count", "1", "--json")
+    assert json.loads(shown)["batch_id"] == marker.batch_id
+    assert "toy: waiting costs 252 requests to S3 an hour: $0.0013 an hour" in flagfall(
+        feed, "status", "toy"
+    )
+    (told,) = map(json.loads, flagfall(feed, "status", "--json").splitlines())
+    assert (told["pending"], told["requests_an_hour"]) == (1, 252.0)
+
+
+def test_a_stage_runs_alone_as_in_a_container(feed: S3Feed) -> None:
+    marker = feed.drop("2026-11-01")
+    (done,) = json.loads(flagfall(feed, "stage", "ingest", "toy", marker.batch_id))
+    assert (done["status"], done["rows"]) == ("accepted", 2)
+    report = json.loads(flagfall(feed, "stage", "report", "toy", marker.batch_id))
+    assert report["uri"].startswith(f"s3://{feed.bucket}/lake/toy/reports/")
