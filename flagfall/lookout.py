@@ -244,7 +244,7 @@ class Lookout:
         self._new_keys: set[str] = set()
         self._new_watches: set[Watch] = set()
         self._joined_at = 0.0
-        self._looked_at = self._not_before = clock()
+        self._looked_at = self._not_before = self._retry_at = clock()
         self._is_due = True
         self._alarm = Alarm(store.hints(), clock)
         self._sweeper = Sweeper(self._look, store.uri)
@@ -312,7 +312,7 @@ class Lookout:
         due = max(self._due_at, self._not_before)
         if self._new_keys or self._new_watches:
             due = min(due, self._joined_at + JOIN_DELAY)
-        return max(0.0, due - self._clock())
+        return max(0.0, max(due, self._retry_at) - self._clock())
 
     @property
     def _due_at(self) -> float:
@@ -322,7 +322,7 @@ class Lookout:
     def _plan(self, hinted: frozenset[str]) -> _Plan | None:
         """What to look for now; ``None`` for nothing."""
         now = self._clock()
-        if not +self._every:
+        if not +self._every or now < self._retry_at:
             return None
         if now >= max(self._due_at, self._not_before):
             return _Plan(frozenset(self._sought), _starts(self._watches), whole=True)
@@ -341,17 +341,17 @@ class Lookout:
     async def _follow(self, plan: _Plan) -> None:
         started = self._clock()
         found = await self._sweeper(plan, tuple(self._watches))
+        ended = self._clock()
         if found is None:
-            self._is_due = True
-        elif plan.whole:
+            self._is_due, self._retry_at = True, ended + self._sweeper.pause
+            return
+        if plan.whole:
             self._looked_at, self._is_due = started, False
-        if plan.whole or found is None:
-            self._not_before = self._clock() + self._sweeper.pause
-        if found is not None:
-            self._new_keys -= plan.keys
-            self._new_keys &= self._sought.keys()
-            self._new_watches -= set(plan.watches)
-            self._deliver(found)
+            self._not_before = ended + self._sweeper.pause
+        self._new_keys -= plan.keys
+        self._new_keys &= self._sought.keys()
+        self._new_watches -= set(plan.watches)
+        self._deliver(found)
 
     def _look(self, plan: _Plan, watches: tuple[Watch, ...]) -> _Found:
         """Look, off the event loop."""

@@ -115,15 +115,19 @@ async def test_who_comes_later_has_only_his_own_key_looked_for(store: ScriptedSt
 
 
 async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: ScriptedStore) -> None:
-    watches = [Watch(zone(), 0.3), Watch(zone("{day}/{part}.ready"), 0.3)]
+    watches = [Watch(zone(), 3600.0), Watch(zone("{day}/{part}.ready"), 3600.0)]
     async with AsyncExitStack() as stack:
         shared = await stack.enter_async_context(lookout(zone()))
         for watch in watches:
             await stack.enter_async_context(shared.watching(watch))
-        sensor = asyncio.create_task(shared.find("a/_SUCCESS", 0.3))
-        await soon(watches[0].next())
+        sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
+        for watch in watches:
+            await soon(watch.next())
+        await asyncio.sleep(0.2)
         store.lists.clear()
+        store.finds.clear()
         store.keys |= {"a/_SUCCESS", "a/1.ready", "a/rows.csv"}
+        await store.heard.put(None)
         looks = [await soon(watch.next()) for watch in watches]
         assert store.lists == [""]
         assert [[e.key for e in look.entries] for look in looks] == [["a/_SUCCESS"], ["a/1.ready"]]
@@ -195,6 +199,21 @@ async def test_a_store_that_fails_for_a_while_is_tried_again_and_nobody_is_forgo
     async with lookout(zone()) as shared, shared.watching(watch):
         assert (await soon(shared.find("a/_SUCCESS", 3600.0))).key == "a/_SUCCESS"
         assert (await soon(watch.next())).entries == (entry("a/_SUCCESS"),)
+
+
+@pytest.mark.invariant(6)
+async def test_a_store_that_stays_away_is_left_in_peace_between_two_tries(
+    store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout_module, "backoff", lambda failures: 0.1)
+    store.fails = [StoreUnavailable("scripted://store", "away")] * 1000
+    async with lookout(zone()) as shared, shared.watching(Watch(zone(), 0.01)):
+        sensor = asyncio.create_task(shared.find("a/_SUCCESS", 0.01))
+        for _ in range(50):
+            await store.heard.put(frozenset({"a/_SUCCESS"}))
+            await asyncio.sleep(0.01)
+        assert 2 <= 1000 - len(store.fails) <= 7
+        sensor.cancel()
 
 
 @pytest.mark.invariant(6)
