@@ -25,7 +25,7 @@ from flagfall.landing import LandingZone
 from flagfall.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.stages import STAGES, Delivery, report_run, run_stage
-from flagfall.status import Status, status
+from flagfall.status import Status, rejected_for, status
 from flagfall.watch import arrivals
 
 app = typer.Typer(
@@ -245,14 +245,25 @@ def _when(moment: datetime) -> str:
 @app.command()
 def replay(
     dataset: DatasetName,
-    batch: Annotated[str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")],
+    batch: Annotated[
+        str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")
+    ] = "",
+    reason: Annotated[
+        str, typer.Option(help="All that count as rejected for this reason, of 30 days.")
+    ] = "",
 ) -> None:
     """Hand a batch that has a receipt out again, as after a change of the dataset file or model.
 
+    With --reason all that were rejected for it, as after a mistake in the rights of a role.
+
     Example: flagfall replay flights 2013-11-05.0123456789abcdef
     """
-    again = Inbox(Feed.of(find_dataset(dataset))).replay(batch)
-    out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
+    inbox = Inbox(Feed.of(find_dataset(dataset)))
+    if bool(batch) == bool(reason):
+        raise NotThere("batch", batch, "give either a batch id or --reason")
+    for batch_id in rejected_for(inbox, reason) if reason else [batch]:
+        again = inbox.replay(batch_id)
+        out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
 
 
 @app.command()

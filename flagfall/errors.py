@@ -11,7 +11,8 @@
     │   └── NotThere              a name that a person typed: dataset, batch, directory
     └── StoreError
         ├── StoreRefused          permission, credentials, an address that cannot be right
-        │   └── NotAFile              a link, a FIFO or a directory where a file is expected
+        │   ├── AccessDenied          an object that may not be read; others perhaps may
+      │   └── NotAFile              a link, a FIFO or a directory where a file is expected
         └── StoreUnavailable      may heal by itself: try again later
 
 An operator of Airflow can therefore retry ``StoreUnavailable`` and fail ``InputError`` at once.
@@ -104,6 +105,10 @@ class StoreError(FlagfallError):
 
 class StoreRefused(StoreError):
     """The store refuses, and will refuse again until somebody changes something."""
+
+
+class AccessDenied(StoreRefused):
+    """An object may not be read, or not be written; others perhaps may."""
 
 
 class NotAFile(StoreRefused):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flagfall.dataset import Limits
-from flagfall.errors import BatchInvalid, StoreRefused
+from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused
 from flagfall.marker import Marker, MarkerPattern, is_text
 from flagfall.marker_formats import named_files
 from flagfall.marker_formats.common import Expected
@@ -54,14 +54,14 @@ def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
             " this one has more"
         )
         raise BatchInvalid("marker-too-large", why) from error
-    except StoreRefused as refused:
+    except (AccessDenied, NotAFile) as refused:
         raise _not_readable(refused) from refused
 
 
 def _listed(marker: Marker, pattern: MarkerPattern, store: Store, max_files: int) -> list[Expected]:
     try:
         return list(_beside(marker, pattern, store, max_files))
-    except StoreRefused as refused:
+    except (AccessDenied, NotAFile) as refused:
         raise _not_readable(refused) from refused
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from flagfall.cost import Cost, Sizes, cost_of_waiting
 from flagfall.dataset import Dataset
+from flagfall.errors import NotThere
 from flagfall.inbox import Inbox, Scope
 from flagfall.marker import Marker
 from flagfall.receipts import EPOCH, current_view
@@ -102,6 +103,21 @@ def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
     ids = [receipt.batch_id for receipt in current_view(receipts)]
     evaluated = inbox.lake.find_all(Evaluation, ids)
     return sum(evaluation is None for evaluation in evaluated)
+
+
+def rejected_for(inbox: Inbox, reason: str) -> list[str]:
+    """Batch ids whose last word, within ``WINDOW``, is a rejection for this reason.
+
+    Raises:
+        NotThere: There is none.
+    """
+    receipts = inbox.receipts.since((inbox.clock() - WINDOW).date())
+    last = {receipt.marker.uri: receipt for receipt in receipts}
+    found = [r.batch_id for r in last.values() if r.status == "rejected" and r.reason == reason]
+    if not found:
+        reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}
+        raise NotThere("batch rejected for", reason, f"there are: {', '.join(sorted(reasons))}")
+    return found
 
 
 def late(dataset: Dataset, inbox: Inbox, now: datetime) -> str | None:

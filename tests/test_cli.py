@@ -309,6 +309,35 @@ class TestReplay:
     ) -> None:
         assert "no receipt" in flagfall.refused("replay", "toy", toy.drop("2026-11-01").batch_id)
 
+    def test_all_that_were_rejected_for_a_reason_are_handed_out_again(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        inbox = toy.inbox()
+        markers = [toy.drop(f"2026-11-0{n}") for n in range(1, 5)]
+        for marker, reason in zip(
+            markers, ["not-readable", "no-data", "not-readable"], strict=False
+        ):
+            inbox.reject(marker, reason, "why")
+        again = toy.drop("2026-11-01")  # rejected before, accepted now: not to be done again
+        accept(toy.inbox(), again)
+        assert flagfall("replay", "toy", "--reason", "not-readable").code == 0
+        pending = {(marker.fields["date"], marker.replay) for marker in toy.inbox().pending()}
+        assert pending == {("2026-11-03", 1), ("2026-11-04", 0)}
+
+    def test_a_reason_that_there_is_not_is_answered_with_those_that_there_are(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        toy.inbox().reject(toy.drop("2026-11-01"), "no-data", "why")
+        said = flagfall.refused("replay", "toy", "--reason", "not-readible")
+        assert "no batch rejected for 'not-readible'; there are: no-data" in said
+
+    @pytest.mark.parametrize("arguments", [[], ["a.0", "--reason", "no-data"]])
+    def test_it_wants_a_batch_or_a_reason(
+        self, flagfall: CommandLine, toy: ToyFeed, arguments: list[str]
+    ) -> None:
+        said = flagfall.refused("replay", "toy", *arguments)
+        assert "give either a batch id or --reason" in said
+
 
 class TestStage:
     def test_an_unknown_stage_is_answered_with_those_that_there_are(

@@ -15,10 +15,12 @@ import pytest
 from flagfall.claim import claim
 from flagfall.cost import Sizes, cost_of_waiting
 from flagfall.dataset import read_dataset
-from flagfall.errors import StoreRefused
+from flagfall.errors import AccessDenied, StoreRefused
 from flagfall.inbox import Feed, Inbox
 from flagfall.publish import publish
+from flagfall.records import Receipt
 from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.status import rejected_for
 from flagfall.stores import _s3, aws, open_store
 from flagfall.stores.queue import changes
 from tests.feeds import TOY
@@ -31,8 +33,19 @@ LANDING, LAKE = "s3://partner-drop/flights", "s3://our-lake/flagfall"
 
 @contextmanager
 def rights(s3: S3Server, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]) -> Iterator[None]:
-    """Be a user who has this policy and no other rights."""
+    """Be a user who has this policy and no other rights.
+
+    Where AWS wants ``s3:DeleteObject`` on each object of a ``DeleteObjects``, moto wants it on the
+    bucket.
+    """
     iam = s3.client("iam")
+    if "s3:DeleteObject" in json.dumps(policy):
+        on_bucket = {
+            "Effect": "Allow",
+            "Action": "s3:DeleteObject",
+            "Resource": "arn:aws:s3:::our-lake",
+        }
+        policy = {**policy, "Statement": [*policy["Statement"], on_bucket]}
     name = f"user-{len(iam.list_users()['Users'])}"
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=json.dumps(policy))
@@ -78,6 +91,15 @@ def drop(root: Path) -> None:
     publish(root / "rows", f"{LANDING}/date=2026-11-01")
 
 
+def ingest(root: Path) -> Receipt:
+    inbox, dataset = feed(root), read_dataset(root / "toy.yaml")
+    ((marker,),) = claim(inbox, dataset).shards
+    run_stage("ingest", dataset, inbox, [Delivery(marker)])
+    found = inbox.receipts.find(marker)
+    assert found is not None
+    return found
+
+
 @pytest.mark.usefixtures("buckets")
 class TestRights:
     def test_the_policy_is_enough_from_marker_to_report(
@@ -102,6 +124,52 @@ class TestRights:
                 open_store(LANDING).put("x", b"")
             with pytest.raises(StoreRefused, match="access denied"):
                 open_store("s3://partner-drop/other").read("x", 10)
+
+    def test_a_deletion_that_is_denied_is_said(
+        self, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        open_store(LAKE).put("x", b"")
+        less = json.loads(json.dumps(POLICY).replace('"s3:DeleteObject", ', ""))
+        denied = pytest.raises(AccessDenied, match="s3:DeleteObject")
+        with rights(s3, monkeypatch, less), denied:
+            open_store(LAKE).delete("x")
+
+    @pytest.mark.invariant(5)
+    def test_data_that_may_not_be_read_is_turned_away_and_can_be_handed_out_again(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drop(tmp_path)
+        everything, markers = ":::partner-drop/flights/*", ":::partner-drop/flights/*.json"
+        less = json.loads(json.dumps(POLICY).replace(everything, markers))
+        with rights(s3, monkeypatch, less):
+            rejected = ingest(tmp_path)
+        assert (rejected.status, rejected.reason) == ("rejected", "not-readable")
+        assert "s3:GetObject" in rejected.message
+        with rights(s3, monkeypatch, POLICY):
+            inbox = feed(tmp_path)
+            assert rejected_for(inbox, "not-readable") == [rejected.batch_id]
+            inbox.replay(rejected.batch_id)
+            assert ingest(tmp_path).status == "accepted"
+
+    @pytest.mark.invariant(1)
+    def test_credentials_that_are_refused_turn_nothing_away(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drop(tmp_path)
+        inbox = feed(tmp_path)
+        (marker,) = inbox.pending()
+
+        def refuse(*_: object) -> None:
+            raise StoreRefused(LANDING, "the credentials are not accepted")
+
+        for method in ("read", "fetch"):
+            with monkeypatch.context() as broken:
+                broken.setattr(inbox.landing.store, method, refuse)
+                with pytest.raises(StoreRefused, match="not accepted"):
+                    run_stage(
+                        "ingest", read_dataset(tmp_path / "toy.yaml"), inbox, [Delivery(marker)]
+                    )
+        assert feed(tmp_path).pending() == [marker]
 
     @pytest.mark.parametrize("missing", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
     def test_without_one_of_them_it_says_which_are_needed(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flagfall.dataset import Dataset
-from flagfall.errors import BatchInvalid, NotAFile, StoreRefused
+from flagfall.errors import AccessDenied, BatchInvalid, NotAFile
 from flagfall.inbox import Inbox
 from flagfall.manifest import Expected
 from flagfall.marker import Marker
@@ -98,7 +98,7 @@ def _fetch(inbox: Inbox, file: Expected, target: Path) -> SourceFile:
         raise BatchInvalid("file-missing", f"{why} again") from absent
     except NotAFile as refused:
         raise BatchInvalid("not-a-file", str(refused)) from refused
-    except StoreRefused as refused:
+    except AccessDenied as refused:
         raise BatchInvalid("not-readable", str(refused)) from refused
     if file.bytes is not None and fetched.size != file.bytes:
         why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"

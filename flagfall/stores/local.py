@@ -29,7 +29,7 @@ from typing import BinaryIO, NamedTuple
 
 import aiofiles
 
-from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
+from flagfall.errors import AccessDenied, NotAFile, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, Fetched, Hint, everything, unheard
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
 from flagfall.stores.hints import directory_hints
@@ -58,6 +58,8 @@ def _translated(path: Path | str) -> Iterator[None]:
     except _ABSENT:
         raise
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise AccessDenied(str(path), _REFUSED[error.errno]) from error
         if error.errno in _REFUSED:
             raise StoreRefused(str(path), _REFUSED[error.errno]) from error
         raise StoreUnavailable(str(path), error.strerror or str(error)) from error

@@ -27,7 +27,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flagfall.errors import NotAFile, StoreError, StoreRefused, StoreUnavailable
+from flagfall.errors import AccessDenied, NotAFile, StoreError, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, Fetched, Hint, everything, unheard
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
 
@@ -55,7 +55,7 @@ _SHA256 = "sha256"
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
+_CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 _HTTP = re.compile(r"status code: (\d{3})")
 _OTHER_REGION = re.compile(r"configured region|AuthorizationHeaderMalformed|PermanentRedirect")
 _ANY = TypeVar("_ANY")
@@ -81,6 +81,8 @@ _REFUSED = {
     "KeyTooLongError": "the key is longer than 1,024 bytes; use shorter names",
     "403": f"{_NO_RIGHTS}, or {_BAD_KEYS}",
 }
+_OF_THE_OBJECT = ("AccessDenied", "403", "InvalidObjectState", "MethodNotAllowed")
+"""What may concern one object alone: another account's, or one that is archived."""
 _THROTTLED = "S3 asks to slow down (throttled); it is asked again later"
 _EXPIRED = "the credentials have expired; renew them in the Airflow connection or the environment"
 _MAY_HEAL = {
@@ -198,6 +200,8 @@ class S3Store:
         code = _code_of(error)
         if code in _LOOK_UP_AGAIN or _is_without_credentials(error):
             self._look_up_again()
+        if code in _OF_THE_OBJECT:
+            return AccessDenied(where, _REFUSED[code])
         if code in _REFUSED:
             return StoreRefused(where, _REFUSED[code])
         if code == "400":
@@ -537,7 +541,7 @@ def _code_of(error: Exception) -> str:
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))
     found = _CODE.search(str(error)) or _HTTP.search(str(error))
-    return found[1] if found else ""
+    return next(filter(None, found.groups())) if found else ""
 
 
 def _is_without_credentials(error: Exception) -> bool:
