@@ -12,6 +12,7 @@ from flagfall.errors import NotThere
 from flagfall.stores import aws
 from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from tests.feeds import ToyFeed, make_toy
+from tests.s3 import S3Server
 
 
 class Event:
@@ -137,16 +138,17 @@ def test_publishing_tells_its_outlet_where_the_marker_is(
 
 
 def test_publishing_asks_the_connection_that_it_is_given(
-    tmp_path: Path, context: dict[str, Any], bucket: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    context: dict[str, Any],
+    s3: S3Server,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[str] = []
-    look_up = aws._look_up
-
-    def noted(conn_id: str) -> aws.Account:
-        asked.append(conn_id)
-        return look_up(conn_id)
-
-    monkeypatch.setattr(aws, "_look_up", noted)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name)
+    extra = {"endpoint_url": s3.url, "region_name": "us-east-1"}
+    plain = {"conn_type": "aws", "login": "warehouse", "password": "s3cr3t", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(plain))
     (tmp_path / "rows.csv").touch()
     publishing = PublishOperator(
         task_id="publish",
@@ -156,7 +158,6 @@ def test_publishing_asks_the_connection_that_it_is_given(
     )
     assert "conn_id" in publishing.template_fields
     assert publishing.execute(context)["files"] == 1
-    assert asked == ["warehouse"]
     aws.forget("warehouse")
 
 
