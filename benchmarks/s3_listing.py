@@ -10,8 +10,10 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +115,28 @@ def span(values: list[float], digits: int) -> str:
     return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
 
 
-def one_partition() -> None:
-    """A million keys in a thousand partitions: all of them, and from the last partition on."""
-    from flagfall.stores import open_store
+def small_sweeps() -> None:
+    """A million keys in a thousand days: a full sweep, and the next ones on that day.
 
-    with canned_s3(MANY_KEYS) as url:
+    The feed is as its file would have it, with ``arrival.partition``; its lake is on disk, so that
+    all requests are for the landing zone.
+    """
+    from flagfall.inbox import Feed, Inbox
+
+    last = datetime.fromisoformat(partition(MANY_KEYS - 1).partition("=")[2]).replace(tzinfo=UTC)
+    with canned_s3(MANY_KEYS) as url, tempfile.TemporaryDirectory() as lake:
         os.environ |= environment(url)
-        store = open_store(LANDING)
-        for start_after in ("", partition(MANY_KEYS - 1)):
-            asked = stats(url)["LIST"]
-            found = sum(1 for _ in store.list(start_after=start_after))
-            requests = stats(url)["LIST"] - asked
-            name = f"after {start_after}" if start_after else "everything"
-            print(f"{MANY_KEYS:,} keys, {A_DAY:,} a day; {name}: {found:,} in {requests} requests")
+        place = {"landing": LANDING, "marker": "date={date}/_SUCCESS", "lake": lake}
+        feed = Feed("sweeps", **place, since="date=%Y-%m-%d", behind=3600.0)
+        for hour in (6, 18):
+            now = last + timedelta(hours=hour)
+            inbox = Inbox(feed, lambda now=now: now)
+            for name in ("full", "next"):
+                asked = stats(url)["LIST"]
+                scope = inbox.scope()
+                inbox.advance(inbox.pending(scope), scope)
+                requests = stats(url)["LIST"] - asked
+                print(f"{MANY_KEYS:,} keys, {A_DAY:,} a day, {now:%F %R}: {name} sweep {requests}")
 
 
 def main() -> None:
@@ -137,7 +148,7 @@ def main() -> None:
             continue
         with canned_s3(KEYS) as url:
             subprocess.run([python, __file__, client], env=environment(url), check=True)
-    one_partition()
+    small_sweeps()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from flagfall.receipts import EPOCH, REPLAYS, Receipts, Watermark
 from flagfall.records import Receipt
 from flagfall.stores import Entry
 
+FARTHEST_ZONE = timedelta(hours=12)
+"""How far a producer's date may be behind UTC's."""
 WATERMARK_AGE = timedelta(minutes=5)
 """How long a watermark that was read is good for."""
 WATERMARK_STEP = timedelta(minutes=1)
@@ -238,7 +240,7 @@ class Inbox:
         """The key up to which all that was seen has a receipt and nothing more is expected."""
         if not self.feed.since:
             return ""
-        expected = watermark.landed_before - timedelta(seconds=self.feed.behind)
+        expected = watermark.landed_before - timedelta(seconds=self.feed.behind) - FARTHEST_ZONE
         return min([expected.strftime(self.feed.since), *_befores(pending)])
 
     def cover(self, found: Iterable[Marker]) -> None:

@@ -261,10 +261,10 @@ class Lookout:
         Raises:
             StoreRefused: Something has to be changed; waiting cannot help.
         """
+        self._join(every)
         found: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         self._sought.setdefault(key, set()).add(found)
         self._new_keys.add(key)
-        self._join(every)
         try:
             return await found
         finally:
@@ -272,13 +272,14 @@ class Lookout:
             self._sought[key].discard(found)
             if not self._sought[key]:
                 del self._sought[key]
+                self._new_keys.discard(key)
 
     @asynccontextmanager
     async def watching(self, watch: Watch) -> AsyncIterator[Watch]:
         """Have looks offered to a watch for a while."""
+        self._join(watch.every)
         self._watches.add(watch)
         self._new_watches.add(watch)
-        self._join(watch.every)
         try:
             yield watch
         finally:
@@ -287,10 +288,11 @@ class Lookout:
             self._new_watches.discard(watch)
 
     def _join(self, every: float) -> None:
+        """Have the loop look for somebody new, together with who else comes at about that time."""
         if self._task.done():
             raise self._task.exception() or RuntimeError("the lookout is closed")
         self._every[every] += 1
-        if len(self._new_keys) + len(self._new_watches) == 1:
+        if not (self._new_keys or self._new_watches):
             self._joined_at = self._clock()
         self._alarm.ring()
 
@@ -329,7 +331,7 @@ class Lookout:
         keys = {key for key in hinted if self._concerns(key)}
         watches: dict[Watch, str] = {}
         if now >= self._joined_at + JOIN_DELAY:
-            keys |= self._new_keys & self._sought.keys()
+            keys |= self._new_keys
             watches = _starts(self._new_watches)
         if not keys and not watches:
             return None
@@ -349,7 +351,6 @@ class Lookout:
             self._looked_at, self._is_due = started, False
             self._not_before = ended + self._sweeper.pause
         self._new_keys -= plan.keys
-        self._new_keys &= self._sought.keys()
         self._new_watches -= set(plan.watches)
         self._deliver(found)
 

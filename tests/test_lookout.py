@@ -272,6 +272,38 @@ async def test_it_sleeps_while_nobody_waits(store: ScriptedStore) -> None:
         assert time.process_time() - began < 0.15
 
 
+async def test_one_who_gives_up_before_the_first_look_leaves_it_asleep(
+    store: ScriptedStore,
+) -> None:
+    async with lookout(zone()) as shared:
+        patient = asyncio.create_task(shared.find("b/_SUCCESS", 3600.0))
+        await until(lambda: bool(store.finds))
+        impatient = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.sleep(0.1)
+        began = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - began < 0.2
+        patient.cancel()
+
+
+async def test_those_who_come_one_after_the_other_for_one_key_do_not_put_its_look_off(
+    store: ScriptedStore,
+) -> None:
+    async with lookout(zone()) as shared:
+        first = asyncio.create_task(shared.find("other/_SUCCESS", 3600.0))
+        await until(lambda: bool(store.finds))
+        store.finds.clear()
+        coming = []
+        for _ in range(20):
+            coming.append(asyncio.create_task(shared.find("a/_SUCCESS", 3600.0)))
+            await asyncio.sleep(0.02)
+        assert store.finds
+        for task in (first, *coming):
+            task.cancel()
+
+
 async def test_one_who_gives_up_is_looked_for_no_more(store: ScriptedStore) -> None:
     async with lookout(zone()) as shared:
         impatient = asyncio.create_task(shared.find("a/_SUCCESS", 0.1))
