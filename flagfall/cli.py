@@ -122,13 +122,15 @@ def watch(
     as_json: AsJson = False,
     sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
     count: Annotated[int, typer.Option(help="End after so many; 0: never.", min=0)] = 0,
+    sqs_queue: Annotated[str, typer.Option(help="URL of a queue that tells of new objects.")] = "",
 ) -> None:
     """Print markers as they land, those that are there already first. Needs no Airflow.
 
     Example: flagfall watch .flagfall/data/landing/flights --marker 'date={date}/datapackage.json'
     """
     try:
-        asyncio.run(_watch(LandingZone(uri, marker), sweep_every, as_json, count))
+        landing = LandingZone(uri, marker, sqs_queue=sqs_queue)
+        asyncio.run(_watch(landing, sweep_every, as_json, count))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -107,7 +107,8 @@ class S3Feed:
         source = self.root / "producer" / day
         source.mkdir(parents=True, exist_ok=True)
         (source / "rows.csv").write_text(text)
-        publish(source, f"{self.dataset.landing.uri}/date={day}")
+        place = self.dataset.landing
+        publish(source, f"{place.uri}/date={day}", conn_id=place.conn_id)
         landing = self.inbox().landing
         return landing.find(landing.pattern.fill({"date": day}))[0]
 

@@ -354,6 +354,14 @@ def failing(name: str) -> Callable[[Path, str], None]:
     return fail
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """As at a terminal; a suite that a script starts in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class TestWhereverItIsPublished:
     def test_the_manifest_has_the_hash_of_every_source_sorted_by_path(
         self, many: Path, place: Place
@@ -485,7 +493,9 @@ class TestWhereverItIsPublished:
         assert not (plain_user / "target").exists()
 
     @pytest.mark.invariant(3)
-    def test_ctrl_c_ends_a_large_file_at_once(self, tmp_path: Path, target: Path) -> None:
+    def test_ctrl_c_ends_a_large_file_at_once(
+        self, tmp_path: Path, target: Path, heeds_ctrl_c: None
+    ) -> None:
         (tmp_path / "large").mkdir()
         with open(tmp_path / "large" / "file.bin", "wb") as file:
             file.truncate(200 << 20)

@@ -39,6 +39,22 @@ def test_watch_prints_what_is_there_and_status_tells_what_waiting_costs(feed: S3
     assert (told["pending"], told["requests_an_hour"]) == (1, 252.0)
 
 
+def test_watch_hears_of_a_marker_from_a_queue(feed: S3Feed, s3: S3Server) -> None:
+    queue = s3.make_queue(feed.bucket)
+    s3.notify(feed.bucket, queue)
+    feed.drop("2026-11-01")
+    options = ("--marker", feed.dataset.landing.marker, "--sqs-queue", queue)
+    command = [sys.executable, "-m", "flagfall.cli", "watch", feed.dataset.landing.uri, *options]
+    with subprocess.Popen(
+        [*command, "--sweep-every", "3600", "--count", "2"], stdout=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        assert "2026-11-01" in watching.stdout.readline()
+        feed.drop("2026-11-02")
+        assert "2026-11-02" in watching.stdout.readline()
+        assert watching.wait(20) == 0
+
+
 def test_a_stage_runs_alone_as_in_a_container(feed: S3Feed) -> None:
     marker = feed.drop("2026-11-01")
     (done,) = json.loads(flagfall(feed, "stage", "ingest", "toy", marker.batch_id))

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from flagfall.dataset import read_dataset
+from flagfall.dataset import Dataset, read_dataset
 from flagfall.local_airflow import LocalAirflow
-from tests.feeds import ToyFeed
+from flagfall.local_s3 import LocalS3
+from flagfall.stores import aws
+from tests.feeds import S3Feed, ToyFeed
 
+BUCKET = "live-feeds"
 DAGS = Path(__file__).parents[2] / "dags"
 
 FEED = """\
@@ -34,6 +37,20 @@ arrival: {schedule: "* * * * *", partition: {date: "%Y-%m-%dT%H-%M"}, deadline: 
 TOO_LATE = """\
 arrival: {schedule: "* * * * *", partition: {date: "%Y-%m-%dT%H-%M"}, deadline: 2s}
 """
+CLOUD = """\
+title: A feed on S3
+landing:
+  uri: s3://live-feeds/landing
+  conn_id: live_s3
+  sqs_queue: ${LIVE_QUEUE}
+  marker: "date={date}/datapackage.json"
+  settle: 1s
+lake: {uri: s3://live-feeds/lake, conn_id: live_s3}
+watch: {sweep_every: 1h}
+schema:
+  fields: [{name: id, type: integer}, {name: value, type: number}]
+"""
+"""Hints alone find what lands there: the next sweep is an hour away."""
 BROKEN_MODEL = """\
 features: [{name: value}]
 model: {path: no/such/folder}
@@ -61,6 +78,7 @@ FEEDS = {
     "late": FEED.replace("NAME", "late") + TOO_LATE,
     "broken_model": FEED.replace("NAME", "broken_model") + BROKEN_MODEL,
     "weather": WEATHER,
+    "cloud": CLOUD + EVERY_MINUTE,
 }
 WATCHING = "select id from trigger where classpath like '%FeedTrigger' and triggerer_id > 0"
 """The feeds that a triggerer watches."""
@@ -69,13 +87,21 @@ WATCHING = "select id from trigger where classpath like '%FeedTrigger' and trigg
 class Live:
     """A running Airflow, its feeds, and what its database says."""
 
-    def __init__(self, airflow: LocalAirflow, root: Path) -> None:
+    def __init__(self, airflow: LocalAirflow, root: Path, cloud: LocalS3) -> None:
         self.airflow = airflow
         self.root = root
+        self._cloud = cloud
         self._token = ""
 
+    def dataset(self, name: str) -> Dataset:
+        return read_dataset(self.root / "datasets" / f"{name}.yaml")
+
     def feed(self, name: str) -> ToyFeed:
-        return ToyFeed(self.root / name, read_dataset(self.root / "datasets" / f"{name}.yaml"))
+        return ToyFeed(self.root / name, self.dataset(name))
+
+    def s3_feed(self, name: str) -> S3Feed:
+        aws._accounts["live_s3"] = self._cloud.account("live_s3")
+        return S3Feed(self.root / name, BUCKET, self.dataset(name))
 
     def call(self, method: str, path: str, body: object) -> Any:
         """Ask Airflow's public API."""
@@ -111,14 +137,26 @@ class Live:
 
 
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """An S3 and an SQS in a process of their own."""
+    with (
+        LocalS3(tmp_path_factory.mktemp("s3"), BUCKET) as server,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        m.setenv("LIVE_QUEUE", server.queue)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, cloud: LocalS3) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("live")
     folder = root / "datasets"
     folder.mkdir()
     for name, text in FEEDS.items():
         (folder / f"{name}.yaml").write_text(text.replace("ROOT", str(root)))
     (folder / "misspelt.yaml").write_text("titel: A dataset file with a mistake\n")
-    with LocalAirflow(root / "airflow", DAGS, {"FLAGFALL_DATASETS": str(folder)}) as airflow:
+    settings = {"FLAGFALL_DATASETS": str(folder), "AIRFLOW_CONN_LIVE_S3": cloud.connection()}
+    with LocalAirflow(root / "airflow", DAGS, settings) as airflow:
         watched = lambda: len(airflow.query(WATCHING)) == len(FEEDS)  # noqa: E731  said once
         airflow.wait_until(watched, "the feeds were not watched")
-        yield Live(airflow, root)
+        yield Live(airflow, root, cloud)
