@@ -272,7 +272,7 @@ async def test_it_sleeps_while_nobody_waits(store: ScriptedStore) -> None:
         assert time.process_time() - began < 0.15
 
 
-async def test_one_who_gives_up_before_the_first_look_leaves_it_asleep(
+async def test_one_who_gives_up_before_the_first_look_causes_none(
     store: ScriptedStore,
 ) -> None:
     async with lookout(zone()) as shared:
@@ -285,6 +285,7 @@ async def test_one_who_gives_up_before_the_first_look_leaves_it_asleep(
         began = time.process_time()
         await asyncio.sleep(0.5)
         assert time.process_time() - began < 0.2
+        assert store.finds == [frozenset({"b/_SUCCESS"})]
         patient.cancel()
 
 

@@ -128,6 +128,15 @@ class TestSweepsCostWhatIsNew:
             late
         ]
 
+    def test_a_producer_whose_day_is_behind_utc_is_seen_by_the_next_sweep(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        clock.now = clock().replace(hour=3)
+        take_in(feed, clock)
+        assert feed.inbox(clock).scope().start
+        in_new_york = feed.drop(day(clock(), 1))
+        assert feed.inbox(clock).pending() == [in_new_york]
+
     def test_a_sweep_begins_again_at_the_new_days_when_the_late_one_is_received(
         self, feed: S3Feed, clock: Clock
     ) -> None:
