@@ -210,7 +210,7 @@ class TestWaiting:
             asyncio.create_task(wait_for(landing, {"date": one}, timing, timedelta(seconds=1)))
             for one in days
         ]
-        await asyncio.sleep(1.0)
+        await silence(s3)
         s3.requests.clear()
         await asyncio.sleep(2.5)
         looks = Counter(request.query.get("prefix", [""])[0] for request in s3.requests)
@@ -224,6 +224,14 @@ class TestWaiting:
             sensor.cancel()
         for items in watchers:
             await items.aclose()
+
+
+async def silence(s3: S3Server) -> None:
+    """Wait until nothing has been asked for a while: all have had their first look."""
+    before = -1
+    while len(s3.requests) != before:
+        before = len(s3.requests)
+        await asyncio.sleep(0.7)
 
 
 async def inbox_of(feed: S3Feed) -> Inbox:
