@@ -131,8 +131,17 @@ class Inbox:
         began = self.clock()
         watermark = self._current_watermark(began)
         is_due = (began - watermark.swept_at).total_seconds() >= self.feed.full_sweep_every
-        start = watermark.start if self._metered and not is_due else ""
-        return Scope(watermark, began, start, full=self._metered and not start)
+        if not self._metered or is_due or not watermark.start:
+            return self.full_scope()
+        return Scope(watermark, began, watermark.start)
+
+    def full_scope(self) -> Scope:
+        """What a sweep looks at that looks at everything.
+
+        On S3 it compares with every receipt, too; on a disk the watermark tells which have one.
+        """
+        began = self.clock()
+        return Scope(self._current_watermark(began), began, full=self._metered)
 
     @property
     def _metered(self) -> bool:

@@ -48,6 +48,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(url: str) -> bool:
+    """Whether a server answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 class LocalAirflow:
     """Airflow's components on SQLite, with the LocalExecutor.
 
@@ -176,11 +185,7 @@ class LocalAirflow:
 
     def _answers(self) -> bool:
         """Whether the API that tasks talk to answers; its first answer takes seconds."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/execution/health", timeout=30) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return answers(f"{self.url}/execution/health")
 
     def check(self) -> None:
         """See that all components live.

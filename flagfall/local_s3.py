@@ -9,15 +9,13 @@ import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import boto3
 
 from flagfall.errors import FlagfallError
-from flagfall.local_airflow import free_port
+from flagfall.local_airflow import answers, free_port
 from flagfall.stores.aws import Account
 
 PATIENCE = 60.0
@@ -87,19 +85,12 @@ class LocalS3:
 
     def _wait(self) -> None:
         give_up = time.monotonic() + PATIENCE
-        while not self._answers():
+        while not answers(f"{self.url}/moto-api/"):
             assert self._process is not None, "started before"
             if self._process.poll() is not None or time.monotonic() > give_up:
                 tail = self._log.read_text(errors="replace")[-1000:]
                 raise S3Failed(f"the local S3 did not start; the end of {self._log}:\n{tail}")
             time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
 
     def _furnish(self) -> None:
         """What Terraform would do: a bucket, a queue, and the bucket's notifications to it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flagfall.cost import Cost, Sizes, cost_of_waiting
@@ -59,7 +59,7 @@ def status(dataset: Dataset, inbox: Inbox) -> Status:
     return Status(
         dataset=dataset.name,
         landed=len(survey.entries),
-        pending=tuple(inbox.pending(replace(scope, start=""), survey.entries)),
+        pending=tuple(inbox.pending(inbox.full_scope(), survey.entries)),
         receipts=tuple(receipts),
         unscored=_unscored(dataset, inbox, receipts),
         late=late(dataset, inbox, now),

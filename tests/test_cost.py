@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from flagfall.cost import Cost, Sizes, cost_of_waiting
 from flagfall.dataset import Dataset
 from flagfall.status import status
-from tests.feeds import BY_DAY, ToyFeed, make_s3_toy
+from tests.feeds import BY_DAY, Clock, ToyFeed, make_s3_toy
 from tests.s3 import S3Server
 
 WATCH = "watch: {sweep_every: 60s, full_sweep_every: 1h, request_price: 0.01}\n"
@@ -37,6 +38,22 @@ def test_a_lake_on_disk_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_feed_on_disk_costs_nothing(toy: ToyFeed) -> None:
     assert status(toy.dataset, toy.inbox()).cost is None
+
+
+def test_status_does_not_look_at_every_old_receipt(
+    tmp_path: Path, s3: S3Server, bucket: str, clock: Clock
+) -> None:
+    feed = make_s3_toy(tmp_path, bucket)
+    markers = [feed.drop(f"2026-11-0{n}") for n in range(1, 6)]
+    for marker in markers:
+        feed.inbox().reject(marker, "no-data", "why")
+    clock.advance(timedelta(days=40))
+    inbox = feed.inbox(clock)
+    scope = inbox.scope()
+    inbox.advance(inbox.pending(scope), scope)
+    s3.requests.clear()
+    assert status(feed.dataset, feed.inbox(clock)).pending == ()
+    assert [r.path for r in s3.requests if "/receipts/landed=" in r.path] == []
 
 
 @pytest.mark.parametrize("more", [BY_DAY, ""])

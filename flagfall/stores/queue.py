@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from flagfall.stores import Hint
-from flagfall.stores.s3 import unusable
+from flagfall.stores.keys import unusable
 
 log = logging.getLogger(__name__)
 

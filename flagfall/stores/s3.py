@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flagfall.errors import AccessDenied, NotAFile, StoreError, StoreRefused, StoreUnavailable
 from flagfall.stores import Entry, Fetched, Hint, everything, unheard
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
+from flagfall.stores.keys import unusable
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, ObjectMeta
@@ -54,7 +55,6 @@ _LONGEST_NAME = 60
 _SHA256 = "sha256"
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
 _HTTP = re.compile(r"status code: (\d{3})")
 _OTHER_REGION = re.compile(r"configured region|AuthorizationHeaderMalformed|PermanentRedirect")
@@ -468,13 +468,6 @@ def _parsed(uri: str) -> tuple[str, str]:
     if prefix and (why := unusable(prefix)):
         raise StoreRefused(uri, why)
     return match[1], prefix
-
-
-def unusable(key: str) -> str:
-    """Why a key cannot be told by obstore, or is that of no file; empty where it can."""
-    if {"", ".", ".."} & set(key.split("/")):
-        return "a part of its path is empty, '.' or '..'"
-    return "its name has a control character" if _UNUSABLE.search(key) else ""
 
 
 def _just_before(key: str) -> str:
