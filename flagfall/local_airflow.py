@@ -33,6 +33,17 @@ GRACE = 8.0
 """Seconds between asking a process to end and ending it."""
 
 
+COMPONENTS = {
+    "api-server": ("--host", "127.0.0.1"),
+    "dag-processor": (),
+    "scheduler": ("--skip-serve-logs",),
+    "triggerer": ("--skip-serve-logs",),
+}
+"""Airflow's processes, each with its arguments; no log servers, which would listen everywhere."""
+SETTINGS = Path(__file__).resolve().parent.parent / "deploy" / "airflow.env"
+"""What makes Airflow go on soon after a crash: the same as a deployment's."""
+
+
 class AirflowFailed(FlagfallError):
     """A component of the local Airflow did not start, or ended on its own."""
 
@@ -55,6 +66,12 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def read_settings(file: Path) -> dict[str, str]:
+    """The ``NAME=value`` lines of a file; ``#`` begins a comment."""
+    lines = (line.partition("#")[0].strip() for line in file.read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line)
 
 
 class LocalAirflow:
@@ -81,7 +98,8 @@ class LocalAirflow:
         """What a process needs so that it talks to this Airflow."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
-        return {**inherited, "PATH": path, **self._defaults(), **self._settings}
+        defaults = {**read_settings(SETTINGS), **self._defaults()}
+        return {**inherited, "PATH": path, **defaults, **self._settings}
 
     def _defaults(self) -> dict[str, str]:
         return {
@@ -164,17 +182,24 @@ class LocalAirflow:
         """
         self._private(self.home / "passwords.json", json.dumps({"admin": self.password}))
         self.run("db", "migrate")
-        self.launch("api-server", "--host", "127.0.0.1", "--port", str(self.port))
-        self.launch("dag-processor")
-        self.launch("scheduler", "--skip-serve-logs")
-        self.launch("triggerer", "--skip-serve-logs")
+        for component in COMPONENTS:
+            self.launch(component)
         self.wait_until(self._answers, "API server did not answer")
 
-    def launch(self, component: str, *arguments: str) -> None:
-        """Start one component in a session of its own, its output in ``<component>.log``."""
-        log = (self.home / f"{component}.log").open("ab")
+    def launch(self, component: str, name: str = "") -> None:
+        """Start one component in a session of its own, its output in ``<name>.log``.
+
+        Args:
+            component: One of ``COMPONENTS``.
+            name: What it is known by; empty for the component's own name.
+        """
+        arguments = COMPONENTS[component]
+        name = name or component
+        if component == "api-server":
+            arguments = *arguments, "--port", str(self.port)
+        log = (self.home / f"{name}.log").open("ab")
         self._logs.append(log)
-        self._processes[component] = subprocess.Popen(
+        self._processes[name] = subprocess.Popen(
             self._command(component, *arguments),
             env=self.environment,
             stdin=subprocess.DEVNULL,
