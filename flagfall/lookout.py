@@ -47,14 +47,23 @@ class Sweeper(Generic[_A, _T]):
     Args:
         sweep: Blocking function that looks at the storage.
         where: What is swept, for messages.
+        says: Whether the log is to tell that it cannot be reached; else whoever asked does.
+
+    Attributes:
+        pause: Seconds to wait before the next sweep.
+        error: Why the last sweep failed; ``None`` where it did not.
     """
 
-    def __init__(self, sweep: Callable[_A, _T], where: str) -> None:
+    def __init__(
+        self, sweep: Callable[_A, _T], where: str, says: Callable[[], bool] = lambda: True
+    ) -> None:
         self._sweep = sweep
         self._where = where
+        self._says = says
         self._failures = 0
+        self._is_said = False
         self.pause = 0.0
-        """Seconds to wait before the next sweep."""
+        self.error: StoreUnavailable | None = None
 
     async def __call__(self, *args: _A.args, **kwargs: _A.kwargs) -> _T | None:
         """What the sweep found; ``None`` where the storage could not be reached.
@@ -68,17 +77,22 @@ class Sweeper(Generic[_A, _T]):
         except StoreUnavailable as error:
             self._failed(error)
             return None
-        if self._failures:
-            log.warning("%s: reached again after %d failures", self._where, self._failures)
-            self._failures = 0
+        self._succeeded()
         self.pause = (time.monotonic() - started) * (1 / SWEEP_SHARE - 1)
         return found
 
     def _failed(self, error: StoreUnavailable) -> None:
-        if not self._failures:
+        self.error = error
+        if not self._is_said and self._says():
             log.warning("%s; trying again, at most every %.0f s", error, LONGEST_BACKOFF)
+            self._is_said = True
         self._failures += 1
         self.pause = backoff(self._failures)
+
+    def _succeeded(self) -> None:
+        if self._is_said:
+            log.warning("%s: reached again after %d failures", self._where, self._failures)
+        self._failures, self._is_said, self.error = 0, False, None
 
 
 class Alarm:
@@ -163,14 +177,17 @@ class Watch:
     Args:
         landing: The landing zone.
         every: Longest time between two looks, in seconds.
+        patient: Whether to wait while the storage cannot be reached, of which the log tells; else
+            ``next`` raises.
 
     Attributes:
         start: Keys up to this one are of no interest.
     """
 
-    def __init__(self, landing: LandingZone, every: float) -> None:
+    def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
         self.landing = landing
         self.every = every
+        self.patient = patient
         self.start = ""
         self._looks: list[Look] = []
         self._error: Exception | None = None
@@ -181,7 +198,13 @@ class Watch:
         if look.whole:
             self._looks.clear()
         self._looks.append(look)
+        self._error = None
         self._news.set()
+
+    def stumble(self, error: StoreUnavailable) -> None:
+        """Pass on that a look failed, after which there will be others."""
+        if not self.patient:
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """Pass on that no more can be found."""
@@ -193,6 +216,7 @@ class Watch:
 
         Raises:
             StoreRefused: Something has to be changed; waiting cannot help.
+            StoreUnavailable: The last look failed, and this watch is not patient.
         """
         await self._news.wait()
         if self._error is not None:
@@ -247,7 +271,7 @@ class Lookout:
         self._looked_at = self._not_before = self._retry_at = clock()
         self._is_due = True
         self._alarm = Alarm(store.hints(), clock)
-        self._sweeper = Sweeper(self._look, store.uri)
+        self._sweeper = Sweeper(self._look, store.uri, self._has_patient)
         self._task = asyncio.create_task(self._run())
         self.users = 0
 
@@ -344,8 +368,11 @@ class Lookout:
         started = self._clock()
         found = await self._sweeper(plan, tuple(self._watches))
         ended = self._clock()
-        if found is None:
+        if error := self._sweeper.error:
             self._is_due, self._retry_at = True, ended + self._sweeper.pause
+            for watch in self._watches:
+                watch.stumble(error)
+        if found is None:
             return
         if plan.whole:
             self._looked_at, self._is_due = started, False
@@ -353,6 +380,10 @@ class Lookout:
         self._new_keys -= plan.keys
         self._new_watches -= set(plan.watches)
         self._deliver(found)
+
+    def _has_patient(self) -> bool:
+        """Whether somebody waits who says nothing of a failed look himself."""
+        return bool(self._sought) or any(watch.patient for watch in self._watches)
 
     def _look(self, plan: _Plan, watches: tuple[Watch, ...]) -> _Found:
         """Look, off the event loop."""

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
 from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
+from flagfall.health import ReachedAgain, Signs, Trouble, Unreachable, reason
 from flagfall.inbox import Inbox, Scope
 from flagfall.landing import LandingZone
-from flagfall.lookout import Look, Sweeper, Watch, lookout
+from flagfall.lookout import Look, Watch, lookout
 from flagfall.manifest import parse_marker
 from flagfall.marker import Marker
 
@@ -80,46 +82,114 @@ class Announcer:
         if whole:
             still = {marker.batch_id for marker in pending}
             self._told = {b: when for b, when in self._told.items() if b in still}
-        found = due(pending, self._told, now, self._redeliver_after)
-        self._told |= {marker.batch_id: now for marker in found}
-        return tuple(found)
+        return tuple(due(pending, self._told, now, self._redeliver_after))
+
+    def told(self, markers: Iterable[Marker]) -> None:
+        """Remember that this has been said."""
+        now = self._clock()
+        self._told |= {marker.batch_id: now for marker in markers}
+
+
+News = tuple[Marker, ...] | Unreachable | ReachedAgain
+"""What becomes pending; that the storage cannot be reached; that it can again."""
 
 
 async def announcements(
-    inbox: Inbox, timing: Timing, clock: Callable[[], float] = time.monotonic
-) -> AsyncGenerator[tuple[Marker, ...]]:
+    make_inbox: Callable[[], Inbox],
+    timing: Timing,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncGenerator[News]:
     """Everything that becomes pending, and again what still is, for ever.
 
-    Each item holds all that is to be announced at that moment, in the order of landing.
+    Each item of markers holds all that is to be announced at that moment, in the order of landing.
+    It never raises: whatever goes wrong, what it can be is tried again, ever more rarely up to
+    ``LONGEST_BACKOFF``. Trouble is said in the log and by signs in the lake at once, and by an item
+    when it lasts.
+
+    Args:
+        make_inbox: Gives the inbox; called until it does.
+        timing: How often to look.
+        clock: Seconds on a clock that never goes back.
+        sleep: Waits for so many seconds.
     """
-    announcer = Announcer(timing.redeliver_after, clock)
-    scope_of = Sweeper(inbox.scope, inbox.lake.store.uri)
-    compare = Sweeper(_compare, inbox.lake.store.uri)
-    cover = Sweeper(inbox.cover, inbox.lake.store.uri)
-    watch = Watch(inbox.landing, min(timing.sweep_every, timing.redeliver_after))
-    scope = await _until_reached(scope_of)
-    watch.start = scope.start
-    async with lookout(inbox.landing, clock) as shared, shared.watching(watch):
-        while True:
-            look = await watch.next()
-            pending = await compare(inbox, scope, look)
-            if pending is None:
-                await asyncio.sleep(compare.pause)
-                continue
-            found = announcer.news(pending, look.whole)
-            if found:
-                await cover(found)
-                yield found
-            scope = await _until_reached(scope_of)
-            watch.start = scope.start
+    watcher = _Watcher(make_inbox, timing, clock)
+    trouble = Trouble(clock)
+    while True:
+        try:
+            async with aclosing(watcher.rounds()) as rounds:
+                async for one in rounds:
+                    if one.whole:
+                        await watcher.give_sign()
+                        if over := trouble.over():
+                            yield over
+                    if one.found:
+                        yield one.found
+        except Exception as error:
+            if told := trouble.failed(error):
+                yield told
+            await watcher.give_sign(reason(error))
+            await sleep(trouble.pause)
 
 
-async def _until_reached(scope_of: Sweeper[[], Scope]) -> Scope:
-    scope = await scope_of()
-    while scope is None:
-        await asyncio.sleep(scope_of.pause)
-        scope = await scope_of()
-    return scope
+@dataclass(frozen=True)
+class _Round:
+    """What came of one look.
+
+    Attributes:
+        whole: Whether everything was looked at; else only some keys that a hint named.
+        found: What is to be announced.
+    """
+
+    whole: bool
+    found: tuple[Marker, ...]
+
+
+class _Watcher:
+    """Looks, compares with the inbox, and remembers what was announced, whatever goes wrong."""
+
+    def __init__(
+        self, make_inbox: Callable[[], Inbox], timing: Timing, clock: Callable[[], float]
+    ) -> None:
+        self._make_inbox = make_inbox
+        self._every = min(timing.sweep_every, timing.redeliver_after)
+        self._clock = clock
+        self._announcer = Announcer(timing.redeliver_after, clock)
+        self._inbox: Inbox | None = None
+        self._signs: Signs | None = None
+
+    async def rounds(self) -> AsyncGenerator[_Round]:
+        """Look, as often as there is something to look for.
+
+        Raises:
+            StoreError: Something that it takes cannot be reached.
+        """
+        inbox = await self._opened()
+        watch = Watch(inbox.landing, self._every, patient=False)
+        scope = await asyncio.to_thread(inbox.scope)
+        watch.start = scope.start
+        async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
+            while True:
+                look = await watch.next()
+                pending = await asyncio.to_thread(_compare, inbox, scope, look)
+                found = self._announcer.news(pending, look.whole)
+                if found:
+                    await asyncio.to_thread(inbox.cover, found)
+                self._announcer.told(found)
+                yield _Round(look.whole, found)
+                scope = await asyncio.to_thread(inbox.scope)
+                watch.start = scope.start
+
+    async def _opened(self) -> Inbox:
+        if self._inbox is None:
+            self._inbox = await asyncio.to_thread(self._make_inbox)
+            self._signs = Signs(self._inbox.lake.store, self._every, self._clock)
+        return self._inbox
+
+    async def give_sign(self, why: str = "") -> None:
+        """See ``Signs.give``; nothing where not even the lake's address can be right."""
+        if self._signs is not None:
+            await self._signs.give(why)
 
 
 def _compare(inbox: Inbox, scope: Scope, look: Look) -> list[Marker]:
@@ -144,6 +214,7 @@ async def arrivals(
             look = await watch.next()
             markers = sorted(map(landing.marker, look.entries), key=attrgetter("order"))
             if found := announcer.news(markers, look.whole):
+                announcer.told(found)
                 yield found
 
 

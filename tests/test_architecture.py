@@ -20,7 +20,7 @@ LAYERS = [
     {"cli", "demo", "local_airflow", "local_s3"},
     {"check", "cost", "status", "stages"},
     {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
-    {"claim", "lookout", "watch"},
+    {"claim", "health", "lookout", "watch"},
     {"inbox"},
     {"receipts", "lake", "landing", "manifest", "publish"},
     {"records", "dataset", "marker_formats"},

@@ -35,6 +35,9 @@ class ScriptedStore:
         self.fails: list[Exception] = []
         self.heard: asyncio.Queue[Hint] = asyncio.Queue()
 
+    def identity(self) -> str:
+        return ""
+
     def list(
         self,
         prefix: str = "",
@@ -214,6 +217,38 @@ async def test_a_store_that_stays_away_is_left_in_peace_between_two_tries(
             await asyncio.sleep(0.01)
         assert 2 <= 1000 - len(store.fails) <= 7
         sensor.cancel()
+
+
+@pytest.mark.invariant(6)
+async def test_a_watch_that_is_not_patient_is_told_at_once_and_the_log_left_to_it(
+    store: ScriptedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fails = [StoreUnavailable("scripted://store", "away")]
+    watch = Watch(zone(), 3600.0, patient=False)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        with pytest.raises(StoreUnavailable, match="away"):
+            await soon(watch.next())
+        await until(lambda: bool(store.lists))
+        assert (await soon(watch.next())).whole
+    assert caplog.messages == []
+
+
+async def test_while_a_sensor_waits_too_the_log_tells_of_trouble(
+    store: ScriptedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = Watch(zone(), 3600.0, patient=False)
+    async with lookout(zone()) as shared, shared.watching(watch):
+        sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
+        await until(lambda: bool(store.lists))
+        store.fails = [StoreUnavailable("scripted://store", "away")] * 3
+        await store.heard.put(None)
+        await until(lambda: not store.fails)
+        await until(lambda: len(caplog.messages) > 1)
+        sensor.cancel()
+    assert caplog.messages == [
+        "scripted://store: away; trying again, at most every 60 s",
+        "scripted://store: reached again after 3 failures",
+    ]
 
 
 @pytest.mark.invariant(6)

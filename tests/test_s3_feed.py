@@ -16,7 +16,6 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from flagfall.claim import claim
 from flagfall.inbox import Inbox
-from flagfall.marker import Marker
 from flagfall.stages import Delivery, report_run, run_stage
 from flagfall.watch import Timing, announcements, wait_for
 from tests.feeds import Clock, S3Feed, make_s3_toy
@@ -43,7 +42,7 @@ def take_in(feed: S3Feed, clock: Clock | None = None) -> list[Delivery]:
     return run_stage("ingest", feed.dataset, inbox, deliveries)
 
 
-async def soon(items: AsyncGenerator[tuple[Marker, ...]]) -> tuple[Marker, ...]:
+async def soon(items: AsyncGenerator[Any]) -> Any:
     async with asyncio.timeout(SOON):
         return await anext(items)
 
@@ -174,7 +173,7 @@ class TestSweepsCostWhatIsNew:
 class TestWaiting:
     async def test_a_sweep_finds_what_lands(self, feed: S3Feed, clock: Clock) -> None:
         timing = Timing(sweep_every=0.3)
-        async with aclosing(announcements(await inbox_of(feed), timing)) as items:
+        async with aclosing(announcements(feed.inbox, timing)) as items:
             waiting = asyncio.create_task(soon(items))
             await asyncio.sleep(1.0)
             marker = await asyncio.to_thread(feed.drop, day(clock()))
@@ -188,8 +187,8 @@ class TestWaiting:
         await asyncio.to_thread(s3.notify, bucket, queue)
         feed = await asyncio.to_thread(partial(make_s3_toy, tmp_path, bucket, sqs_queue=queue))
         await asyncio.to_thread(TestSweepsCostWhatIsNew.swept, feed, clock)
-        inbox = await asyncio.to_thread(feed.inbox, clock)
-        async with aclosing(announcements(inbox, Timing(sweep_every=3600.0))) as items:
+        inbox, timing = partial(feed.inbox, clock), Timing(sweep_every=3600.0)
+        async with aclosing(announcements(inbox, timing)) as items:
             waiting = asyncio.create_task(soon(items))
             await asyncio.sleep(1.0)
             late = await asyncio.to_thread(feed.drop, day(clock(), 15))
@@ -201,8 +200,7 @@ class TestWaiting:
         self, feed: S3Feed, s3: S3Server
     ) -> None:
         timing = Timing(sweep_every=2.0)
-        inboxes = [await inbox_of(feed) for _ in range(3)]
-        watchers = [announcements(inbox, timing) for inbox in inboxes]
+        watchers = [announcements(feed.inbox, timing) for _ in range(3)]
         tasks = [asyncio.create_task(soon(items)) for items in watchers]
         days = [f"2027-{month:02d}-{n:02d}" for month in (8, 9, 10) for n in range(1, 29)]
         landing = (await inbox_of(feed)).landing

@@ -6,27 +6,41 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
+from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
 from flagfall.inbox import Inbox
 from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker
 from flagfall.stores import Hint
+from flagfall.stores.local import LocalStore
 from flagfall.watch import Timing, announcements, arrivals, due, wait_for
-from tests.feeds import Clock, ToyFeed
+from tests.feeds import Clock, ToyFeed, make_toy
 from tests.test_inbox import accept
+from tests.test_lookout import ScriptedStore
 
 SOON = 5.0
 """Seconds within which what is expected must have come."""
+NOT_A_DIRECTORY = "a part of the path is not a directory; check the URI in the dataset file"
 
 
 @pytest.fixture(autouse=True)
 def blocked_loop_fails() -> Iterator[BlockBuster]:
     with blockbuster_ctx("flagfall") as blocker:
         yield blocker
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
+    """A landing zone that fails as it is told to."""
+    scripted = ScriptedStore()
+    monkeypatch.setattr("flagfall.landing.open_store", lambda *_: scripted)
+    return scripted
 
 
 async def no_hints() -> AsyncIterator[Hint]:
@@ -41,7 +55,7 @@ def deaf(inbox: Inbox) -> Inbox:
     return inbox
 
 
-async def soon(items: AsyncGenerator[tuple[Marker, ...]]) -> tuple[Marker, ...]:
+async def soon(items: AsyncGenerator[Any]) -> Any:
     async with asyncio.timeout(SOON):
         return await anext(items)
 
@@ -67,13 +81,13 @@ class TestWhatIsDue:
 
 async def test_everything_that_is_pending_is_one_announcement(toy: ToyFeed) -> None:
     dropped = [await drop(toy, f"2026-11-{day:02d}") for day in range(1, 6)]
-    async with aclosing(announcements(toy.inbox(), Timing())) as items:
+    async with aclosing(announcements(toy.inbox, Timing())) as items:
         assert await soon(items) == tuple(dropped)
 
 
 async def test_a_hint_finds_a_marker_long_before_the_next_sweep(toy: ToyFeed) -> None:
     toy.landing.mkdir()
-    async with aclosing(announcements(toy.inbox(), Timing(sweep_every=3600.0))) as items:
+    async with aclosing(announcements(toy.inbox, Timing(sweep_every=3600.0))) as items:
         waiting = asyncio.create_task(soon(items))
         await asyncio.sleep(0)
         marker = await drop(toy, "2026-11-01")
@@ -82,7 +96,9 @@ async def test_a_hint_finds_a_marker_long_before_the_next_sweep(toy: ToyFeed) ->
 
 @pytest.mark.invariant(1)
 async def test_without_any_hint_the_next_sweep_finds_it(toy: ToyFeed) -> None:
-    async with aclosing(announcements(deaf(toy.inbox()), Timing(sweep_every=0.05))) as items:
+    async with aclosing(
+        announcements(lambda: deaf(toy.inbox()), Timing(sweep_every=0.05))
+    ) as items:
         waiting = asyncio.create_task(soon(items))
         await asyncio.sleep(0)
         marker = await drop(toy, "2026-11-01")
@@ -93,7 +109,7 @@ async def test_without_any_hint_the_next_sweep_finds_it(toy: ToyFeed) -> None:
 async def test_what_stays_pending_is_announced_again(toy: ToyFeed) -> None:
     marker = await drop(toy, "2026-11-01")
     timing = Timing(sweep_every=0.02, redeliver_after=0.1)
-    async with aclosing(announcements(deaf(toy.inbox()), timing)) as items:
+    async with aclosing(announcements(lambda: deaf(toy.inbox()), timing)) as items:
         began = time.monotonic()
         assert await soon(items) == (marker,)
         assert await soon(items) == (marker,)
@@ -103,7 +119,7 @@ async def test_what_stays_pending_is_announced_again(toy: ToyFeed) -> None:
 async def test_what_has_a_receipt_is_not_announced_again(toy: ToyFeed) -> None:
     first = await drop(toy, "2026-11-01")
     timing = Timing(sweep_every=0.02, redeliver_after=0.05)
-    async with aclosing(announcements(deaf(toy.inbox()), timing)) as items:
+    async with aclosing(announcements(lambda: deaf(toy.inbox()), timing)) as items:
         await soon(items)
         await asyncio.to_thread(accept, toy.inbox(), first)
         second = await drop(toy, "2026-11-02")
@@ -115,8 +131,8 @@ async def test_what_has_a_receipt_is_not_announced_again(toy: ToyFeed) -> None:
 async def test_a_second_triggerer_announces_the_same_and_it_is_taken_in_once(toy: ToyFeed) -> None:
     marker = await drop(toy, "2026-11-01")
     async with (
-        aclosing(announcements(toy.inbox(), Timing())) as one,
-        aclosing(announcements(toy.inbox(), Timing())) as other,
+        aclosing(announcements(toy.inbox, Timing())) as one,
+        aclosing(announcements(toy.inbox, Timing())) as other,
     ):
         told = [*(await soon(one)), *(await soon(other))]
     receipts = [await asyncio.to_thread(accept, toy.inbox(), m) for m in told]
@@ -174,6 +190,151 @@ class TestStorageThatCannotBeReached:
             assert most / 2 <= min(pauses) <= max(pauses) <= most
 
 
+class Naps:
+    """Sleep that takes no time, on a clock that goes on by it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.taken: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.taken.append(seconds)
+        await asyncio.sleep(0)
+
+
+async def doze(seconds: float) -> None:
+    """Sleep, for less time than was asked for."""
+    await asyncio.sleep(min(seconds, 0.02))
+
+
+class TestAFeedThatCannotBeLookedAt:
+    @pytest.mark.invariant(6)
+    async def test_a_thousand_failures_are_tried_ever_more_rarely_said_once_and_told_once(
+        self,
+        toy: ToyFeed,
+        store: ScriptedStore,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        kinds = (StoreUnavailable, StoreRefused, AccessDenied)
+        store.fails = [kinds[n % 3]("scripted://store", f"no {n}") for n in range(1000)]
+        store.keys.add("date=2026-11-01/datapackage.json")
+        naps = Naps()
+        signs: list[str] = []
+        monkeypatch.setattr(LocalStore, "put", lambda _, key, data: signs.append(key))
+        feed = announcements(toy.inbox, Timing(), naps.clock, naps.sleep)
+        async with aclosing(feed) as items, asyncio.timeout(50):
+            told = [await anext(items) for _ in range(3)]
+        assert not store.fails
+        assert len(naps.taken) == 1000, "one look for every pause"
+        for failures, pause in enumerate(naps.taken, 1):
+            most = min(LONGEST_BACKOFF, 2.0 ** min(failures, 10))
+            assert most / 2 <= pause <= most
+        assert len(set(naps.taken)) > 900, "jitter"
+        assert isinstance(told[0], Unreachable)
+        assert told[0].why.startswith("scripted://store: no ")
+        assert told[1] == ReachedAgain(sum(naps.taken))
+        assert [marker.key for marker in told[2]] == ["date=2026-11-01/datapackage.json"]
+        assert caplog.messages == [
+            "scripted://store: no 0; trying again, at most every 60 s",
+            f"scripted://store: reached again after 1000 failures in {naps.now:.0f} s",
+        ]
+        assert naps.now / 360 <= signs.count("watch.json") <= naps.now / 300 + 2
+
+    @pytest.mark.invariant(6)
+    @pytest.mark.parametrize("where", ["landing", "lake"])
+    async def test_a_folder_without_permission_is_waited_for_until_it_has_it(
+        self, plain_user: Path, where: str
+    ) -> None:
+        toy = await asyncio.to_thread(make_toy, plain_user)
+        marker = await drop(toy, "2026-11-01")
+        folder = toy.root / where
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0)
+        tries = asyncio.Semaphore(0)
+
+        async def sleep(seconds: float) -> None:
+            tries.release()
+            await doze(seconds)
+
+        feed = announcements(lambda: deaf(toy.inbox()), Timing(sweep_every=0.05), sleep=sleep)
+        async with aclosing(feed) as items:
+            waiting = asyncio.create_task(soon(items))
+            async with asyncio.timeout(SOON):
+                for _ in range(3):
+                    await tries.acquire()
+            folder.chmod(0o755)
+            assert await waiting == (marker,)
+
+    @pytest.mark.invariant(6)
+    async def test_an_address_that_cannot_be_right_is_waited_for_too(self, toy: ToyFeed) -> None:
+        marker = await drop(toy, "2026-11-01")
+        answers = [StoreRefused("gs://bucket", "no store for gs://")] * 3
+
+        def make() -> Inbox:
+            if answers:
+                raise answers.pop()
+            return toy.inbox()
+
+        async with aclosing(announcements(make, Timing(), sleep=doze)) as items:
+            assert await soon(items) == (marker,)
+
+    async def test_a_lake_that_takes_no_watermark_does_not_keep_a_marker_back_for_long(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What could not be covered has not been said, and so is said at the next try."""
+        marker = await drop(toy, "2026-11-01")
+        refusals = [StoreUnavailable("/lake", "away")] * 2
+
+        def cover(inbox: Inbox, found: object) -> None:
+            if refusals:
+                raise refusals.pop()
+
+        monkeypatch.setattr(Inbox, "cover", cover)
+        async with aclosing(announcements(toy.inbox, Timing(), sleep=doze)) as items:
+            assert await soon(items) == (marker,)
+
+    async def test_a_mistake_in_the_code_is_no_hot_loop_either(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (toy.root / "lake" / "toy").mkdir(parents=True)
+        (toy.root / "lake" / "toy" / "watermark.json").write_text("{")
+        naps = Naps()
+        async with aclosing(announcements(toy.inbox, Timing(), naps.clock, naps.sleep)) as items:
+            told = await soon(items)
+        assert isinstance(told, Unreachable)
+        assert told.why == "JSONDecodeError; the triggerer's log has the traceback"
+        assert len(naps.taken) <= 10, "a minute of doubling pauses"
+        assert "json.decoder.JSONDecodeError" in caplog.text
+
+    async def test_the_sign_in_the_lake_follows(self, toy: ToyFeed) -> None:
+        await asyncio.to_thread(toy.landing.touch)
+        lake = toy.inbox().lake.store
+
+        async def sign(state: str) -> Health:
+            async with asyncio.timeout(SOON):
+                while True:
+                    found = await asyncio.to_thread(last_sign, lake)
+                    if found and found.state == state:
+                        return found
+                    await asyncio.sleep(0.02)
+
+        timing = Timing(sweep_every=0.05)
+        async with aclosing(announcements(toy.inbox, timing, sleep=doze)) as items:
+            waiting = asyncio.create_task(soon(items))
+            refused = await sign("unreachable")
+            assert refused.why == f"{toy.landing}: {NOT_A_DIRECTORY}"
+            await asyncio.to_thread(toy.landing.unlink)
+            found = await sign("watching")
+            assert (found.why, found.since >= refused.since) == ("", True)
+            marker = await drop(toy, "2026-11-01")
+            assert await waiting == (marker,)
+
+
 class TestWaitingForOneMarker:
     @staticmethod
     async def wait(toy: ToyFeed, day: str = "2026-11-01") -> Marker:
@@ -213,7 +374,7 @@ async def longest_hold(toy: ToyFeed, count: int) -> float:
             gaps.append(time.perf_counter() - before)
 
     pulse = asyncio.create_task(feel())
-    async with aclosing(announcements(toy.inbox(), Timing())) as items:
+    async with aclosing(announcements(toy.inbox, Timing())) as items:
         found = await soon(items)
     pulse.cancel()
     assert len(found) == count

@@ -11,15 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from flagfall.dataset import Dataset
+from flagfall.health import ReachedAgain, Unreachable
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone
-from flagfall.marker import Marker
-from flagfall.watch import Timing, announcements, wait_for
+from flagfall.watch import News, Timing, announcements, wait_for
 from triggers import connections
 
 connections.use()
@@ -49,7 +50,9 @@ class _Fields(BaseTrigger):
 class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     """Announces pending markers of a feed, for ever: for an ``AssetWatcher``.
 
-    One event for everything that is pending, not one per marker; and again while it still is.
+    One event for everything that is pending, not one per marker; and again while it still is. And
+    one when the storage could not be reached for a while, and when it can be again: the run that it
+    starts asks the same storage, and so fails where a watcher, which has no task, cannot.
 
     Attributes:
         dataset: Name of the dataset.
@@ -84,18 +87,23 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield an event whenever something becomes pending, and when it is due again."""
+        """Yield whenever something becomes pending, when it is due again, and of trouble.
+
+        It never raises for storage, nor ends: Airflow would start it again at once, for ever.
+        """
         feed = Feed(**{one.name: getattr(self, one.name) for one in fields(Feed)})
-        inbox = await asyncio.to_thread(Inbox, feed)
         timing = Timing(self.sweep_every, self.redeliver_after)
-        async with aclosing(announcements(inbox, timing)) as found:
-            async for markers in found:
-                yield TriggerEvent(announcement(markers))
+        async with aclosing(announcements(partial(Inbox, feed), timing)) as told:
+            async for news in told:
+                yield TriggerEvent(self._payload(news))
 
-
-def announcement(markers: tuple[Marker, ...]) -> dict[str, Any]:
-    """What an event says of pending markers: how many, and the first few."""
-    return {"pending": len(markers), "first": [marker.uri for marker in markers[:SHOWN]]}
+    def _payload(self, news: News) -> dict[str, Any]:
+        """What an event says: small, and for display only."""
+        if isinstance(news, Unreachable):
+            return {"unreachable": news.why, "since": news.since.isoformat(timespec="seconds")}
+        if isinstance(news, ReachedAgain):
+            return {"reachable": self.landing, "after": round(news.after)}
+        return {"pending": len(news), "first": [marker.uri for marker in news[:SHOWN]]}
 
 
 @dataclass(kw_only=True, repr=False, eq=False)

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk.module_loading import import_string
-from airflow.triggers.base import BaseEventTrigger, BaseTrigger
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from flagfall import health
+from flagfall.errors import StoreRefused
+from flagfall.stores import aws
 from tests.feeds import ToyFeed
 from triggers import MarkerFeedTrigger, MarkerTrigger
 
@@ -88,6 +91,67 @@ async def test_an_event_says_how_much_is_pending_and_shows_a_few(toy: ToyFeed) -
     dropped = [await asyncio.to_thread(toy.drop, f"2026-11-{d:02d}") for d in range(1, 7)]
     payload = await first_event(feed(toy))
     assert payload == {"pending": 6, "first": [marker.uri for marker in dropped[:3]]}
+
+
+@pytest.fixture
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trouble lasts after a twentieth of a second, and pauses are as short."""
+    monkeypatch.setattr(health, "TROUBLE_AFTER", 0.05)
+    monkeypatch.setattr(health, "backoff", lambda failures: 0.05)
+
+
+async def next_payload(events: AsyncIterator[TriggerEvent]) -> Any:
+    async with asyncio.timeout(SOON):
+        return (await anext(events)).payload
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.usefixtures("in_a_hurry")
+async def test_trouble_that_lasts_is_an_event_and_so_is_its_end(toy: ToyFeed) -> None:
+    await asyncio.to_thread(toy.landing.touch)
+    before = datetime.now(UTC).replace(microsecond=0)
+    events = feed(toy).run()
+    told = await next_payload(events)
+    assert set(told) == {"unreachable", "since"}
+    assert told["unreachable"].startswith(f"{toy.landing}: a part of the path is not a directory")
+    assert before <= datetime.fromisoformat(told["since"]) <= datetime.now(UTC)
+    waiting = asyncio.create_task(next_payload(events))
+    await asyncio.sleep(0.5)
+    assert not waiting.done(), "once for each trouble"
+    await asyncio.to_thread(toy.landing.unlink)
+    over = await waiting
+    assert over == {"reachable": str(toy.landing), "after": over["after"]}
+    marker = await asyncio.to_thread(toy.drop, "2026-11-01")
+    assert await next_payload(events) == {"pending": 1, "first": [marker.uri]}
+    await events.aclose()  # type: ignore[attr-defined]  # a generator, as Airflow runs it
+
+
+@pytest.mark.invariant(6)
+@pytest.mark.usefixtures("in_a_hurry")
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"landing_conn_id": "no_such_connection"}, "no_such_connection: there is no such Airflow"),
+        ({"lake_conn_id": "no_such_connection"}, "no_such_connection: there is no such Airflow"),
+        ({"landing": "gs://bucket/landing"}, "gs://bucket/landing: no store for gs://"),
+        ({"lake": "s3://!"}, "s3://!"),
+    ],
+)
+async def test_what_somebody_has_to_change_is_an_event_and_no_hot_loop(
+    wrong: dict[str, str], says: str, bucket: str
+) -> None:
+    places = {"landing": f"s3://{bucket}/landing", "lake": f"s3://{bucket}/lake"}
+    aws.forget("no_such_connection")
+    trigger = MarkerFeedTrigger(dataset="toy", marker="{d}/_SUCCESS", **(places | wrong))
+    assert (await first_event(trigger))["unreachable"].startswith(says)
+
+
+@pytest.mark.invariant(6)
+async def test_a_sensors_trigger_raises_at_once_what_cannot_heal(toy: ToyFeed) -> None:
+    """Its task fails by that, and says so."""
+    await asyncio.to_thread(toy.landing.touch)
+    with pytest.raises(StoreRefused, match="not a directory"):
+        await first_event(one(toy))
 
 
 def one(toy: ToyFeed, **changed: Any) -> MarkerTrigger:
