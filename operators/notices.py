@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ImportString, TypeAdapter
 
 from flagfall.dataset import Dataset
+from flagfall.errors import StoreError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,8 +27,7 @@ def on_failure(dataset: Dataset) -> Callable[[Context], None]:
     """A callback for a task that failed for good."""
 
     def tell(context: Context) -> None:
-        next_step = f"mend the cause and clear the task, or `flagfall replay {dataset.name} BATCH`"
-        _send(dataset, context, f"{_what(dataset, context)} failed: {next_step}")
+        _send(dataset, context, f"{_what(dataset, context)} failed: {_next_step(dataset, context)}")
 
     return tell
 
@@ -39,6 +39,15 @@ def on_retry(dataset: Dataset) -> Callable[[Context], None]:
         _send(dataset, context, f"{_what(dataset, context)} failed and is tried again by itself")
 
     return tell
+
+
+def _next_step(dataset: Dataset, context: Context) -> str:
+    if isinstance(context.get("exception"), StoreError) and not _batches(context):
+        return (
+            "mend the cause; nothing is lost, and what is pending then is taken in by itself."
+            f" `flagfall status {dataset.name}` tells what the watcher sees"
+        )
+    return f"mend the cause and clear the task, or `flagfall replay {dataset.name} BATCH`"
 
 
 def _what(dataset: Dataset, context: Context) -> str:

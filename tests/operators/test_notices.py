@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from flagfall.errors import AccessDenied
 from operators.notices import on_failure, on_retry
 from tests.feeds import ToyFeed, make_toy
 
@@ -34,6 +35,23 @@ def test_a_failure_says_dataset_batch_cause_and_next_step(
         "toy: ingest_data of /landing/date=2026-11-01/_SUCCESS in run run-1"
         " (OSError: disk is full) failed: mend the cause and clear the task,"
         " or `flagfall replay toy BATCH`"
+    )
+
+
+def test_a_claim_that_cannot_reach_the_storage_says_that_nothing_is_lost(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim = context(
+        ti=SimpleNamespace(task_id="claim"),
+        task=SimpleNamespace(),
+        exception=AccessDenied("s3://partner/landing", "access denied"),
+    )
+    on_failure(toy.dataset)(claim)  # type: ignore[arg-type]  # the part that is used
+    assert caplog.messages[-1] == (
+        "toy: claim of no batch yet in run run-1"
+        " (AccessDenied: s3://partner/landing: access denied) failed: mend the cause; nothing is"
+        " lost, and what is pending then is taken in by itself. `flagfall status toy` tells what"
+        " the watcher sees"
     )
 
 
