@@ -18,14 +18,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from flagfall.cost import Cost
 from flagfall.dataset import Dataset, datasets_folder, find_dataset, usable_datasets
 from flagfall.errors import FlagfallError, NotThere
+from flagfall.health import Health
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone
+from flagfall.lookout import LONGEST_BACKOFF
 from flagfall.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.stages import STAGES, Delivery, report_run, run_stage
-from flagfall.status import Status, rejected_for, status
+from flagfall.status import Seen, Status, rejected_for, status
 from flagfall.watch import arrivals
 
 app = typer.Typer(
@@ -157,7 +160,9 @@ def status_command(
     dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what landed, is pending, was accepted or rejected (30 days), and what is late.
+    """Show what landed, is pending, was accepted or rejected (30 days), is late, and who watches.
+
+    Where the storage cannot be reached from here, it shows what the watcher said last.
 
     Example: flagfall status flights
     """
@@ -168,7 +173,7 @@ def status_command(
             print(json.dumps(_plain(one)))
     else:
         _show(found, with_deliveries=bool(dataset))
-    _end(failures)
+    _end([*failures, *(one.error for one in found if one.error)])
 
 
 def _show(found: list[Status], with_deliveries: bool) -> None:
@@ -184,19 +189,28 @@ _COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored"
 
 
 def _plain(found: Status) -> dict[str, Any]:
-    counts = {name: found.counts[name] for name in ("accepted", "rejected", "unchanged")}
-    oldest = found.oldest_pending
+    kept, seen = found.kept, found.seen
+    oldest = seen.oldest_pending if seen else None
+    cost = (seen and seen.cost) or Cost(0.0, 0.0)
     return {
         "dataset": found.dataset,
-        "landed": found.landed,
-        "pending": len(found.pending),
-        **counts,
-        "unscored": found.unscored,
+        "landed": seen.landed if seen else None,
+        "pending": len(seen.pending) if seen else None,
+        **{name: kept.counts[name] if kept else None for name in _COUNTED[2:5]},
+        "unscored": kept.unscored if kept else None,
         "oldest_pending": oldest.isoformat() if oldest else None,
-        "late": found.late,
-        "requests_an_hour": found.cost.requests_an_hour if found.cost else 0.0,
-        "dollars_an_hour": found.cost.dollars_an_hour if found.cost else 0.0,
+        "late": seen.late if seen else None,
+        "requests_an_hour": cost.requests_an_hour if seen else None,
+        "dollars_an_hour": cost.dollars_an_hour if seen else None,
+        "watch": _plain_sign(kept.watcher, found.at) if kept and kept.watcher else None,
+        "error": str(found.error) if found.error else None,
     }
+
+
+def _plain_sign(sign: Health, now: datetime) -> dict[str, Any]:
+    """A watcher's last sign; its state is ``silent`` where the next one is overdue."""
+    plain = sign.model_dump(mode="json", exclude={"every"})
+    return {**plain, "state": "silent"} if sign.is_overdue(now) else plain
 
 
 def _overview(found: list[Status]) -> Table:
@@ -205,28 +219,53 @@ def _overview(found: list[Status]) -> Table:
         table.add_column(head, justify="left" if head == "dataset" else "right")
     for one in found:
         plain = _plain(one)
-        table.add_row(one.dataset, *(str(plain[head]) for head in _COUNTED))
+        counts = (plain[head] for head in _COUNTED)
+        table.add_row(one.dataset, *("?" if count is None else str(count) for count in counts))
     return table
 
 
 def _attention(found: Status) -> Iterator[str]:
-    if found.oldest_pending:
-        yield f"{found.dataset}: the oldest pending marker landed {_when(found.oldest_pending)}"
-    if found.late:
-        yield f"{found.dataset}: late: {found.late}"
-    if found.cost:
-        requests, dollars = found.cost.requests_an_hour, found.cost.dollars_an_hour
+    if found.seen:
+        yield from (f"{found.dataset}: {line}" for line in _of_landing_zone(found.seen))
+    if found.kept:
+        yield f"{found.dataset}: {_of_watcher(found.dataset, found.kept.watcher, found.at)}"
+
+
+def _of_landing_zone(seen: Seen) -> Iterator[str]:
+    if seen.oldest_pending:
+        yield f"the oldest pending marker landed {_when(seen.oldest_pending)}"
+    if seen.late:
+        yield f"late: {seen.late}"
+    if seen.cost:
+        requests, dollars = seen.cost.requests_an_hour, seen.cost.dollars_an_hour
         yield (
-            f"{found.dataset}: waiting costs {requests:,.0f} requests to S3 an hour: ${dollars:.4f}"
-            f" an hour, ${found.cost.dollars_a_month:,.2f} a month"
+            f"waiting costs {requests:,.0f} requests to S3 an hour: ${dollars:.4f}"
+            f" an hour, ${seen.cost.dollars_a_month:,.2f} a month"
         )
+
+
+def _of_watcher(dataset: str, sign: Health | None, now: datetime) -> str:
+    """Who watches, in words."""
+    remedy = f"start a triggerer, and unpause {dataset}_pipeline in Airflow"
+    if sign is None:
+        return f"NOBODY WATCHES, nor ever has: {remedy}"
+    who = f"process {sign.pid} on {sign.host}"
+    if sign.is_overdue(now):
+        return f"NOBODY WATCHES: no sign since {_when(sign.looked_at)} ({who}): {remedy}"
+    if sign.state == "unreachable":
+        return (
+            f"NOT REACHED by the watcher since {_when(sign.since)}, it tries at least every"
+            f" {LONGEST_BACKOFF:.0f} s ({who}): {sign.why}"
+        )
+    ago = (now - sign.looked_at).total_seconds()
+    return f"watched since {_when(sign.since)}, last sign {max(ago, 0):.0f} s ago ({who})"
 
 
 def _deliveries(found: Status, shown: int = 20) -> Table:
     table = Table("batch", "status", "rows", "rejected", "landed", "why", title="Last deliveries")
-    for marker in found.pending[:shown]:
+    for marker in found.seen.pending[:shown] if found.seen else ():
         table.add_row(marker.batch_id, "pending", "", "", _when(marker.landed_at), "")
-    for receipt in reversed(found.receipts[-shown:]):
+    for receipt in reversed(found.kept.receipts[-shown:] if found.kept else ()):
         table.add_row(
             receipt.batch_id,
             receipt.status,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from flagfall.dataset import Dataset
+from flagfall.health import SIGN_EVERY
 from flagfall.inbox import WATERMARK_AGE
 
 PAGE = 1_000
@@ -37,7 +38,7 @@ class Cost:
     """What it costs to wait for one feed.
 
     Attributes:
-        requests_an_hour: Requests to S3 by the sweeps of one triggerer.
+        requests_an_hour: Requests to S3 by the sweeps and the signs of one triggerer.
         dollars_an_hour: At ``watch.request_price``.
     """
 
@@ -59,8 +60,10 @@ def cost_of_waiting(dataset: Dataset, sizes: Sizes) -> Cost | None:
     small = _pages(sizes.new_objects) + _pages(sizes.new_receipts) if dataset.since else full
     fulls = HOUR / watch.full_sweep_every.total_seconds()
     sweeps = max(HOUR / watch.sweep_every.total_seconds() - fulls, 0.0)
-    watermarks = HOUR / WATERMARK_AGE.total_seconds() if sizes.receipts is not None else 0.0
-    requests = sweeps * small + fulls * full + watermarks
+    requests = sweeps * small + fulls * full
+    if sizes.receipts is not None:
+        requests += HOUR / WATERMARK_AGE.total_seconds()
+        requests += HOUR / max(SIGN_EVERY, watch.sweep_every).total_seconds()
     return Cost(requests, requests / 1_000 * watch.request_price)
 
 

@@ -1,14 +1,15 @@
-"""How a feed stands: what has landed, what is pending, what was decided, what is late."""
+"""How a feed stands: what landed, is pending, was decided, is late; and whether it is watched."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flagfall.cost import Cost, Sizes, cost_of_waiting
 from flagfall.dataset import Dataset
-from flagfall.errors import NotThere
+from flagfall.errors import NotThere, StoreError
+from flagfall.health import Health, last_sign
 from flagfall.inbox import Inbox, Scope
 from flagfall.marker import Marker
 from flagfall.receipts import EPOCH, current_view
@@ -19,30 +20,40 @@ WINDOW = timedelta(days=30)
 
 
 @dataclass(frozen=True)
-class Status:
-    """One feed at one moment.
+class Kept:
+    """What the lake tells.
 
     Attributes:
-        landed: Markers in the landing zone.
-        pending: Those without a receipt, oldest first.
         receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
         unscored: Accepted deliveries that count and have no evaluation yet; 0 without a model.
-        late: URI of the marker that should be there by now; ``None`` where none is late.
-        cost: What it costs to wait; ``None`` where nothing is on S3.
+        watcher: The watcher's last sign; ``None`` where it has given none.
     """
 
-    dataset: str
-    landed: int
-    pending: tuple[Marker, ...]
     receipts: tuple[Receipt, ...]
     unscored: int
-    late: str | None
-    cost: Cost | None
+    watcher: Health | None
 
     @property
     def counts(self) -> Counter[str]:
         """Receipts by status."""
         return Counter(receipt.status for receipt in self.receipts)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at the landing zone tells.
+
+    Attributes:
+        landed: Markers in the landing zone.
+        pending: Those without a receipt, oldest first.
+        late: URI of the marker that should be there by now; ``None`` where none is late.
+        cost: What it costs to wait; ``None`` where nothing is on S3.
+    """
+
+    landed: int
+    pending: tuple[Marker, ...]
+    late: str | None
+    cost: Cost | None
 
     @property
     def oldest_pending(self) -> datetime | None:
@@ -50,18 +61,46 @@ class Status:
         return self.pending[0].landed_at if self.pending else None
 
 
+@dataclass(frozen=True)
+class Status:
+    """One feed at one moment.
+
+    Attributes:
+        at: That moment (UTC).
+        kept: ``None`` where the lake cannot be reached from here.
+        seen: ``None`` where the landing zone, or the lake, cannot be reached from here.
+        error: Why something is ``None``.
+    """
+
+    dataset: str
+    at: datetime
+    kept: Kept | None = None
+    seen: Seen | None = None
+    error: StoreError | None = None
+
+
 def status(dataset: Dataset, inbox: Inbox) -> Status:
-    """Look at a feed. It changes nothing."""
-    now = inbox.clock()
+    """Look at a feed. It changes nothing, and tells what it can where something is out of reach."""
+    found = Status(dataset.name, inbox.clock())
+    try:
+        found = replace(found, kept=_kept(dataset, inbox, found.at))
+        return replace(found, seen=_seen(dataset, inbox, found.at))
+    except StoreError as error:
+        return replace(found, error=error)
+
+
+def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
+    receipts = inbox.receipts.since((now - WINDOW).date())
+    unscored = _unscored(dataset, inbox, receipts)
+    return Kept(tuple(receipts), unscored, last_sign(inbox.lake.store))
+
+
+def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:
     scope = inbox.scope()
     survey = _Survey(inbox, scope.start)
-    receipts = inbox.receipts.since((now - WINDOW).date())
-    return Status(
-        dataset=dataset.name,
+    return Seen(
         landed=len(survey.entries),
         pending=tuple(inbox.pending(inbox.full_scope(), survey.entries)),
-        receipts=tuple(receipts),
-        unscored=_unscored(dataset, inbox, receipts),
         late=late(dataset, inbox, now),
         cost=cost_of_waiting(dataset, _sizes(inbox, scope, survey)),
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from flagfall.cli import app, main
+from flagfall.health import Health
 from tests.feeds import TOY, ToyFeed, make_toy
 from tests.s3 import S3Server
 from tests.test_inbox import accept
@@ -194,6 +196,8 @@ class TestStatus:
             "late": None,
             "requests_an_hour": 0.0,
             "dollars_an_hour": 0.0,
+            "watch": None,
+            "error": None,
         }
         assert sorted(os.listdir(toy.root)) == ["datasets"]
 
@@ -258,10 +262,106 @@ class TestStatus:
             TOY.format(root=toy.root / "datasets" / "toy.yaml", marker="_SUCCESS", more="")
         )
         ran = flagfall("status", "--json")
-        assert [line["dataset"] for line in ran.lines] == ["toy"]
+        assert [(line["dataset"], line["landed"]) for line in ran.lines] == [
+            ("toy", 0),
+            ("zzz", None),
+        ]
         assert ran.code == 1
         assert "broken.yaml: line 1: title: expected text" in ran.err
         assert "check the URI in the dataset file" in ran.err
+
+    def sign(self, toy: ToyFeed, state: str, ago: timedelta, why: str = "") -> Health:
+        """What a watcher has left in the lake."""
+        when = datetime.now(UTC) - ago
+        sign = Health.model_validate(
+            {
+                "state": state,
+                "since": when - timedelta(hours=1),
+                "looked_at": when,
+                "why": why,
+                "every": 300.0,
+                "host": "triggerer-0",
+                "pid": 7,
+            }
+        )
+        toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
+        return sign
+
+    def test_who_watches_is_said(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        sign = self.sign(toy, "watching", timedelta(seconds=40))
+        told = self.counts(flagfall)["watch"]
+        assert told == {
+            "state": "watching",
+            "since": sign.since.isoformat().replace("+00:00", "Z"),
+            "why": "",
+            "looked_at": sign.looked_at.isoformat().replace("+00:00", "Z"),
+            "host": "triggerer-0",
+            "pid": 7,
+        }
+        shown = flagfall("status").out
+        assert re.search(
+            rf"toy: watched since {sign.since:%Y-%m-%d %H:%M:%S}, last sign 4\d s ago"
+            r" \(process 7 on triggerer-0\)\n",
+            shown,
+        )
+
+    @pytest.mark.invariant(6)
+    def test_a_watcher_that_cannot_look_is_said_with_its_reason(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        sign = self.sign(toy, "unreachable", timedelta(seconds=5), "s3://x: access denied\x1b[2J")
+        shown = flagfall("status")
+        assert shown.code == 0, "this look worked"
+        assert (
+            f"toy: NOT REACHED by the watcher since {sign.since:%Y-%m-%d %H:%M:%S}, it tries at"
+            " least every 60 s (process 7 on triggerer-0): s3://x: access denied\\x1b[2J\n"
+        ) in shown.out
+        assert self.counts(flagfall)["watch"]["state"] == "unreachable"
+
+    @pytest.mark.parametrize("state", ["watching", "unreachable"])
+    def test_a_watcher_that_is_gone_is_said(
+        self, flagfall: CommandLine, toy: ToyFeed, state: str
+    ) -> None:
+        sign = self.sign(toy, state, timedelta(minutes=12))
+        assert (
+            f"toy: NOBODY WATCHES: no sign since {sign.looked_at:%Y-%m-%d %H:%M:%S} (process 7 on"
+            " triggerer-0): start a triggerer, and unpause toy_pipeline in Airflow\n"
+        ) in flagfall("status").out
+        assert self.counts(flagfall)["watch"]["state"] == "silent"
+
+    def test_that_nobody_has_ever_watched_is_said(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert "toy: NOBODY WATCHES, nor ever has: start a triggerer" in flagfall("status").out
+
+    def test_a_landing_zone_out_of_reach_hides_neither_the_lake_nor_the_watcher(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        accept(toy.inbox(), toy.drop("2026-11-01"))
+        self.sign(toy, "unreachable", timedelta(0), f"{toy.landing}: away")
+        toy.landing.rename(toy.root / "moved")
+        toy.landing.touch()
+        ran = flagfall("status", "toy", "--json")
+        (told,) = ran.lines
+        assert ran.code == 1
+        assert (told["landed"], told["pending"], told["accepted"]) == (None, None, 1)
+        assert told["watch"]["why"] == f"{toy.landing}: away"
+        assert told["error"].startswith(f"{toy.landing}: a part of the path is not a directory")
+        assert ran.err == f"flagfall: {told['error']}\n"
+        shown = flagfall("status", "toy")
+        assert (shown.code, shown.err) == (1, ran.err)
+        assert "│ toy     │      ? │       ? │        1 │" in shown.out
+        assert "toy: NOT REACHED by the watcher since" in shown.out
+        assert "accepted" in shown.out
+
+    def test_a_lake_out_of_reach_is_one_clear_line(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        (toy.root / "lake").touch()
+        ran = flagfall("status", "toy")
+        assert (ran.code, ran.err.count("\n")) == (1, 1)
+        assert "check the URI in the dataset file" in ran.err
+        assert "NOBODY" not in ran.out
 
     def test_no_dataset_at_all_is_said(self, flagfall: CommandLine, tmp_path: Path) -> None:
         assert "a feed is one file <name>.yaml there" in flagfall.refused("status")

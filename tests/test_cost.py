@@ -19,15 +19,15 @@ def dataset(root: Path, more: str = BY_DAY + WATCH) -> Dataset:
 
 
 def test_sweeps_of_what_is_new_and_one_of_everything_an_hour(tmp_path: Path) -> None:
-    """59 sweeps of 1 + 1 pages, one of 100 + 11, and the watermark every 5 minutes."""
+    """59 sweeps of 1 + 1 pages, one of 100 + 11; watermark and sign every 5 minutes."""
     cost = cost_of_waiting(dataset(tmp_path), Sizes(100_000, 1_000, 10_001, 20))
-    assert cost == Cost(241, 241 / 1_000 * 0.01)
+    assert cost == Cost(253, 253 / 1_000 * 0.01)
 
 
 def test_where_keys_do_not_sort_by_time_every_sweep_is_one_of_everything(tmp_path: Path) -> None:
     cost = cost_of_waiting(dataset(tmp_path, WATCH), Sizes(100_000, 1_000, 10_001, 20))
     assert cost is not None
-    assert cost.requests_an_hour == 60 * 111 + 12
+    assert cost.requests_an_hour == 60 * 111 + 24
 
 
 def test_a_lake_on_disk_costs_nothing(tmp_path: Path) -> None:
@@ -37,7 +37,9 @@ def test_a_lake_on_disk_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_feed_on_disk_costs_nothing(toy: ToyFeed) -> None:
-    assert status(toy.dataset, toy.inbox()).cost is None
+    seen = status(toy.dataset, toy.inbox()).seen
+    assert seen is not None
+    assert seen.cost is None
 
 
 def test_status_does_not_look_at_every_old_receipt(
@@ -52,7 +54,9 @@ def test_status_does_not_look_at_every_old_receipt(
     scope = inbox.scope()
     inbox.advance(inbox.pending(scope), scope)
     s3.requests.clear()
-    assert status(feed.dataset, feed.inbox(clock)).pending == ()
+    seen = status(feed.dataset, feed.inbox(clock)).seen
+    assert seen is not None
+    assert seen.pending == ()
     assert [r.path for r in s3.requests if "/receipts/landed=" in r.path] == []
 
 
@@ -62,8 +66,10 @@ def test_what_status_says_is_what_the_sweeps_of_a_new_feed_ask(
 ) -> None:
     feed = make_s3_toy(tmp_path, bucket, f"{more}watch: {{sweep_every: 1h}}\n")
     feed.drop("2026-11-01")
-    cost = status(feed.dataset, feed.inbox()).cost
+    seen = status(feed.dataset, feed.inbox()).seen
     s3.requests.clear()
     feed.inbox().pending()
-    assert cost is not None
-    assert cost.requests_an_hour == len(s3.requests) - 1 + 12  # the watermark has its own pace
+    assert seen is not None
+    assert seen.cost is not None
+    watermarks, signs = 12, 1
+    assert seen.cost.requests_an_hour == len(s3.requests) - 1 + watermarks + signs

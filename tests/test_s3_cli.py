@@ -32,11 +32,11 @@ def test_watch_prints_what_is_there_and_status_tells_what_waiting_costs(feed: S3
     pattern = ("--marker", feed.dataset.landing.marker)
     shown = flagfall(feed, "watch", feed.dataset.landing.uri, *pattern, "--count", "1", "--json")
     assert json.loads(shown)["batch_id"] == marker.batch_id
-    assert "toy: waiting costs 252 requests to S3 an hour: $0.0013 an hour" in flagfall(
+    assert "toy: waiting costs 264 requests to S3 an hour: $0.0013 an hour" in flagfall(
         feed, "status", "toy"
     )
     (told,) = map(json.loads, flagfall(feed, "status", "--json").splitlines())
-    assert (told["pending"], told["requests_an_hour"]) == (1, 252.0)
+    assert (told["pending"], told["requests_an_hour"]) == (1, 264.0)
 
 
 def test_watch_hears_of_a_marker_from_a_queue(feed: S3Feed, s3: S3Server) -> None:
