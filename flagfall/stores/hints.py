@@ -26,6 +26,7 @@ class _Watch:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.subscribers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._told = ""
         self._stopped = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self.thread = threading.Thread(target=self._run, name=f"hints {root}", daemon=True)
@@ -45,9 +46,14 @@ class _Watch:
                 self._process.terminate()
             assert self._process.stdout is not None, "asked for a pipe"
             for line in self._process.stdout:
-                if line.strip():
-                    log.warning("%s: no hints (%s); sweeps go on", self.root, line.strip())
+                self._tell(line.strip())
                 self._wake()
+
+    def _tell(self, why: str) -> None:
+        """Say why there are no hints, once; empty: there are."""
+        if why and why != self._told:
+            log.warning("%s: no hints (%s); sweeps go on", self.root, why)
+        self._told = why
 
     def _wake(self) -> None:
         with _lock:

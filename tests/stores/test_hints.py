@@ -14,7 +14,7 @@ import psutil
 import pytest
 from blockbuster import blockbuster_ctx
 
-from flagfall.stores.hints import directory_hints
+from flagfall.stores.hints import _Watch, directory_hints
 
 # ruff: noqa: ASYNC240  (the tests may block their own event loop for a file)
 
@@ -161,7 +161,7 @@ def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_pat
     script.write_text(
         "import asyncio\n"
         "from pathlib import Path\n"
-        "from flagfall.stores.hints import directory_hints\n"
+        "from flagfall.stores.hints import _Watch, directory_hints\n"
         "async def main():\n"
         f"    async for _ in directory_hints(Path({str(root)!r})):\n"
         "        print('hinted', flush=True)\n"
@@ -177,3 +177,17 @@ def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_pat
         triggerer.send_signal(signal.SIGKILL)
     gone, _ = psutil.wait_procs(watching, timeout=SOON)
     assert gone == watching
+
+
+def test_why_there_are_no_hints_is_said_once_and_anew_after_there_were_some(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watching process says it every minute."""
+    watch = _Watch(root)
+    for why in ("denied", "denied", "denied", "", "denied", "too many watches"):
+        watch._tell(why)
+    assert [message.partition("(")[2] for message in caplog.messages] == [
+        "denied); sweeps go on",
+        "denied); sweeps go on",
+        "too many watches); sweeps go on",
+    ]
