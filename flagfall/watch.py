@@ -9,11 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
+from typing import TypeVar
 
 from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
@@ -23,8 +32,14 @@ from flagfall.landing import LandingZone
 from flagfall.lookout import Look, Watch, lookout
 from flagfall.manifest import parse_marker
 from flagfall.marker import Marker
+from flagfall.stores import Hint
 
 log = logging.getLogger(__name__)
+
+HUNG_AFTER = 900.0
+"""Seconds without a look that came back, beyond the longest time between two, that are trouble."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -113,23 +128,45 @@ async def announcements(
         clock: Seconds on a clock that never goes back.
         sleep: Waits for so many seconds.
     """
-    watcher = _Watcher(make_inbox, timing, clock)
     trouble = Trouble(clock)
-    while True:
-        try:
-            async with aclosing(watcher.rounds()) as rounds:
-                async for one in rounds:
-                    if one.whole:
-                        await watcher.give_sign()
-                        if over := trouble.over():
-                            yield over
-                    if one.found:
-                        yield one.found
-        except Exception as error:
-            if told := trouble.failed(error):
-                yield told
-            await watcher.give_sign(reason(error))
-            await sleep(trouble.pause)
+    async with aclosing(_Watcher(make_inbox, timing, clock)) as watcher:
+        while True:
+            try:
+                async with aclosing(_until_trouble(watcher, trouble)) as news:
+                    async for one in news:
+                        yield one
+            except Exception as error:
+                if told := trouble.failed(error):
+                    yield told
+                await watcher.give_sign(reason(error))
+                await sleep(trouble.pause)
+
+
+async def _until_trouble(watcher: _Watcher, trouble: Trouble) -> AsyncGenerator[News]:
+    async with aclosing(_or_none(watcher.rounds(), watcher.patience)) as rounds:
+        async for one in rounds:
+            if one is None:
+                if told := trouble.failed(watcher.hangs):
+                    yield told
+                continue
+            if one.whole and (over := trouble.over()):
+                yield over
+            if one.found:
+                yield one.found
+
+
+async def _or_none(items: AsyncGenerator[_T], patience: float) -> AsyncGenerator[_T | None]:
+    """The items, and ``None`` whenever none has come for ``patience`` seconds; the wait goes on."""
+    async with aclosing(items):
+        while True:
+            waiting = asyncio.ensure_future(anext(items))
+            try:
+                while not (await asyncio.wait({waiting}, timeout=patience))[0]:
+                    yield None
+                yield await waiting
+            finally:
+                waiting.cancel()
+                await asyncio.wait({waiting})
 
 
 @dataclass(frozen=True)
@@ -157,6 +194,11 @@ class _Watcher:
         self._announcer = Announcer(timing.redeliver_after, clock)
         self._inbox: Inbox | None = None
         self._signs: Signs | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self.patience = self._every + HUNG_AFTER
+        self.hangs = StoreUnavailable(
+            "landing zone or lake", f"no look has come back for {self.patience:.0f} s; it hangs"
+        )
 
     async def rounds(self) -> AsyncGenerator[_Round]:
         """Look, as often as there is something to look for.
@@ -176,6 +218,8 @@ class _Watcher:
                 if found:
                     await asyncio.to_thread(inbox.cover, found)
                 self._announcer.told(found)
+                if look.whole:
+                    await self.give_sign()
                 yield _Round(look.whole, found)
                 scope = await asyncio.to_thread(inbox.scope)
                 watch.start = scope.start
@@ -184,12 +228,25 @@ class _Watcher:
         if self._inbox is None:
             self._inbox = await asyncio.to_thread(self._make_inbox)
             self._signs = Signs(self._inbox.lake.store, self._every, self._clock)
+            self._hearing = asyncio.create_task(_hear(self._inbox.landing.store.hints()))
         return self._inbox
 
     async def give_sign(self, why: str = "") -> None:
         """See ``Signs.give``; nothing where not even the lake's address can be right."""
         if self._signs is not None:
             await self._signs.give(why)
+
+    async def aclose(self) -> None:
+        """Let go of the hints."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.wait({self._hearing})
+
+
+async def _hear(hints: AsyncIterator[Hint]) -> None:
+    """Keep what gives hints alive between two lookouts: it would complain at every new start."""
+    async for _ in hints:
+        pass
 
 
 def _compare(inbox: Inbox, scope: Scope, look: Look) -> list[Marker]:

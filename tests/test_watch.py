@@ -2,22 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from flagfall import health, watch
 from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
 from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
 from flagfall.inbox import Inbox
 from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker
-from flagfall.stores import Hint
+from flagfall.stores import Entry, Hint
 from flagfall.stores.local import LocalStore
 from flagfall.watch import Timing, announcements, arrivals, due, wait_for
 from tests.feeds import Clock, ToyFeed, make_toy
@@ -310,6 +313,57 @@ class TestAFeedThatCannotBeLookedAt:
         assert told.why == "JSONDecodeError; the triggerer's log has the traceback"
         assert len(naps.taken) <= 10, "a minute of doubling pauses"
         assert "json.decoder.JSONDecodeError" in caplog.text
+
+    @pytest.mark.invariant(6)
+    async def test_a_look_that_hangs_is_told_and_not_begun_again(
+        self, toy: ToyFeed, store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on NFS whose server is gone: each new look would take one more thread for ever."""
+        monkeypatch.setattr(watch, "HUNG_AFTER", 0.1)
+        monkeypatch.setattr(health, "TROUBLE_AFTER", 0.05)
+        server, looks = threading.Event(), []
+        look = store.list
+
+        def hang(*args: Any, **kwargs: Any) -> Iterator[Entry]:
+            looks.append(args)
+            server.wait(SOON)
+            return look(*args, **kwargs)
+
+        store.list = hang  # type: ignore[method-assign]
+        timing = Timing(sweep_every=0.1)
+        async with aclosing(announcements(toy.inbox, timing, sleep=doze)) as items:
+            told = await soon(items)
+            assert isinstance(told, Unreachable)
+            assert told.why.startswith("landing zone or lake: no look has come back for ")
+            waiting = asyncio.create_task(soon(items))
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+            assert len(looks) == 1
+            server.set()
+            assert isinstance(await waiting, ReachedAgain)
+
+    async def test_what_gives_hints_is_not_started_anew_at_every_try(
+        self, toy: ToyFeed, store: ScriptedStore
+    ) -> None:
+        """A queue or a folder that cannot be heard would be said each time."""
+        store.fails = [StoreRefused("scripted://store", "no")] * 5
+        store.keys.add("date=2026-11-01/datapackage.json")
+        steps: list[int] = []
+
+        async def hints() -> AsyncIterator[Hint]:
+            steps.append(1)
+            try:
+                async for hint in no_hints():
+                    yield hint
+            finally:
+                steps.append(-1)
+
+        store.hints = hints  # type: ignore[method-assign]
+        async with aclosing(announcements(toy.inbox, Timing(), sleep=doze)) as items:
+            await soon(items)
+            assert len(steps) > 5
+            assert min(accumulate(steps)) > 0
+        assert sum(steps) == 0
 
     async def test_the_sign_in_the_lake_follows(self, toy: ToyFeed) -> None:
         await asyncio.to_thread(toy.landing.touch)
