@@ -246,7 +246,7 @@ def _of_landing_zone(seen: Seen) -> Iterator[str]:
 
 def _of_watcher(dataset: str, sign: Health | None, now: datetime) -> str:
     """Who watches, in words."""
-    remedy = f"start a triggerer, and unpause {dataset}_pipeline in Airflow"
+    remedy = f"it takes a triggerer, {dataset}_pipeline unpaused, and storage that answers"
     if sign is None:
         return f"NOBODY WATCHES, nor ever has: {remedy}"
     who = f"process {sign.pid} on {sign.host}"

@@ -325,14 +325,14 @@ class TestStatus:
         sign = self.sign(toy, state, timedelta(minutes=12))
         assert (
             f"toy: NOBODY WATCHES: no sign since {sign.looked_at:%Y-%m-%d %H:%M:%S} (process 7 on"
-            " triggerer-0): start a triggerer, and unpause toy_pipeline in Airflow\n"
+            " triggerer-0): it takes a triggerer, toy_pipeline unpaused, and storage that answers\n"
         ) in flagfall("status").out
         assert self.counts(flagfall)["watch"]["state"] == "silent"
 
     def test_that_nobody_has_ever_watched_is_said(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
-        assert "toy: NOBODY WATCHES, nor ever has: start a triggerer" in flagfall("status").out
+        assert "toy: NOBODY WATCHES, nor ever has: it takes a triggerer" in flagfall("status").out
 
     def test_a_landing_zone_out_of_reach_hides_neither_the_lake_nor_the_watcher(
         self, flagfall: CommandLine, toy: ToyFeed
