@@ -2,19 +2,30 @@
 
 A shard is many small batches or one large one, so that a thousand small batches do not become five
 thousand task instances.
+
+What was accepted and never evaluated, since the run that took it on died, is taken on again.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid
-from flagfall.inbox import Inbox
+from flagfall.inbox import Inbox, Swept
 from flagfall.lake import in_parallel
 from flagfall.marker import Marker
+from flagfall.records import Evaluation, Receipt
+
+log = logging.getLogger(__name__)
+
+APART = 16
+"""Shards that unfinished deliveries are dealt out to, so that one that fails, or kills its worker,
+holds up few others, and even a model that fails on all makes no more failures than this."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,7 @@ class Claim:
     """What one run takes on.
 
     Attributes:
-        shards: Markers in the order in which they landed, grouped.
+        shards: Pending markers in the order in which they landed, grouped; then unfinished ones.
         left: Pending markers that are left for the next run.
     """
 
@@ -36,7 +47,10 @@ class Claim:
 
 
 def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.sleep) -> Claim:
-    """Ask the inbox what is pending, and group it.
+    """Ask the inbox what is pending and what is unfinished, and group it.
+
+    An unfinished delivery is taken on ``watch.redeliver_after`` its receipt, and again after that
+    time. This must not run while a run of the same dataset is under way.
 
     A batch that is not complete yet is left alone while its marker is younger than ``settle``.
     Where nothing else is pending, this waits for it, at most twice ``settle``.
@@ -45,7 +59,8 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     give_up = inbox.clock() + 2 * settle
     while True:
         scope = inbox.scope()
-        pending = inbox.pending(scope)
+        swept = inbox.sweep(scope)
+        pending = swept.pending
         inbox.advance(pending, scope)
         ready = _ready(pending, inbox, dataset)
         if ready or not pending or scope.began >= give_up:
@@ -54,7 +69,45 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     taken = ready[: dataset.limits.batches_per_run]
     sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
     weighed = zip(taken, sizes, strict=True)
-    return Claim(tuple(shards(weighed, dataset.limits)), len(pending) - len(taken))
+    again = _again(inbox, dataset, swept, dataset.limits.batches_per_run - len(taken))
+    grouped = (*shards(weighed, dataset.limits), *_apart(again, dataset.limits))
+    return Claim(grouped, len(pending) - len(taken))
+
+
+def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Receipt]:
+    """At most ``room`` unfinished deliveries that are due; noted as tried now.
+
+    One whose marker is pending, too, waits for what becomes of the new delivery.
+    """
+    pending = {marker.uri for marker in swept.pending}
+    overdue = inbox.overdue(swept.unfinished, dataset.watch.redeliver_after)
+    waiting = [marker for marker in overdue if marker.uri not in pending]
+    receipts = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
+    taken = list(islice(filter(None, receipts), room))
+    for receipt in taken:
+        log.warning("%s was accepted and not evaluated: trying it again", receipt.batch_id)
+        inbox.hand_out_again(receipt.marker)
+    return taken
+
+
+def _to_finish(marker: Marker, inbox: Inbox, dataset: Dataset) -> Receipt | None:
+    """The receipt of a delivery that has to be evaluated still; else its entry is removed.
+
+    It has not, when it is evaluated, was superseded or never accepted, or there is no model now.
+    """
+    current = inbox.receipts.current(marker)
+    counts = current is not None and current.batch_id == marker.batch_id
+    if dataset.model and counts and inbox.lake.find(Evaluation, marker.batch_id) is None:
+        return current
+    inbox.finish(marker)
+    return None
+
+
+def _apart(receipts: Sequence[Receipt], limits: Limits) -> Iterator[tuple[Marker, ...]]:
+    """Shards of as few deliveries each as ``APART`` shards allow."""
+    for start in range(APART):
+        dealt = ((receipt.marker, receipt.bytes) for receipt in receipts[start::APART])
+        yield from shards(dealt, limits)
 
 
 def _ready(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> list[Marker]:

@@ -3,6 +3,9 @@
 **pending = sweep(landing) − receipts.** Nothing else decides what has to be done. A marker is
 pending from the moment at which it lands until a receipt for its identity exists; no event, run or
 restart changes that.
+
+A delivery that was accepted and has to be scored is *unfinished* until its evaluation is in the
+lake. An entry says so from just before its receipt on, so that it is found again whatever dies.
 """
 
 from __future__ import annotations
@@ -16,11 +19,11 @@ from operator import attrgetter
 
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid, NotThere
-from flagfall.lake import RECORD_LIMIT, Lake
+from flagfall.lake import RECORD_LIMIT, Lake, in_parallel
 from flagfall.landing import LandingZone
 from flagfall.manifest import Manifest, missing, read_manifest
 from flagfall.marker import Marker
-from flagfall.receipts import EPOCH, REPLAYS, Receipts, Watermark
+from flagfall.receipts import EPOCH, REPLAYS, UNFINISHED, Receipts, Watermark
 from flagfall.records import Receipt
 from flagfall.stores import Entry
 
@@ -103,6 +106,19 @@ class Scope:
     full: bool = False
 
 
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found.
+
+    Attributes:
+        pending: What has landed and has no receipt, in the order in which it landed.
+        unfinished: Entries of deliveries that are not evaluated yet (see ``Filed``).
+    """
+
+    pending: list[Marker]
+    unfinished: tuple[Entry, ...]
+
+
 class Inbox:
     """The inbox of one feed.
 
@@ -119,6 +135,7 @@ class Inbox:
         self.receipts = Receipts(self.lake.store)
         self._received: set[str] = set()
         self._unfiled: dict[str, datetime] = {}
+        self._overdue: dict[str, Marker | None] = {}
         self._watermark = Watermark()
         self._watermark_read_at: datetime | None = None
 
@@ -159,7 +176,11 @@ class Inbox:
     def pending(
         self, scope: Scope | None = None, entries: Iterable[Entry] | None = None
     ) -> list[Marker]:
-        """What has landed and has no receipt, in the order in which it landed.
+        """What has landed and has no receipt, in the order in which it landed (see ``sweep``)."""
+        return self.sweep(scope, entries).pending
+
+    def sweep(self, scope: Scope | None = None, entries: Iterable[Entry] | None = None) -> Swept:
+        """What is pending, and what was received and is not finished.
 
         On a disk, markers that moved here before the watermark are left out: they have receipts. S3
         does not tell when an object came to be seen, so there none is.
@@ -176,11 +197,11 @@ class Inbox:
         filed = self.receipts.filed(since)
         found = [
             marker
-            for marker in chain(seen, filter(None, map(self._replay, filed.replays)))
+            for marker in chain(seen, filter(None, map(self._handed_out, filed.replays)))
             if marker.batch_id not in filed.known and not self._has_receipt(marker, since)
         ]
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
-        return sorted(found, key=attrgetter("order"))
+        return Swept(sorted(found, key=attrgetter("order")), filed.unfinished)
 
     def receipts_since(self, scope: Scope) -> date:
         """From which day on receipts have to be listed."""
@@ -207,12 +228,27 @@ class Inbox:
         self._received.add(marker.batch_id)
         return True
 
-    def _replay(self, key: str) -> Marker | None:
-        """A delivery that a person hands out again; ``None`` where it was received meanwhile."""
+    def _handed_out(self, key: str) -> Marker | None:
+        """The delivery of an entry; ``None`` where that was removed meanwhile."""
         try:
             return Marker.from_dict(json.loads(self.lake.store.read(key, RECORD_LIMIT)))
         except FileNotFoundError:
             return None
+
+    def overdue(self, unfinished: Iterable[Entry], after: timedelta) -> list[Marker]:
+        """Deliveries that nobody has finished for so long, the longest first.
+
+        Args:
+            unfinished: Entries that a sweep found; each is read once, and only when it is due.
+            after: Time since the delivery was accepted or last handed out again.
+        """
+        limit = self.clock() - after
+        waiting = sorted(unfinished, key=attrgetter("landed_at"))
+        keys = [entry.key for entry in waiting if entry.landed_at <= limit]
+        known = self._overdue
+        found = in_parallel(lambda key: known.get(key) or self._handed_out(key), keys)
+        self._overdue = dict(zip(keys, found, strict=True))
+        return [marker for marker in self._overdue.values() if marker is not None]
 
     def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
         """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
@@ -279,12 +315,27 @@ class Inbox:
         except FileNotFoundError:
             return f"{marker.uri}: the marker is gone"
 
-    def receive(self, receipt: Receipt) -> Receipt:
-        """File a receipt: from here on its delivery is not pending any more."""
+    def receive(self, receipt: Receipt, unfinished: bool = False) -> Receipt:
+        """File a receipt: from here on its delivery is not pending any more.
+
+        Args:
+            receipt: The receipt.
+            unfinished: Whether the delivery has to be evaluated; it is handed out again until then.
+        """
+        if unfinished:
+            self.lake.store.create(_unfinished_key(receipt.marker), _note(receipt.marker))
         filed = self.receipts.write(receipt)
         if receipt.marker.replay:
             self.lake.store.delete(_replay_key(receipt.marker))
         return filed
+
+    def hand_out_again(self, marker: Marker) -> None:
+        """Note that an unfinished delivery is tried now: it is overdue again only later."""
+        self.lake.store.put(_unfinished_key(marker), _note(marker))
+
+    def finish(self, marker: Marker) -> None:
+        """Note that nothing is left to be done for a delivery."""
+        self.lake.store.delete(_unfinished_key(marker))
 
     def reject(self, marker: Marker, reason: str, message: str, **details: object) -> Receipt:
         """Turn a delivery away, with a reason that its producer can act on."""
@@ -314,7 +365,7 @@ class Inbox:
             raise NotThere(f"receipt in {self.lake.store.uri} for batch", batch_id, hint)
         again = replace(receipt.marker, replay=self._replays_so_far(receipt.marker) + 1)
         again = replace(again, landed_at=self.clock())
-        self.lake.store.create(_replay_key(again), json.dumps(again.to_dict()).encode())
+        self.lake.store.create(_replay_key(again), _note(again))
         return again
 
     def _replays_so_far(self, marker: Marker) -> int:
@@ -324,6 +375,14 @@ class Inbox:
 
 def _replay_key(marker: Marker) -> str:
     return f"{REPLAYS}/{marker.batch_id}.json"
+
+
+def _unfinished_key(marker: Marker) -> str:
+    return f"{UNFINISHED}/{marker.batch_id}.json"
+
+
+def _note(marker: Marker) -> bytes:
+    return json.dumps(marker.to_dict()).encode()
 
 
 def _befores(markers: Iterable[Marker]) -> Iterator[str]:

@@ -8,6 +8,7 @@ of one marker are found without listing every day. An entry without a receipt me
 
     receipts/landed=2026-11-22/<batch-id>.json
     receipts/replays/<batch-id>.json
+    receipts/unfinished/<batch-id>.json
     deliveries/<hash of the marker's URI>/2026-11-22~<batch-id>
     watermark.json
 """
@@ -23,12 +24,14 @@ from datetime import UTC, date, datetime
 from flagfall.lake import RECORD_LIMIT
 from flagfall.marker import Marker
 from flagfall.records import Receipt
-from flagfall.stores import Store
+from flagfall.stores import Entry, Store
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REPLAYS = "receipts/replays"
 """Where deliveries are kept that a person handed out again: beside the days, so that one listing
 tells of both."""
+UNFINISHED = "receipts/unfinished"
+"""The same for deliveries that were accepted, or are about to be, and not evaluated yet."""
 
 
 def _key(day: str, batch_id: str) -> str:
@@ -46,10 +49,13 @@ class Filed:
     Attributes:
         known: Batch ids that have a receipt.
         replays: Keys of deliveries that were handed out again and wait for theirs.
+        unfinished: Entries of deliveries that are not evaluated yet; each ``landed_at`` is when it
+            was accepted or last handed out again. One without a receipt means nothing.
     """
 
     known: frozenset[str]
     replays: tuple[str, ...]
+    unfinished: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
@@ -95,13 +101,14 @@ class Receipts:
         self._store = store
 
     def filed(self, since: date) -> Filed:
-        """What is filed for markers that landed on ``since`` or later, and replays, in one list."""
+        """Receipts of markers that landed on ``since`` or later, and all entries, in one list."""
         start = f"receipts/landed={since.isoformat()}"
-        entries = self._store.list("receipts", start_after=start, where=_is_json)
+        entries = list(self._store.list("receipts", start_after=start, where=_is_json))
         keys = [entry.key for entry in entries]
         return Filed(
-            known=frozenset(map(_batch_id, filter(_is_receipt, keys))),
+            known=frozenset(map(batch_id_of, filter(_is_receipt, keys))),
             replays=tuple(key for key in keys if key.startswith(f"{REPLAYS}/")),
+            unfinished=tuple(one for one in entries if one.key.startswith(f"{UNFINISHED}/")),
         )
 
     def _read(self, key: str) -> Receipt | None:
@@ -163,7 +170,7 @@ class Receipts:
     def by_id(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch of which only the id is known (lists all days)."""
         found = self._store.list(
-            "receipts", where=lambda key: _is_receipt(key) and _batch_id(key) == batch_id
+            "receipts", where=lambda key: _is_receipt(key) and batch_id_of(key) == batch_id
         )
         return next((self._read(entry.key) for entry in found), None)
 
@@ -196,7 +203,8 @@ def _is_receipt(key: str) -> bool:
     return _is_json(key) and key.startswith("receipts/landed=")
 
 
-def _batch_id(key: str) -> str:
+def batch_id_of(key: str) -> str:
+    """The batch id in the key of a receipt, a replay or an unfinished delivery."""
     return key.rpartition("/")[2].removesuffix(".json")
 
 

@@ -12,8 +12,8 @@ from flagfall.errors import NotThere, StoreError
 from flagfall.health import Health, last_sign
 from flagfall.inbox import Inbox, Scope
 from flagfall.marker import Marker
-from flagfall.receipts import EPOCH, current_view
-from flagfall.records import Evaluation, Receipt
+from flagfall.receipts import EPOCH, batch_id_of, current_view
+from flagfall.records import Receipt
 
 WINDOW = timedelta(days=30)
 """How far back receipts are counted."""
@@ -25,7 +25,7 @@ class Kept:
 
     Attributes:
         receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
-        unscored: Accepted deliveries that count and have no evaluation yet; 0 without a model.
+        unscored: Accepted deliveries that count and are not evaluated yet; 0 without a model.
         watcher: The watcher's last sign; ``None`` where it has given none.
     """
 
@@ -137,11 +137,14 @@ def _sizes(inbox: Inbox, scope: Scope, survey: _Survey) -> Sizes:
 
 
 def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
+    """Unfinished deliveries, less those that were superseded or not accepted in the end."""
     if dataset.model is None:
         return 0
-    ids = [receipt.batch_id for receipt in current_view(receipts)]
-    evaluated = inbox.lake.find_all(Evaluation, ids)
-    return sum(evaluation is None for evaluation in evaluated)
+    filed = inbox.receipts.filed(EPOCH.date())
+    decided = {receipt.batch_id for receipt in receipts}
+    counted = {receipt.batch_id for receipt in current_view(receipts)}
+    unfinished = {batch_id_of(entry.key) for entry in filed.unfinished}
+    return len((unfinished & filed.known) - (decided - counted))
 
 
 def rejected_for(inbox: Inbox, reason: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from flagfall.claim import claim, shards
 from flagfall.dataset import Limits
-from flagfall.inbox import Scope
+from flagfall.inbox import Scope, Swept
 from flagfall.marker import Marker
 from tests.feeds import Clock, ToyFeed, make_toy
 
@@ -98,7 +98,9 @@ def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
     """Its producer writes it again and again, so that it is always young."""
     marker = half_written(toy, "2026-11-01")
     inbox, began = toy.inbox(clock), clock()
-    monkeypatch.setattr(inbox, "pending", lambda scope: [replace(marker, landed_at=clock())])
+    monkeypatch.setattr(
+        inbox, "sweep", lambda scope: Swept([replace(marker, landed_at=clock())], ())
+    )
 
     def patiently(seconds: float) -> None:
         clock.advance(timedelta(seconds=seconds))
@@ -120,14 +122,14 @@ def test_a_landing_zone_that_is_replaced_while_a_claim_looks_starts_anew(
     toy.landing.mkdir()
     clock.advance(timedelta(hours=3))
     inbox = toy.inbox(clock)
-    sweep = inbox.pending
+    sweep = inbox.sweep
 
-    def swept_then_replaced(scope: Scope) -> list[Marker]:
+    def swept_then_replaced(scope: Scope) -> Swept:
         found = sweep(scope)
         toy.landing.rename(toy.root / "before")
         prepared.rename(toy.landing)
         return found
 
-    monkeypatch.setattr(inbox, "pending", swept_then_replaced)
+    monkeypatch.setattr(inbox, "sweep", swept_then_replaced)
     claim(inbox, toy.dataset, sleep=never)
     assert toy.inbox().pending() == [marker]

@@ -237,7 +237,7 @@ class TestStatus:
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
         toy = make_toy(tmp_path, more=MODEL)
-        accept(toy.inbox(), toy.drop("2026-11-01"))
+        flagfall("stage", "ingest", "toy", toy.drop("2026-11-01").batch_id)
         assert self.counts(flagfall)["unscored"] == 1
 
     @pytest.mark.parametrize("there", [False, True])

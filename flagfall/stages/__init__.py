@@ -133,12 +133,20 @@ def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], Delivery]:
         return lambda dataset, inbox, delivery: delivery.received(
             function(dataset, inbox, delivery.marker)
         )
-    return lambda dataset, inbox, delivery: _on_accepted(function, dataset, inbox, delivery)
+    return lambda dataset, inbox, delivery: _on_accepted(
+        function, dataset, inbox, delivery, is_last=stage == STAGES[-1]
+    )
 
 
 def _on_accepted(
-    function: Callable[..., Any], dataset: Dataset, inbox: Inbox, delivery: Delivery
+    function: Callable[..., Any],
+    dataset: Dataset,
+    inbox: Inbox,
+    delivery: Delivery,
+    is_last: bool,
 ) -> Delivery:
     if delivery.status == "accepted" and dataset.model is not None:
         function(dataset, inbox.lake, delivery.marker.batch_id)
+        if is_last:
+            inbox.finish(delivery.marker)
     return delivery

@@ -41,7 +41,7 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
     staged = inbox.lake.find(Staged, marker.batch_id)
     if staged is not None:  # a run died between the staged output and the receipt
-        return _accept(inbox, marker, staged)
+        return _accept(dataset, inbox, marker, staged)
     _check_still_there(inbox, marker)
     with inbox.lake.scratch() as folder:
         files, copies = _copy(dataset, inbox, marker, folder)
@@ -51,9 +51,8 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
             return _reject_rows(dataset, inbox, marker, files, checked)
-        return _accept(
-            inbox, marker, inbox.lake.finish(_staged(marker, files, checked), checked.files)
-        )
+        staged = inbox.lake.finish(_staged(marker, files, checked), checked.files)
+        return _accept(dataset, inbox, marker, staged)
 
 
 def _check_still_there(inbox: Inbox, marker: Marker) -> None:
@@ -173,7 +172,7 @@ def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> 
     )
 
 
-def _accept(inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
+def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
     """The receipt of a batch whose staged output is complete."""
     replaced = inbox.receipts.current(marker)
     return inbox.receive(
@@ -188,5 +187,6 @@ def _accept(inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
             content=staged.content,
             supersedes=replaced.batch_id if replaced else None,
             received_at=inbox.clock(),
-        )
+        ),
+        unfinished=dataset.model is not None,
     )

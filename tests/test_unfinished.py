@@ -1,0 +1,386 @@
+"""What was accepted is evaluated in the end, once, whatever dies on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flagfall.claim import APART, Claim, claim
+from flagfall.dataset import Dataset, Limits
+from flagfall.errors import ModelInvalid
+from flagfall.lake import Lake
+from flagfall.marker import Marker
+from flagfall.receipts import Receipts
+from flagfall.records import Evaluation, Featured, Predicted, Receipt, Staged
+from flagfall.stages import STAGES, Delivery, run_stage
+from flagfall.stages.ingest import ingest
+from flagfall.status import status
+from tests.feeds import Clock, S3Feed, ToyFeed
+from tests.s3 import S3Server
+from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
+
+LATER = timedelta(minutes=15, seconds=2)
+"""A little more than ``redeliver_after``; S3 tells times in whole seconds."""
+DAYS = [f"2026-11-{day:02d}" for day in range(1, 31)]
+
+
+class Killed(BaseException):
+    """What no code can catch by mistake."""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> ToyFeed:
+    return make_scored_toy(tmp_path)
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("claim waited")
+
+
+def take(feed: ToyFeed | S3Feed, clock: Clock) -> Claim:
+    return claim(feed.inbox(clock), feed.dataset, sleep=never)
+
+
+def run(feed: ToyFeed | S3Feed, clock: Clock) -> list[str]:
+    """A run, as Airflow does it: a shard ends where a stage fails. Gives what failed."""
+    failed = []
+    for shard in take(feed, clock).shards:
+        deliveries = [Delivery(marker) for marker in shard]
+        try:
+            for stage in STAGES:
+                deliveries = run_stage(stage, feed.dataset, feed.inbox(clock), deliveries)
+        except ModelInvalid:
+            failed += [delivery.marker.fields["date"] for delivery in deliveries]
+    return failed
+
+
+def evaluated(feed: ToyFeed | S3Feed, *markers: Marker) -> list[bool]:
+    lake = feed.inbox().lake
+    return [lake.find(Evaluation, marker.batch_id) is not None for marker in markers]
+
+
+def unfinished(feed: ToyFeed | S3Feed) -> int:
+    return len(feed.inbox().sweep().unfinished)
+
+
+def dies(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def in_stage(stage: str) -> Callable[[pytest.MonkeyPatch], None]:
+    """Dies when a stage begins."""
+
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(f"flagfall.stages.{stage}.{stage}", dies)
+
+    return prepare
+
+
+def before(record: type) -> Callable[[pytest.MonkeyPatch], None]:
+    """Dies when a stage is about to write its record."""
+
+    def prepare(patch: pytest.MonkeyPatch) -> None:
+        finish = Lake.finish
+
+        def some(self: Lake, one: Evaluation, *rest: Iterator[Path]) -> Evaluation:
+            if isinstance(one, record):
+                raise Killed
+            return finish(self, one, *rest)
+
+        patch.setattr(Lake, "finish", some)
+
+    return prepare
+
+
+def at(where: str) -> Callable[[pytest.MonkeyPatch], None]:
+    return lambda patch: patch.setattr(where, dies)
+
+
+def with_the_receipt(patch: pytest.MonkeyPatch) -> None:
+    """Dies as soon as the receipt is there."""
+    write = Receipts.write
+
+    def last(self: Receipts, receipt: Receipt) -> Receipt:
+        write(self, receipt)
+        raise Killed
+
+    patch.setattr(Receipts, "write", last)
+
+
+DEATHS = {
+    "before staged": before(Staged),
+    "before the entry": at("flagfall.inbox.Inbox.receive"),
+    "between entry and receipt": at("flagfall.receipts.Receipts.write"),
+    "with the receipt": with_the_receipt,
+    "after ingest": in_stage("preprocess"),
+    "before features": before(Featured),
+    "after features": in_stage("infer"),
+    "before predictions": before(Predicted),
+    "after predictions": in_stage("evaluate"),
+    "before the evaluation": before(Evaluation),
+    "after the evaluation": at("flagfall.inbox.Inbox.finish"),
+}
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each record was really written."""
+    counts: Counter[str] = Counter()
+    finish = Lake.finish
+
+    def counting(self: Lake, record: Evaluation, *rest: Iterator[Path]) -> Evaluation:
+        done = finish(self, record, *rest)
+        counts[type(record).__name__] += 1
+        return done
+
+    monkeypatch.setattr(Lake, "finish", counting)
+    return counts
+
+
+ONCE = {"Staged": 1, "Featured": 1, "Predicted": 1, "Evaluation": 1}
+
+
+def dies_and_is_finished(feed: ToyFeed | S3Feed, clock: Clock, death: str) -> None:
+    marker = feed.drop(DAYS[0], GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        DEATHS[death](patch)
+        with pytest.raises(Killed):
+            run(feed, clock)
+    clock.advance(LATER)
+    assert run(feed, clock) == []
+    assert evaluated(feed, marker) == [True]
+    clock.advance(LATER)
+    assert take(feed, clock) == Claim((), 0)
+    assert unfinished(feed) == 0
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("death", DEATHS)
+def test_wherever_a_run_dies_the_next_ones_finish_its_batch_and_repeat_nothing(
+    toy: ToyFeed, clock: Clock, written: Counter[str], death: str
+) -> None:
+    dies_and_is_finished(toy, clock, death)
+    assert written == ONCE
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("death", ["between entry and receipt", "after features"])
+def test_on_s3_too(
+    tmp_path: Path, s3: S3Server, bucket: str, clock: Clock, written: Counter[str], death: str
+) -> None:
+    dies_and_is_finished(make_scored_s3_toy(tmp_path, bucket), clock, death)
+    assert written == ONCE
+
+
+def test_an_unfinished_batch_costs_no_request_a_sweep(
+    tmp_path: Path, s3: S3Server, bucket: str, clock: Clock
+) -> None:
+    feed = make_scored_s3_toy(tmp_path, bucket)
+    ingest(feed.dataset, feed.inbox(clock), feed.drop(DAYS[0], GOOD))
+    inbox = feed.inbox(clock)
+
+    def sweep() -> int:
+        s3.requests.clear()
+        inbox.overdue(inbox.sweep().unfinished, timedelta(minutes=15))
+        return len(s3.requests)
+
+    sweep()
+    young = sweep()
+    clock.advance(LATER)
+    sweep()
+    assert young == sweep() == 2
+
+
+def received(toy: ToyFeed, clock: Clock, *days: str, text: str = GOOD) -> list[Marker]:
+    """Batches whose run died after their receipts."""
+    markers = [toy.drop(day, text) for day in days]
+    for marker in markers:
+        ingest(toy.dataset, toy.inbox(clock), marker)
+    return markers
+
+
+def test_a_batch_whose_run_is_normally_under_way_is_not_handed_out_again(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    received(toy, clock, DAYS[0])
+    clock.advance(timedelta(minutes=14))
+    assert take(toy, clock) == Claim((), 0)
+
+
+def test_a_batch_that_fails_again_is_tried_once_in_redeliver_after_and_stays_red(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    toy.drop(DAYS[0], POISON)
+    assert run(toy, clock) == [DAYS[0]]
+    for _ in range(3):
+        clock.now = datetime.now(UTC)
+        assert run(toy, clock) == []
+        clock.advance(LATER)
+        assert run(toy, clock) == [DAYS[0]]
+    assert status(toy.dataset, toy.inbox(clock)).unscored == 1
+
+
+@pytest.mark.invariant(5)
+def test_a_batch_that_the_model_cannot_score_holds_up_nobody_the_next_time(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    markers = [toy.drop(day, POISON if day == DAYS[1] else GOOD) for day in DAYS[:4]]
+    assert run(toy, clock) == DAYS[:4]
+    clock.advance(LATER)
+    new = toy.drop(DAYS[5], GOOD)
+    assert run(toy, clock) == [DAYS[1]]
+    assert evaluated(toy, *markers, new) == [True, False, True, True, True]
+
+
+def test_pending_batches_come_first_and_unfinished_ones_apart(toy: ToyFeed, clock: Clock) -> None:
+    first, second = received(toy, clock, *DAYS[:2])
+    new = [toy.drop(day, GOOD) for day in DAYS[2:4]]
+    clock.advance(LATER)
+    assert take(toy, clock).shards == (tuple(new), (first,), (second,))
+
+
+def test_a_run_takes_on_no_more_than_its_limit_and_the_rest_later(
+    tmp_path: Path, clock: Clock
+) -> None:
+    toy = make_scored_toy(tmp_path, "limits: {batches_per_run: 3}")
+    waiting = received(toy, clock, *DAYS[:4])
+    new = toy.drop(DAYS[4], GOOD)
+    clock.advance(LATER)
+    assert take(toy, clock) == Claim(((new,), (waiting[0],), (waiting[1],)), 0)
+    ingest(toy.dataset, toy.inbox(clock), new)
+    assert take(toy, clock).shards[:2] == ((waiting[2],), (waiting[3],))
+
+
+def test_a_model_that_fails_on_everything_makes_few_failures_a_run(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    waiting = received(toy, clock, *DAYS[:20])
+    clock.advance(LATER)
+    shards = take(toy, clock).shards
+    assert len(shards) == APART
+    assert sorted(len(shard) for shard in shards) == [1] * 12 + [2] * 4
+    taken = [marker for shard in shards for marker in shard]
+    assert sorted(taken, key=lambda marker: marker.order) == waiting
+
+
+def test_large_unfinished_batches_do_not_share_a_shard(toy: ToyFeed, clock: Clock) -> None:
+    received(toy, clock, *DAYS[: APART + 1])
+    clock.advance(LATER)
+    small = replace_limits(toy.dataset, shard_bytes=1)
+    assert len(claim(toy.inbox(clock), small, sleep=never).shards) == APART + 1
+
+
+def replace_limits(dataset: Dataset, **limits: int) -> Dataset:
+    return dataset.model_copy(update={"limits": Limits(**limits)})
+
+
+class TestWhatNeedsNoFinishing:
+    def test_a_batch_that_was_corrected_meanwhile(self, toy: ToyFeed, clock: Clock) -> None:
+        toy.drop(DAYS[0], POISON)
+        assert run(toy, clock) == [DAYS[0]]
+        clock.advance(LATER)
+        corrected = toy.drop(DAYS[0], GOOD)
+        assert run(toy, clock) == []
+        assert evaluated(toy, corrected) == [True]
+        assert status(toy.dataset, toy.inbox(clock)).unscored == 0
+        assert run(toy, clock) == []
+        assert unfinished(toy) == 0
+
+    def test_a_batch_whose_correction_is_turned_away_does(self, toy: ToyFeed, clock: Clock) -> None:
+        (first,) = received(toy, clock, DAYS[0])
+        toy.drop(DAYS[0], "nonsense\n")
+        clock.advance(LATER)
+        assert run(toy, clock) == []
+        assert evaluated(toy, first) == [False]
+        assert run(toy, clock) == []
+        assert evaluated(toy, first) == [True]
+
+    def test_a_batch_whose_run_died_when_it_was_evaluated(self, toy: ToyFeed, clock: Clock) -> None:
+        toy.drop(DAYS[0], GOOD)
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            DEATHS["after the evaluation"](patch)
+            run(toy, clock)
+        clock.advance(LATER)
+        assert unfinished(toy) == 1
+        assert take(toy, clock) == Claim((), 0)
+        assert unfinished(toy) == 0
+
+    def test_a_batch_that_was_turned_away_after_all(self, toy: ToyFeed, clock: Clock) -> None:
+        marker = toy.drop(DAYS[0], GOOD)
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            DEATHS["between entry and receipt"](patch)
+            ingest(toy.dataset, toy.inbox(clock), marker)
+        toy.inbox(clock).reject(marker, "no-data", "why")
+        clock.advance(LATER)
+        assert status(toy.dataset, toy.inbox(clock)).unscored == 0
+        assert take(toy, clock) == Claim((), 0)
+        assert unfinished(toy) == 0
+
+    def test_a_batch_of_a_feed_that_has_no_model_any_more(self, toy: ToyFeed, clock: Clock) -> None:
+        received(toy, clock, DAYS[0])
+        clock.advance(LATER)
+        plain = toy.dataset.model_copy(update={"model": None})
+        assert claim(toy.inbox(clock), plain, sleep=never) == Claim((), 0)
+        assert unfinished(toy) == 0
+
+    def test_a_batch_of_a_feed_without_a_model(self, tmp_path: Path, clock: Clock) -> None:
+        from tests.feeds import make_toy
+
+        toy = make_toy(tmp_path)
+        received(toy, clock, DAYS[0])
+        assert unfinished(toy) == 0
+
+
+def test_a_replayed_batch_is_finished_as_any_other(
+    toy: ToyFeed, clock: Clock, written: Counter[str]
+) -> None:
+    (marker,) = received(toy, clock, DAYS[0])
+    clock.advance(LATER)
+    again = toy.inbox(clock).replay(marker.batch_id)
+    with pytest.MonkeyPatch.context() as patch:
+        DEATHS["after features"](patch)
+        with pytest.raises(Killed):
+            run(toy, clock)
+    clock.advance(LATER)
+    assert run(toy, clock) == []
+    assert evaluated(toy, marker, again) == [False, True]
+    assert unfinished(toy) == 0
+    assert written == {**ONCE, "Staged": 2}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_run_again_for_a_finished_batch_does_nothing(
+    toy: ToyFeed, clock: Clock, written: Counter[str], stage: str
+) -> None:
+    marker = toy.drop(DAYS[0], GOOD)
+    run(toy, clock)
+    receipt = toy.inbox(clock).receipts.find(marker)
+    assert isinstance(receipt, Receipt)
+    run_stage(stage, toy.dataset, toy.inbox(clock), [Delivery(marker).received(receipt)])
+    assert written == ONCE
+    assert unfinished(toy) == 0
+
+
+def test_a_stage_run_by_hand_finishes_a_batch(toy: ToyFeed, clock: Clock) -> None:
+    (marker,) = received(toy, clock, DAYS[0])
+    (delivery,) = run_stage("ingest", toy.dataset, toy.inbox(clock), [Delivery(marker)])
+    for stage in STAGES[1:]:
+        run_stage(stage, toy.dataset, toy.inbox(clock), [delivery])
+    assert unfinished(toy) == 0
+
+
+def test_a_claim_notes_that_it_tries_a_batch_again_so_that_the_next_one_does_not(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    received(toy, clock, DAYS[0])
+    (before,) = toy.inbox(clock).sweep().unfinished
+    clock.now = before.landed_at + timedelta(minutes=15)
+    assert take(toy, clock).batches == 1
+    (after,) = toy.inbox(clock).sweep().unfinished
+    assert after.landed_at > before.landed_at
+    assert take(toy, clock) == Claim((), 0)
