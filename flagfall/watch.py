@@ -117,7 +117,10 @@ async def announcements(
 ) -> AsyncGenerator[News]:
     """Everything that becomes pending, and again what still is, for ever.
 
-    Each item of markers holds all that is to be announced at that moment, in the order of landing.
+    What is not finished ``redeliver_after`` its receipt is announced, too, and again. Each item of
+    markers holds all that is to be announced at that moment: what is pending, in the order of
+    landing, then what is unfinished.
+
     It never raises: whatever goes wrong, what it can be is tried again, ever more rarely up to
     ``LONGEST_BACKOFF``. Trouble is said in the log and by signs in the lake at once, and by an item
     when it lasts.
@@ -190,6 +193,7 @@ class _Watcher:
     ) -> None:
         self._make_inbox = make_inbox
         self._every = min(timing.sweep_every, timing.redeliver_after)
+        self._finish_within = timedelta(seconds=timing.redeliver_after)
         self._clock = clock
         self._announcer = Announcer(timing.redeliver_after, clock)
         self._inbox: Inbox | None = None
@@ -213,10 +217,13 @@ class _Watcher:
         async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
-                pending = await asyncio.to_thread(_compare, inbox, scope, look)
-                found = self._announcer.news(pending, look.whole)
-                if found:
-                    await asyncio.to_thread(inbox.cover, found)
+                pending, overdue = await asyncio.to_thread(
+                    _compare, inbox, scope, look, self._finish_within
+                )
+                found = self._announcer.news([*pending, *overdue], look.whole)
+                known = {marker.batch_id for marker in overdue}
+                if new := [marker for marker in found if marker.batch_id not in known]:
+                    await asyncio.to_thread(inbox.cover, new)
                 self._announcer.told(found)
                 if look.whole:
                     await self.give_sign()
@@ -249,15 +256,17 @@ async def _hear(hints: AsyncIterator[Hint]) -> None:
         pass
 
 
-def _compare(inbox: Inbox, scope: Scope, look: Look) -> list[Marker]:
-    """Which of the markers that a look found are pending."""
-    if not look.whole or look.start > scope.start:
+def _compare(
+    inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
+) -> tuple[list[Marker], list[Marker]]:
+    """Which of the markers that a look found are pending; and what should be finished by now."""
+    is_whole = look.whole and look.start <= scope.start
+    if not is_whole:
         scope = replace(scope, start=look.start or scope.start, full=False)
-        return inbox.pending(scope, look.entries)
-    pending = inbox.pending(scope, look.entries)
-    if scope.full or scope.start:
-        inbox.advance(pending, scope)
-    return pending
+    swept = inbox.sweep(scope, look.entries)
+    if is_whole and (scope.full or scope.start):
+        inbox.advance(swept.pending, scope)
+    return swept.pending, inbox.overdue(swept.unfinished, finish_within)
 
 
 async def arrivals(

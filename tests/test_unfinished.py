@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from flagfall.claim import APART, Claim, claim
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import ModelInvalid
+from flagfall.inbox import Inbox
 from flagfall.lake import Lake
 from flagfall.marker import Marker
 from flagfall.receipts import Receipts
@@ -20,6 +22,7 @@ from flagfall.records import Evaluation, Featured, Predicted, Receipt, Staged
 from flagfall.stages import STAGES, Delivery, run_stage
 from flagfall.stages.ingest import ingest
 from flagfall.status import status
+from flagfall.watch import Timing, announcements
 from tests.feeds import Clock, S3Feed, ToyFeed
 from tests.s3 import S3Server
 from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
@@ -372,6 +375,43 @@ def test_a_stage_run_by_hand_finishes_a_batch(toy: ToyFeed, clock: Clock) -> Non
     for stage in STAGES[1:]:
         run_stage(stage, toy.dataset, toy.inbox(clock), [delivery])
     assert unfinished(toy) == 0
+
+
+class TestTheWatch:
+    @staticmethod
+    async def announced(inbox: Inbox, redeliver_after: float, within: float) -> list[Marker]:
+        """What is announced of a feed in so many seconds."""
+        told: list[Marker] = []
+        timing = Timing(sweep_every=0.05, redeliver_after=redeliver_after)
+        with suppress(TimeoutError):
+            async with (
+                asyncio.timeout(within),
+                aclosing(announcements(lambda: inbox, timing)) as items,
+            ):
+                async for markers in items:
+                    told += markers
+        return told
+
+    async def test_a_batch_whose_run_is_under_way_is_not_announced(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        await asyncio.to_thread(received, toy, clock, DAYS[0])
+        assert await self.announced(toy.inbox(), 900.0, within=0.5) == []
+
+    @pytest.mark.invariant(1)
+    async def test_an_unfinished_batch_is_announced_when_it_is_due_and_again(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        (marker,) = await asyncio.to_thread(received, toy, clock, DAYS[0])
+        timing = Timing(sweep_every=0.05, redeliver_after=0.2)
+        async with asyncio.timeout(10), aclosing(announcements(toy.inbox, timing)) as items:
+            assert await anext(items) == (marker,)
+            assert await anext(items) == (marker,)
+
+    async def test_it_is_not_once_it_is_finished(self, toy: ToyFeed, clock: Clock) -> None:
+        await asyncio.to_thread(toy.drop, DAYS[0], GOOD)
+        await asyncio.to_thread(run, toy, clock)
+        assert await self.announced(toy.inbox(), 0.1, within=0.6) == []
 
 
 def test_a_claim_notes_that_it_tries_a_batch_again_so_that_the_next_one_does_not(
