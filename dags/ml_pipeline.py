@@ -77,14 +77,15 @@ def pipeline(dataset: Dataset) -> DAG:
             landed=f"{dataset.name}_landed",
             again=f"{dataset.name}_landed_again",
         )
-        ReportOperator(
+        report = ReportOperator(
             task_id="generate_report",
             dataset=dataset.name,
-            shards=_shards(dataset, claimed),
+            claimed=claimed.output,
             retries=0,
-            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+            trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # the claim is the one, at least
             outlets=[Asset(f"{dataset.name}_report")],
         )
+        _shards(dataset, claimed) >> report
     return dag
 
 
@@ -127,6 +128,8 @@ event that started the run only said "look now". A batch that cannot be taken in
 receipt that says why; the run goes on.
 
 What to do when a task failed: read its log, mend the cause, clear the task. Nothing is done twice.
+The report tells of the other batches all the same, and fails with the names of those that are not
+finished; they are handed out again by themselves after {dataset.watch.redeliver_after}.
 `flagfall status {dataset.name}` shows what is pending, accepted and rejected; `flagfall replay
 {dataset.name} BATCH` hands a batch out again.
 """

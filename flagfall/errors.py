@@ -3,6 +3,7 @@
 ::
 
     FlagfallError
+    ├── NotFinished           batches of a run; they are handed out again
     ├── InputError            somebody has to change something; trying again cannot help
     │   ├── DatasetInvalid        a dataset file
     │   ├── MarkerPatternInvalid  the pattern of a marker
@@ -93,6 +94,23 @@ class NotThere(InputError):
 
     def __init__(self, what: str, name: str, hint: str = "") -> None:
         super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
+
+
+class NotFinished(FlagfallError):
+    """Batches that a run took on were not received, or accepted and not evaluated.
+
+    Attributes:
+        batch_ids: Which ones.
+    """
+
+    def __init__(self, batch_ids: Sequence[str], of: int, report: str) -> None:
+        self.batch_ids = tuple(batch_ids)
+        more = f" and {len(batch_ids) - 10} more" if len(batch_ids) > 10 else ""
+        super().__init__(
+            f"{len(batch_ids)} of {of} batches of this run were not finished:"
+            f" {', '.join(batch_ids[:10])}{more}; the log of the task that failed says why, and"
+            f" they are handed out again by themselves. The report of what was received: {report}"
+        )
 
 
 class StoreError(FlagfallError):

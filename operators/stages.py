@@ -6,8 +6,9 @@ did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.claim import claim
 from flagfall.dataset import find_dataset
+from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.stages import Delivery, report_run, run_stage, unfinished
 from triggers import connections
 
 if TYPE_CHECKING:
@@ -141,15 +143,6 @@ def _deliveries(batches: Iterable[dict[str, Any]]) -> Iterable[Delivery]:
             yield Delivery(Marker.from_dict(plain))
 
 
-def _flat(shards: Any) -> Iterator[dict[str, Any]]:
-    """The batches of all shards; of a single shard, Airflow gives the list itself."""
-    for item in shards:
-        if isinstance(item, dict):
-            yield item
-        else:
-            yield from _flat(item)
-
-
 class ReportLink(BaseOperatorLink):
     """The button on the task's page that opens the report, where it is on S3."""
 
@@ -167,28 +160,37 @@ class ReportOperator(_DatasetOperator):
     The link of a report on S3 is good for ``lake.link_expires``, for anybody who has it. It is
     therefore in the task's XCom and behind the button, and neither in a log nor in an event.
 
+    It runs when some shards failed, too, and reports what was received. It fails then, so that the
+    run does, and its outlets are not updated; the button still opens the report.
+
     Args:
         dataset: Name of the dataset.
-        shards: What the last stage of each shard returned (templated).
+        claimed: What ``ClaimOperator`` returned (templated).
     """
 
-    template_fields: Sequence[str] = ("shards",)
+    template_fields: Sequence[str] = ("claimed",)
     operator_extra_links = (ReportLink(),)
     ui_color = "#f5efdd"
 
-    def __init__(self, *, shards: Any, **kwargs: Any) -> None:
+    def __init__(self, *, claimed: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.shards = shards
+        self.claimed = claimed
         self.link = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Write the report."""
+        """Write the report.
+
+        Raises:
+            NotFinished: Batches are not, the others are reported.
+        """
         dataset = find_dataset(self.dataset)
-        markers = [delivery.marker for delivery in _deliveries(_flat(self.shards))]
+        markers = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
         inbox = Inbox(Feed.of(dataset))
         told = report_run(dataset, inbox, str(context["run_id"]), markers)
-        self._tell(context, told)
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
+        if left := unfinished(dataset, inbox, markers):
+            raise NotFinished(left, len(markers), told["uri"])
+        self._tell(context, told)
         return {**told, "link": self.link}
 
 

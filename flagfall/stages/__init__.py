@@ -20,7 +20,7 @@ from flagfall.inbox import Inbox
 from flagfall.lake import in_parallel
 from flagfall.marker import Marker
 from flagfall.receipts import current_view
-from flagfall.records import Receipt, Status
+from flagfall.records import Evaluation, Receipt, Status
 
 log = logging.getLogger(__name__)
 
@@ -100,28 +100,39 @@ def run_stage(
 def report_run(
     dataset: Dataset, inbox: Inbox, run: str, markers: Sequence[Marker]
 ) -> dict[str, Any]:
-    """Write the report of a run over the deliveries that it decided.
+    """Write the report of a run over those of its deliveries that have a receipt.
 
     Returns:
         Where the report is, and its verdict, as plain values.
 
     Raises:
-        NotThere: A delivery has no receipt.
+        NotThere: None has one.
     """
     write_report = import_module("flagfall.stages.report").write_report
     now = inbox.clock()
-    receipts = list(in_parallel(lambda marker: _receipt(inbox, marker), markers))
+    receipts = [found for found in in_parallel(inbox.receipts.find, markers) if found]
+    if not receipts:
+        names = ", ".join(marker.batch_id for marker in markers[:3])
+        raise NotThere("receipt for batch", names, "run its ingest stage first")
     history = current_view(inbox.receipts.since((now - HISTORY).date()))
     told = asdict(write_report(dataset, inbox.lake, run, receipts, history, now))
     counts = Counter(receipt.status for receipt in receipts)
     return {**told, "reasons": list(told["reasons"]), "batches": dict(counts)}
 
 
-def _receipt(inbox: Inbox, marker: Marker) -> Receipt:
+def unfinished(dataset: Dataset, inbox: Inbox, markers: Sequence[Marker]) -> list[str]:
+    """Batch ids of the deliveries that were not received, or accepted and not evaluated."""
+    states = in_parallel(lambda marker: _is_finished(dataset, inbox, marker), markers)
+    return [m.batch_id for m, finished in zip(markers, states, strict=True) if not finished]
+
+
+def _is_finished(dataset: Dataset, inbox: Inbox, marker: Marker) -> bool:
     receipt = inbox.receipts.find(marker)
     if receipt is None:
-        raise NotThere("receipt for batch", marker.batch_id, "run its ingest stage first")
-    return receipt
+        return False
+    if receipt.status != "accepted" or dataset.model is None:
+        return True
+    return inbox.lake.find(Evaluation, receipt.batch_id) is not None
 
 
 def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], Delivery]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, TriggerRule
 from airflow.sdk.definitions.asset import AssetNameRef
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -76,6 +76,13 @@ def test_what_may_heal_is_retried_and_the_report_is_not(flights: DAG) -> None:
     retries = {task.task_id: task.retries for task in flights.tasks}
     assert retries.pop("generate_report") == 0
     assert set(retries.values()) == {3}
+
+
+def test_a_shard_that_fails_leaves_the_others_their_report(flights: DAG) -> None:
+    """A claim that was skipped skips it; one that failed fails it."""
+    report = flights.get_task("generate_report")
+    assert report.trigger_rule == TriggerRule.ALL_DONE_MIN_ONE_SUCCESS
+    assert report.upstream_task_ids == {"claim", "evaluate_results"}
 
 
 @pytest.mark.parametrize(

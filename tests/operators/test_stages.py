@@ -8,11 +8,13 @@ import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
-from flagfall.errors import NotThere
+from flagfall.errors import NotFinished, NotThere
+from flagfall.marker import Marker
 from flagfall.stores import aws
 from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from tests.feeds import ToyFeed, make_toy
 from tests.s3 import S3Server
+from tests.scored import GOOD, POISON, make_scored_toy
 
 
 class Event:
@@ -47,6 +49,10 @@ def claiming() -> ClaimOperator:
 
 def staging(batches: Any, stage: str = "ingest", **more: Any) -> StageOperator:
     return StageOperator(task_id="stage", dataset="toy", stage=stage, batches=batches, **more)
+
+
+def reporting(claimed: Any, **more: Any) -> ReportOperator:
+    return ReportOperator(task_id="report", dataset="toy", claimed=claimed, **more)
 
 
 @pytest.mark.invariant(2)
@@ -106,16 +112,53 @@ def test_the_report_reads_the_shards_of_a_run(toy: ToyFeed, context: dict[str, A
     toy.drop("2026-11-01")
     toy.drop("2026-11-02", "nonsense\n")
     report = Asset("toy_report")
-    done = staging(claiming().execute(context)[0]).execute(context)
-    for shards in ([done], done, [done[:1], done[1:]]):  # one shard comes without its own list
-        told = ReportOperator(
-            task_id="report", dataset="toy", shards=shards, outlets=[report]
-        ).execute(context)
+    (shard,) = claiming().execute(context)
+    staging(shard).execute(context)
+    for claimed in ([shard], [shard[:1], shard[1:]]):
+        told = reporting(claimed, outlets=[report]).execute(context)
         assert told["verdict"] == "attention"
         assert told["batches"] == {"accepted": 1, "rejected": 1}
         assert Path(told["uri"]).read_text().startswith("<!DOCTYPE html>")
         assert told.pop("link") == Path(told["uri"]).as_uri()
         assert context["outlet_events"][report].extra == told
+
+
+@pytest.mark.invariant(5)
+def test_the_report_tells_of_what_was_received_and_fails_with_the_names_of_the_others(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    for day in ("2026-11-01", "2026-11-02", "2026-11-03"):
+        toy.drop(day)
+    shard = claiming().execute(context)[0]
+    staging(shard[:2]).execute(context)
+    report = Asset("toy_report")
+    task = reporting([shard], outlets=[report])
+    with pytest.raises(NotFinished) as failed:
+        task.execute(context)
+    waiting = Marker.from_dict(shard[2]).batch_id
+    assert failed.value.batch_ids == (waiting,)
+    assert f"1 of 3 batches of this run were not finished: {waiting};" in str(failed.value)
+    assert task.link.startswith("file:///")
+    assert Path(task.link.removeprefix("file://")).is_file()
+    assert not context["outlet_events"][report].extra
+
+
+def test_a_batch_that_was_not_scored_is_reported_and_is_not_finished(
+    tmp_path: Path, context: dict[str, Any]
+) -> None:
+    toy = make_scored_toy(tmp_path)
+    toy.drop("2026-11-01", GOOD)
+    toy.drop("2026-11-02", POISON)
+    toy.drop("2026-11-03", "nonsense\n")
+    (shard,) = claiming().execute(context)
+    done = staging(shard).execute(context)
+    for stage in ("preprocess", "infer", "evaluate"):
+        staging(done[:1], stage).execute(context)
+    with pytest.raises(NotFinished) as failed:
+        reporting([shard]).execute(context)
+    assert failed.value.batch_ids == (Marker.from_dict(shard[1]).batch_id,)
+    (page,) = (toy.root / "lake/toy/reports").glob("asset*.html")
+    assert "1 accepted batch was not scored" in page.read_text()
 
 
 def test_publishing_tells_its_outlet_where_the_marker_is(
