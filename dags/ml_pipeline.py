@@ -21,10 +21,13 @@ from airflow.sdk import (
 )
 
 from flagfall.dataset import Dataset, usable_datasets
+from flagfall.stages import STAGES
 from operators.notices import on_failure, on_retry
 from operators.stages import ClaimOperator, ReportOperator, StageOperator
 from triggers.markers import MarkerFeedTrigger
 
+GO_ON_WITH_THE_REST = TriggerRule.NONE_SKIPPED
+"""Where the stage before failed on some batches of a shard, the others go on."""
 RETRY_WHAT_MAY_HEAL = ExceptionRetryPolicy(
     rules=[
         RetryRule(
@@ -93,11 +96,13 @@ def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
     """The stages, once for every shard; gives what the last of them returned."""
 
     def stage(task_id: str, name: str, batches: Any, *outlets: str) -> StageOperator:
+        rule = TriggerRule.ALL_SUCCESS if name == STAGES[0] else GO_ON_WITH_THE_REST
         return StageOperator(
             task_id=task_id,
             dataset=dataset.name,
             stage=name,
             batches=batches,
+            trigger_rule=rule,
             outlets=[Asset(f"{dataset.name}_{outlet}") for outlet in outlets],
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, BaseOperatorLink
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.claim import claim
@@ -21,7 +22,7 @@ from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import Delivery, report_run, run_stage, unfinished
+from flagfall.stages import Delivery, report_run, try_stage, unfinished
 from triggers import connections
 
 if TYPE_CHECKING:
@@ -89,11 +90,14 @@ class ClaimOperator(_DatasetOperator):
 class StageOperator(_DatasetOperator):
     """Runs one stage on the batches of a shard and returns what became of them.
 
+    Where it fails on some, it returns the others nevertheless, so that the next stage goes on with
+    them if its trigger rule lets it.
+
     Args:
         dataset: Name of the dataset.
         stage: ``ingest``, ``preprocess``, ``infer`` or ``evaluate``.
         batches: For ``ingest`` the markers of a shard, else what the stage before returned
-        (templated).
+            (templated); ``None`` where it died and returned nothing.
     """
 
     template_fields: Sequence[str] = ("batches",)
@@ -105,10 +109,15 @@ class StageOperator(_DatasetOperator):
         self.batches = batches
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Run the stage."""
+        """Run the stage.
+
+        Raises:
+            FlagfallError: The first failure, when all have been tried.
+        """
         dataset = find_dataset(self.dataset)
         inbox = Inbox(Feed.of(dataset))
-        done = run_stage(self.stage, dataset, inbox, list(_deliveries(self.batches)))
+        given = list(_deliveries(self.batches or ()))
+        done, failures = try_stage(self.stage, dataset, inbox, given)
         accepted = [delivery for delivery in done if delivery.status == "accepted"]
         self._tell(
             context,
@@ -120,7 +129,11 @@ class StageOperator(_DatasetOperator):
                 "uris": [_uri(inbox, self.stage, d) for d in accepted[:SHOWN]],
             },
         )
-        return [delivery.to_dict() for delivery in done]
+        plain = [delivery.to_dict() for delivery in done]
+        if failures:
+            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=plain)
+            raise failures[0]
+        return plain
 
 
 _OUTPUT = {

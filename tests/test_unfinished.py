@@ -229,7 +229,7 @@ def test_a_batch_that_fails_again_is_tried_once_in_redeliver_after_and_stays_red
 
 
 @pytest.mark.invariant(5)
-def test_a_batch_that_the_model_cannot_score_holds_up_nobody_the_next_time(
+def test_a_batch_whose_shard_was_killed_holds_up_nobody_the_next_time(
     toy: ToyFeed, clock: Clock
 ) -> None:
     markers = [toy.drop(day, POISON if day == DAYS[1] else GOOD) for day in DAYS[:4]]

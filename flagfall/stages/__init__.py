@@ -69,9 +69,22 @@ class Delivery:
 def run_stage(
     stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
 ) -> list[Delivery]:
-    """Run a stage on every delivery of a shard.
+    """Run a stage on every delivery of a shard (see ``try_stage``).
 
-    A delivery that fails does not keep the others from being done; its error is raised at the end.
+    Raises:
+        NotThere: There is no such stage.
+        FlagfallError: The first failure, when all have been tried.
+    """
+    done, failures = try_stage(stage, dataset, inbox, deliveries)
+    if failures:
+        raise failures[0]
+    return done
+
+
+def try_stage(
+    stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
+) -> tuple[list[Delivery], list[Exception]]:
+    """Run a stage on every delivery of a shard; one that fails does not keep the others from it.
 
     Args:
         stage: One of ``STAGES``.
@@ -79,9 +92,11 @@ def run_stage(
         inbox: The dataset's inbox.
         deliveries: Rejected and unchanged ones pass through untouched.
 
+    Returns:
+        Those that were done, and what went wrong with the others.
+
     Raises:
         NotThere: There is no such stage.
-        FlagfallError: The first failure, when all have been tried.
     """
     step = _step(stage)
     done: list[Delivery] = []
@@ -92,9 +107,7 @@ def run_stage(
         except Exception as error:
             log.exception("%s: %s of %s failed", dataset.name, stage, delivery.marker.batch_id)
             failures.append(error)
-    if failures:
-        raise failures[0]
-    return done
+    return done, failures
 
 
 def report_run(

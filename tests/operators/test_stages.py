@@ -8,8 +8,9 @@ import pytest
 from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
-from flagfall.errors import NotFinished, NotThere
+from flagfall.errors import ModelInvalid, NotFinished, NotThere
 from flagfall.marker import Marker
+from flagfall.records import Evaluation
 from flagfall.stores import aws
 from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from tests.feeds import ToyFeed, make_toy
@@ -36,6 +37,16 @@ class Events(dict[Any, Event]):
 @pytest.fixture
 def context() -> dict[str, Any]:
     return {"outlet_events": Events(), "run_id": "asset_triggered__2026-11-22T12:00:00+00:00_x"}
+
+
+class Instance:
+    """What a task that fails leaves for the next."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.left[key] = value
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +170,29 @@ def test_a_batch_that_was_not_scored_is_reported_and_is_not_finished(
     assert failed.value.batch_ids == (Marker.from_dict(shard[1]).batch_id,)
     (page,) = (toy.root / "lake/toy/reports").glob("asset*.html")
     assert "1 accepted batch was not scored" in page.read_text()
+
+
+@pytest.mark.invariant(5)
+def test_a_stage_that_fails_on_a_batch_leaves_the_others_to_the_next_stage(
+    tmp_path: Path, context: dict[str, Any]
+) -> None:
+    toy = make_scored_toy(tmp_path)
+    good, poison = toy.drop("2026-11-01", GOOD), toy.drop("2026-11-02", POISON)
+    (shard,) = claiming().execute(context)
+    done = staging(staging(shard).execute(context), "preprocess").execute(context)
+    context["ti"] = instance = Instance()
+    with pytest.raises(ModelInvalid):
+        staging(done, "infer").execute(context)
+    left = instance.left["return_value"]
+    staging(left, "evaluate").execute(context)
+    found = toy.inbox().lake.find_all(Evaluation, [good.batch_id, poison.batch_id])
+    assert [evaluation is not None for evaluation in found] == [True, False]
+
+
+def test_a_stage_after_one_that_left_nothing_does_nothing(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    assert staging(None, "preprocess").execute(context) == []
 
 
 def test_publishing_tells_its_outlet_where_the_marker_is(

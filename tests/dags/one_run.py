@@ -1,0 +1,56 @@
+"""One run of ``toy_pipeline`` by Airflow itself, in a process and a database of its own.
+
+Run as a program it prints how it ended, as JSON; the environment says with which datasets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+DAGS = Path(__file__).parents[2] / "dags"
+
+
+def run_once(datasets: Path) -> dict[str, Any]:
+    """State of the run, and of its tasks by ``<task>`` or ``<task>[<shard>]``."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {
+            **os.environ,
+            "AIRFLOW_HOME": home,
+            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "FLAGFALL_DATASETS": str(datasets),
+            "PYTHONPATH": str(DAGS.parent),
+        }
+        command = [sys.executable, __file__]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return told
+
+
+def _main() -> None:
+    from airflow.utils.db import initdb
+
+    initdb()
+    dag = runpy.run_path(str(DAGS / "ml_pipeline.py"))["toy_pipeline"]
+    for task in dag.tasks:
+        task.retries = 0
+    run = dag.test()
+    tasks = {_name(task): task.state for task in run.get_task_instances()}
+    print()
+    print(json.dumps({"run": run.state, "tasks": tasks}))
+
+
+def _name(task: Any) -> str:
+    return f"{task.task_id}[{task.map_index}]" if task.map_index >= 0 else str(task.task_id)
+
+
+if __name__ == "__main__":
+    _main()
