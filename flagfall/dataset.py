@@ -150,7 +150,8 @@ class Watch(_Model):
 
     Attributes:
         sweep_every: Longest time between two sweeps when no hint comes.
-        redeliver_after: A marker that is still pending is announced again after this time.
+        redeliver_after: A marker that is still pending is announced again after this time; so is a
+            delivery that was accepted and is not evaluated.
         full_sweep_every: Longest time between two sweeps of S3 that look at everything; the others
             look at what is new, where ``arrival.partition`` tells what that is.
         request_price: Dollars for 1,000 requests, for ``flagfall status``.

@@ -10,7 +10,7 @@ import polars as pl
 from flagfall.dataset import Dataset
 from flagfall.drift import fit_reference
 from flagfall.features import Constants
-from tests.feeds import S3Feed, ToyFeed, make_s3_toy, make_toy
+from tests.feeds import BY_DAY, S3Feed, ToyFeed, make_s3_toy, make_toy
 from tests.tiny_onnx import write_model
 
 GOOD = "id,value\n1,0.25\n2,0.75\n"
@@ -27,7 +27,7 @@ def make_scored_toy(root: Path, more: str = "") -> ToyFeed:
 
 def make_scored_s3_toy(root: Path, bucket: str) -> S3Feed:
     """``make_s3_toy`` with the model, which is on the disk."""
-    feed = make_s3_toy(root, bucket, _model(root))
+    feed = make_s3_toy(root, bucket, BY_DAY + _model(root))
     _train(feed.dataset)
     return feed
 

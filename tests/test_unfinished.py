@@ -408,6 +408,29 @@ class TestTheWatch:
             assert await anext(items) == (marker,)
             assert await anext(items) == (marker,)
 
+    async def test_an_old_one_does_not_make_sweeps_begin_earlier(
+        self, tmp_path: Path, s3: S3Server, bucket: str, clock: Clock
+    ) -> None:
+        feed = make_scored_s3_toy(tmp_path, bucket)
+
+        def start() -> str:
+            return feed.inbox(clock).scope().start
+
+        def prepare() -> Marker:
+            marker = feed.drop(f"{clock.now - timedelta(days=20):%Y-%m-%d}", GOOD)
+            ingest(feed.dataset, feed.inbox(clock), marker)
+            take(feed, clock)
+            return marker
+
+        marker = await asyncio.to_thread(prepare)
+        before = await asyncio.to_thread(start)
+        clock.advance(timedelta(seconds=10))
+        timing = Timing(sweep_every=1.0, redeliver_after=5.0)
+        async with asyncio.timeout(20):
+            async with aclosing(announcements(feed.inbox(clock), timing)) as items:
+                assert await anext(items) == (marker,)
+        assert marker.key < before == await asyncio.to_thread(start)
+
     async def test_it_is_not_once_it_is_finished(self, toy: ToyFeed, clock: Clock) -> None:
         await asyncio.to_thread(toy.drop, DAYS[0], GOOD)
         await asyncio.to_thread(run, toy, clock)
