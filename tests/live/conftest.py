@@ -76,7 +76,7 @@ FEEDS = {
     "paused": FEED.replace("NAME", "paused"),
     "due": FEED.replace("NAME", "due") + EVERY_MINUTE,
     "late": FEED.replace("NAME", "late") + TOO_LATE,
-    "broken_model": FEED.replace("NAME", "broken_model") + BROKEN_MODEL,
+    "broken_model": FEED.replace("NAME", "broken_model").replace("8s", "15m") + BROKEN_MODEL,
     "weather": WEATHER,
     "cloud": CLOUD + EVERY_MINUTE,
 }
