@@ -84,9 +84,10 @@ def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Rece
     waiting = [marker for marker in overdue if marker.uri not in pending]
     receipts = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
     taken = list(islice(filter(None, receipts), room))
-    for receipt in taken:
-        log.warning("%s was accepted and not evaluated: trying it again", receipt.batch_id)
-        inbox.hand_out_again(receipt.marker)
+    if taken:
+        shown = ", ".join(receipt.batch_id for receipt in taken[:10])
+        log.warning("%d accepted and not evaluated, tried again: %s", len(taken), shown)
+    list(in_parallel(inbox.hand_out_again, [receipt.marker for receipt in taken]))
     return taken
 
 

@@ -22,7 +22,7 @@ from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import Delivery, report_run, try_stage, unfinished
+from flagfall.stages import Delivery, foremost, report_run, try_stage, unfinished
 from triggers import connections
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class StageOperator(_DatasetOperator):
         """Run the stage.
 
         Raises:
-            FlagfallError: The first failure, when all have been tried.
+            FlagfallError: What failed, when all have been tried.
         """
         dataset = find_dataset(self.dataset)
         inbox = Inbox(Feed.of(dataset))
@@ -132,7 +132,7 @@ class StageOperator(_DatasetOperator):
         plain = [delivery.to_dict() for delivery in done]
         if failures:
             context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=plain)
-            raise failures[0]
+            raise foremost(failures)
         return plain
 
 

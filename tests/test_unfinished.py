@@ -13,7 +13,7 @@ import pytest
 
 from flagfall.claim import APART, Claim, claim
 from flagfall.dataset import Dataset, Limits
-from flagfall.errors import ModelInvalid
+from flagfall.errors import ModelInvalid, StoreUnavailable
 from flagfall.inbox import Inbox
 from flagfall.lake import Lake
 from flagfall.marker import Marker
@@ -238,6 +238,27 @@ def test_a_batch_whose_shard_was_killed_holds_up_nobody_the_next_time(
     new = toy.drop(DAYS[5], GOOD)
     assert run(toy, clock) == [DAYS[1]]
     assert evaluated(toy, *markers, new) == [True, False, True, True, True]
+
+
+@pytest.mark.invariant(5)
+def test_a_batch_that_cannot_be_helped_does_not_keep_another_from_a_second_try(
+    toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow fails a task at once for a broken model, and runs it again for a broken storage."""
+    markers = received(toy, clock, *DAYS[:2], text=POISON)
+    inbox = toy.inbox(clock)
+    find = inbox.lake.find
+
+    def flaky(kind: type[Predicted], batch_id: str) -> Predicted | None:
+        if batch_id == markers[1].batch_id:
+            raise StoreUnavailable(batch_id, "Input/output error")
+        return find(kind, batch_id)
+
+    deliveries = [Delivery(marker, "accepted") for marker in markers]
+    run_stage("preprocess", toy.dataset, inbox, deliveries)
+    monkeypatch.setattr(inbox.lake, "find", flaky)
+    with pytest.raises(StoreUnavailable):
+        run_stage("infer", toy.dataset, inbox, deliveries)
 
 
 def test_pending_batches_come_first_and_unfinished_ones_apart(toy: ToyFeed, clock: Clock) -> None:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from flagfall.dataset import Dataset
-from flagfall.errors import NotThere
+from flagfall.errors import InputError, NotThere, StoreRefused
 from flagfall.inbox import Inbox
 from flagfall.lake import in_parallel
 from flagfall.marker import Marker
@@ -73,12 +73,21 @@ def run_stage(
 
     Raises:
         NotThere: There is no such stage.
-        FlagfallError: The first failure, when all have been tried.
+        FlagfallError: What failed, when all have been tried (see ``foremost``).
     """
     done, failures = try_stage(stage, dataset, inbox, deliveries)
     if failures:
-        raise failures[0]
+        raise foremost(failures)
     return done
+
+
+def foremost(failures: Sequence[Exception]) -> Exception:
+    """The first that may heal if the stage is run again, else the first.
+
+    So one batch that cannot be helped does not keep the others of its shard from a second try.
+    """
+    hopeless = (InputError, StoreRefused)
+    return next((error for error in failures if not isinstance(error, hopeless)), failures[0])
 
 
 def try_stage(
