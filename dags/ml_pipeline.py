@@ -31,7 +31,11 @@ GO_ON_WITH_THE_REST = TriggerRule.NONE_SKIPPED
 RETRY_WHAT_MAY_HEAL = ExceptionRetryPolicy(
     rules=[
         RetryRule(
-            exception=["flagfall.errors.InputError", "flagfall.errors.StoreRefused"],
+            exception=[
+                "flagfall.errors.InputError",
+                "flagfall.errors.NotFinished",
+                "flagfall.errors.StoreRefused",
+            ],
             action=RetryAction.FAIL,
             reason="trying again cannot help: somebody has to change something first",
         ),
@@ -84,7 +88,6 @@ def pipeline(dataset: Dataset) -> DAG:
             task_id="generate_report",
             dataset=dataset.name,
             claimed=claimed.output,
-            retries=0,
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # the claim is the one, at least
             outlets=[Asset(f"{dataset.name}_report")],
         )

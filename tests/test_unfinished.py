@@ -225,7 +225,7 @@ def test_a_batch_that_fails_again_is_tried_once_in_redeliver_after_and_stays_red
         assert run(toy, clock) == []
         clock.advance(LATER)
         assert run(toy, clock) == [DAYS[0]]
-    assert status(toy.dataset, toy.inbox(clock)).unscored == 1
+    assert status(toy.dataset, toy.inbox(clock)).kept.unscored == 1
 
 
 @pytest.mark.invariant(5)
@@ -311,7 +311,7 @@ class TestWhatNeedsNoFinishing:
         corrected = toy.drop(DAYS[0], GOOD)
         assert run(toy, clock) == []
         assert evaluated(toy, corrected) == [True]
-        assert status(toy.dataset, toy.inbox(clock)).unscored == 0
+        assert status(toy.dataset, toy.inbox(clock)).kept.unscored == 0
         assert run(toy, clock) == []
         assert unfinished(toy) == 0
 
@@ -341,7 +341,7 @@ class TestWhatNeedsNoFinishing:
             ingest(toy.dataset, toy.inbox(clock), marker)
         toy.inbox(clock).reject(marker, "no-data", "why")
         clock.advance(LATER)
-        assert status(toy.dataset, toy.inbox(clock)).unscored == 0
+        assert status(toy.dataset, toy.inbox(clock)).kept.unscored == 0
         assert take(toy, clock) == Claim((), 0)
         assert unfinished(toy) == 0
 
@@ -448,7 +448,7 @@ class TestTheWatch:
         clock.advance(timedelta(seconds=10))
         timing = Timing(sweep_every=1.0, redeliver_after=5.0)
         async with asyncio.timeout(20):
-            async with aclosing(announcements(feed.inbox(clock), timing)) as items:
+            async with aclosing(announcements(lambda: feed.inbox(clock), timing)) as items:
                 assert await anext(items) == (marker,)
         assert marker.key < before == await asyncio.to_thread(start)
 

@@ -1,0 +1,137 @@
+"""Has a process kill itself at a chosen point; on ``PYTHONPATH`` of the campaign's Airflow only.
+
+To arm a point, a file of its name is put into the folder ``$FLAGFALL_FAULTS``; it holds who is to
+die. The first process that gets to the point takes the file away and dies: each file kills once.
+Every stage that is finished leaves a line in ``finished.log`` there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ["FLAGFALL_FAULTS"]) if "FLAGFALL_FAULTS" in os.environ else None
+
+
+def reached(point: str) -> None:
+    """Die here, where the point is armed."""
+    assert FOLDER is not None, "only called where there is one"
+    armed = FOLDER / point
+    try:
+        who = armed.read_text()
+        armed.unlink()
+    except FileNotFoundError:
+        return
+    (FOLDER / "deaths.log").open("a").write(f"{point} {who} {os.getpid()}\n")
+    _die(who)
+
+
+def _die(who: str) -> None:
+    if who == "machine":  # the component and all that it started
+        for pid in _session(os.getsid(0)):
+            os.kill(pid, signal.SIGKILL)
+    if who == "worker":  # this process, and the one that watches over it
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session, this one last."""
+    me = os.getpid()
+    others = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
+    return [pid for pid in others if pid != me and _leader(pid) == leader] + [me]
+
+
+def _leader(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _around(owner: Any, name: str, before: str = "", after: str = "") -> None:
+    """Have a function pass a point before and after it does its work."""
+    function = getattr(owner, name)
+
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            reached(before)
+        result = function(*args, **kwargs)
+        if after:
+            reached(after)
+        return result
+
+    setattr(owner, name, passing)
+
+
+def _triggers(module: Any) -> None:
+    _around(module.MarkerFeedTrigger, "_payload", before="detected")
+
+
+def _lookout(module: Any) -> None:
+    _around(module.Lookout, "_look", after="sweeping")
+
+
+def _inbox(module: Any) -> None:
+    _around(module.Inbox, "receive", before="copied", after="received")
+
+
+def _operators(module: Any) -> None:
+    claim = module.ClaimOperator.execute
+    stage = module.StageOperator.execute
+    report = module.ReportOperator.execute
+
+    def execute(operator: Any, context: Any) -> Any:
+        reached(f"{operator.stage}-begins")
+        done = stage(operator, context)
+        reached(f"{operator.stage}-returns")
+        return done
+
+    def execute_claim(operator: Any, context: Any) -> Any:
+        done = claim(operator, context)
+        reached("claim-returns")
+        return done
+
+    def execute_report(operator: Any, context: Any) -> Any:
+        done = report(operator, context)
+        reached("report-returns")
+        return done
+
+    module.ClaimOperator.execute = execute_claim
+    module.StageOperator.execute = execute
+    module.ReportOperator.execute = execute_report
+
+
+def _lake(module: Any) -> None:
+    finish = module.Lake.finish
+
+    def finish_and_tell(lake: Any, record: Any, *args: Any) -> Any:
+        found = lake.find(type(record), record.batch_id)
+        done = finish(lake, record, *args)
+        again = "again" if found is not None else "first"
+        line = f"{type(record).__name__} {record.batch_id} {again}\n"
+        (FOLDER / "finished.log").open("a").write(line)
+        return done
+
+    module.Lake.finish = finish_and_tell
+
+
+def _install() -> None:
+    from wrapt import when_imported
+
+    patches: dict[str, Callable[[Any], None]] = {
+        "triggers.markers": _triggers,
+        "flagfall.lookout": _lookout,
+        "flagfall.inbox": _inbox,
+        "operators.stages": _operators,
+        "flagfall.lake": _lake,
+    }
+    for name, patch in patches.items():
+        when_imported(name)(patch)
+
+
+if FOLDER is not None:
+    _install()
