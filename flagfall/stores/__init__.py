@@ -124,8 +124,13 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing where there is none."""
 
-    def fetch(self, key: str, target: Path) -> Fetched:
+    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """Copy an object to a local file and hash it on the way.
+
+        Args:
+            key: Its key.
+            target: The local file.
+            on_bytes: Told the size of each piece that has been copied; what it raises ends it.
 
         Raises:
             FileNotFoundError: There is none.

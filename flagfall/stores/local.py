@@ -274,10 +274,10 @@ class LocalStore:
         with _translated(self._path(key)):
             self._path(key).unlink(missing_ok=True)
 
-    def fetch(self, key: str, target: Path) -> Fetched:
+    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.fetch``."""
         with new_file(target) as sink, closing(self._blocks(key)) as blocks:
-            return copy(blocks, sink)
+            return copy(blocks, sink, on_bytes)
 
     def _blocks(self, key: str) -> Generator[bytes]:
         """An object piece by piece; only errors of reading it are told as errors of the store."""

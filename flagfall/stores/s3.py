@@ -365,11 +365,11 @@ class S3Store:
         with suppress(FileNotFoundError):
             self._ask(self._checked(key), lambda store: store.delete(key))
 
-    def fetch(self, key: str, target: Path) -> Fetched:
+    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
         meta = self._ask(self._checked(key), lambda store: store.head(key))
         with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
-            return copy(ranges, sink)
+            return copy(ranges, sink, on_bytes)
 
     def _ranges(self, key: str, meta: ObjectMeta) -> Generator[memoryview]:
         starts = iter(range(0, meta["size"], _RANGE))
