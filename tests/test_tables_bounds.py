@@ -12,13 +12,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall.dataset import Dataset
+from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid
 from flagfall.tables import Checked, DataFile, check_files
-from flagfall.tables import output as output_module
-from flagfall.tables import source as source_module
-from flagfall.tables import trial as trial_module
-from flagfall.tables.source import EXPAND_FLOOR, EXPAND_RATIO, LINE_LIMIT
+
+LINE_LIMIT = Limits().row_bytes
+EXPAND_BYTES, EXPAND_RATIO = Limits().expand_bytes, Limits().expand_ratio
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -33,17 +32,18 @@ TEXT = Dataset.model_validate(
 )
 
 
-def check(folder: Path, name: str, content: bytes) -> Checked:
+def check(folder: Path, name: str, content: bytes, **limits: int) -> Checked:
     path = folder / name
     path.write_bytes(content)
     output = folder / "output"
     output.mkdir(exist_ok=True)
-    return check_files([DataFile(name, path)], TEXT, output)
+    dataset = TEXT.model_copy(update={"limits": Limits(**limits)})
+    return check_files([DataFile(name, path)], dataset, output)
 
 
-def refuse(folder: Path, name: str, content: bytes) -> tuple[str, str]:
+def refuse(folder: Path, name: str, content: bytes, **limits: int) -> tuple[str, str]:
     with pytest.raises(BatchInvalid) as caught:
-        check(folder, name, content)
+        check(folder, name, content, **limits)
     return caught.value.reason, str(caught.value)
 
 
@@ -88,7 +88,10 @@ def test_a_text_in_parquet_has_the_same_limit(tmp_path: Path) -> None:
         return written.getvalue()
 
     assert check(tmp_path, "a.parquet", content(LINE_LIMIT)).rows == 2
-    expected = f"a.parquet: row 2: a: a text of more than {LINE_LIMIT} bytes"
+    expected = (
+        f"a.parquet: row 2: a: a text of more than {LINE_LIMIT} bytes (limits.row_bytes);"
+        " leave it out, or shorten it"
+    )
     assert refuse(tmp_path, "a.parquet", content(LINE_LIMIT + 1)) == ("long-line", expected)
 
 
@@ -99,15 +102,12 @@ def zeros(rows: int) -> bytes:
     return gzip.compress(b"a,b\n" + (b"0" * 1000 + b",\n") * rows, 9)
 
 
-def test_a_small_gzip_may_unpack_to_the_floor_and_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source_module, "EXPAND_FLOOR", 10 << 20)
+def test_a_small_gzip_may_unpack_to_the_floor_and_no_more(tmp_path: Path) -> None:
     rows = ((10 << 20) - 4) // 1002
     content = zeros(rows)
     assert EXPAND_RATIO * len(content) < 10 << 20, "the ratio would allow more than the floor"
-    assert check(tmp_path, "a.csv.gz", content).rows == rows
-    reason, message = refuse(tmp_path, "a.csv.gz", zeros(rows + 1))
+    assert check(tmp_path, "a.csv.gz", content, expand_bytes=10 << 20).rows == rows
+    reason, message = refuse(tmp_path, "a.csv.gz", zeros(rows + 1), expand_bytes=10 << 20)
     assert reason == "expands"
     assert message.startswith("a.csv.gz: ")
     assert " bytes of it unpack to " in message
@@ -117,26 +117,21 @@ def test_a_bomb_is_refused_at_the_floor_however_large_it_is(tmp_path: Path) -> N
     """What counts is the share of the file that has been read, not the whole file."""
     member = gzip.compress((b"0" * 1000 + b",\n") * (20 << 10), 9)
     content = gzip.compress(b"a,b\n") + member * 1_000
-    assert EXPAND_RATIO * len(content) > 2 * EXPAND_FLOOR
+    assert EXPAND_RATIO * len(content) > 2 * EXPAND_BYTES
     reason, message = refuse(tmp_path, "a.csv.gz", content)
     assert reason == "expands"
     unpacked = re.search(r"unpack to (\d+) or more", message)
     assert unpacked is not None
-    assert int(unpacked[1]) < 1.2 * EXPAND_FLOOR
+    assert int(unpacked[1]) < 1.2 * EXPAND_BYTES
 
 
-def test_a_gzip_with_real_data_may_unpack_beyond_the_floor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source_module, "EXPAND_FLOOR", 1_000)
+def test_a_gzip_with_real_data_may_unpack_beyond_the_floor(tmp_path: Path) -> None:
     text = b"a,b\n" + b"".join(b"%d,%d\n" % (number, number * 7919) for number in range(10_000))
-    assert check(tmp_path, "a.csv.gz", gzip.compress(text)).rows == 10_000
+    assert check(tmp_path, "a.csv.gz", gzip.compress(text), expand_bytes=1_000).rows == 10_000
 
 
 @linux
-def test_a_parquet_page_that_takes_too_much_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_parquet_page_that_takes_too_much_memory_is_refused(tmp_path: Path) -> None:
     def content(page: int) -> bytes:
         written = io.BytesIO()
         texts = [f"{'x' * 20_000}{number}" for number in range(3_000)]
@@ -144,19 +139,14 @@ def test_a_parquet_page_that_takes_too_much_memory_is_refused(
         frame.write_parquet(written, data_page_size=page, row_group_size=3_000)
         return written.getvalue()
 
-    monkeypatch.setattr(trial_module, "TRIAL_BYTES", 200 << 20)
-    monkeypatch.setattr(source_module, "EXPAND_FLOOR", 1 << 30)
-    assert check(tmp_path, "a.parquet", content(1 << 20)).rows == 3_000
-    reason, message = refuse(tmp_path, "a.parquet", content(1 << 30))
+    limits = {"parquet_memory": 200 << 20, "expand_bytes": 1 << 30}
+    assert check(tmp_path, "a.parquet", content(1 << 20), **limits).rows == 3_000
+    reason, message = refuse(tmp_path, "a.parquet", content(1 << 30), **limits)
     assert reason == "parquet"
     assert message.startswith("a.parquet: damaged, or its pages are too large (memory allocation")
 
 
-def test_a_parquet_file_of_endless_equal_rows_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source_module, "EXPAND_FLOOR", 1 << 20)
-
+def test_a_parquet_file_of_endless_equal_rows_is_refused(tmp_path: Path) -> None:
     def content(rows: int) -> bytes:
         written = io.BytesIO()
         pl.select(a=pl.repeat("", rows), b=pl.repeat("", rows)).write_parquet(written)
@@ -164,29 +154,28 @@ def test_a_parquet_file_of_endless_equal_rows_is_refused(
 
     most = (1 << 20) // 16
     assert EXPAND_RATIO * len(content(most)) < 1 << 20
-    assert check(tmp_path, "a.parquet", content(most)).rows == most
-    assert refuse(tmp_path, "a.parquet", content(most + 1))[0] == "expands"
+    assert check(tmp_path, "a.parquet", content(most), expand_bytes=1 << 20).rows == most
+    refused = refuse(tmp_path, "a.parquet", content(most + 1), expand_bytes=1 << 20)
+    assert refused[0] == "expands"
 
 
 # ------------------------------------------------------------------------------------------- memory
 
 
-def test_rejected_rows_are_kept_up_to_a_bound_and_counted_beyond(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(output_module, "KEPT_BYTES", 1 << 20)
+def test_rejected_rows_are_kept_up_to_a_bound_and_counted_beyond(tmp_path: Path) -> None:
     rows = 300_000
-    checked = check(tmp_path, "a.csv", b"a,b\n" + b"x\n" * rows)
+    content = b"a,b\n" + b"x\n" * rows
+    checked = check(tmp_path, "a.csv", content, rejected_bytes=1 << 20)
     assert checked.rejected_rows == rows
     assert checked.reasons == {"row: 1 field, expected 2": rows}
     assert checked.rejected is not None
-    assert 1 << 20 <= checked.rejected.stat().st_size < 10 << 20
+    assert 0 <= (1 << 20) - checked.rejected.stat().st_size < 1_000
 
 
 MEASURE = """
 import sys
 from pathlib import Path
-from flagfall.dataset import Dataset
+from flagfall.dataset import Dataset, Limits
 from flagfall.tables import DataFile, check_files
 
 def peak():

@@ -21,7 +21,7 @@ from flagfall.tables.keys import Flags, KeyLog, find_repeats
 from flagfall.tables.output import Parts, Place, Placed, RejectedRows
 from flagfall.tables.parquet_rows import parquet_rows, try_parquet
 from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules
-from flagfall.tables.source import Block, DataFile, size_of
+from flagfall.tables.source import Block, Bounds, DataFile, size_of
 
 REPEATED = "primaryKey: repeats an earlier row"
 
@@ -42,11 +42,12 @@ class Checked:
         rejected: One JSON object per rejected row, with ``file``; ``line``, counted from 1 with the
             header, or for Parquet ``row_number``; ``reasons``; ``row``, the text by column, each
             clipped to 200 characters. A row that could not be split into columns has an empty
-            ``row``, and its line in ``text``. ``None`` where no row is rejected. After 1 GiB of
-            them, further rows are only counted.
+            ``row``, and its line in ``text``. ``None`` where no row is rejected. After
+            ``limits.rejected_bytes`` of them, further rows are only counted.
         rows: Rows in ``parts``.
         rejected_rows: Rows that are rejected.
-        reasons: Rejected rows by reason, most frequent first; a row may have several.
+        reasons: Rejected rows by reason, most frequent first; a row may have several. Beyond
+            ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
     """
 
     parts: tuple[Part, ...]
@@ -77,7 +78,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         DatasetInvalid: A column's format or constraints cannot be used.
     """
     batch = _Batch(dataset, RowRules(dataset), [_reader(file, dataset.table) for file in files])
-    try_parquet([file for file in files if _is_parquet(file)], dataset.table)
+    try_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
     if repeats is not None:
@@ -92,7 +93,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
 @dataclass(frozen=True)
 class _Reader:
     place: Place
-    blocks: Callable[[], Iterator[Block]]
+    blocks: Callable[[Bounds], Iterator[Block]]
 
 
 def _is_parquet(file: DataFile) -> bool:
@@ -125,7 +126,7 @@ class _Batch:
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
         parts = Parts(folder, polars_schema(self.dataset))
         with (
-            closing(RejectedRows(folder)) as rejected,
+            closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
             for group in _grouped(_ahead(self._blocks())):
@@ -141,8 +142,9 @@ class _Batch:
         )
 
     def _blocks(self) -> Iterator[Placed]:
+        bounds = Bounds(self.dataset.limits)
         for reader in self.readers:
-            for block in reader.blocks():
+            for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)
 
     def _check_group(

@@ -21,22 +21,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
 from flagfall.tables.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
-    LINE_LIMIT,
     Block,
+    Bounds,
     DataFile,
     Lines,
     line_blocks,
     missing_columns,
     too_long,
 )
-
-COLUMN_LIMIT = 10_000
-"""Most columns of a file."""
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _TORN = "row: a carriage return outside quotes"
@@ -47,7 +45,9 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.signedinteger]
 
 
-def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[Block]:
+def csv_rows(
+    file: DataFile, names: Sequence[str], separator: str, bounds: Bounds
+) -> Iterator[Block]:
     """The rows of a file, as text.
 
     Blank lines are left out. ``lines`` are true lines: a line break within quotes counts.
@@ -56,15 +56,17 @@ def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[B
         file: The file; unpacked if its name ends with ``.gz``.
         names: Columns that are wanted; others in the file are left out.
         separator: One ASCII character.
+        bounds: Of its batch.
 
     Raises:
         BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
     """
     layout: _Layout | None = None
-    for lines in line_blocks(file, partial(_whole_rows, file, separator)):
-        records = _split(file, lines, separator)
+    limits = bounds.limits
+    for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
+        records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
-            layout = _layout(file, records, names, separator)
+            layout = _layout(file, records, names, separator, limits)
             records = records.take(slice(1, None))
         if layout is not None:
             yield from (layout.block(file, piece) for piece in records.pieces())
@@ -75,7 +77,9 @@ def csv_rows(file: DataFile, names: Sequence[str], separator: str) -> Iterator[B
 # ------------------------------------------------------------------ where the last whole row ends
 
 
-def _whole_rows(file: DataFile, separator: str, data: bytes, line: int) -> tuple[bytes, int]:
+def _whole_rows(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
     """A ``Cut``: a line feed ends a row unless an odd number of quotes lies before it."""
     if b'"' not in data:
         return data, len(data)
@@ -86,7 +90,7 @@ def _whole_rows(file: DataFile, separator: str, data: bytes, line: int) -> tuple
     end = int(outside[-1]) + 1 if len(outside) else 0
     if _regular(view, quotes, ord(separator)):
         return data[:end], end
-    return _requoted(file, separator, data, line)
+    return _requoted(file, separator, limits, data, line)
 
 
 def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
@@ -99,13 +103,15 @@ def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
     return bool(opens.all() and closes.all())
 
 
-def _requoted(file: DataFile, separator: str, data: bytes, line: int) -> tuple[bytes, int]:
+def _requoted(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
     """The same rows with every field in quotes, on the same lines."""
     written = io.StringIO(newline="")
     writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
     reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
     done = 0
-    limit = csv.field_size_limit(LINE_LIMIT)
+    limit = csv.field_size_limit(limits.row_bytes)
     try:
         for fields in reader:
             writer.writerow(fields)
@@ -165,7 +171,7 @@ class _Records:
             self.line_ends,
         )
 
-    def text(self, index: int, most: int = LINE_LIMIT) -> str:
+    def text(self, index: int, most: int) -> str:
         """A row as it stands, of that many characters at most."""
         start = self.start[index]
         data = self.data[start : min(self.end[index], start + 4 * most)]
@@ -186,7 +192,7 @@ class _Records:
         return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
 
 
-def _split(file: DataFile, lines: Lines, separator: str) -> _Records:
+def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
     view = np.frombuffer(lines.data, np.uint8)
     feeds, separators, returns = view == _LF, view == ord(separator), None
     end = line_feeds = np.flatnonzero(feeds)
@@ -200,8 +206,8 @@ def _split(file: DataFile, lines: Lines, separator: str) -> _Records:
     start = np.concatenate([[0], end[:-1] + 1])
     line = np.arange(len(end)) if end is line_feeds else np.searchsorted(line_feeds, start)
     longest = int((end - start).argmax())
-    if end[longest] - start[longest] > LINE_LIMIT:
-        raise too_long(file, lines.line + int(line[longest]))
+    if end[longest] - start[longest] > limits.row_bytes:
+        raise too_long(file, lines.line + int(line[longest]), limits)
     fields = np.add.reduceat(separators, start, dtype=np.int32) + 1
     return _without_blanks(lines, start, end, line, fields, returns)
 
@@ -301,26 +307,32 @@ def _count(fields: int, width: int) -> str:
     return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
 
 
-def _layout(file: DataFile, records: _Records, names: Sequence[str], separator: str) -> _Layout:
+def _layout(
+    file: DataFile, records: _Records, names: Sequence[str], separator: str, limits: Limits
+) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
-    found = _header(file, records, separator)
+    found = _header(file, records, separator, limits)
     if set(names) - set(found):
         raise missing_columns(file, names, found, _separator_hint(found, separator))
     if twice := sorted(name for name in names if found.count(name) > 1):
-        raise BatchInvalid("columns", f"{file.name}: columns found twice: {', '.join(twice)}")
-    if len(found) > COLUMN_LIMIT:
-        raise BatchInvalid("columns", f"{file.name}: more than {COLUMN_LIMIT} columns")
+        raise BatchInvalid(
+            "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
+        )
+    if len(found) > limits.columns:
+        why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
+        raise BatchInvalid("columns", f"{why}; write one row per observation")
     return _Layout(len(found), {name: found.index(name) for name in names}, separator)
 
 
-def _header(file: DataFile, records: _Records, separator: str) -> list[str]:
+def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:
+    text = io.StringIO(records.text(0, limits.row_bytes), newline="")
     try:
-        return next(csv.reader(io.StringIO(records.text(0), newline=""), delimiter=separator))
+        return next(csv.reader(text, delimiter=separator))
     except csv.Error as error:
-        message = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
-        raise BatchInvalid("columns", message) from error
+        why = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
+        raise BatchInvalid("columns", f"{why}; write it as RFC 4180 says") from error
 
 
 def _separator_hint(found: Sequence[str], separator: str) -> str:

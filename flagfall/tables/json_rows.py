@@ -10,14 +10,14 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
-from flagfall.dataset import Table
+from flagfall.dataset import Limits, Table
 from flagfall.tables.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
     COLUMNS_SHOWN,
-    LINE_LIMIT,
     Block,
+    Bounds,
     DataFile,
     Lines,
     line_blocks,
@@ -26,7 +26,7 @@ from flagfall.tables.source import (
 )
 
 
-def json_rows(file: DataFile, table: Table) -> Iterator[Block]:
+def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text or plain numbers; the same rules hold as for CSV.
 
     A key that a row lacks is a missing value, since some writers leave nulls out. A whole float is
@@ -35,8 +35,8 @@ def json_rows(file: DataFile, table: Table) -> Iterator[Block]:
     Raises:
         BatchInvalid: ``columns`` where a required column is in no row, or as ``line_blocks`` does.
     """
-    reader = _Reader(file, table)
-    for lines in line_blocks(file):
+    reader = _Reader(file, table, bounds.limits)
+    for lines in line_blocks(file, bounds):
         yield from reader.blocks(lines)
     reader.finish()
 
@@ -52,8 +52,9 @@ class _Object:
 
 
 class _Reader:
-    def __init__(self, file: DataFile, table: Table) -> None:
+    def __init__(self, file: DataFile, table: Table, limits: Limits) -> None:
         self._file = file
+        self._limits = limits
         self._types = {column.name: column.type for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
@@ -100,8 +101,8 @@ class _Reader:
         objects: list[_Object] = []
         broken: list[_Broken] = []
         for line, text in enumerate(texts, start=first_line):
-            if len(text) > LINE_LIMIT:
-                raise too_long(self._file, line)
+            if len(text) > self._limits.row_bytes:
+                raise too_long(self._file, line, self._limits)
             if not text.strip():
                 continue
             values = _object(text)

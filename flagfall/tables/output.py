@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import polars as pl
 
+from flagfall.dataset import Limits
 from flagfall.lake import part_name
 from flagfall.records import Part
 from flagfall.tables.rules import REASONS, ROW
@@ -25,8 +26,8 @@ PART_BYTES = 64 << 20
 
 ROWS_FILE = "rows.jsonl"
 
-KEPT_BYTES = 1 << 30
-"""Once ``rows.jsonl`` has this size, rejected rows are counted, and no longer kept."""
+OTHER_REASONS = "other reasons"
+"""What rows are counted under, once there are more different reasons than ``limits.reasons``."""
 
 
 class Parts:
@@ -123,11 +124,14 @@ class RejectedRows:
 
     Args:
         folder: Where to.
+        limits: How many bytes of them are kept, and how many reasons are told apart.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._limits = limits
         self._path = folder / ROWS_FILE
         self._file: BinaryIO | None = None
+        self._kept = 0
         self.rows = 0
         self.reasons: Counter[str] = Counter()
 
@@ -156,15 +160,25 @@ class RejectedRows:
         place, block = placed
         self.rows += rejected.height + block.broken.height
         for reasons in (block.broken["reason"], rejected[REASONS].explode()):
-            self.reasons.update(dict(reasons.value_counts().iter_rows()))
+            found = sorted(reasons.value_counts().iter_rows(), key=lambda row: (-row[1], row[0]))
+            for reason, count in found:
+                self._count(reason, count)
         lines = pl.concat([place.encode(block, rejected), place.encode_broken(block.broken)])
         self._write(lines.sort("at", maintain_order=True)["json"])
+
+    def _count(self, reason: str, count: int) -> None:
+        is_known = reason in self.reasons or len(self.reasons) < self._limits.reasons
+        self.reasons[reason if is_known else OTHER_REASONS] += count
 
     def _write(self, lines: pl.Series) -> None:
         if self._file is None:
             self._file = self._path.open("wb")
-        if self._file.tell() < KEPT_BYTES:
-            self._file.write("".join(f"{line}\n" for line in lines).encode())
+        for line in lines:
+            data = f"{line}\n".encode()
+            self._kept += len(data)
+            if self._kept > self._limits.rejected_bytes:
+                return
+            self._file.write(data)
 
     def close(self) -> None:
         """No more rows."""

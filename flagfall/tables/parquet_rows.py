@@ -7,16 +7,17 @@ from contextlib import contextmanager
 
 import polars as pl
 
-from flagfall.dataset import Table
+from flagfall.dataset import Limits, Table
 from flagfall.errors import BatchInvalid
 from flagfall.tables.source import (
     BLOCK_BYTES,
     BLOCK_ROWS,
     BROKEN,
-    LINE_LIMIT,
     Block,
+    Bounds,
     DataFile,
     Expansion,
+    may_unpack_to,
     missing_columns,
 )
 from flagfall.tables.trial import (
@@ -31,7 +32,7 @@ from flagfall.tables.trial import (
 from flagfall.tables.typed import understands
 
 
-def try_parquet(files: Sequence[DataFile], table: Table) -> None:
+def try_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
     """Make sure that reading these files cannot end this process.
 
     Raises:
@@ -39,15 +40,17 @@ def try_parquet(files: Sequence[DataFile], table: Table) -> None:
     """
     if not files:
         return
-    limited = [(str(file.path), Expansion.limit(file.path.stat().st_size)) for file in files]
+    sizes = [file.path.stat().st_size for file in files]
+    most = [(str(f.path), may_unpack_to(limits, n)) for f, n in zip(files, sizes, strict=True)]
     try:
-        try_out(limited, _slicing(table))
+        try_out(most, _slicing(table), limits.parquet_memory)
     except TrialEnded as ended:
-        message = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
-        raise BatchInvalid("parquet", f"{message}; write it again") from ended
+        why = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
+        message = f"{why}; write it again, with smaller pages (limits.parquet_memory)"
+        raise BatchInvalid("parquet", message) from ended
 
 
-def parquet_rows(file: DataFile, table: Table) -> Iterator[Block]:
+def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, in Parquet's own types; ``lines`` are row numbers, counted from 1.
 
     Raises:
@@ -57,13 +60,13 @@ def parquet_rows(file: DataFile, table: Table) -> Iterator[Block]:
     with _damage(file):
         found = pl.read_parquet_schema(path)
     _check_types(file, table, found)
-    expansion = Expansion(file)
+    expansion = Expansion(file, bounds)
     first = 1
     with _damage(file):
         rows = count_rows(path)
         expansion.add(rows * len(table.fields) * CELL_BYTES, stored)
         for block in slices(path, rows, _slicing(table)):
-            _check_lengths(file, block, first)
+            _check_lengths(file, block, first, bounds.limits.row_bytes)
             expansion.add(text_bytes(block), stored)
             lines = pl.int_range(first, first + block.height, eager=True)
             yield Block(_labels_as_text(block), lines, BROKEN.to_frame())
@@ -100,12 +103,13 @@ def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) ->
         if not understands(column, found[column.name])
     ]
     if wrong:
-        raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}")
+        raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")
 
 
-def _check_lengths(file: DataFile, block: pl.DataFrame, first: int) -> None:
+def _check_lengths(file: DataFile, block: pl.DataFrame, first: int, most: int) -> None:
     for column in block.select(pl.col(pl.String()).str.len_bytes()):
         longest = column.arg_max()
-        if longest is not None and column[longest] > LINE_LIMIT:
+        if longest is not None and column[longest] > most:
             place = f"{file.name}: row {first + longest}: {column.name}"
-            raise BatchInvalid("long-line", f"{place}: a text of more than {LINE_LIMIT} bytes")
+            why = f"{place}: a text of more than {most} bytes (limits.row_bytes)"
+            raise BatchInvalid("long-line", f"{why}; leave it out, or shorten it")

@@ -1,8 +1,7 @@
 """From a file to blocks of whole lines, within bounds.
 
-Nothing that a producer writes may fill the memory or the disk: a line has at most ``LINE_LIMIT``
-bytes, and what is read of a file may unpack to ``EXPAND_FLOOR`` bytes or ``EXPAND_RATIO`` times its
-size, whichever is more.
+Nothing that a producer writes may fill the memory or the disk. How much is too much stands in the
+dataset's ``limits``.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import polars as pl
 
+from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
 
 BLOCK_BYTES = 4 << 20
@@ -25,15 +25,6 @@ BLOCK_BYTES = 4 << 20
 
 BLOCK_ROWS = 50_000
 """Most rows that are checked at a time, however short they are."""
-
-LINE_LIMIT = 1 << 20
-"""Longest line in bytes, and so the longest field; a quoted line break does not end a line here."""
-
-EXPAND_RATIO = 200
-"""A file may unpack to this many times its size; CSV and JSON lines usually take 5 to 20."""
-
-EXPAND_FLOOR = 64 << 20
-"""Bytes to which any file may unpack, however small it is."""
 
 CLIP = 200
 """Characters of a rejected value that are kept."""
@@ -101,17 +92,33 @@ Cut = Callable[[bytes, int], tuple[bytes, int]]
 """From whole lines and their first line number to whole rows, and how many bytes these took up."""
 
 
+def may_unpack_to(limits: Limits, stored: int) -> int:
+    """Bytes to which so many bytes of a file may unpack."""
+    return min(limits.batch_bytes, max(limits.expand_bytes, limits.expand_ratio * stored))
+
+
+class Bounds:
+    """What the files of a batch may cause; a new one for each time that they are read.
+
+    Args:
+        limits: The dataset's.
+
+    Attributes:
+        unpacked: Bytes to which all files have unpacked so far.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.unpacked = 0
+
+
 class Expansion:
     """Counts what a file unpacks to."""
 
-    def __init__(self, file: DataFile) -> None:
+    def __init__(self, file: DataFile, bounds: Bounds) -> None:
         self._file = file
+        self._bounds = bounds
         self._total = 0
-
-    @staticmethod
-    def limit(stored: int) -> int:
-        """Bytes to which so many bytes of a file may unpack."""
-        return max(EXPAND_FLOOR, EXPAND_RATIO * stored)
 
     def add(self, count: int, stored: int) -> None:
         """Count some more bytes.
@@ -124,12 +131,17 @@ class Expansion:
             BatchInvalid: They are too many now.
         """
         self._total += count
-        if self._total > self.limit(stored):
+        self._bounds.unpacked += count
+        if self._total > may_unpack_to(self._bounds.limits, stored):
             raise BatchInvalid(
                 "expands",
-                f"{self._file.name}: {stored} bytes of it unpack to {self._total} or more;"
-                " split the file, or write it with less repetition",
+                f"{self._file.name}: {stored} bytes of it unpack to {self._total} or more"
+                " (limits.expand_bytes, limits.expand_ratio); split the file, or write it with less"
+                " repetition",
             )
+        if self._bounds.unpacked > (most := self._bounds.limits.batch_bytes):
+            why = f"{self._file.name}: with this file the batch unpacks to more than {most} bytes"
+            raise BatchInvalid("expands", f"{why} (limits.batch_bytes); split the batch")
 
 
 def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
@@ -156,13 +168,13 @@ def _without_mark(file: DataFile, data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def byte_blocks(file: DataFile) -> Iterator[bytes]:
+def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
     """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
 
     Raises:
         BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
     """
-    expansion = Expansion(file)
+    expansion = Expansion(file, bounds)
     with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
         data = _without_mark(file, _read(file, stream))
         while data:
@@ -182,7 +194,7 @@ def _check_text(file: DataFile, data: bytes, line: int) -> None:
     nul = data.find(b"\0")
     if nul >= 0:
         place = f"{file.name}: line {line + data.count(_LF, 0, nul)}"
-        message = f"{place}: a NUL byte; the file is damaged, or is not UTF-8 text"
+        message = f"{place}: a NUL byte; the file is damaged, or is not UTF-8 text: write it again"
         raise BatchInvalid("nul-byte", message)
     if data.isascii():
         return
@@ -198,11 +210,11 @@ def _count_lines(data: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LF[0]))
 
 
-def too_long(file: DataFile, line: int) -> BatchInvalid:
-    """The error for a line of more than ``LINE_LIMIT`` bytes."""
+def too_long(file: DataFile, line: int, limits: Limits) -> BatchInvalid:
+    """The error for a row of more than ``limits.row_bytes``."""
     return BatchInvalid(
         "long-line",
-        f"{file.name}: line {line}: a row of more than {LINE_LIMIT} bytes;"
+        f"{file.name}: line {line}: a row of more than {limits.row_bytes} bytes (limits.row_bytes);"
         " is a quote left open, or are the line ends missing?",
     )
 
@@ -212,11 +224,12 @@ def everything(data: bytes, line: int) -> tuple[bytes, int]:
     return data, len(data)
 
 
-def line_blocks(file: DataFile, cut: Cut = everything) -> Iterator[Lines]:
+def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterator[Lines]:
     """The rows of a text file, in blocks of about ``BLOCK_BYTES``.
 
     Args:
         file: The file.
+        bounds: Of its batch.
         cut: Says where the last whole row of some lines ends.
 
     Raises:
@@ -224,7 +237,7 @@ def line_blocks(file: DataFile, cut: Cut = everything) -> Iterator[Lines]:
             ``gzip`` or ``expands``.
     """
     rest, line = b"", 1
-    for data in byte_blocks(file):
+    for data in byte_blocks(file, bounds):
         rest += data
         whole = _whole_lines(rest, at_end=not data)
         _check_text(file, whole, line)
@@ -233,10 +246,12 @@ def line_blocks(file: DataFile, cut: Cut = everything) -> Iterator[Lines]:
             yield Lines(rows, line)
         line += _count_lines(whole[:used])
         rest = rest[used:]
-        if len(rest) > LINE_LIMIT:
-            raise too_long(file, line)
+        if len(rest) > bounds.limits.row_bytes:
+            raise too_long(file, line, bounds.limits)
     if rest:
-        message = f"{file.name}: line {line}: a quote is opened and never closed"
+        message = (
+            f"{file.name}: line {line}: a quote is opened and never closed; close or double it"
+        )
         raise BatchInvalid("open-quote", message)
 
 
@@ -248,4 +263,4 @@ def missing_columns(
     shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
     more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
     message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
-    return BatchInvalid("columns", message + (f"; {remedy}" if remedy else ""))
+    return BatchInvalid("columns", f"{message}; {remedy or 'write the missing ones, too'}")

@@ -20,9 +20,6 @@ from pathlib import Path
 
 import polars as pl
 
-TRIAL_BYTES = 1 << 30
-"""Memory that the child may take beyond what polars takes to start (on Linux)."""
-
 TRIAL_SECONDS = 600
 """Longest time for all files of a batch."""
 
@@ -93,17 +90,18 @@ class TrialEnded(Exception):
         super().__init__(how)
 
 
-def try_out(files: Sequence[tuple[str, int]], how: Slicing) -> None:
+def try_out(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None:
     """Have a child read files.
 
     Args:
         files: The path of each, and the bytes after which reading it ends.
         how: How they will be read.
+        memory: Bytes that it may take beyond what polars takes to start (on Linux).
 
     Raises:
         TrialEnded: The child died, or took too long.
     """
-    request = json.dumps({"files": files, "how": asdict(how), "memory": TRIAL_BYTES})
+    request = json.dumps({"files": files, "how": asdict(how), "memory": memory})
     # Threads take memory of their own, and a backtrace helps nobody here.
     environment = {**os.environ, "POLARS_MAX_THREADS": "1", "RUST_BACKTRACE": "0"}
     command = [sys.executable, "-P", __file__]
