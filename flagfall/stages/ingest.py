@@ -76,27 +76,40 @@ def _copy(
         raise
     if not expected:
         raise BatchInvalid("no-data", f"{marker.uri}: there are no data files beside the marker")
-    copied = list(_copies(inbox, expected, folder))
+    copied = list(_copies(inbox, expected, folder, dataset.limits.batch_bytes))
     return tuple(file for file, _ in copied), [copy for _, copy in copied]
 
 
 def _copies(
-    inbox: Inbox, expected: tuple[Expected, ...], folder: Path
+    inbox: Inbox, expected: tuple[Expected, ...], folder: Path, most: int
 ) -> Iterator[tuple[SourceFile, DataFile]]:
+    total = 0
     for index, file in enumerate(expected):
         target = folder / f"source-{index:05d}"
-        source = _fetch(inbox, file, target)
+        source = _fetch(inbox, file, target, most - total)
+        total += source.bytes
         yield source, DataFile(file.key, target)
 
 
-def _fetch(inbox: Inbox, file: Expected, target: Path) -> SourceFile:
+def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> SourceFile:
+    """Copy a file, and stop once it has more bytes than are left to its batch."""
+    left = most
+
+    def count(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
+            raise BatchInvalid("batch-too-large", f"{why}; write several batches")
+
     try:
-        fetched = inbox.landing.store.fetch(file.key, target)
+        fetched = inbox.landing.store.fetch(file.key, target, count)
     except FileNotFoundError as absent:
         why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
         raise BatchInvalid("file-missing", f"{why} again") from absent
     except NotAFile as refused:
-        raise BatchInvalid("not-a-file", str(refused)) from refused
+        why = f"{refused}; write a file there, then the marker again"
+        raise BatchInvalid("not-a-file", why) from refused
     except AccessDenied as refused:
         raise BatchInvalid("not-readable", str(refused)) from refused
     if file.bytes is not None and fetched.size != file.bytes:

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -244,10 +245,10 @@ def test_a_machine_that_fails_on_one_batch_still_does_the_others_and_says_so(
     inbox = toy.inbox()
     fetch = inbox.landing.store.fetch
 
-    def flaky(key: str, target: Path) -> object:
+    def flaky(key: str, target: Path, *rest: Any) -> object:
         if "11-01" in key:
             raise StoreUnavailable(key, "Input/output error")
-        return fetch(key, target)
+        return fetch(key, target, *rest)
 
     monkeypatch.setattr(inbox.landing.store, "fetch", flaky)
     with pytest.raises(StoreUnavailable):
