@@ -69,8 +69,16 @@ class MarkerPatternInvalid(InputError):
         super().__init__(f"marker pattern {pattern!r}: {why}")
 
 
+MESSAGE_START, MESSAGE_END = 600, 300
+"""Characters of a message for a producer that are kept where it is longer, of either end."""
+
+
 class BatchInvalid(InputError):
     """A batch cannot be taken in; the message is written for its producer.
+
+    It goes into a receipt, a log and a terminal, and quotes what a producer wrote: so characters
+    that do not print are written out, and the middle of a long message is left out. The file stands
+    at its beginning, the remedy at its end.
 
     Attributes:
         reason: A short stable word for counting, such as ``size-differs``.
@@ -78,7 +86,18 @@ class BatchInvalid(InputError):
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
-        super().__init__(message)
+        super().__init__(_without_middle(printable(message)))
+
+
+def printable(text: str) -> str:
+    """Text on one line, with what does not print, or turns text around, written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _without_middle(text: str) -> str:
+    if len(text) <= MESSAGE_START + MESSAGE_END:
+        return text
+    return f"{text[:MESSAGE_START]} … {text[-MESSAGE_END:]}"
 
 
 class ModelInvalid(InputError):

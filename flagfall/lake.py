@@ -26,8 +26,8 @@ from typing import TypeVar
 from flagfall.records import Evaluation, Featured, Part, Predicted, Staged
 from flagfall.stores import Store, open_store
 
-RECORD_LIMIT = 16 << 20
-"""Largest record that is read back, in bytes."""
+RECORD_LIMIT = 64 << 20
+"""Largest record that is read back, in bytes: the bounds of ``limits`` keep all within it."""
 
 AT_ONCE = 16
 """Small objects that are read at the same time."""

@@ -8,7 +8,8 @@ batch, too. Everything here comes from a producer and is not trusted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flagfall.dataset import Limits
@@ -42,7 +43,16 @@ def read_manifest(marker: Marker, pattern: MarkerPattern, store: Store, limits: 
         files |= {file.key: file for file in _listed(marker, pattern, store, limits.files)}
     if len(files) > limits.files:
         raise _too_many(marker, limits.files)
+    _check_names(marker, files, limits.marker_bytes)
     return Manifest(tuple(sorted(files.values(), key=lambda file: file.key)))
+
+
+def _check_names(marker: Marker, names: Iterable[str], most: int) -> None:
+    """Receipts and records name every file, so all names together are bounded, too."""
+    if sum(len(json.dumps(name, ensure_ascii=False).encode()) for name in names) > most:
+        why = f"{marker.uri}: the names of its files have more than {most} bytes together"
+        remedy = "use shorter ones, or several batches"
+        raise BatchInvalid("names-too-long", f"{why} (limits.marker_bytes); {remedy}")
 
 
 def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
@@ -51,7 +61,7 @@ def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
     except ValueError as error:
         why = (
             f"{marker.uri}: a marker may have {limits.marker_bytes} bytes (limits.marker_bytes),"
-            " this one has more"
+            " this one has more; write several batches, or an empty marker beside the files"
         )
         raise BatchInvalid("marker-too-large", why) from error
     except (AccessDenied, NotAFile) as refused:
@@ -71,7 +81,7 @@ def _not_readable(refused: StoreRefused) -> BatchInvalid:
 
 def _too_many(marker: Marker, max_files: int) -> BatchInvalid:
     why = f"{marker.uri}: more than {max_files} files lie beside it (limits.files)"
-    return BatchInvalid("too-many-files", why)
+    return BatchInvalid("too-many-files", f"{why}; write fewer and larger ones, or several batches")
 
 
 def parse_marker(marker: Marker, content: bytes, max_files: int) -> list[Expected] | None:

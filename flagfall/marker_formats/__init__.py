@@ -9,6 +9,7 @@ trusted.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -16,7 +17,7 @@ from typing import Any
 
 from flagfall.errors import BatchInvalid
 from flagfall.marker import Marker
-from flagfall.marker_formats.common import Content, Named
+from flagfall.marker_formats.common import Content, Named, shown
 from flagfall.marker_formats.data_package import data_package
 from flagfall.marker_formats.hadoop import hadoop_success
 from flagfall.marker_formats.redshift import redshift_manifest
@@ -50,11 +51,15 @@ def _checked(marker: Marker, named: Named, max_files: int) -> Named:
     files = tuple(islice(named.files, max_files + 1))
     if len(files) > max_files:
         why = f"{marker.uri}: names more than {max_files} files (limits.files)"
-        raise BatchInvalid("too-many-files", why)
+        raise BatchInvalid(
+            "too-many-files", f"{why}; write fewer and larger ones, or several batches"
+        )
     if not files:
-        raise BatchInvalid("no-data", f"{marker.uri}: the marker names no data files")
-    if len({file.key for file in files}) < len(files):
-        raise BatchInvalid("manifest-invalid", f"{marker.uri}: names a file twice")
+        why = f"{marker.uri}: the marker names no data files; name them, then write it again"
+        raise BatchInvalid("no-data", why)
+    if twice := [key for key, times in Counter(file.key for file in files).items() if times > 1]:
+        why = f"{marker.uri}: names {shown(twice[0])} twice; name every file once"
+        raise BatchInvalid("manifest-invalid", why)
     return replace(named, files=files)
 
 
@@ -62,17 +67,26 @@ def _content(marker: Marker, content: bytes) -> Content:
     try:
         text = content.decode("utf-8-sig")
     except ValueError as error:
-        raise _not_understood(marker, f"not UTF-8: {error}") from error
+        raise _not_understood(marker, "not UTF-8") from error
     try:
         return Content(text, json.loads(text, object_pairs_hook=_no_repeats), "")
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return Content(text, None, "not JSON: nested too deeply")
+    except (json.JSONDecodeError, _Repeated) as error:
         return Content(text, None, f"not JSON: {error}")
+    except ValueError:  # Python's words are for Python's users
+        return Content(text, None, "not JSON: a number with thousands of digits")
+
+
+class _Repeated(ValueError):
+    """A key that stands twice in one object: nobody can tell which value was meant."""
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise _Repeated(f"the key {shown(twice)} stands twice in one object")
     return found
 
 

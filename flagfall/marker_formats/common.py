@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterable
@@ -60,6 +61,8 @@ def shown(value: Any) -> str:
     """A JSON value for a message: a scalar, cut short, or what it is a kind of."""
     if isinstance(value, (dict, list)):
         return "an object" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     return repr(value)[:200]
 
 
