@@ -91,11 +91,11 @@ class Store(Protocol):
             prefix: A folder; empty for the whole store.
             start_after: Keys up to this one are left out.
             where: Which keys are wanted.
-            skip_unreadable: Whether folders below ``prefix`` that cannot be read are left out, with
-                a warning.
+            skip_unreadable: Whether folders below ``prefix`` that cannot be read, and objects whose
+                names cannot be used, are left out, with a warning.
 
         Raises:
-            StoreRefused: A folder cannot be read.
+            StoreRefused: A folder cannot be read, or the name of a wanted object cannot be used.
         """
 
     def stat(self, key: str) -> Entry | None:

@@ -106,6 +106,17 @@ _NO_CREDENTIALS = (
 _NO_ANSWER = "S3 does not answer as it should; check the network, the proxy and the endpoint"
 
 
+LeaveOut = Callable[[str, str], None]
+"""Told a key that cannot be used, and why; raises an error unless the listing is to go on."""
+
+
+def _is_usable(key: str, leave_out: LeaveOut) -> bool:
+    why = unusable(key)
+    if why:
+        leave_out(key, why)
+    return not why
+
+
 class S3Store:
     """A prefix of a bucket. Nothing is asked of S3, or of Airflow, before it is first used.
 
@@ -227,9 +238,10 @@ class S3Store:
         if prefix:
             self._checked(prefix)
         after: str | None = start_after
+        leave_out = self._tell if skip_unreadable else self._refuse_if(where)
         while after is not None:
             before = after
-            page, after = self._page(prefix, before)
+            page, after = self._page(prefix, before, leave_out)
             yield from self._files(page, before, where)
 
     def _files(
@@ -253,14 +265,16 @@ class S3Store:
             if meta["size"] or not is_above or self.stat(key) == _entry(meta):
                 yield _entry(meta)
 
-    def _page(self, prefix: str, after: str) -> tuple[Sequence[ObjectMeta], str | None]:
+    def _page(
+        self, prefix: str, after: str, leave_out: LeaveOut
+    ) -> tuple[Sequence[ObjectMeta], str | None]:
         """The next objects after a key, and the last of them; ``None`` for that at the end."""
         if unusable(after.removesuffix("/") or "all"):
-            return self._page_without_unusable_keys(prefix, after)
+            return self._page_without_unusable_keys(prefix, after, leave_out)
         try:
             page = self._ask(prefix, lambda store: _first_page(store, prefix, after))
         except _UnusableKey:
-            return self._page_without_unusable_keys(prefix, after)
+            return self._page_without_unusable_keys(prefix, after, leave_out)
         if len(page) < PAGE:
             return page, None
         if not page[-1]["size"]:  # what follows tells whether it is a folder's placeholder
@@ -268,7 +282,7 @@ class S3Store:
         return page, max(meta["path"] for meta in page)
 
     def _page_without_unusable_keys(
-        self, prefix: str, after: str
+        self, prefix: str, after: str, leave_out: LeaveOut
     ) -> tuple[Sequence[ObjectMeta], str | None]:
         """The same page from boto3, which can tell every key, without those that obstore refuses.
 
@@ -284,16 +298,22 @@ class S3Store:
             )
         found = [(one["Key"].removeprefix(start), one) for one in answer.get("Contents", [])]
         files = [(key, one) for key, one in found if not key.endswith("/")]
-        page = [_meta(key, one) for key, one in files if self._tell_unless_usable(key)]
+        page = [_meta(key, one) for key, one in files if _is_usable(key, leave_out)]
         return page, found[-1][0] if answer["IsTruncated"] else None
 
-    def _tell_unless_usable(self, key: str) -> bool:
-        if not (why := unusable(key)):
-            return True
+    def _tell(self, key: str, why: str) -> None:
         if key not in self._told:
             self._told.add(key)
             log.warning("%s/%r: left out of the sweep: %s; rename it", self.uri, key, why)
-        return False
+
+    def _refuse_if(self, wanted: Callable[[str], bool]) -> LeaveOut:
+        """Who asks for all files of a folder must not be given fewer."""
+
+        def refuse(key: str, why: str) -> None:
+            if wanted(key):
+                raise NotAFile(f"{self.uri}/{key!a}", f"{why}; rename it")
+
+        return refuse
 
     def _checked(self, key: str) -> str:
         if why := unusable(key):
@@ -321,7 +341,7 @@ class S3Store:
         last: str | None = ""
         while wanted:
             start = max(last or "", _just_before(wanted[0]))
-            page, last = self._page("", start)
+            page, last = self._page("", start, self._tell)
             yield from self._files(page, start, keys.__contains__)
             while wanted and (last is None or wanted[0] <= last):
                 wanted.popleft()
