@@ -419,7 +419,7 @@ class Limits(_Model):
     expand_bytes: int = Field(default=64 << 20, gt=0)
     expand_ratio: int = Field(default=200, gt=0)
     parquet_memory: int = Field(default=1 << 30, gt=0, le=1 << 40)
-    rejected_bytes: int = Field(default=1 << 30, gt=0)
+    rejected_bytes: int = Field(default=64 << 20, gt=0)
     reasons: int = Field(default=1_000, gt=0, le=10_000)
     batches_per_run: int = Field(default=1_000, gt=0)
     shard_batches: int = Field(default=100, gt=0)

@@ -534,7 +534,7 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.csv", b'a,b\n1,2\n5" x,"3\n5,6\n', "open-quote", "a.csv: line 3: a quote is opened"),
     ("a.csv", b'a,b\n1,2\n"3"x,4\n5,6\n', "quoting", "a.csv: line 3: ',' expected after '\"'"),
     ("a.csv", b'a,b\n"1,2\n3,4\n5,"x"\n', "quoting", "a.csv: lines 2 to 4: ',' expected"),
-    ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file"),
+    ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file)"),
     ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9], "gzip", "the gzip data is cut short"),
     ("a.csv.gz", gzip.compress(b"a,b\n")[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
     ("a.csv.gz", gzip.compress(b"a,b\n1,2\n") + b"junk", "gzip", "a.csv.gz: not valid gzip"),

@@ -12,6 +12,9 @@ from typing import Any
 from flagfall.errors import BatchInvalid
 from flagfall.marker import Marker, is_text
 
+LONGEST_NAME = 1024
+"""Bytes of a file's URI: as many as a key may have on S3."""
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -90,7 +93,8 @@ def below_marker(marker: Marker, place: str, path: str) -> str:
     if not is_text(path) or posixpath.normpath(path) == ".":
         why = f"{place}: expected a file's path, got {shown(path)}"
         raise BatchInvalid("manifest-invalid", why)
-    return posixpath.normpath(posixpath.join(posixpath.dirname(marker.key), path))
+    key = posixpath.normpath(posixpath.join(posixpath.dirname(marker.key), path))
+    return _short_enough(marker, place, key)
 
 
 def landing_uri(marker: Marker) -> str:
@@ -113,6 +117,14 @@ def in_landing_zone(marker: Marker, place: str, uri: str) -> str:
     if not is_text(key):
         why = f"{place}: expected a name in UTF-8, got {shown(uri)}"
         raise BatchInvalid("manifest-invalid", why)
+    return _short_enough(marker, place, key)
+
+
+def _short_enough(marker: Marker, place: str, key: str) -> str:
+    """A key that a store can have: S3 answers a longer one with an error of its own."""
+    if len(marker.uri) - len(marker.key) + len(key.encode()) > LONGEST_NAME:
+        why = f"{place}: {shown(key)} and more: a name of more than {LONGEST_NAME} bytes"
+        raise BatchInvalid("manifest-invalid", f"{why}; use a shorter one")
     return key
 
 

@@ -33,8 +33,8 @@ def _resource(marker: Marker, index: int, resource: Any) -> Iterator[Expected]:
     paths, digest = _paths(place, resource.get("path")), resource.get("hash")
     size = count(f"{place}.bytes", resource.get("bytes"))
     if len(paths) > 1 and (size is not None or digest is not None):
-        why = f"{place}: bytes and hash cannot be checked for several paths; one resource per file"
-        raise BatchInvalid("manifest-invalid", why)
+        why = f"{place}: bytes and hash cannot be checked for several paths"
+        raise BatchInvalid("manifest-invalid", f"{why}; write one resource per file")
     for path in paths:
         key = below_marker(marker, f"{place}.path", path)
         yield Expected(key, size, _sha256(f"{place}.hash", digest))

@@ -63,7 +63,7 @@ def _unescaped(place: str, path: str) -> str:
     def plain(escape: re.Match[str]) -> str:
         if escape[0] not in _ESCAPES:
             why = f"{place}: {escape[0]!r} is no escape of sha256sum in {shown(path)}"
-            raise BatchInvalid("manifest-invalid", why)
+            raise BatchInvalid("manifest-invalid", f"{why}; write what it prints")
         return _ESCAPES[escape[0]]
 
     return re.sub(r"\\.?", plain, path)

@@ -75,7 +75,8 @@ def _copy(
         _check_still_there(inbox, marker)
         raise
     if not expected:
-        raise BatchInvalid("no-data", f"{marker.uri}: there are no data files beside the marker")
+        why = f"{marker.uri}: there are no data files beside the marker"
+        raise BatchInvalid("no-data", f"{why}; write them, then the marker again")
     copied = list(_copies(inbox, expected, folder, dataset.limits.batch_bytes))
     return tuple(file for file, _ in copied), [copy for _, copy in copied]
 

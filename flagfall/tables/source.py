@@ -157,8 +157,8 @@ def _read(file: DataFile, stream: BinaryIO) -> bytes:
         message = f"{file.name}: the gzip data is cut short; write the file again"
         raise BatchInvalid("gzip", message) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        why = f"{file.name}: not valid gzip ({error})"
-        message = f"{why}; write the file again, or name it without .gz"
+        detail = str(error).partition(" (")[0]  # Python shows the bytes that it found
+        message = f"{file.name}: not valid gzip ({detail}); write it again, or name it without .gz"
         raise BatchInvalid("gzip", message) from error
 
 
