@@ -30,6 +30,52 @@ def is_text(name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class _Segment:
+    """A pattern of one name, matched from its end.
+
+    A regular expression would try every way to share a name among its fields: a producer could
+    choose one for which that takes hours.
+
+    Attributes:
+        start: Text before the first token.
+        tokens: Fields (``""`` for a ``*``), each with the text behind it.
+    """
+
+    start: str
+    tokens: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, text: str) -> _Segment:
+        """The segment of a pattern that has been checked."""
+        found = list(_TOKEN.finditer(text))
+        ends = [*(match.start() for match in found[1:]), len(text)]
+        return cls(
+            text[: found[0].start()] if found else text,
+            tuple((m[1] or "", text[m.end() : end]) for m, end in zip(found, ends, strict=False)),
+        )
+
+    def match(self, name: str) -> list[tuple[str, str]] | None:
+        """Fields and values in their order; ``None`` where it does not match."""
+        if not self.tokens:
+            return [] if name == self.start else None
+        if not name.startswith(self.start) or not name.endswith(self.tokens[-1][1]):
+            return None
+        begin, end = len(self.start), len(name) - len(self.tokens[-1][1])
+        found: list[tuple[str, str]] = []
+        for index in range(len(self.tokens) - 1, -1, -1):
+            field, longest = self.tokens[index][0], end - bool(self.tokens[index][0])
+            text = self.tokens[index - 1][1] if index else ""
+            if longest < begin:
+                return None
+            at = name.rfind(text, begin, longest) if index else begin
+            if at < 0:
+                return None
+            found.append((field, name[at + len(text) : end]))
+            end = at
+        return [(field, value) for field, value in reversed(found) if field]
+
+
+@dataclass(frozen=True)
 class MarkerPattern:
     """The path of a marker below its landing zone, such as ``date={date}/_SUCCESS``.
 
@@ -76,8 +122,30 @@ class MarkerPattern:
             end = match.end()
         return re.compile(regex + re.escape(self.text[end:]), re.DOTALL)
 
+    @cached_property
+    def _segments(self) -> tuple[_Segment, ...]:
+        return tuple(map(_Segment.of, self.text.split("/")))
+
     def match(self, key: str) -> dict[str, str] | None:
-        """The fields of the marker at ``key``, or ``None`` where it is no marker."""
+        """The fields of the marker at ``key``, or ``None`` where it is no marker.
+
+        Where there are several ways to match, the first fields are as long as can be. It takes no
+        longer than to read the key, unless a field that stands twice is found to differ.
+        """
+        names = key.split("/")
+        if len(names) != len(self._segments):
+            return None
+        fields: dict[str, str] = {}
+        agree = True
+        for segment, name in zip(self._segments, names, strict=True):
+            found = segment.match(name)
+            if found is None:
+                return None
+            for field, value in found:
+                agree &= fields.setdefault(field, value) == value
+        return fields if agree else self._matched_otherwise(key)
+
+    def _matched_otherwise(self, key: str) -> dict[str, str] | None:
         found = self._regex.fullmatch(key)
         return found.groupdict() if found else None
 
