@@ -41,7 +41,10 @@ def try_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None
     if not files:
         return
     sizes = [file.path.stat().st_size for file in files]
-    most = [(str(f.path), may_unpack_to(limits, n)) for f, n in zip(files, sizes, strict=True)]
+    most = [
+        (str(file.path), min(limits.batch_bytes, may_unpack_to(limits, size)))
+        for file, size in zip(files, sizes, strict=True)
+    ]
     try:
         try_out(most, _slicing(table), limits.parquet_memory)
     except TrialEnded as ended:

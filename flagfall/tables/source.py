@@ -94,7 +94,7 @@ Cut = Callable[[bytes, int], tuple[bytes, int]]
 
 def may_unpack_to(limits: Limits, stored: int) -> int:
     """Bytes to which so many bytes of a file may unpack."""
-    return min(limits.batch_bytes, max(limits.expand_bytes, limits.expand_ratio * stored))
+    return max(limits.expand_bytes, limits.expand_ratio * stored)
 
 
 class Bounds:
