@@ -25,6 +25,8 @@ from flagfall.stages import Delivery, report_run, run_stage
 from tests.faults.bad_inputs import CASES, FORMULA, GOOD, HTML, MARKER, Case, dataset_file, drop
 from tests.s3 import S3Server
 
+pytestmark = pytest.mark.timeout(240)  # whichever test is first has the run in its setup
+
 GOOD_DAYS = ("good-first", "good-middle", "good-last")
 REMEDY = re.compile(
     r"write|expected|use a|use shorter|name (each|every|them)|rename|split|close|drop|shorten|leave"
@@ -116,7 +118,6 @@ def test_there_are_at_least_eighty_cases_and_each_is_of_its_own() -> None:
     assert len({case.name for case in CASES}) == len({case.date for case in CASES}) == len(CASES)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.invariant(5)
 def test_good_batches_beside_bad_ones_are_accepted_in_the_same_run(run: Run) -> None:
     assert len(run.markers) == len(CASES) + len(GOOD_DAYS)
@@ -221,7 +222,6 @@ ON_S3 = [
 ]
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.invariant(7)
 def test_names_and_paths_are_as_harmless_on_s3(
     tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -288,7 +288,6 @@ print("grown", (peak() - before) // 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.timeout(120)
 @pytest.mark.invariant(7)
 def test_no_bomb_fills_memory_or_disk(tmp_path: Path) -> None:
     """No file of 100 MB or more is written, though some unpack to gigabytes."""
