@@ -15,7 +15,6 @@ A stage that is run again for a delivery that it had finished finds the record a
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import TypeVar
 
 from flagfall.records import Evaluation, Featured, Part, Predicted, Staged
 from flagfall.stores import Store, open_store
+from flagfall.stores.scratch import scratch_folder
 
 RECORD_LIMIT = 64 << 20
 """Largest record that is read back, in bytes: the bounds of ``limits`` keep all within it."""
@@ -100,12 +100,13 @@ class Lake:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A temporary folder from which ``finish`` can move files cheaply; gone afterwards."""
-        root = self.store.scratch_root()
-        if root is not None:
-            root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix="work-") as folder:
-            yield Path(folder)
+        """A temporary folder from which ``finish`` can move files cheaply; gone afterwards.
+
+        Raises:
+            StoreUnavailable: It cannot be made or written to, as on a disk that is full.
+        """
+        with scratch_folder(self.store.scratch_root()) as folder:
+            yield folder
 
 
 def in_parallel(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from flagfall.errors import StoreUnavailable
 from flagfall.stores import Fetched, unheard
+from flagfall.stores.os_errors import disk_errors, unavailable
 
 BLOCK = 1 << 20
 """Bytes that are read from a file at once."""
@@ -41,13 +42,16 @@ def digest_of(path: Path) -> Fetched:
         return Fetched(file.tell(), digest.hexdigest())
 
 
-def new_file(path: Path) -> BinaryIO:
-    """A file to copy into. That it cannot be made is not the source's fault.
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to copy into. That it cannot be made or written to is not the source's fault.
 
     Raises:
-        StoreUnavailable: It cannot be made.
+        StoreUnavailable: It cannot be made, or not be written to.
     """
     try:
-        return open(path, "wb")
+        file = open(path, "wb")  # noqa: SIM115  closed below
     except OSError as error:
-        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
+        raise unavailable(path, error.errno or 0) from error
+    with disk_errors(path), file:
+        yield file

@@ -29,45 +29,22 @@ from typing import BinaryIO, NamedTuple
 
 import aiofiles
 
-from flagfall.errors import AccessDenied, NotAFile, StoreRefused, StoreUnavailable
+from flagfall.errors import NotAFile
 from flagfall.stores import Entry, Fetched, Hint, everything, unheard
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
 from flagfall.stores.hints import directory_hints
+from flagfall.stores.os_errors import translated
 
 log = logging.getLogger(__name__)
 
 _TEMPORARY = ".tmp-"
-_REFUSED = {
-    errno.EACCES: "permission denied; let the user that runs this read it (and write, in the lake)",
-    errno.EPERM: "not permitted; let the user that runs this read it (and write, in the lake)",
-    errno.ENOTDIR: "a part of the path is not a directory; check the URI in the dataset file",
-    errno.EEXIST: "a file stands where a directory is needed; check the URI in the dataset file",
-    errno.EISDIR: "a directory stands where a file is to be written; move it away",
-    errno.EROFS: "the file system is read-only; mount it writable or move the lake",
-    errno.ENAMETOOLONG: "the name is longer than the file system allows",
-}
 _ABSENT = (FileNotFoundError,)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 @contextmanager
-def _translated(path: Path | str) -> Iterator[None]:
-    """Foreign errors of the operating system, translated; absent stays ``FileNotFoundError``."""
-    try:
-        yield
-    except _ABSENT:
-        raise
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise AccessDenied(str(path), _REFUSED[error.errno]) from error
-        if error.errno in _REFUSED:
-            raise StoreRefused(str(path), _REFUSED[error.errno]) from error
-        raise StoreUnavailable(str(path), error.strerror or str(error)) from error
-
-
-@contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with _translated(path), open(path, "rb") as file:
+    with translated(path), open(path, "rb") as file:
         yield file
 
 
@@ -122,7 +99,7 @@ class LocalStore:
 
     def identity(self) -> str:
         """See ``Store.identity``: device and inode."""
-        with _translated(self.root):
+        with translated(self.root):
             try:
                 status = self.root.stat()
             except _ABSENT:
@@ -145,7 +122,7 @@ class LocalStore:
         leave_out = self._leave_out_and_tell if skip_unreadable else _leave_out_if_gone
         folder = self._path(prefix)
         key = f"{prefix}/" if prefix else ""
-        with _translated(folder):
+        with translated(folder):
             try:
                 moved = self._moved_ns(folder)
             except _ABSENT:
@@ -180,7 +157,7 @@ class LocalStore:
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             try:
                 status = path.lstat()
                 moved = self._moved_ns(path.parent)
@@ -220,7 +197,7 @@ class LocalStore:
 
     @contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:
-        with _translated(self._path(key)), os.fdopen(self._descriptor(key), "rb") as file:
+        with translated(self._path(key)), os.fdopen(self._descriptor(key), "rb") as file:
             yield file
 
     def read(self, key: str, limit: int) -> bytes:
@@ -232,7 +209,7 @@ class LocalStore:
     async def read_async(self, key: str, limit: int) -> bytes:
         """See ``Store.read_async``."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             async with aiofiles.open(path, "rb", opener=lambda *_: self._descriptor(key)) as file:
                 data = await file.read(limit + 1)
         return _within(limit, data, key)
@@ -260,7 +237,7 @@ class LocalStore:
         """A file under a temporary name beside ``key``'s; gone or renamed afterwards."""
         path = self._path(key)
         temporary = path.parent / f"{_TEMPORARY}{uuid.uuid4().hex}"
-        with _translated(path):
+        with translated(path):
             _make_directory(path.parent)
             try:
                 with open(temporary, "xb") as file:
@@ -271,7 +248,7 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         """See ``Store.delete``."""
-        with _translated(self._path(key)):
+        with translated(self._path(key)):
             self._path(key).unlink(missing_ok=True)
 
     def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
@@ -296,7 +273,7 @@ class LocalStore:
     def put_file(self, source: Path, key: str) -> None:
         """See ``Store.put_file``. ``source`` must be on this file system (see ``scratch_root``)."""
         path = self._path(key)
-        with _translated(path):
+        with translated(path):
             _make_directory(path.parent)
             with open(source, "rb") as file:
                 os.fsync(file.fileno())
@@ -308,7 +285,7 @@ class LocalStore:
         entry = self.stat(key)
         if entry is None or entry.size != content.size:
             return False
-        with _translated(self._path(key)):
+        with translated(self._path(key)):
             return digest_of(self._path(key)) == content
 
     def link(self, key: str, expires: timedelta) -> str:
@@ -335,7 +312,7 @@ LeaveOut = Callable[[str, OSError], None]
 def _leave_out_if_gone(path: str, error: OSError) -> None:
     """Go on without what was removed since it was listed."""
     if not isinstance(error, _ABSENT):
-        with _translated(path):
+        with translated(path):
             raise error
 
 
