@@ -18,7 +18,7 @@ from itertools import chain
 from operator import attrgetter
 
 from flagfall.dataset import Dataset, Limits
-from flagfall.errors import BatchInvalid, NotThere
+from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
 from flagfall.lake import RECORD_LIMIT, Lake, in_parallel
 from flagfall.landing import LandingZone
 from flagfall.manifest import Manifest, missing, read_manifest
@@ -301,6 +301,20 @@ class Inbox:
     def _move(self, watermark: Watermark) -> None:
         self.receipts.move_watermark(watermark)
         self._watermark_read_at = None
+
+    def check_place(self) -> None:
+        """See to it that what is missing is not missing because the landing zone is.
+
+        Raises:
+            StoreUnavailable: The landing zone is not there, or is not the directory that was last
+                swept, as when a share is not mounted.
+        """
+        if self._metered:
+            return  # a bucket that is away answers with an error
+        place = self.landing.store.identity()
+        if not place or self.receipts.watermark(place) == Watermark(place):
+            why = "is not the directory that was last swept; is it mounted? If it was made anew"
+            raise StoreUnavailable(self.landing.uri, f"{why}, the next run goes on with it")
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:
         """What the marker vouches for (see ``read_manifest``)."""

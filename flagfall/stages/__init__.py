@@ -95,6 +95,8 @@ def try_stage(
 ) -> tuple[list[Delivery], list[Exception]]:
     """Run a stage on every delivery of a shard; one that fails does not keep the others from it.
 
+    One whose marker is not there any more is left out of what is returned: it is none of this run.
+
     Args:
         stage: One of ``STAGES``.
         dataset: Their dataset.
@@ -112,7 +114,7 @@ def try_stage(
     failures: list[Exception] = []
     for delivery in deliveries:
         try:
-            done.append(step(dataset, inbox, delivery))
+            done += step(dataset, inbox, delivery)
         except Exception as error:
             log.exception("%s: %s of %s failed", dataset.name, stage, delivery.marker.batch_id)
             failures.append(error)
@@ -157,18 +159,23 @@ def _is_finished(dataset: Dataset, inbox: Inbox, marker: Marker) -> bool:
     return inbox.lake.find(Evaluation, receipt.batch_id) is not None
 
 
-def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], Delivery]:
+def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], list[Delivery]]:
     if stage not in STAGES:
         raise NotThere("stage", stage, f"there are: {', '.join(STAGES)}")
     module = import_module(f"flagfall.stages.{stage}")  # only the stage that runs is loaded
     function: Callable[..., Any] = getattr(module, stage)
     if stage == "ingest":
-        return lambda dataset, inbox, delivery: delivery.received(
-            function(dataset, inbox, delivery.marker)
-        )
+        return lambda dataset, inbox, delivery: _ingested(function, dataset, inbox, delivery)
     return lambda dataset, inbox, delivery: _on_accepted(
         function, dataset, inbox, delivery, is_last=stage == STAGES[-1]
     )
+
+
+def _ingested(
+    function: Callable[..., Receipt | None], dataset: Dataset, inbox: Inbox, delivery: Delivery
+) -> list[Delivery]:
+    receipt = function(dataset, inbox, delivery.marker)
+    return [] if receipt is None else [delivery.received(receipt)]
 
 
 def _on_accepted(
@@ -177,9 +184,9 @@ def _on_accepted(
     inbox: Inbox,
     delivery: Delivery,
     is_last: bool,
-) -> Delivery:
+) -> list[Delivery]:
     if delivery.status == "accepted" and dataset.model is not None:
         function(dataset, inbox.lake, delivery.marker.batch_id)
         if is_last:
             inbox.finish(delivery.marker)
-    return delivery
+    return [delivery]

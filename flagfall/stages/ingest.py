@@ -2,24 +2,28 @@
 
 A batch is never half accepted: its staged parts are in the lake before its receipt, under names
 that follow from the marker's identity. Everything that can be wrong with a batch ends in a rejected
-receipt; only what is wrong with this machine or its storage is raised.
+receipt; only what is wrong with this machine or its storage is raised. A marker that is not there
+any more has no batch: it gets no receipt, so that it is pending again if it comes back.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from flagfall.dataset import Dataset
-from flagfall.errors import AccessDenied, BatchInvalid, NotAFile
+from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
 from flagfall.inbox import Inbox
 from flagfall.manifest import Expected
 from flagfall.marker import Marker
 from flagfall.records import Receipt, SourceFile, Staged
 from flagfall.tables import Checked, DataFile, check_files
 
+log = logging.getLogger(__name__)
 
-def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
+
+def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     """Take a delivery in, or turn it away.
 
     Args:
@@ -28,21 +32,30 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
         marker: The claimed marker.
 
     Returns:
-        The delivery's one receipt; an earlier one where it had been received already.
+        The delivery's one receipt; an earlier one where it had been received already. ``None``
+        where the marker is not there any more: nothing is decided, and should it come back, it is
+        pending again.
+
+    Raises:
+        StoreUnavailable: The landing zone is not the one that was swept, or its storage or the
+            lake's fails.
     """
     if (filed := inbox.receipts.find(marker)) is not None:
         return filed
+    staged = inbox.lake.find(Staged, marker.batch_id)
+    if staged is not None:  # a run died between the staged output and the receipt
+        return _accept(dataset, inbox, marker, staged)
+    if (gone := _gone(inbox, marker)) is not None:
+        return _let_go(inbox, marker, gone)
     try:
         return _take_in(dataset, inbox, marker)
     except BatchInvalid as invalid:
+        if (gone := _gone(inbox, marker)) is not None:  # what was read may be no batch of this one
+            return _let_go(inbox, marker, gone)
         return inbox.reject(marker, invalid.reason, str(invalid))
 
 
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
-    staged = inbox.lake.find(Staged, marker.batch_id)
-    if staged is not None:  # a run died between the staged output and the receipt
-        return _accept(dataset, inbox, marker, staged)
-    _check_still_there(inbox, marker)
     with inbox.lake.scratch() as folder:
         files, copies = _copy(dataset, inbox, marker, folder)
         if (same := _unchanged(inbox, marker, files)) is not None:
@@ -55,14 +68,28 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
         return _accept(dataset, inbox, marker, staged)
 
 
-def _check_still_there(inbox: Inbox, marker: Marker) -> None:
+def _gone(inbox: Inbox, marker: Marker) -> str | None:
+    """Why the marker is no longer the one that was claimed; ``None`` where it is.
+
+    Raises:
+        StoreUnavailable: It is not there, but nor is the landing zone.
+    """
     now = inbox.landing.find(marker.key)
     if not now:
-        why = f"{marker.uri}: the marker was removed before its batch was taken in; drop it again"
-        raise BatchInvalid("marker-removed", why)
+        inbox.check_place()
+        return f"{marker.uri}: the marker was removed before its batch was taken in; drop it again"
     if now[0].version != marker.version:
         why = f"{marker.uri}: the marker was written again before its batch was taken in"
-        raise BatchInvalid("marker-replaced", f"{why}; the new delivery counts")
+        return f"{why}; the new delivery counts"
+    return None
+
+
+def _let_go(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
+    """Leave alone what is not there; only a replay, which a person asked for, needs an answer."""
+    if marker.replay:
+        return inbox.reject(marker, "marker-removed", why)
+    log.warning("%s", why)
+    return None
 
 
 def _copy(
@@ -71,9 +98,8 @@ def _copy(
     """Copy a batch's files, checking each against its marker on the way."""
     try:
         expected = inbox.manifest(marker, dataset.limits).files
-    except FileNotFoundError:
-        _check_still_there(inbox, marker)
-        raise
+    except FileNotFoundError as gone:
+        raise StoreUnavailable(marker.uri, "the marker vanished while it was read") from gone
     if not expected:
         why = f"{marker.uri}: there are no data files beside the marker"
         raise BatchInvalid("no-data", f"{why}; write them, then the marker again")

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from flagfall.claim import claim
 from flagfall.errors import StoreUnavailable
 from flagfall.marker import Marker
 from flagfall.records import Receipt, Staged
@@ -106,22 +107,70 @@ class TestWhatIsTurnedAway:
         (toy.folder(DAY) / "datapackage.json").write_text(json.dumps(manifest))
         self.check(toy, "not-a-file", "link")
 
-    def test_a_marker_that_was_removed(self, toy: ToyFeed) -> None:
-        marker = toy.drop(DAY)
-        (toy.folder(DAY) / "datapackage.json").unlink()
-        self.check(toy, "marker-removed", "removed", marker)
-
-    def test_a_marker_that_was_written_again_meanwhile(self, toy: ToyFeed) -> None:
-        first = toy.drop(DAY)
-        second = toy.drop(DAY, "id,value\n7,7\n")
-        self.check(toy, "marker-replaced", "the new delivery counts", first)
-        assert toy.inbox().pending() == [second]
-
     def test_an_empty_marker_without_data(self, tmp_path: Path) -> None:
         toy = make_toy(tmp_path, marker="_SUCCESS")
         toy.folder(DAY).mkdir(parents=True)
         (toy.folder(DAY) / "_SUCCESS").touch()
         self.check(toy, "no-data", "no data files beside the marker")
+
+
+class TestWhatIsNotThereAnyMore:
+    """It is not turned away: what comes back under the same identity is the same delivery."""
+
+    def claimed(self, toy: ToyFeed, marker: Marker) -> Marker:
+        assert claim(toy.inbox(), toy.dataset).shards == ((marker,),)
+        return marker
+
+    @pytest.mark.invariant(1)
+    def test_a_marker_that_was_taken_away_is_pending_again_when_it_comes_back(
+        self, toy: ToyFeed
+    ) -> None:
+        marker = self.claimed(toy, toy.drop(DAY))
+        path = toy.folder(DAY) / "datapackage.json"
+        path.rename(toy.root / "held-back")
+        assert run_stage("ingest", toy.dataset, toy.inbox(), [Delivery(marker)]) == []
+        assert toy.inbox().receipts.find(marker) is None
+        (toy.root / "held-back").rename(path)
+        assert [again.batch_id for again in toy.inbox().pending()] == [marker.batch_id]
+        assert take_in(toy, toy.marker(DAY)).status == "accepted"
+
+    @pytest.mark.invariant(1)
+    def test_of_a_marker_that_was_written_again_only_the_new_delivery_counts(
+        self, toy: ToyFeed
+    ) -> None:
+        first = self.claimed(toy, toy.drop(DAY))
+        second = toy.drop(DAY, "id,value\n7,7\n")
+        assert ingest(toy.dataset, toy.inbox(), first) is None
+        assert toy.inbox().pending() == [second]
+
+    @pytest.mark.invariant(1)
+    def test_what_the_marker_names_and_is_gone_with_it_is_not_held_against_the_batch(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A share that is unmounted in the midst of it."""
+        marker, inbox = self.claimed(toy, toy.drop(DAY)), toy.inbox()
+        really = inbox.landing.store.fetch
+
+        def unmounted(key: str, target: Path) -> object:
+            toy.landing.rename(toy.root / "away")
+            return really(key, target)
+
+        monkeypatch.setattr(inbox.landing.store, "fetch", unmounted)
+        with pytest.raises(StoreUnavailable, match="not the directory that was last swept"):
+            ingest(toy.dataset, inbox, marker)
+        (toy.root / "away").rename(toy.landing)
+        assert toy.inbox().pending() == [marker]
+
+    def test_a_replay_of_it_is_turned_away_since_a_person_waits_for_the_answer(
+        self, toy: ToyFeed
+    ) -> None:
+        first = take_in(toy, self.claimed(toy, toy.drop(DAY)))
+        again = toy.inbox().replay(first.batch_id)
+        (toy.folder(DAY) / "datapackage.json").unlink()
+        receipt = take_in(toy, again)
+        assert (receipt.status, receipt.reason) == ("rejected", "marker-removed")
+        assert "drop it again" in receipt.message
+        assert toy.inbox().pending() == []
 
 
 @pytest.mark.parametrize("name", ["rows.csv.gz", "rows.jsonl", "rows.parquet"])
