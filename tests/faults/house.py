@@ -1,0 +1,180 @@
+"""The watch loop and the pipeline on real directories, run as Airflow runs them.
+
+The trigger is started again when it ends; a run's task that raises is tried again in a process of
+its own (here: with a new inbox), unless trying again cannot help; a run that failed is left, and
+what it did not decide is announced again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from flagfall.claim import Claim, claim
+from flagfall.dataset import read_dataset
+from flagfall.errors import InputError, StoreError, StoreRefused
+from flagfall.inbox import Feed, Inbox, utcnow
+from flagfall.marker import Marker
+from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.watch import Timing, announcements
+from tests.faults.ledger import Ledger, read_ledger
+from tests.feeds import TOY, ToyFeed
+
+PATIENCE = 40.0
+"""Seconds within which everything must be decided, however busy the machine is."""
+TRIES = 4
+"""How often a task is tried."""
+MARKER = "_SUCCESS"
+
+_T = TypeVar("_T")
+
+
+def make_feed(root: Path, landing: Path | None = None, lake: Path | None = None) -> ToyFeed:
+    """A toy feed with empty markers, whose landing zone and lake may be elsewhere."""
+    text = TOY.format(root=root, marker=MARKER, more="")
+    text = text.replace(f"{root}/landing", str(landing or root / "landing"))
+    text = text.replace(f"{root}/lake", str(lake or root / "lake"))
+    (root / "toy.yaml").write_text(text)
+    return ToyFeed(root, read_dataset(root / "toy.yaml"))
+
+
+def rows(*ids: int) -> str:
+    """A data file with these rows."""
+    return "id,value\n" + "".join(f"{one},1.5\n" for one in ids)
+
+
+@dataclass(eq=False)
+class House:
+    """A triggerer, a scheduler and a worker.
+
+    Attributes:
+        toy: The feed.
+        clock: The machine's clock.
+        after_claim: Called once with a marker that was claimed and is not ingested yet, by its key.
+        failures: What tasks and the trigger raised, in order.
+        reports: What each run's report said.
+    """
+
+    toy: ToyFeed
+    clock: Callable[[], datetime] = utcnow
+    after_claim: dict[str, Callable[[], None]] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+    _due: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy: bool = False
+
+    @property
+    def landing(self) -> Path:
+        """The landing zone."""
+        return Path(self.toy.dataset.landing.uri)
+
+    @property
+    def lake(self) -> Path:
+        """The dataset's folder in the lake."""
+        return Path(self.toy.dataset.lake.uri) / "toy"
+
+    def ledger(self) -> Ledger:
+        """What came of everything."""
+        return read_ledger(self.landing, self.lake, MARKER)
+
+    def inbox(self) -> Inbox:
+        """An inbox as a process that has just started has it."""
+        return Inbox(Feed.of(self.toy.dataset), self.clock)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[House]:
+        """Watch and run for a while."""
+        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._run_when_due())]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        timing = Timing(sweep_every=0.3, redeliver_after=1.5)
+        while True:
+            try:
+                async with aclosing(announcements(self.inbox(), timing)) as found:
+                    async for _ in found:
+                        self._due.set()
+            except StoreRefused as refused:
+                self.failures.append(refused)
+                await asyncio.sleep(0.2)
+
+    async def _run_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            self._busy = True
+            self._due.clear()
+            try:
+                if await asyncio.to_thread(self._run):
+                    self._due.set()
+            finally:
+                self._busy = False
+
+    def _run(self) -> bool:
+        """One run of the DAG; whether another is to follow at once."""
+        with suppress(Exception):  # told in ``failures``
+            taken = self._task(lambda: claim(self.inbox(), self.toy.dataset))
+            self._act(taken)
+            done: list[Delivery] = []
+            for shard in taken.shards:
+                done += self._task(lambda shard=shard: self._ingest(shard))
+            self._task(lambda: self._report([delivery.marker for delivery in done]))
+            return taken.left > 0
+        return False
+
+    def _act(self, taken: Claim) -> None:
+        for shard in taken.shards:
+            for marker in shard:
+                self.after_claim.pop(marker.key, lambda: None)()
+
+    def _ingest(self, shard: Sequence[Marker]) -> list[Delivery]:
+        given = [Delivery(marker) for marker in shard]
+        return run_stage("ingest", self.toy.dataset, self.inbox(), given)
+
+    def _report(self, markers: Sequence[Marker]) -> None:
+        told = report_run(self.toy.dataset, self.inbox(), str(time.time_ns()), markers)
+        self.reports.append(str(told["sentence"] if "sentence" in told else told["verdict"]))
+
+    def _task(self, task: Callable[[], _T]) -> _T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return task()
+            except Exception as error:
+                self.failures.append(error)
+                if attempt == TRIES or isinstance(error, (InputError, StoreRefused)):
+                    raise
+                time.sleep(0.2 * attempt)
+        raise AssertionError("tried at least once")
+
+    async def quiet(self) -> Ledger:
+        """Return when nothing is pending or under way any more."""
+        async with asyncio.timeout(PATIENCE):
+            still = 0
+            while still < 2:
+                await asyncio.sleep(0.2)
+                still = still + 1 if await asyncio.to_thread(self._is_quiet) else 0
+        return await asyncio.to_thread(self.ledger)
+
+    def _is_quiet(self) -> bool:
+        if self._busy or self._due.is_set():
+            return False
+        try:
+            return not self.inbox().pending()
+        except StoreError:
+            return False
+
+    async def until(self, what: Callable[[], object]) -> None:
+        """Return when something is so."""
+        async with asyncio.timeout(PATIENCE):
+            while not await asyncio.to_thread(what):  # noqa: ASYNC110  a disk tells no event
+                await asyncio.sleep(0.05)
