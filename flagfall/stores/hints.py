@@ -19,6 +19,9 @@ from flagfall.stores import Hint
 
 log = logging.getLogger(__name__)
 
+START_AGAIN = 60.0
+"""Seconds after which a process that could not be started is started again."""
+
 
 class _Watch:
     """One process that watches one directory, and a thread that passes on what it says."""
@@ -33,8 +36,12 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._listen()
-            self._stopped.wait(1.0)
+            try:
+                self._listen()
+                self._stopped.wait(1.0)
+            except OSError as error:  # no memory, no process left, or no right to start one
+                self._tell(f"cannot be watched: {error}")
+                self._stopped.wait(START_AGAIN)
 
     def _listen(self) -> None:
         """Pass hints on until the watching process ends."""

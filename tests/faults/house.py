@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,9 @@ TRIES = 4
 MARKER = "_SUCCESS"
 
 _T = TypeVar("_T")
+
+for _stage in ("ingest", "report"):  # a plain user may not be let into root's Python later
+    import_module(f"flagfall.stages.{_stage}")
 
 
 def make_feed(root: Path, landing: Path | None = None, lake: Path | None = None) -> ToyFeed:
