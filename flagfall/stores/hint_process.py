@@ -18,8 +18,13 @@ from pathlib import Path
 
 from watchfiles import watch
 
+TRY_AGAIN = 60.0
+"""Seconds after which a watch that could not be set is tried again."""
 LOOK_AGAIN = 0.5
 """Seconds after which a directory that vanished, or was made anew, is noticed."""
+
+_LIMIT_WORDS = ("watch limit reached", "Too many open files", "No space left on device")
+_RAISE_LIMITS = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"
 
 
 def main(root: Path) -> None:
@@ -31,8 +36,14 @@ def main(root: Path) -> None:
         except FileNotFoundError:
             time.sleep(1.0)
         except (OSError, RuntimeError) as error:  # the latter are watchfiles' own
-            print(error, flush=True)
-            time.sleep(60.0)
+            print(_in_words(error), flush=True)
+            time.sleep(TRY_AGAIN)
+
+
+def _in_words(error: Exception) -> str:
+    """One line; where a limit is used up, with the remedy."""
+    text = " ".join(str(error).split())
+    return f"{text}; {_RAISE_LIMITS}" if any(word in text for word in _LIMIT_WORDS) else text
 
 
 def _end_with_parent() -> None:
@@ -48,12 +59,22 @@ def _follow(root: Path) -> None:
     """
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        _say_while_same(root, os.fstat(descriptor))
+        _say_while_same(root, os.fstat(descriptor), skip_closed=False)
+    except PermissionError:  # of one folder: others are worth a hint all the same
+        _say_while_same(root, os.fstat(descriptor), skip_closed=True)
     finally:
         os.close(descriptor)  # while it is open no new directory is given the same inode
 
 
-def _say_while_same(root: Path, status: os.stat_result) -> None:
+def _say_while_same(root: Path, status: os.stat_result, skip_closed: bool) -> None:
+    """Say when something changes.
+
+    Args:
+        root: The directory.
+        status: Of the directory that it was at the start.
+        skip_closed: Whether folders that cannot be watched are left out. watchfiles then leaves out
+            those beyond a limit, too, and says nothing.
+    """
     changes = watch(
         root,
         watch_filter=None,
@@ -62,7 +83,7 @@ def _say_while_same(root: Path, status: os.stat_result) -> None:
         rust_timeout=int(LOOK_AGAIN * 1000),
         yield_on_timeout=True,
         raise_interrupt=False,
-        ignore_permission_denied=True,
+        ignore_permission_denied=skip_closed,
     )
     print(flush=True)
     for number, change in enumerate(changes):

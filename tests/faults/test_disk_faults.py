@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +26,7 @@ from flagfall.stages import Delivery, run_stage
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.feeds import ToyFeed
 
+PROJECT = Path(__file__).parents[2]
 ROOM = "size=8m,nr_inodes=10k"
 """Enough for everything."""
 
@@ -324,3 +327,151 @@ class TestHarmThatHeals:
     ) -> None:
         with ExitStack() as stack:
             await campaign(Place(plain_user, stack), make, between)
+
+
+def starved(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Python that may lower the limits of inotify, for itself alone: in a user namespace."""
+    if subprocess.run(["unshare", "--user", "--map-root-user", "true"], check=False).returncode:
+        pytest.skip("user namespaces are not allowed here")
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+LIMIT = """
+import sys
+from pathlib import Path
+def limit(name, most): Path("/proc/sys/user", name).write_text(str(most))
+"""
+HINTS = f"""{LIMIT}
+import threading, time
+from flagfall.stores import hint_process
+root, name = Path(sys.argv[1]), sys.argv[2]
+def heal():
+    time.sleep(1.5)
+    limit(name, 1000)
+    print("healed", flush=True)
+    time.sleep(1.5)
+    for number in range(3):
+        print("touched", flush=True)
+        (root / "a" / str(number)).touch()
+        time.sleep(0.5)
+    print("end", flush=True)
+limit(name, sys.argv[3])
+hint_process.TRY_AGAIN = 0.3
+threading.Thread(target=heal, daemon=True).start()
+hint_process.main(root)
+"""
+HOUSE = f"""{LIMIT}
+import asyncio, logging
+from tests.faults.house import House, make_feed
+from tests.faults.test_disk_faults import drop
+logging.basicConfig(level="WARNING")
+limit(sys.argv[2], 0)
+house = House(make_feed(Path(sys.argv[1])))
+async def campaign():
+    async with house.open():
+        for day in (1, 2, 3):
+            drop(house.landing, f"2026-11-0{{day}}", day)
+            ledger = await house.quiet()
+        print("ledger", ledger.lost, ledger.twice, sorted(ledger.rows.values()), house.failures)
+asyncio.run(campaign())
+"""
+LIMITS = pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("max_inotify_instances", "Too many open files"),
+        ("max_inotify_watches", "watch limit reached"),
+    ],
+)
+
+
+class TestLimitsOfInotifyThatAreUsedUp:
+    @LIMITS
+    def test_the_process_says_so_with_the_remedy_and_hints_come_when_there_is_room(
+        self, tmp_path: Path, name: str, words: str
+    ) -> None:
+        (tmp_path / "a").mkdir()
+        few = "1" if name == "max_inotify_watches" else "0"
+        process = starved(HINTS, tmp_path, name, few)
+        assert process.stdout is not None
+        lines = list(takewhile(lambda line: line != "end\n", process.stdout))
+        process.kill()
+        process.communicate()
+        told = [line for line in lines[: lines.index("healed\n")] if line.strip()]
+        assert told
+        assert all(words in line for line in told)
+        assert all("raise fs.inotify.max_user_watches and" in line for line in told)
+        after = lines[lines.index("touched\n") :]
+        assert "\n" in after, "no hint of what changed"
+        assert {line for line in after if line.strip()} == {"touched\n"}
+
+    @pytest.mark.invariant(1)
+    def test_sweeps_find_what_no_hint_tells_of(self, tmp_path: Path) -> None:
+        said, _ = starved(HOUSE, tmp_path, "max_inotify_instances").communicate(timeout=50)
+        assert "ledger () () [[1], [2], [3]] []" in said, said
+        assert "sweeps go on" in said
+
+
+@pytest.mark.invariant(4)
+async def test_a_landing_zone_that_cannot_be_written_to_is_all_that_is_needed(
+    place: Place,
+) -> None:
+    producers = place.root / "producers"
+    producers.mkdir()
+    place.stack.enter_context(mounted(place.landing, "--bind", producers))
+    remount(place.landing, "bind,ro")
+    with pytest.raises(OSError, match="Read-only"):
+        (place.landing / "file").touch()
+    house = House(make_feed(place.root, place.landing, place.lake))
+    async with house.open():
+        drop(producers, "2026-11-01", 1, 2)
+        (producers / "date=2026-11-02").mkdir()
+        (producers / "date=2026-11-02" / MARKER).write_text("nonsense")
+        ledger = await house.quiet()
+    assert (ledger.lost, ledger.twice, house.failures) == ((), (), [])
+    assert [ledger.statuses(f"date=2026-11-0{day}/{MARKER}") for day in (1, 2)] == [
+        ["accepted"],
+        ["rejected"],
+    ]
+
+
+async def test_a_landing_zone_that_is_removed_and_made_again_goes_on_with_what_is_there(
+    place: Place,
+) -> None:
+    """What was claimed and is gone for good fails its run, says why, and is done with."""
+    house = House(make_feed(place.root, place.landing, place.lake))
+    first, gone, last = (f"date=2026-11-0{day}/{MARKER}" for day in (1, 2, 3))
+
+    def remove() -> None:
+        keep = place.root / "keeps-the-inode"
+        os.rename(place.landing, keep)
+        shutil.rmtree(keep / "date=2026-11-02")
+        place.landing.mkdir()
+
+    async with house.open():
+        drop(place.landing, "2026-11-01", 1, 2)
+        await house.quiet()
+        house.after_claim[gone] = remove
+        drop(place.landing, "2026-11-02", 3, 4)
+        await house.until(lambda: house.failures)
+        drop(place.landing, "2026-11-03", 5, 6)
+        ledger = await house.quiet()
+    assert (ledger.lost, ledger.twice) == ((), ())
+    assert ledger.rows == {first: [1, 2], last: [5, 6]}
+    assert gone not in ledger.receipts
+    words = "is not the directory that was last swept; is it mounted?"
+    assert all(words in str(failure) for failure in house.failures)
+    async with house.open():  # all of it dropped again: the first is known by its content
+        for day, ids in ((1, (1, 2)), (2, (3, 4))):
+            drop(place.landing, f"2026-11-0{day}", *ids)
+        ledger = await house.quiet()
+    assert (ledger.lost, ledger.twice) == ((), ())
+    assert ledger.statuses(first) == ["accepted", "unchanged"]
+    assert ledger.statuses(gone) == ["accepted"]
