@@ -33,7 +33,7 @@ WATERMARK_AGE = timedelta(minutes=5)
 """How long a watermark that was read is good for."""
 WATERMARK_STEP = timedelta(minutes=1)
 """By how much it must move for that to be written."""
-WATERMARK_MARGIN = timedelta(hours=1)
+WATERMARK_MARGIN = timedelta(hours=2)
 """How far the clocks of a producer's file system and of this machine may be apart."""
 
 

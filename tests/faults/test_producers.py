@@ -14,12 +14,14 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from flagfall.claim import claim
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.faults.ledger import Ledger
 
@@ -489,3 +491,32 @@ def test_what_they_wrote_is_still_where_it_was(outcome: Outcome) -> None:
 
 def test_no_task_failed_for_any_of_it(outcome: Outcome) -> None:
     assert outcome.house.failures == []
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize(("first", "then"), [(62, 0), (-62, 0), (0, 62)])
+async def test_a_machine_whose_clock_is_set_loses_nothing(
+    tmp_path: Path, first: int, then: int
+) -> None:
+    """Minutes by which the clock of the triggerer and the workers is off, before and after."""
+    off = first
+    house = House(make_feed(tmp_path), lambda: datetime.now(UTC) + timedelta(minutes=off))
+    one, two, three = (Producer(house, f"2026-11-0{day}", count(10 * day)) for day in (1, 2, 3))
+    async with house.open():
+        expected = [await as_it_should_be(one)]
+        await house.quiet()
+        expected.append(await as_it_should_be(two))
+        await house.quiet()
+        await asyncio.to_thread(claim, house.inbox(), house.toy.dataset)  # a person starts a run
+        off = then
+        expected += [await as_it_should_be(three), await a_correction(one)]
+        ledger = await house.quiet()
+    assert (ledger.lost, ledger.twice, house.failures) == ((), (), [])
+    counts = {one.key: expected[3].counts, two.key: expected[1].counts}
+    assert ledger.rows == {**counts, three.key: expected[2].counts}
+
+
+async def a_correction(p: Producer) -> Expected:
+    ids = p.write()
+    os.utime(p.marker)
+    return Expected(ids)
