@@ -121,6 +121,10 @@ def _beside(
             raise BatchInvalid("name-not-text", f"{why} again")
         if entry.size or store.stat(entry.key) is not None:  # S3 lists "folders" as empty files
             yield Expected(entry.key, entry.size, None)
+    for key in store.not_files(folder, is_data):
+        why = f"{marker.uri}: {key!r} beside it is a link, or not a regular file; write the file"
+        hide = "itself, or hide it by a name that begins with '_' or '.'"
+        raise BatchInvalid("not-a-file", f"{why} {hide}, then write the marker again")
 
 
 def missing(manifest: Manifest, marker: Marker, store: Store) -> str | None:

@@ -46,11 +46,24 @@ class TestEmptyMarker:
         assert zone.names("date=1/_SUCCESS") == ["date=1/a.csv"]
 
     @pytest.mark.invariant(7)
-    def test_links_are_left_out(self, zone: Zone, tmp_path: Path) -> None:
-        zone.write("date=1/_SUCCESS", "date=1/a.csv", "date=2/secret.csv")
-        (tmp_path / "date=1/file.csv").symlink_to(tmp_path / "date=2/secret.csv")
-        (tmp_path / "date=1/folder").symlink_to(tmp_path / "date=2")
-        os.mkfifo(tmp_path / "date=1/pipe.csv")
+    @pytest.mark.parametrize("name", ["link.csv", "folder", "sub/pipe.csv"])
+    def test_links_and_pipes_turn_the_batch_away_as_their_rows_would_be_missed(
+        self, zone: Zone, tmp_path: Path, name: str
+    ) -> None:
+        zone.write("date=1/_SUCCESS", "date=1/a.csv", "date=1/sub/b.csv", "date=2/secret.csv")
+        if "pipe" in name:
+            os.mkfifo(tmp_path / "date=1" / name)
+        else:
+            secret = "date=2" if name == "folder" else "date=2/secret.csv"
+            (tmp_path / "date=1" / name).symlink_to(tmp_path / secret)
+        with pytest.raises(BatchInvalid, match=f"'date=1/{name}' beside it is a link") as caught:
+            zone.manifest("date=1/_SUCCESS")
+        assert caught.value.reason == "not-a-file"
+
+    def test_links_that_are_hidden_are_left_out(self, zone: Zone, tmp_path: Path) -> None:
+        zone.write("date=1/_SUCCESS", "date=1/a.csv")
+        (tmp_path / "date=1/_latest").symlink_to("a.csv")
+        os.mkfifo(tmp_path / "date=1/.pipe")
         assert zone.names("date=1/_SUCCESS") == ["date=1/a.csv"]
 
     def test_sizes_are_those_that_the_listing_shows(self, zone: Zone) -> None:

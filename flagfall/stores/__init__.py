@@ -98,6 +98,9 @@ class Store(Protocol):
             StoreRefused: A folder cannot be read, or the name of a wanted object cannot be used.
         """
 
+    def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
+        """Keys in a folder at which links or special files stand, which no listing shows."""
+
     def stat(self, key: str) -> Entry | None:
         """One object, or ``None`` where there is none."""
 

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 _TEMPORARY = ".tmp-"
 _ABSENT = (FileNotFoundError,)
-_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+_NO_FILE = OSError(errno.ELOOP, "a link, or not a regular file")
+_UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -130,6 +131,17 @@ class LocalStore:
             top = _Folder(str(folder), key, moved)
             for found, status, above in _walk(top, start_after, where, leave_out):
                 yield _entry(found, status, above)
+
+    def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
+        """See ``Store.not_files``."""
+        waiting = [str(self._path(prefix))]
+        while waiting:
+            for entry in _scan(waiting.pop(), _leave_out_if_gone):
+                key = os.path.relpath(entry.path, self.root)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False) and where(key):
+                    yield key
 
     def _moved_ns(self, folder: Path) -> int:
         """Latest ctime of ``folder`` and those above it, below the root; 0 for the root itself."""
@@ -310,8 +322,8 @@ LeaveOut = Callable[[str, OSError], None]
 
 
 def _leave_out_if_gone(path: str, error: OSError) -> None:
-    """Go on without what was removed since it was listed."""
-    if not isinstance(error, _ABSENT):
+    """Go on without what is no file, or was removed since it was listed."""
+    if error is not _NO_FILE and not isinstance(error, _ABSENT):
         with translated(path):
             raise error
 
@@ -346,9 +358,11 @@ def _walk(
                 if _reaches(f"{key}/", start_after) and (status := _status(entry, leave_out)):
                     moved_ns = max(folder.moved_ns, status.st_ctime_ns)
                     waiting.append(_Folder(entry.path, f"{key}/", moved_ns))
-            elif _is_shown(entry, key, start_after, where) and (
-                status := _status(entry, leave_out)
-            ):
+            elif not _is_wanted(entry, key, start_after, where):
+                continue
+            elif not entry.is_file(follow_symlinks=False):
+                leave_out(entry.path, _NO_FILE)
+            elif status := _status(entry, leave_out):
                 yield key, status, folder.moved_ns
 
 
@@ -374,12 +388,10 @@ def _status(entry: os.DirEntry[str], leave_out: LeaveOut) -> os.stat_result | No
         return None
 
 
-def _is_shown(
+def _is_wanted(
     entry: os.DirEntry[str], key: str, start_after: str, where: Callable[[str], bool]
 ) -> bool:
-    if entry.name.startswith(_TEMPORARY) or key <= start_after or not where(key):
-        return False
-    return entry.is_file(follow_symlinks=False)
+    return not entry.name.startswith(_TEMPORARY) and key > start_after and where(key)
 
 
 def _open_below(folder: int, name: str, path: str, flags: int) -> int:

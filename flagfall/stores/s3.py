@@ -244,6 +244,10 @@ class S3Store:
             page, after = self._page(prefix, before, leave_out)
             yield from self._files(page, before, where)
 
+    def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
+        """See ``Store.not_files``: there are none."""
+        return iter(())
+
     def _files(
         self, page: Sequence[ObjectMeta], before: str, where: Callable[[str], bool]
     ) -> Iterator[Entry]:

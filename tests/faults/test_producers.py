@@ -385,6 +385,21 @@ async def data_that_is_a_link(p: Producer) -> Expected:
 
 
 @producer
+async def data_that_is_partly_a_link(p: Producer) -> Expected:
+    """An empty marker vouches for what lies beside it; a link's rows must not be missed unsaid."""
+    ids = p.write("a.csv") + p.new_ids()
+    outside = p.elsewhere("b.csv", rows(*ids[2:]))
+    (p.folder / "b.csv").symlink_to(outside)
+    p.marker.touch()
+    await p.decided()
+    (p.folder / "b.csv").unlink()
+    os.rename(outside, p.folder / "b.csv")
+    os.utime(p.marker)
+    words = "b.csv' beside it is a link, or not a regular file; write the file itself"
+    return Expected(ids, ["rejected", "accepted"], words)
+
+
+@producer
 async def a_marker_that_is_a_pipe(p: Producer) -> Expected:
     ids = p.write()
     os.mkfifo(p.marker)

@@ -345,6 +345,20 @@ class TestWhatIsNoFile:
         with pytest.raises((NotAFile, FileNotFoundError)):
             reader(store, key, tmp_path)
 
+    def test_a_sweep_says_once_that_it_leaves_a_link_or_pipe_out(
+        self, store: LocalStore, root: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write(root, "a/real")
+        (root / "a" / "link").symlink_to("real")
+        os.mkfifo(root / "a" / "pipe")
+        for _ in range(2):
+            assert keys(store, skip_unreadable=True) == ["a/real"]
+        left_out = "left out of the sweep: a link, or not a regular file"
+        told = sorted(record.getMessage() for record in caplog.records)
+        assert told == [f"{root}/a/{name}: {left_out}" for name in ("link", "pipe")]
+        assert sorted(store.not_files("", lambda key: True)) == ["a/link", "a/pipe"]
+        assert list(store.not_files("absent", lambda key: True)) == []
+
     @every_reader
     def test_a_link_to_a_file_is_never_followed(
         self, store: LocalStore, root: Path, outside: Path, tmp_path: Path, reader: Reading
