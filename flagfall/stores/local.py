@@ -3,7 +3,8 @@
 *Landed at* is the inode's ctime: ``mv``, ``rsync -t`` and ``cp -p`` keep an old mtime, and none can
 set a ctime. Renaming a directory into place leaves the ctime of the files in it alone, so an entry
 also carries ``moved_at``, the latest ctime of the file and of the directories above it, before
-which it cannot have been seen here.
+which it cannot have been seen here. What lies on a file system that is mounted below the root can
+have come at any time.
 
 Writes go to a temporary name first, are flushed to the disk, and then get their name in one step:
 a link for create-if-absent (it fails where the name is taken), a rename for replace. What a crash
@@ -20,6 +21,7 @@ import errno
 import logging
 import os
 import stat
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -125,10 +127,11 @@ class LocalStore:
         key = f"{prefix}/" if prefix else ""
         with translated(folder):
             try:
-                moved = self._moved_ns(folder)
+                device = self.root.stat().st_dev
+                moved = self._moved_ns(folder, device)
             except _ABSENT:
                 return
-            top = _Folder(str(folder), key, moved)
+            top = _Folder(str(folder), key, moved, device)
             for found, status, above in _walk(top, start_after, where, leave_out):
                 yield _entry(found, status, above)
 
@@ -143,14 +146,14 @@ class LocalStore:
                 elif not entry.is_file(follow_symlinks=False) and where(key):
                     yield key
 
-    def _moved_ns(self, folder: Path) -> int:
-        """Latest ctime of ``folder`` and those above it, below the root; 0 for the root itself."""
+    def _moved_ns(self, folder: Path, device: int) -> int:
+        """When ``folder`` or one above it, below the root, last came; 0 for the root itself."""
         latest = 0
         while folder != self.root:
             status = folder.lstat()
             if not stat.S_ISDIR(status.st_mode):  # as in a listing, no link is followed
                 raise FileNotFoundError(errno.ENOENT, "no such directory", str(folder))
-            latest = max(latest, status.st_ctime_ns)
+            latest = max(latest, _came_ns(status, device))
             folder = folder.parent
         return latest
 
@@ -172,7 +175,7 @@ class LocalStore:
         with translated(path):
             try:
                 status = path.lstat()
-                moved = self._moved_ns(path.parent)
+                moved = self._moved_ns(path.parent, self.root.stat().st_dev)
             except _ABSENT:
                 return None
             except OSError as error:
@@ -334,12 +337,22 @@ class _Folder(NamedTuple):
     Attributes:
         path: Where it is.
         prefix: What the keys of its files begin with.
-        moved_ns: Latest ctime of it and of those above.
+        moved_ns: When it, or one of those above, last came.
+        device: The root's.
     """
 
     path: str
     prefix: str
     moved_ns: int
+    device: int
+
+
+def _came_ns(status: os.stat_result, device: int) -> int:
+    """The latest time at which a directory can have come to where it is.
+
+    That is its ctime; for one of another file system, now: mounting leaves no trace.
+    """
+    return status.st_ctime_ns if status.st_dev == device else time.time_ns()
 
 
 def _walk(
@@ -356,8 +369,8 @@ def _walk(
             key = folder.prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
                 if _reaches(f"{key}/", start_after) and (status := _status(entry, leave_out)):
-                    moved_ns = max(folder.moved_ns, status.st_ctime_ns)
-                    waiting.append(_Folder(entry.path, f"{key}/", moved_ns))
+                    moved_ns = max(folder.moved_ns, _came_ns(status, top.device))
+                    waiting.append(_Folder(entry.path, f"{key}/", moved_ns, top.device))
             elif not _is_wanted(entry, key, start_after, where):
                 continue
             elif not entry.is_file(follow_symlinks=False):

@@ -39,9 +39,19 @@ for _stage in ("ingest", "report"):  # a plain user may not be let into root's P
     import_module(f"flagfall.stages.{_stage}")
 
 
-def make_feed(root: Path, landing: Path | None = None, lake: Path | None = None) -> ToyFeed:
-    """A toy feed with empty markers, whose landing zone and lake may be elsewhere."""
+def make_feed(
+    root: Path, landing: Path | None = None, lake: Path | None = None, above: str = ""
+) -> ToyFeed:
+    """A toy feed with empty markers, whose landing zone and lake may be elsewhere.
+
+    Args:
+        root: A folder for all of it.
+        landing: The landing zone; ``None``: in ``root``.
+        lake: The lake; ``None``: in ``root``.
+        above: What the marker pattern begins with.
+    """
     text = TOY.format(root=root, marker=MARKER, more="")
+    text = text.replace('marker: "', f'marker: "{above}')
     text = text.replace(f"{root}/landing", str(landing or root / "landing"))
     text = text.replace(f"{root}/lake", str(lake or root / "lake"))
     (root / "toy.yaml").write_text(text)

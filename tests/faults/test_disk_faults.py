@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import pytest
 
 from flagfall.claim import claim
 from flagfall.errors import StoreError, StoreUnavailable
+from flagfall.receipts import Watermark
 from flagfall.stages import Delivery, run_stage
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.feeds import ToyFeed
@@ -475,3 +477,25 @@ async def test_a_landing_zone_that_is_removed_and_made_again_goes_on_with_what_i
     assert (ledger.lost, ledger.twice) == ((), ())
     assert ledger.statuses(first) == ["accepted", "unchanged"]
     assert ledger.statuses(gone) == ["accepted"]
+
+
+@pytest.mark.invariant(1)
+async def test_a_share_below_the_landing_zone_that_is_mounted_late_is_not_too_late(
+    place: Place,
+) -> None:
+    """What landed there while it was not mounted here may be older than the watermark."""
+    share = place.stack.enter_context(mounted(place.root / "share", "-t", "tmpfs", "tmpfs"))
+    drop(share, "2026-11-01", 1, 2)
+    customer = place.stack.enter_context(mounted(place.landing / "customer", "--bind", share))
+    run("umount", customer)
+    house = House(make_feed(place.root, place.landing, place.lake, above="*/"))
+    inbox = house.inbox()
+    here = inbox.landing.store.identity()
+    inbox.receipts.move_watermark(Watermark(here, datetime.now(UTC) + timedelta(seconds=1)))
+    async with house.open():
+        await house.quiet()
+        await asyncio.sleep(1.2)
+        run("mount", "--bind", share, customer)
+        ledger = await house.quiet()
+    assert (ledger.lost, ledger.twice) == ((), ())
+    assert ledger.rows == {f"customer/date=2026-11-01/{MARKER}": [1, 2]}
