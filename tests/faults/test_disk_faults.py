@@ -40,11 +40,15 @@ def run(*command: str | Path) -> None:
         raise OSError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
 
 
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+
+
 @contextmanager
 def mounted(at: Path, *what: str | Path) -> Iterator[Path]:
     """Something mounted for a while; skips the test where that is not allowed."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
+    needs_root()
     at.mkdir(parents=True, exist_ok=True)
     try:
         run("mount", *what, at)
@@ -66,8 +70,6 @@ def unreadable(path: Path) -> Iterator[None]:
 
     Its version stays what it was: a test that needs that must not ask for it meanwhile.
     """
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
     run("mount", "--bind", f"/proc/{os.getpid()}/mem", path)
     try:
         yield
@@ -249,6 +251,7 @@ def batch_closed(p: Place) -> Harm:
 
 
 def data_damaged(p: Place) -> Harm:
+    needs_root()
     data = p.landing / "date=2026-11-02" / "rows.csv"
     words = "rows.csv: the disk cannot be read or written (input/output error); check it"
     damage = unreadable(data)
@@ -256,6 +259,7 @@ def data_damaged(p: Place) -> Harm:
 
 
 def watermark_damaged(p: Place) -> Harm:
+    needs_root()
     damage = unreadable(p.lake / "toy" / "watermark.json")
     return Harm(damage.__enter__, lambda: _leave(damage))
 
