@@ -103,6 +103,9 @@ _ELSEWHERE = (
 _NO_CREDENTIALS = (
     "no AWS credentials for now; see what the Airflow connection, the environment or the role says"
 )
+_UPLOAD_GONE = (
+    "S3 knows the upload no more: it is complete, or was broken off; it is done once more"
+)
 _NO_ANSWER = "S3 does not answer as it should; check the network, the proxy and the endpoint"
 
 
@@ -136,7 +139,7 @@ class S3Store:
         self.bucket, self.prefix = _parsed(self.uri)
         self.conn_id = conn_id
         self.sqs_queue = sqs_queue
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._account: Account | None = None
         self._connection: ObjectStore | None = None
@@ -195,6 +198,8 @@ class S3Store:
         except FileNotFoundError as error:
             if "<Code>NoSuchBucket<" in str(error):
                 raise StoreRefused(self.uri, _REFUSED["NoSuchBucket"]) from None
+            if "<Code>NoSuchUpload<" in str(error):
+                raise StoreUnavailable(where, _UPLOAD_GONE) from None
             raise FileNotFoundError(where) from None
         except (BaseError, BotoCoreError, ClientError) as error:
             raise self._translation(where, error) from error
@@ -279,6 +284,9 @@ class S3Store:
             page = self._ask(prefix, lambda store: _first_page(store, prefix, after))
         except _UnusableKey:
             return self._page_without_unusable_keys(prefix, after, leave_out)
+        except AccessDenied as refused:  # which concerns no single object
+            why = str(refused).removeprefix(f"{refused.uri}: ")
+            raise StoreRefused(refused.uri, why) from refused
         if len(page) < PAGE:
             return page, None
         if not page[-1]["size"]:  # what follows tells whether it is a folder's placeholder
@@ -332,9 +340,18 @@ class S3Store:
         if not self._fits(key):
             return None
         try:
-            return _entry(self._ask(key, lambda store: store.head(key)))
+            return _entry(self._head(key))
         except FileNotFoundError:
             return None
+
+    def _head(self, key: str) -> ObjectMeta:
+        return self._told(key, self._ask(key, lambda store: store.head(key)))
+
+    def _told(self, key: str, meta: ObjectMeta) -> ObjectMeta:
+        """What S3 tells of an object; a page of somebody between here and there has no ETag."""
+        if not meta["e_tag"]:
+            raise StoreUnavailable(f"{self.uri}/{key}", f"{_NO_ANSWER} (an object without ETag)")
+        return meta
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
         """See ``Store.find``: singly if they are few, else page by page, over what is between."""
@@ -353,7 +370,7 @@ class S3Store:
     def read(self, key: str, limit: int) -> bytes:
         """See ``Store.read``: what is too large is not transferred."""
         found = self._ask(self._checked(key), lambda store: store.get(key))
-        if found.meta["size"] > limit:
+        if self._told(key, found.meta)["size"] > limit:
             raise ValueError(f"{key} is larger than {limit} bytes")
         with self._translated(key):
             return bytes(found.bytes())
@@ -391,7 +408,7 @@ class S3Store:
 
     def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
-        meta = self._ask(self._checked(key), lambda store: store.head(key))
+        meta = self._head(self._checked(key))
         with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
             return copy(ranges, sink, on_bytes)
 
@@ -407,8 +424,11 @@ class S3Store:
     def _range(self, key: str, meta: ObjectMeta, start: int) -> memoryview:
         span = (start, min(start + _RANGE, meta["size"]))
         options: GetOptions = {"range": span, "if_match": meta["e_tag"]}
-        found = self._ask(key, lambda store: store.get(key, options=options).bytes())
-        return memoryview(found)
+        found = memoryview(self._ask(key, lambda store: store.get(key, options=options).bytes()))
+        if len(found) != span[1] - start:
+            why = f"{len(found)} bytes came of the {span[1] - start} that were asked for"
+            raise StoreUnavailable(f"{self.uri}/{key}", f"{_NO_ANSWER} ({why})")
+        return found
 
     def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
         """See ``Store.upload``. The hash goes with the object, so that ``holds`` knows it."""
