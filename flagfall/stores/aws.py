@@ -31,11 +31,13 @@ PATIENCE: Any = {
     "read_timeout": 30,
     "retries": {"total_max_attempts": 4, "mode": "standard"},
 }
+"""Of boto3 (SQS, and what obstore cannot tell), seconds: silence is given up after 2 min or so."""
 TIMEOUTS: Any = {
     "connect_timeout": timedelta(seconds=10),
     "read_timeout": timedelta(seconds=30),
     "timeout": timedelta(minutes=5),
 }
+"""Of one try of obstore's: to be connected, to hear anything, to be through."""
 RETRIES: Any = {
     "max_retries": 3,
     "retry_timeout": timedelta(seconds=30),
@@ -45,6 +47,9 @@ RETRIES: Any = {
         "base": 2,
     },
 }
+"""No try begins later than ``retry_timeout`` after the first. So one request that meets silence is
+given up after 60 s at most (a create, which is not repeated blindly, after 30 s), and one whose
+bytes trickle after 5.5 min. Who asked waits longer each time before asking again."""
 
 _NO_CREDENTIALS = (
     "no AWS credentials; name an Airflow connection (conn_id), or give AWS_ACCESS_KEY_ID and"
