@@ -9,8 +9,10 @@ any more has no batch: it gets no receipt, so that it is pending again if it com
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from flagfall.dataset import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
@@ -21,6 +23,10 @@ from flagfall.records import Receipt, SourceFile, Staged
 from flagfall.tables import Checked, DataFile, check_files
 
 log = logging.getLogger(__name__)
+
+REFUSALS = 6
+"""So often a file must be refused, in turn with looks at its marker that are not."""
+_ANY = TypeVar("_ANY")
 
 
 def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
@@ -97,25 +103,65 @@ def _copy(
 ) -> tuple[tuple[SourceFile, ...], list[DataFile]]:
     """Copy a batch's files, checking each against its marker on the way."""
     try:
-        expected = inbox.manifest(marker, dataset.limits).files
+        expected = _insisting(
+            partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
+        ).files
     except FileNotFoundError as gone:
-        raise StoreUnavailable(marker.uri, "the marker vanished while it was read") from gone
+        raise _vanished(marker) from gone
     if not expected:
         why = f"{marker.uri}: there are no data files beside the marker"
         raise BatchInvalid("no-data", f"{why}; write them, then the marker again")
-    copied = list(_copies(inbox, expected, folder, dataset.limits.batch_bytes))
+    copied = list(_copies(inbox, marker, expected, folder, dataset.limits.batch_bytes))
     return tuple(file for file, _ in copied), [copy for _, copy in copied]
 
 
 def _copies(
-    inbox: Inbox, expected: tuple[Expected, ...], folder: Path, most: int
+    inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, most: int
 ) -> Iterator[tuple[SourceFile, DataFile]]:
     total = 0
     for index, file in enumerate(expected):
         target = folder / f"source-{index:05d}"
-        source = _fetch(inbox, file, target, most - total)
+        source = _insisting(
+            partial(_fetch, inbox, file, target, most - total),
+            partial(_check_readable, inbox, marker),
+        )
         total += source.bytes
         yield source, DataFile(file.key, target)
+
+
+def _insisting(do: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
+    """Do what may be refused, several times: for a while everything may be.
+
+    Args:
+        do: What may be refused.
+        check: Raises what is to be raised where other things are refused, too: that is not the
+            producer's fault.
+
+    Raises:
+        BatchInvalid: It alone is refused, time and again.
+    """
+    for _ in range(REFUSALS - 1):
+        try:
+            return do()
+        except BatchInvalid as invalid:
+            if invalid.reason != "not-readable":
+                raise
+        check()
+    return do()
+
+
+def _check_there(inbox: Inbox, marker: Marker) -> None:
+    if _gone(inbox, marker) is not None:
+        raise _vanished(marker)
+
+
+def _vanished(marker: Marker) -> StoreUnavailable:
+    return StoreUnavailable(marker.uri, "the marker vanished while its batch was read")
+
+
+def _check_readable(inbox: Inbox, marker: Marker) -> None:
+    _check_there(inbox, marker)
+    inbox.landing.store.read(marker.key, marker.size)
 
 
 def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> SourceFile:

@@ -314,8 +314,8 @@ class S3Store:
         return page, found[-1][0] if answer["IsTruncated"] else None
 
     def _tell(self, key: str, why: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._warned:
+            self._warned.add(key)
             log.warning("%s/%r: left out of the sweep: %s; rename it", self.uri, key, why)
 
     def _refuse_if(self, wanted: Callable[[str], bool]) -> LeaveOut:

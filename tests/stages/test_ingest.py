@@ -151,7 +151,7 @@ class TestWhatIsNotThereAnyMore:
         marker, inbox = self.claimed(toy, toy.drop(DAY)), toy.inbox()
         really = inbox.landing.store.fetch
 
-        def unmounted(key: str, target: Path) -> object:
+        def unmounted(key: str, target: Path, *_: object) -> object:
             toy.landing.rename(toy.root / "away")
             return really(key, target)
 
