@@ -302,6 +302,22 @@ class Inbox:
         self.receipts.move_watermark(watermark)
         self._watermark_read_at = None
 
+    def gone(self, marker: Marker) -> str | None:
+        """Why a claimed marker is no longer in the landing zone; ``None`` where it is.
+
+        Raises:
+            StoreUnavailable: It is not there, but nor is the landing zone.
+        """
+        now = self.landing.find(marker.key)
+        if not now:
+            self.check_place()
+            why = "the marker was removed before its batch was taken in"
+            return f"{marker.uri}: {why}; drop it again"
+        if now[0].version != marker.version:
+            why = f"{marker.uri}: the marker was written again before its batch was taken in"
+            return f"{why}; the new delivery counts"
+        return None
+
     def check_place(self) -> None:
         """See to it that what is missing is not missing because the landing zone is.
 

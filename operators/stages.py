@@ -22,7 +22,7 @@ from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import Delivery, foremost, report_run, try_stage, unfinished
+from flagfall.stages import Delivery, foremost, report_run, still_there, try_stage, unfinished
 from triggers import connections
 
 if TYPE_CHECKING:
@@ -197,8 +197,11 @@ class ReportOperator(_DatasetOperator):
             NotFinished: Batches are not, the others are reported.
         """
         dataset = find_dataset(self.dataset)
-        markers = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
+        claimed = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
         inbox = Inbox(Feed.of(dataset))
+        markers = still_there(inbox, claimed)
+        if not markers:
+            raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
         told = report_run(dataset, inbox, str(context["run_id"]), markers)
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
         if left := unfinished(dataset, inbox, markers):

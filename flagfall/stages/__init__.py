@@ -144,6 +144,16 @@ def report_run(
     return {**told, "reasons": list(told["reasons"]), "batches": dict(counts)}
 
 
+def still_there(inbox: Inbox, markers: Sequence[Marker]) -> list[Marker]:
+    """Those that were received, or can be: a marker that was taken away is no delivery."""
+    states = in_parallel(lambda marker: _is_there(inbox, marker), markers)
+    return [marker for marker, there in zip(markers, states, strict=True) if there]
+
+
+def _is_there(inbox: Inbox, marker: Marker) -> bool:
+    return inbox.receipts.find(marker) is not None or inbox.gone(marker) is None
+
+
 def unfinished(dataset: Dataset, inbox: Inbox, markers: Sequence[Marker]) -> list[str]:
     """Batch ids of the deliveries that were not received, or accepted and not evaluated."""
     states = in_parallel(lambda marker: _is_finished(dataset, inbox, marker), markers)

@@ -51,12 +51,12 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     staged = inbox.lake.find(Staged, marker.batch_id)
     if staged is not None:  # a run died between the staged output and the receipt
         return _accept(dataset, inbox, marker, staged)
-    if (gone := _gone(inbox, marker)) is not None:
+    if (gone := inbox.gone(marker)) is not None:
         return _let_go(inbox, marker, gone)
     try:
         return _take_in(dataset, inbox, marker)
     except BatchInvalid as invalid:
-        if (gone := _gone(inbox, marker)) is not None:  # what was read may be no batch of this one
+        if (gone := inbox.gone(marker)) is not None:  # what was read may be no batch of this one
             return _let_go(inbox, marker, gone)
         return inbox.reject(marker, invalid.reason, str(invalid))
 
@@ -72,22 +72,6 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
             return _reject_rows(dataset, inbox, marker, files, checked)
         staged = inbox.lake.finish(_staged(marker, files, checked), checked.files)
         return _accept(dataset, inbox, marker, staged)
-
-
-def _gone(inbox: Inbox, marker: Marker) -> str | None:
-    """Why the marker is no longer the one that was claimed; ``None`` where it is.
-
-    Raises:
-        StoreUnavailable: It is not there, but nor is the landing zone.
-    """
-    now = inbox.landing.find(marker.key)
-    if not now:
-        inbox.check_place()
-        return f"{marker.uri}: the marker was removed before its batch was taken in; drop it again"
-    if now[0].version != marker.version:
-        why = f"{marker.uri}: the marker was written again before its batch was taken in"
-        return f"{why}; the new delivery counts"
-    return None
 
 
 def _let_go(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
@@ -151,7 +135,7 @@ def _insisting(do: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
 
 
 def _check_there(inbox: Inbox, marker: Marker) -> None:
-    if _gone(inbox, marker) is not None:
+    if inbox.gone(marker) is not None:
         raise _vanished(marker)
 
 

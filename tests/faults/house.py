@@ -1,6 +1,6 @@
 """The watch loop and the pipeline on real directories, run as Airflow runs them.
 
-The trigger is started again when it ends; a run's task that raises is tried again in a process of
+A run's task that raises is tried again in a process of
 its own (here: with a new inbox), unless trying again cannot help; a run that failed is left, and
 what it did not decide is announced again.
 """
@@ -56,6 +56,11 @@ def make_feed(
     text = text.replace(f"{root}/lake", str(lake or root / "lake"))
     (root / "toy.yaml").write_text(text)
     return ToyFeed(root, read_dataset(root / "toy.yaml"))
+
+
+async def _soon(seconds: float) -> None:
+    """The watch's pauses while something is out of reach, shortened."""
+    await asyncio.sleep(seconds / 10)
 
 
 def rows(*ids: int) -> str:
@@ -114,14 +119,9 @@ class House:
 
     async def _watch(self) -> None:
         timing = Timing(sweep_every=0.3, redeliver_after=1.5)
-        while True:
-            try:
-                async with aclosing(announcements(self.inbox(), timing)) as found:
-                    async for _ in found:
-                        self._due.set()
-            except StoreRefused as refused:
-                self.failures.append(refused)
-                await asyncio.sleep(0.2)
+        async with aclosing(announcements(self.inbox, timing, sleep=_soon)) as found:
+            async for _ in found:
+                self._due.set()
 
     async def _run_when_due(self) -> None:
         while True:
@@ -142,7 +142,8 @@ class House:
             done: list[Delivery] = []
             for shard in taken.shards:
                 done += self._task(lambda shard=shard: self._ingest(shard))
-            self._task(lambda: self._report([delivery.marker for delivery in done]))
+            if done:  # else the report is skipped, too
+                self._task(lambda: self._report([delivery.marker for delivery in done]))
             return taken.left > 0
         return False
 

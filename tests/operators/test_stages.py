@@ -154,6 +154,29 @@ def test_the_report_tells_of_what_was_received_and_fails_with_the_names_of_the_o
     assert not context["outlet_events"][report].extra
 
 
+def test_a_marker_that_was_taken_away_is_no_delivery_of_the_run(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    for day in ("2026-11-01", "2026-11-02"):
+        toy.drop(day)
+    shard = claiming().execute(context)[0]
+    Path(toy.folder("2026-11-02"), "datapackage.json").unlink()
+    assert len(staging(shard).execute(context)) == 1
+    told = reporting([shard]).execute(context)
+    assert told["batches"] == {"accepted": 1}
+
+
+def test_a_run_whose_markers_were_all_taken_away_has_no_report(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    toy.drop("2026-11-01")
+    shard = claiming().execute(context)[0]
+    Path(toy.folder("2026-11-01"), "datapackage.json").unlink()
+    assert staging(shard).execute(context) == []
+    with pytest.raises(AirflowSkipException, match="is there any more"):
+        reporting([shard]).execute(context)
+
+
 def test_a_batch_that_was_not_scored_is_reported_and_is_not_finished(
     tmp_path: Path, context: dict[str, Any]
 ) -> None:
