@@ -322,8 +322,8 @@ def escapes() -> Iterator[Case]:
                "a link, or not a regular file", on="disk")  # fmt: skip
     yield Case("link-to-a-folder", "out of the landing zone", _link_to_a_folder, "not-a-file",
                "write a file there, then the marker again", on="disk")  # fmt: skip
-    yield Case("link-beside-an-empty-marker", "out of the landing zone", _only_a_link, "no-data",
-               "there are no data files beside the marker", on="disk")  # fmt: skip
+    yield Case("link-beside-an-empty-marker", "out of the landing zone", _only_a_link, "not-a-file",
+               "write the file itself, or hide it", on="disk")  # fmt: skip
     yield Case("pipe", "out of the landing zone", _pipe, "not-a-file", "not a regular file",
                on="disk")  # fmt: skip
 

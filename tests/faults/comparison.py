@@ -135,7 +135,7 @@ class Comparison:
             if len(receipts) > 1:
                 twice.append(f"{drop.key}: {len(receipts)} receipts")
             for receipt in receipts:
-                seconds.append(_seconds(receipt))
+                seconds.append(seconds_of(receipt))
                 if receipt["status"] == "accepted":
                     twice += self._repeated(drop, receipt["batch_id"])
                     undone += self._missing(drop, receipt["batch_id"])
@@ -178,7 +178,8 @@ class Comparison:
         return counts
 
 
-def _seconds(receipt: dict[str, Any]) -> float:
+def seconds_of(receipt: dict[str, Any]) -> float:
+    """From a marker's landing to its receipt."""
     times = receipt["received_at"], receipt["marker"]["landed_at"]
     received, landed = (datetime.fromisoformat(time) for time in times)
     return (received - landed).total_seconds()

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import random
+import shutil
+import sqlite3
+import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
+from flagfall.inbox import Feed, Inbox
+from flagfall.stages import Delivery, run_stage
+from tests.faults import bad_inputs
 from tests.faults.airflow import SECOND
-from tests.faults.producer import Drop
+from tests.faults.comparison import Comparison, DiskFiles, Verdict, seconds_of
+from tests.faults.producer import Drop, Producer, ToyRows
 from tests.faults.world import Line, World
+from tests.feeds import Clock, make_toy
 
 POINTS = {
     "sweeping": ("during a sweep", "machine"),
@@ -184,6 +198,7 @@ def pause(world: World, dag_id: str, paused: bool) -> None:
 
 def restart_postgres(world: World, times: int) -> Line:
     """Crash PostgreSQL while batches are taken in."""
+    assert world.postgres is not None, "there is one"
     feed = world.feeds["night"]
     drops: list[Drop] = []
     for _ in range(times):
@@ -191,3 +206,174 @@ def restart_postgres(world: World, times: int) -> Line:
         time.sleep(4)
         world.postgres.restart()
     return Line("PostgreSQL crashes under load", times, len(drops), world.judge(feed, drops, 400))
+
+
+def lock_sqlite(world: World, times: int, seconds: float = 20.0) -> Line:
+    """Hold a lock on Airflow's SQLite file that lets nobody write or read."""
+    feed = world.feeds["burst"]
+    drops: list[Drop] = []
+    for _ in range(times):
+        drops += feed.producer.drop(5)
+        with closing(sqlite3.connect(world.airflow.database, timeout=60)) as connection:
+            connection.execute("begin exclusive")
+            drops += feed.producer.drop(5)
+            time.sleep(seconds)
+            connection.rollback()
+        drops += feed.producer.drop(5)
+    verdict = world.judge(feed, drops, 400)
+    return Line(f"SQLite locked for {seconds:.0f} s (demo's setup)", times, len(drops), verdict)
+
+
+S3_HARM = {
+    "500": {"kinds": ("error500",)},
+    "503 SlowDown": {"kinds": ("slow_down503",)},
+    "connection reset": {"kinds": ("reset",)},
+    "no answer": {"kinds": ("hang",)},
+    "body cut": {"kinds": ("cut_body",)},
+    "carried out, answer lost": {"kinds": ("late_answer",)},
+}
+"""What the proxy in front of S3 does to a tenth of the requests."""
+
+
+def harm_s3(world: World, what: str, count: int = 20) -> Line:
+    """Harm a tenth of the requests to S3 while batches land."""
+    world.proxy.seen.clear()
+    world.proxy.set(share=0.1, window="", **S3_HARM[what])
+    line = _land_on_s3(world, f"S3: {what}", count)
+    world.proxy.set(share=0.0)
+    return line
+
+
+def refuse_s3(world: World, seconds: float = 60.0) -> Line:
+    """Answer every request to S3 with 403 for a while, in which batches land."""
+    world.proxy.seen.clear()
+    world.proxy.set(window="AccessDenied", window_seconds=seconds)
+    return _land_on_s3(world, f"S3: 403 for {seconds:.0f} s", 20)
+
+
+def _land_on_s3(world: World, words: str, count: int) -> Line:
+    feed = world.feeds["cloud"]
+    drops: list[Drop] = []
+    for _ in range(4):
+        drops += feed.producer.drop(count // 4)
+        time.sleep(3)
+    verdict = world.judge(feed, drops, 400)
+    counts = world.proxy.counts()
+    harmed = sum(counts.values()) - counts["asked"]
+    return Line(f"{words} ({harmed} of {counts['asked']:,} requests)", harmed, count, verdict)
+
+
+def fill_the_disk(world: World, seconds: float = 30.0) -> Line:
+    """The lake's disk is full for a while (a small tmpfs)."""
+    lake = Path(world.feeds["small"].dataset.lake.uri)
+    filler = lake / "filler"
+
+    def fill() -> None:
+        with filler.open("wb") as out, suppress(OSError):
+            while True:
+                out.write(bytes(4096))
+
+    return _harm_small(world, f"disk: lake full for {seconds:.0f} s", seconds, fill, filler.unlink)
+
+
+def write_protect(world: World, seconds: float = 60.0) -> Line:
+    """The lake is read-only for a while."""
+    lake = world.feeds["small"].dataset.lake.uri
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", lake], check=True)
+
+    words = f"disk: lake read-only for {seconds:.0f} s"
+    return _harm_small(world, words, seconds, lambda: remount("ro"), lambda: remount("rw"))
+
+
+def take_landing_away(world: World, seconds: float = 20.0) -> Line:
+    """The landing zone is renamed away and back, as a share that was unmounted."""
+    landing = Path(world.feeds["small"].dataset.landing.uri)
+    away = landing.with_name("away")
+    words = f"disk: landing zone gone for {seconds:.0f} s, then back"
+    return _harm_small(
+        world, words, seconds, lambda: landing.rename(away), lambda: away.rename(landing), False
+    )
+
+
+def remove_landing(world: World) -> Line:
+    """The landing zone is removed with all that is in it, made again, and used again."""
+    feed = world.feeds["small"]
+    before = feed.producer.drop(3)
+    world.judge(feed, before)
+    shutil.rmtree(feed.dataset.landing.uri)
+    time.sleep(5)
+    drops = before + feed.producer.drop(3)
+    harm = "disk: landing zone removed and made again"
+    return Line(harm, 1, len(drops), world.judge(feed, drops))
+
+
+def _harm_small(
+    world: World,
+    words: str,
+    seconds: float,
+    do: Callable[[], object],
+    undo: Callable[[], object],
+    land: bool = True,
+) -> Line:
+    feed = world.feeds["small"]
+    drops = feed.producer.drop(3)
+    do()
+    if land:
+        drops += feed.producer.drop(3)
+    time.sleep(seconds)
+    undo()
+    drops += feed.producer.drop(3)
+    return Line(words, 1, len(drops), world.judge(feed, drops, 400))
+
+
+@contextmanager
+def small_disk(world: World) -> Iterator[None]:
+    """A tmpfs of 4 MiB for the lake of the feed ``small``; only root may mount it."""
+    lake = Path(world.feeds["small"].dataset.lake.uri)
+    lake.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", lake], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", lake], check=True)
+
+
+def month_without_airflow(folder: Path) -> Line:
+    """Nobody looks for a month, by an injected clock, while a batch lands every day."""
+    clock, toy = Clock(), make_toy(folder)
+    feed = Feed.of(toy.dataset)
+    inbox = Inbox(feed, clock)
+    inbox.advance(inbox.pending(), inbox.scope())
+    producer = Producer(toy.dataset, ToyRows(), folder / "outbox")
+    for _ in range(30):
+        clock.advance(timedelta(days=1))
+        producer.drop()
+    again = Inbox(feed, clock)
+    run_stage("ingest", toy.dataset, again, [Delivery(marker) for marker in again.pending()])
+    lake = DiskFiles(Path(toy.dataset.lake.uri) / toy.dataset.name)
+    verdict = Comparison(lake, toy.dataset.table.primary_key).judge(producer.dropped)
+    harm = "nobody looks for a month (injected clock, without Airflow)"
+    return Line(harm, 1, 30, replace(verdict, seconds=()))
+
+
+def bad_input(world: World) -> tuple[Line, dict[str, int]]:
+    """Drop every case of bad input at once; gives how many there were of each reason, too."""
+    feed = world.feeds["bad"]
+    landing = Path(feed.dataset.landing.uri)
+    markers = {case: bad_inputs.drop(case, landing) for case in bad_inputs.CASES}
+    world.wait(lambda: world.is_quiet(feed), "bad input is still pending", 900)
+    receipts = Comparison(feed.files, ["id"]).receipts
+    lost, twice, wrong = [], [], []
+    reasons: Counter[str] = Counter()
+    for case, marker in markers.items():
+        found = receipts.get(str(marker.relative_to(landing)), [])
+        lost += [case.name] if not found else []
+        twice += [case.name] if len(found) > 1 else []
+        wrong += [case.name for one in found if one["reason"] != case.reason]
+        reasons.update(one["reason"] or "accepted" for one in found)
+    seconds = tuple(seconds_of(one) for found in receipts.values() for one in found)
+    verdict = Verdict(tuple(lost), tuple(twice), tuple(wrong), seconds)
+    harm = "bad input, each case with its expected reason"
+    return Line(harm, len(markers), len(markers), verdict), dict(reasons)

@@ -86,12 +86,12 @@ def feed(tmp_path: Path, bucket: str, proxy: S3Proxy) -> S3Feed:
     return make_s3_toy(tmp_path, bucket, f"{BY_DAY}watch: {{full_sweep_every: 2s}}\n")
 
 
-@dataclass(eq=False)
 async def _soon(seconds: float) -> None:
     """The watch's pauses while something is out of reach, shortened."""
     await asyncio.sleep(seconds / 10)
 
 
+@dataclass(eq=False)
 class Truth:
     """What is in the bucket, read past the proxy and without Flagfall's stores."""
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flagfall.dataset import Dataset, read_dataset
 from flagfall.inbox import Feed, Inbox
+from flagfall.local_s3 import LocalS3
+from flagfall.stores import aws
+from tests.faults import bad_inputs
 from tests.faults.airflow import HarmedAirflow
-from tests.faults.comparison import Comparison, DiskFiles, Files, Verdict
+from tests.faults.comparison import Comparison, DiskFiles, Files, S3Files, Verdict
 from tests.faults.postgres import Postgres
-from tests.faults.producer import Drop, FlightRows, Producer, ToyRows
+from tests.faults.producer import Drop, FlightRows, Producer, Rows, S3Producer, ToyRows
+from tests.faults.s3_proxy import S3Proxy
 
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"
@@ -27,6 +31,9 @@ schema:
   fields: [{name: id, type: integer, constraints: {required: true}}, {name: value, type: number}]
   primaryKey: [id]
 """
+CLOUD = TOY.replace("landing: {uri: FOLDER/NAME/landing", "landing: {uri: BUCKET/landing, CONN")
+CLOUD = CLOUD.replace("lake: {uri: FOLDER/NAME/lake", "lake: {uri: BUCKET/lake, CONN")
+CLOUD = CLOUD.replace("BUCKET", "s3://campaign/NAME").replace("CONN", "conn_id: campaign_s3")
 CAPPED = TOY + "limits: {batches_per_run: 20, shard_batches: 5}\n"
 
 
@@ -60,17 +67,13 @@ class FeedUnderTest:
 
     dataset: Dataset
     producer: Producer
+    files: Files
     scored: bool = False
 
     @property
     def dag_id(self) -> str:
         """Its pipeline."""
         return f"{self.dataset.name}_pipeline"
-
-    @property
-    def files(self) -> Files:
-        """Its lake."""
-        return DiskFiles(Path(self.dataset.lake.uri) / self.dataset.name)
 
     def pending(self) -> int:
         """How many markers have no receipt."""
@@ -83,24 +86,39 @@ class World:
     Attributes:
         folder: Where it all is.
         airflow: Can be harmed.
-        postgres: Its database's server.
+        postgres: Its database's server; ``None``: it is on SQLite.
+        s3: An S3 that does no harm.
+        proxy: What Airflow knows as S3.
         feeds: By name.
     """
 
     def __init__(
-        self, folder: Path, airflow: HarmedAirflow, postgres: Postgres, feeds: Sequence[str]
+        self,
+        folder: Path,
+        airflow: HarmedAirflow,
+        postgres: Postgres | None,
+        s3: LocalS3,
+        proxy: S3Proxy,
+        feeds: Sequence[str],
     ) -> None:
         self.folder = folder
         self.airflow = airflow
         self.postgres = postgres
+        self.s3 = s3
+        self.proxy = proxy
         self.feeds = {name: self._feed(name) for name in feeds}
 
     def _feed(self, name: str) -> FeedUnderTest:
         dataset = read_dataset(self.folder / "datasets" / f"{name}.yaml")
         scored = dataset.model is not None
         outbox = self.folder / name / "outbox"
-        rows = FlightRows() if scored else ToyRows()
-        return FeedUnderTest(dataset, Producer(dataset, rows, outbox), scored)
+        rows: Rows = FlightRows() if scored else ToyRows()
+        if dataset.lake.uri.startswith("s3://"):
+            client = self.s3.client("s3")
+            files = S3Files(client, self.s3.bucket, f"{name}/lake/{name}")
+            return FeedUnderTest(dataset, S3Producer(dataset, rows, outbox, client=client), files)
+        lake = DiskFiles(Path(dataset.lake.uri) / name)
+        return FeedUnderTest(dataset, Producer(dataset, rows, outbox), lake, scored)
 
     def wait(self, true: Callable[[], object], what: str, patience: float = 180.0) -> None:
         """Wait until ``true()``."""
@@ -137,25 +155,38 @@ class World:
         return Comparison(feed.files, key, feed.scored, finished).judge(drops)
 
 
+def _toy(name: str, text: str = TOY) -> Callable[[Path], str]:
+    return lambda folder: text.replace("NAME", name)
+
+
 TEXTS: dict[str, Callable[[Path], str]] = {
     "night": night,
-    "burst": lambda folder: TOY.replace("NAME", "burst"),
-    "capped": lambda folder: CAPPED.replace("NAME", "capped"),
+    "burst": _toy("burst"),
+    "capped": _toy("capped", CAPPED),
+    "small": _toy("small"),
+    "cloud": _toy("cloud", CLOUD),
+    "bad": lambda folder: bad_inputs.dataset_file(f"{folder}/bad/landing", f"{folder}/bad/lake"),
 }
+ALL = tuple(TEXTS)
 
 
 @contextmanager
-def world(folder: Path, names: Sequence[str] = ("night", "burst", "capped")) -> Iterator[World]:
+def world(folder: Path, names: Sequence[str], on_postgres: bool = True) -> Iterator[World]:
     """Start it all; end it all."""
     (folder / "datasets").mkdir(parents=True)
     for name in names:
         text = TEXTS[name](folder).replace("FOLDER", str(folder))
         (folder / "datasets" / f"{name}.yaml").write_text(text)
-    settings = {"FLAGFALL_DATASETS": str(folder / "datasets")}
-    with (
-        Postgres() as postgres,
-        HarmedAirflow(folder / "airflow", DAGS, postgres, settings) as airflow,
-    ):
-        running = World(folder, airflow, postgres, names)
+    with ExitStack() as stack:
+        s3 = stack.enter_context(LocalS3(folder / "s3", "campaign"))
+        proxy = stack.enter_context(S3Proxy(s3.url))
+        aws._accounts["campaign_s3"] = s3.account("campaign_s3")
+        settings = {
+            "FLAGFALL_DATASETS": str(folder / "datasets"),
+            "AIRFLOW_CONN_CAMPAIGN_S3": s3.connection().replace(s3.url, proxy.url),
+        }
+        postgres = stack.enter_context(Postgres()) if on_postgres else None
+        airflow = HarmedAirflow(folder / "airflow", DAGS, postgres, settings)
+        running = World(folder, stack.enter_context(airflow), postgres, s3, proxy, names)
         running.wait_until_watched()
         yield running
