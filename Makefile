@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test check format lock model benchmark-stock clean
+.PHONY: demo test campaign check format lock model benchmark-stock clean
 
 demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
 	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE))
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
+
+# Harm to a real Airflow, most of an hour; writes docs/reliability.md.
+campaign: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.campaign
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

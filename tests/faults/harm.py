@@ -8,10 +8,12 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import timedelta
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 from flagfall.inbox import Feed, Inbox
@@ -20,7 +22,7 @@ from tests.faults import bad_inputs
 from tests.faults.airflow import SECOND
 from tests.faults.comparison import Comparison, DiskFiles, Verdict, seconds_of
 from tests.faults.producer import Drop, Producer, ToyRows
-from tests.faults.world import Line, World
+from tests.faults.world import FeedUnderTest, Line, World
 from tests.feeds import Clock, make_toy
 
 POINTS = {
@@ -39,32 +41,45 @@ POINTS = {
 }
 """Points at which a process kills itself: in words, and who is to die with it."""
 COMPONENTS = ("triggerer", "scheduler", "dag-processor", "api-server", "task")
+NIGHTS = ("night", "dusk", "dawn")
+"""Feeds that are scored."""
 SILENCE = 10.0
 """Seconds for which a triggerer is frozen: longer than ``triggerer_health_check_threshold``."""
 
 
-def kill_at(world: World, point: str) -> Line:
+def kill_at(world: World, point: str, feed: FeedUnderTest) -> Line:
     """Drop a batch; a process that works on it dies at a point."""
     words, who = POINTS[point]
-    feed = world.feeds["night"]
-    world.airflow.arm(point, who)
+    name = f"{point}@{feed.dataset.name}"
+    world.airflow.arm(name, who)
     drops = feed.producer.drop()
-    world.airflow.died_at(point)
-    return Line(f"kill {words} ({who})", 1, 1, world.judge(feed, drops))
+    world.airflow.died_at(name, 300)
+    return Line(f"kill {words} ({who})", 1, 1, world.judge(feed, drops, 400))
 
 
-def kill_at_all_points(world: World, count: int = 6) -> Line:
-    """Arm every point at once and drop batches one by one, until all points were reached."""
-    feed = world.feeds["night"]
-    for point, (_, who) in POINTS.items():
-        world.airflow.arm(point, who)
-    drops: list[Drop] = []
-    for _ in range(count):
-        drops += feed.producer.drop()
-        time.sleep(5)
-    for point in POINTS:
-        world.airflow.died_at(point, 300)
-    return Line("kill at every point that matters", len(POINTS), count, world.judge(feed, drops))
+def kill_at_points(world: World, rounds: int = 1) -> list[Line]:
+    """Kill at every point, on several feeds side by side; a line for each point."""
+    feeds = [world.feeds[name] for name in NIGHTS]
+    points = list(POINTS) * rounds
+    shares = [points[n :: len(feeds)] for n in range(len(feeds))]
+
+    def work(feed: FeedUnderTest, share: list[str]) -> list[Line]:
+        return [kill_at(world, point, feed) for point in share]
+
+    with ThreadPoolExecutor(len(feeds)) as pool:
+        done = [line for lines in pool.map(work, feeds, shares) for line in lines]
+    return [
+        _sum([line for line in done if line.harm == f"kill {words} ({who})"])
+        for words, who in POINTS.values()
+    ]
+
+
+def _sum(lines: Sequence[Line]) -> Line:
+    """Several lines of the same harm as one."""
+    verdicts = [line.verdict for line in lines]
+    total = Verdict(*(tuple(chain(*parts)) for parts in zip(*map(astuple, verdicts), strict=True)))
+    times, markers = sum(line.times for line in lines), sum(line.markers for line in lines)
+    return Line(lines[0].harm, times, markers, total)
 
 
 def kill_between_event_and_run(world: World) -> Line:
@@ -86,23 +101,24 @@ def kill_during_redelivery(world: World) -> Line:
     before = world.airflow.query(events)[0]["last"]
     drops = feed.producer.drop()
     world.wait(lambda: world.airflow.query(events)[0]["last"] != before, "no event")
-    world.airflow.arm("detected", "machine")
-    world.airflow.died_at("detected")
+    world.airflow.arm("detected@night", "machine")
+    world.airflow.died_at("detected@night")
     pause(world, feed.dag_id, False)
     return Line("kill during a redelivery (triggerer)", 1, 1, world.judge(feed, drops))
 
 
 def kill_at_random(world: World, times: int, seed: int = 4) -> Line:
-    """Drop a batch every few seconds; something dies as often."""
+    """Drop a batch every few seconds, in turn on several feeds; something dies as often."""
     chance = random.Random(seed)
-    feed = world.feeds["night"]
-    drops: list[Drop] = []
-    for _ in range(times):
-        drops += feed.producer.drop()
-        time.sleep(chance.uniform(0.5, 8))
+    feeds = cycle([world.feeds[name] for name in NIGHTS])
+    drops: dict[FeedUnderTest, list[Drop]] = {}
+    for feed in islice(feeds, times):
+        drops.setdefault(feed, []).extend(feed.producer.drop())
+        time.sleep(chance.uniform(0.5, 7))
         _kill(world, chance.choice(COMPONENTS))
-    verdict = world.judge(feed, drops, 600)
-    return Line("kill of any component at random", times, len(drops), verdict)
+    harm = "kill of any component at random"
+    lines = [Line(harm, len(d), len(d), world.judge(f, d, 600)) for f, d in drops.items()]
+    return _sum(lines)
 
 
 def _kill(world: World, component: str) -> None:

@@ -76,17 +76,18 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(programs() / program), *arguments]
-        done = subprocess.run(
-            command,
-            user=self._user,
-            group=self._user,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=(self._folder / f"{program}.out").open("ab"),
-            stderr=subprocess.STDOUT,
-            timeout=PATIENCE,
-            check=False,
-        )
+        with (self._folder / f"{program}.out").open("ab") as out:
+            done = subprocess.run(
+                command,
+                user=self._user,
+                group=self._user,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                timeout=PATIENCE,
+                check=False,
+            )
         if done.returncode:
             said = "\n".join(file.read_text() for file in self._folder.glob("*.out"))
             raise RuntimeError(f"{program} {' '.join(arguments)} failed:\n{said[-2000:]}")

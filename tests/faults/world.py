@@ -37,11 +37,12 @@ CLOUD = CLOUD.replace("BUCKET", "s3://campaign/NAME").replace("CONN", "conn_id: 
 CAPPED = TOY + "limits: {batches_per_run: 20, shard_batches: 5}\n"
 
 
-def night(folder: Path) -> str:
+def _scored(name: str) -> Callable[[Path], str]:
     """The flights' own dataset file: the same columns, the same model, another landing zone."""
     text = (ROOT / "datasets" / "flights.yaml").read_text()
     rest = text[text.index("schema:") :].replace("models/", f"{ROOT}/models/")
-    return TOY.replace("NAME", "night").partition("schema:")[0] + rest
+    above = TOY.replace("NAME", name).partition("schema:")[0]
+    return lambda folder: above + rest
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Line:
     verdict: Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeedUnderTest:
     """A feed, its producer, and what the judge has to know of it."""
 
@@ -160,7 +161,9 @@ def _toy(name: str, text: str = TOY) -> Callable[[Path], str]:
 
 
 TEXTS: dict[str, Callable[[Path], str]] = {
-    "night": night,
+    "night": _scored("night"),
+    "dusk": _scored("dusk"),
+    "dawn": _scored("dawn"),
     "burst": _toy("burst"),
     "capped": _toy("capped", CAPPED),
     "small": _toy("small"),

@@ -1,7 +1,7 @@
 """Has a process kill itself at a chosen point; on ``PYTHONPATH`` of the campaign's Airflow only.
 
-To arm a point, a file of its name is put into the folder ``$FLAGFALL_FAULTS``; it holds who is to
-die. The first process that gets to the point takes the file away and dies: each file kills once.
+To arm a point, a file ``<point>@<dataset>`` is put into the folder ``$FLAGFALL_FAULTS``; it holds
+who is to die. The first process that gets there takes the file away and dies: each kills once.
 Every stage that is finished leaves a line in ``finished.log`` there.
 """
 
@@ -52,57 +52,64 @@ def _leader(pid: int) -> int:
         return 0
 
 
-def _around(owner: Any, name: str, before: str = "", after: str = "") -> None:
-    """Have a function pass a point before and after it does its work."""
+def _around(
+    owner: Any, name: str, dataset: Callable[[Any], str], before: str = "", after: str = ""
+) -> None:
+    """Have a method pass a point before and after it does its work.
+
+    Args:
+        owner: Its class.
+        name: Of the method.
+        dataset: Gives the dataset's name, of the object.
+        before: Point; ``{stage}`` stands for that attribute.
+        after: The same.
+    """
     function = getattr(owner, name)
 
-    def passing(*args: Any, **kwargs: Any) -> Any:
+    def passing(self: Any, *args: Any, **kwargs: Any) -> Any:
+        stage = getattr(self, "stage", "")
         if before:
-            reached(before)
-        result = function(*args, **kwargs)
+            reached(f"{before.format(stage=stage)}@{dataset(self)}")
+        result = function(self, *args, **kwargs)
         if after:
-            reached(after)
+            reached(f"{after.format(stage=stage)}@{dataset(self)}")
         return result
 
     setattr(owner, name, passing)
 
 
 def _triggers(module: Any) -> None:
-    _around(module.MarkerFeedTrigger, "_payload", before="detected")
+    _around(module.MarkerFeedTrigger, "_payload", _its_dataset, before="detected")
 
 
 def _lookout(module: Any) -> None:
-    _around(module.Lookout, "_look", after="sweeping")
+    def dataset(lookout: Any) -> str:
+        return Path(lookout._store.uri).parent.name
+
+    _around(module.Lookout, "_look", dataset, after="sweeping")
 
 
 def _inbox(module: Any) -> None:
-    _around(module.Inbox, "receive", before="copied", after="received")
+    def dataset(inbox: Any) -> str:
+        return str(inbox.feed.dataset)
+
+    _around(module.Inbox, "receive", dataset, before="copied", after="received")
 
 
 def _operators(module: Any) -> None:
-    claim = module.ClaimOperator.execute
-    stage = module.StageOperator.execute
-    report = module.ReportOperator.execute
+    _around(module.ClaimOperator, "execute", _its_dataset, after="claim-returns")
+    _around(
+        module.StageOperator,
+        "execute",
+        _its_dataset,
+        before="{stage}-begins",
+        after="{stage}-returns",
+    )
+    _around(module.ReportOperator, "execute", _its_dataset, after="report-returns")
 
-    def execute(operator: Any, context: Any) -> Any:
-        reached(f"{operator.stage}-begins")
-        done = stage(operator, context)
-        reached(f"{operator.stage}-returns")
-        return done
 
-    def execute_claim(operator: Any, context: Any) -> Any:
-        done = claim(operator, context)
-        reached("claim-returns")
-        return done
-
-    def execute_report(operator: Any, context: Any) -> Any:
-        done = report(operator, context)
-        reached("report-returns")
-        return done
-
-    module.ClaimOperator.execute = execute_claim
-    module.StageOperator.execute = execute
-    module.ReportOperator.execute = execute_report
+def _its_dataset(one: Any) -> str:
+    return str(one.dataset)
 
 
 def _lake(module: Any) -> None:
