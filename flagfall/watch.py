@@ -99,6 +99,10 @@ class Announcer:
             self._told = {b: when for b, when in self._told.items() if b in still}
         return tuple(due(pending, self._told, now, self._redeliver_after))
 
+    def forget(self) -> None:
+        """Say everything again that still is."""
+        self._told.clear()
+
     def told(self, markers: Iterable[Marker]) -> None:
         """Remember that this has been said."""
         now = self._clock()
@@ -141,6 +145,7 @@ async def announcements(
             except Exception as error:
                 if told := trouble.failed(error):
                     yield told
+                watcher.forget()
                 await watcher.give_sign(reason(error))
                 await sleep(trouble.pause)
 
@@ -237,6 +242,10 @@ class _Watcher:
             self._signs = Signs(self._inbox.lake.store, self._every, self._clock)
             self._hearing = asyncio.create_task(_hear(self._inbox.landing.store.hints()))
         return self._inbox
+
+    def forget(self) -> None:
+        """Announce what is pending anew: runs may have failed on what this one could not reach."""
+        self._announcer.forget()
 
     async def give_sign(self, why: str = "") -> None:
         """See ``Signs.give``; nothing where not even the lake's address can be right."""

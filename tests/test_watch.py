@@ -17,7 +17,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from flagfall import health, watch
 from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
 from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
-from flagfall.inbox import Inbox
+from flagfall.inbox import Inbox, Scope
 from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker
 from flagfall.stores import Entry, Hint
@@ -299,6 +299,26 @@ class TestAFeedThatCannotBeLookedAt:
 
         monkeypatch.setattr(Inbox, "cover", cover)
         async with aclosing(announcements(toy.inbox, Timing(), sleep=doze)) as items:
+            assert await soon(items) == (marker,)
+
+    @pytest.mark.invariant(1)
+    async def test_what_was_announced_before_the_trouble_is_announced_again_after_it(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its run may have failed on the same storage, and would wait for ``redeliver_after``."""
+        marker = await drop(toy, "2026-11-01")
+        timing = Timing(sweep_every=0.05, redeliver_after=3600)
+        async with aclosing(announcements(toy.inbox, timing, sleep=doze)) as items:
+            assert await soon(items) == (marker,)
+            outage = [StoreUnavailable("/lake", "away")] * 2
+            scope = Inbox.scope
+
+            def away(inbox: Inbox) -> Scope:
+                if outage:
+                    raise outage.pop()
+                return scope(inbox)
+
+            monkeypatch.setattr(Inbox, "scope", away)
             assert await soon(items) == (marker,)
 
     async def test_a_mistake_in_the_code_is_no_hot_loop_either(

@@ -95,12 +95,12 @@ def _stock(airflow: HarmedAirflow, folder: Path) -> Iterator[Line]:
 
 
 def _kills(running: World) -> Iterator[Line]:
-    yield harm.kill_triggerer(running, 10)
     yield from harm.kill_at_points(running, 2)
     for _ in range(2):
         yield harm.kill_between_event_and_run(running)
         yield harm.kill_during_redelivery(running)
     yield harm.kill_at_random(running, 64)
+    yield harm.kill_triggerer(running, 10)
     yield harm.two_triggerers(running, 3)
     yield harm.restart_postgres(running, 5)
 
