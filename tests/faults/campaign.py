@@ -5,6 +5,7 @@ Needs root, for a small disk of its own.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import tempfile
@@ -172,6 +173,8 @@ def _pairs(campaign: Campaign) -> Iterator[tuple[Line, Line]]:
 
 def main() -> None:
     """Run it, write the page, and fail where something was lost or done twice."""
+    if os.geteuid() != 0:
+        sys.exit("the campaign mounts a small disk of its own: run it as root, in a container")
     campaign = Campaign()
     with ExitStack() as stack:
         stack.enter_context(interruptible())

