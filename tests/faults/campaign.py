@@ -89,7 +89,7 @@ def run(campaign: Campaign, folder: Path) -> None:
 
 
 def _stock(airflow: HarmedAirflow, folder: Path) -> Iterator[Line]:
-    for count in (5, 100, 1_000):
+    for count in (5, 100):
         yield stock.burst(airflow, folder, count)
     yield stock.pause_and_land(airflow, folder, 50)
     yield stock.kill_after_detection(airflow, folder, 10)
