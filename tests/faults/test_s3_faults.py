@@ -569,7 +569,7 @@ async def first(items: AsyncGenerator[News]) -> News:
 
 
 def is_of_s3(one: Seen) -> bool:
-    return "list-type" in one.target
+    return not is_of_sqs(one)
 
 
 def is_of_sqs(one: Seen) -> bool:
