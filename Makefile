@@ -14,9 +14,9 @@ demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
 
-# Harm to a real Airflow, most of an hour; writes docs/reliability.md.
+# Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
 campaign: $(VENV)/.dev
-	$(BIN)/python -m tests.faults.campaign
+	$(BIN)/python -m tests.faults.campaign $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

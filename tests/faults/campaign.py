@@ -5,16 +5,17 @@ Needs root, for a small disk of its own.
 
 from __future__ import annotations
 
+import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,68 +25,67 @@ import psutil
 from flagfall.local_airflow import interruptible
 from tests.faults import harm, stock
 from tests.faults.airflow import HarmedAirflow
-from tests.faults.bad_inputs import CASES
 from tests.faults.world import ALL, Line, World, world
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 TEMPLATE = Path(__file__).with_name("reliability.md.j2")
 
 
-@dataclass
-class Campaign:
-    """What was done, in order.
+RECORD = Path(".flagfall") / "campaign.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the page.
 
     Attributes:
-        lines: The table.
-        stock: The table of what was done to stock Airflow.
-        kills: How many processes were killed, by name.
-        reasons: How many cases of bad input ended with each reason.
+        part: Of the campaign.
+        seconds: How long the part took until then.
+        reasons: For bad input, how many cases ended with each reason.
     """
 
-    lines: list[Line] = field(default_factory=list)
-    stock: list[Line] = field(default_factory=list)
-    kills: list[str] = field(default_factory=list)
+    part: str
+    harm: str
+    times: int
+    markers: int
+    lost: int
+    twice: int
+    undone: int
+    median: float
+    longest: float
+    seconds: float
     reasons: dict[str, int] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-
-    def note(self, table: list[Line], *lines: Line) -> None:
-        """Add lines, and show them."""
-        for line in lines:
-            table.append(line)
-            found = line.verdict
-            print(
-                f"{time.monotonic() - self.began:6.0f} s  {line.harm}: {line.times} times,"
-                f" {line.markers} markers, lost {len(found.lost)}, twice {len(found.twice)},"
-                f" undone {len(found.undone)}, p50 {found.median:.1f} s, max {found.longest:.1f} s",
-                flush=True,
-            )
-            for what in (*found.lost, *found.twice, *found.undone)[:10]:
-                print("         ", what, flush=True)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost, left undone or done twice (by Flagfall)."""
-        return all(line.verdict.is_clean for line in self.lines)
+        """Whether nothing was lost, left undone or done twice."""
+        return not (self.lost or self.twice or self.undone)
 
 
-def run(campaign: Campaign, folder: Path) -> None:
-    """Do all the harm there is."""
-    with stock.stock_airflow(folder / "stock") as airflow:
-        for line in _stock(airflow, folder / "stock"):
-            campaign.note(campaign.stock, line)
-    with world(folder / "world", ALL) as running:
-        for line in _kills(running):
-            campaign.note(campaign.lines, line)
-        for line in _crowds(running):
-            campaign.note(campaign.lines, line)
-        for lines in _at_the_same_time(lambda: list(_s3(running)), lambda: list(_disk(running))):
-            campaign.note(campaign.lines, *lines)
-        line, campaign.reasons = harm.bad_input(running)
-        campaign.note(campaign.lines, line)
-        campaign.kills += running.airflow.kills
-    with world(folder / "sqlite", ["burst"], on_postgres=False) as running:
-        campaign.note(campaign.lines, harm.lock_sqlite(running, 3))
-    campaign.note(campaign.lines, harm.month_without_airflow(folder / "month"))
+def _row(part: str, line: Line, seconds: float) -> Row:
+    found = line.verdict
+    for what in (*found.lost, *found.twice, *found.undone)[:10]:
+        print("  ", what, flush=True)
+    counts = len(found.lost), len(found.twice), len(found.undone)
+    times = round(found.median, 1), round(found.longest, 1)
+    return Row(part, line.harm, line.times, line.markers, *counts, *times, seconds, line.reasons)
+
+
+@contextmanager
+def _stock_world(folder: Path) -> Iterator[Iterator[Line]]:
+    with stock.stock_airflow(folder) as airflow:
+        yield _stock(airflow, folder)
+
+
+@contextmanager
+def _our_world(
+    folder: Path,
+    harms: Callable[[World], Iterator[Line]],
+    names: Sequence[str] = ALL,
+    on_postgres: bool = True,
+) -> Iterator[Iterator[Line]]:
+    with world(folder, names, on_postgres) as running:
+        yield harms(running)
 
 
 def _stock(airflow: HarmedAirflow, folder: Path) -> Iterator[Line]:
@@ -95,11 +95,13 @@ def _stock(airflow: HarmedAirflow, folder: Path) -> Iterator[Line]:
     yield stock.kill_after_detection(airflow, folder, 10)
 
 
-def _kills(running: World) -> Iterator[Line]:
+def _points(running: World) -> Iterator[Line]:
     yield from harm.kill_at_points(running, 2)
-    for _ in range(2):
-        yield harm.kill_between_event_and_run(running)
-        yield harm.kill_during_redelivery(running)
+    yield harm.kill_between_event_and_run(running)
+
+
+def _kills(running: World) -> Iterator[Line]:
+    yield harm.kill_during_redelivery(running)
     yield harm.kill_at_random(running, 64)
     yield harm.kill_triggerer(running, 10)
     yield harm.two_triggerers(running, 3)
@@ -128,12 +130,57 @@ def _disk(running: World) -> Iterator[Line]:
         yield harm.remove_landing(running)
 
 
-def _at_the_same_time(*parts: Callable[[], list[Line]]) -> list[list[Line]]:
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return [done.result() for done in [pool.submit(part) for part in parts]]
+def _storage(running: World) -> Iterator[Line]:
+    """S3 and the disk at the same time: they are two feeds."""
+    with ThreadPoolExecutor(1) as pool:
+        disk = pool.submit(lambda: list(_disk(running)))
+        yield from _s3(running)
+        yield from disk.result()
 
 
-def render(campaign: Campaign) -> str:
+def _rest(running: World) -> Iterator[Line]:
+    yield harm.bad_input(running)
+    yield harm.month_without_airflow(running.folder / "month")
+
+
+def _sqlite(running: World) -> Iterator[Line]:
+    yield harm.lock_sqlite(running, 3)
+
+
+PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
+    "stock": _stock_world,
+    "points": partial(_our_world, harms=_points),
+    "kills": partial(_our_world, harms=_kills),
+    "crowds": partial(_our_world, harms=_crowds),
+    "storage": partial(_our_world, harms=_storage),
+    "rest": partial(_our_world, harms=_rest),
+    "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
+}
+
+
+def run(part: str) -> None:
+    """Do a part of the harm; its rows take the place of those that were there."""
+    kept = [row for row in rows() if row.part != part]
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="flagfall-", ignore_cleanup_errors=True) as tmp,
+        PARTS[part](Path(tmp) / part) as lines,
+    ):
+        for line in lines:
+            kept.append(_row(part, line, round(time.monotonic() - began)))
+            print(kept[-1], flush=True)
+            RECORD.parent.mkdir(exist_ok=True)
+            RECORD.write_text("".join(json.dumps(asdict(row)) + "\n" for row in kept))
+
+
+def rows() -> list[Row]:
+    """What was measured so far."""
+    if not RECORD.exists():
+        return []
+    return [Row(**json.loads(line)) for line in RECORD.read_text().splitlines()]
+
+
+def render(found: Sequence[Row]) -> str:
     """The page."""
     environment = jinja2.Environment(
         autoescape=False,
@@ -141,51 +188,40 @@ def render(campaign: Campaign) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    ours = [row for part in PARTS if part != "stock" for row in found if row.part == part]
+    theirs = [row for row in found if row.part == "stock"]
+    longest = {part: max((r.seconds for r in found if r.part == part), default=0) for part in PARTS}
     return environment.from_string(TEMPLATE.read_text()).render(
-        ours=campaign.lines,
-        stock=campaign.stock,
-        beside=list(_pairs(campaign)),
-        kills=len(campaign.kills),
-        markers=sum(line.markers for line in campaign.lines),
-        harms=sum(line.times for line in campaign.lines),
-        lost=sum(len(line.verdict.lost) for line in campaign.lines),
-        twice=sum(len(line.verdict.twice) for line in campaign.lines),
-        undone=sum(len(line.verdict.undone) for line in campaign.lines),
-        restart=next(line for line in campaign.lines if line.harm.startswith("kill of the trigg")),
-        cases=len(CASES),
-        reasons=sorted(campaign.reasons.items(), key=lambda item: (-item[1], item[0])),
-        minutes=round((time.monotonic() - campaign.began) / 60),
+        ours=ours,
+        beside=list(_pairs(theirs, ours)),
+        kills=sum(row.times for row in ours if row.harm.startswith("kill")),
+        restart=next(row for row in ours if row.harm.startswith("kill of the triggerer")),
+        bad=next(row for row in ours if row.reasons),
+        minutes=round(sum(longest.values()) / 60),
         today=datetime.now(UTC).date(),
         airflow=version("apache-airflow"),
-        python=platform.python_version(),
         cores=psutil.cpu_count(),
     )
 
 
-def _pairs(campaign: Campaign) -> Iterator[tuple[Line, Line]]:
-    """Lines of stock Airflow, each with ours of the same harm."""
-    for line in campaign.stock:
-        begin = line.harm.partition(" in ")[0].partition(" (")[0]
-        same = [one for one in campaign.lines if one.harm.startswith(begin)]
-        if same:
-            yield line, same[0]
+def _pairs(theirs: Sequence[Row], ours: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """Rows of stock Airflow, each with ours of the same harm."""
+    for row in theirs:
+        begin = row.harm.partition(" in ")[0].partition(" (")[0]
+        yield row, next(one for one in ours if one.harm.startswith(begin))
 
 
-def main() -> None:
-    """Run it, write the page, and fail where something was lost or done twice."""
+def main(parts: Sequence[str]) -> None:
+    """Run parts, or all; write the page, and fail where something was lost or done twice."""
     if os.geteuid() != 0:
         sys.exit("the campaign mounts a small disk of its own: run it as root, in a container")
-    campaign = Campaign()
-    with ExitStack() as stack:
-        stack.enter_context(interruptible())
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="flagfall-campaign-", ignore_cleanup_errors=True)
-        )
-        run(campaign, Path(folder))
-    PAGE.write_text(render(campaign))
+    with interruptible():
+        for part in parts or PARTS:
+            run(part)
+    PAGE.write_text(render(rows()))
     print(f"written: {PAGE}")
-    sys.exit(not campaign.is_clean)
+    sys.exit(not all(row.is_clean for row in rows() if row.part != "stock"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -43,6 +43,8 @@ POINTS = {
 COMPONENTS = ("triggerer", "scheduler", "dag-processor", "api-server", "task")
 NIGHTS = ("night", "dusk", "dawn")
 """Feeds that are scored."""
+HOLDERS = "select distinct triggerer_id from trigger where classpath like '%FeedTrigger'"
+"""Which triggerers hold the feeds' triggers."""
 SILENCE = 10.0
 """Seconds for which a triggerer is frozen: longer than ``triggerer_health_check_threshold``."""
 
@@ -94,16 +96,16 @@ def kill_between_event_and_run(world: World) -> Line:
 
 
 def kill_during_redelivery(world: World) -> Line:
-    """Drop a batch on a paused DAG; the triggerer dies when it announces it again."""
+    """Drop a batch while no scheduler is at work; the triggerer dies as it announces it again."""
     feed = world.feeds["night"]
-    pause(world, feed.dag_id, True)
     events = "select max(id) as last from asset_event"
     before = world.airflow.query(events)[0]["last"]
+    world.airflow.freeze("scheduler")
     drops = feed.producer.drop()
     world.wait(lambda: world.airflow.query(events)[0]["last"] != before, "no event")
     world.airflow.arm("detected@night", "machine")
     world.airflow.died_at("detected@night")
-    pause(world, feed.dag_id, False)
+    world.airflow.thaw("scheduler")
     return Line("kill during a redelivery (triggerer)", 1, 1, world.judge(feed, drops))
 
 
@@ -152,9 +154,11 @@ def two_triggerers(world: World, times: int) -> Line:
     for turn in range(times):
         mine = "triggerer" if turn % 2 == 0 else SECOND
         drops += feed.producer.drop(2)
+        before = world.airflow.state(HOLDERS)
         world.airflow.freeze(mine)
         drops += feed.producer.drop(3)
         time.sleep(SILENCE)
+        world.wait(lambda before=before: before.isdisjoint(world.airflow.state(HOLDERS)), "no move")
         world.airflow.thaw(mine)
         drops += feed.producer.drop(3)
     return Line(
@@ -374,8 +378,8 @@ def month_without_airflow(folder: Path) -> Line:
     return Line(harm, 1, 30, replace(verdict, seconds=()))
 
 
-def bad_input(world: World) -> tuple[Line, dict[str, int]]:
-    """Drop every case of bad input at once; gives how many there were of each reason, too."""
+def bad_input(world: World) -> Line:
+    """Drop every case of bad input at once."""
     feed = world.feeds["bad"]
     landing = Path(feed.dataset.landing.uri)
     markers = {case: bad_inputs.drop(case, landing) for case in bad_inputs.CASES}
@@ -392,4 +396,4 @@ def bad_input(world: World) -> tuple[Line, dict[str, int]]:
     seconds = tuple(seconds_of(one) for found in receipts.values() for one in found)
     verdict = Verdict(tuple(lost), tuple(twice), tuple(wrong), seconds)
     harm = "bad input, each case with its expected reason"
-    return Line(harm, len(markers), len(markers), verdict), dict(reasons)
+    return Line(harm, len(markers), len(markers), verdict, dict(reasons))

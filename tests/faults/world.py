@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flagfall.dataset import Dataset, read_dataset
@@ -54,12 +54,14 @@ class Line:
         times: How often.
         markers: How many were dropped.
         verdict: What became of them.
+        reasons: For bad input, how many cases ended with each reason.
     """
 
     harm: str
     times: int
     markers: int
     verdict: Verdict
+    reasons: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
