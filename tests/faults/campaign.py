@@ -218,9 +218,13 @@ def main(parts: Sequence[str]) -> None:
     with interruptible():
         for part in parts or PARTS:
             run(part)
-    PAGE.write_text(render(rows()))
-    print(f"written: {PAGE}")
-    sys.exit(not all(row.is_clean for row in rows() if row.part != "stock"))
+    found = rows()
+    if missing := set(PARTS) - {row.part for row in found}:
+        print(f"no page yet: {', '.join(sorted(missing))} not run so far")
+    else:
+        PAGE.write_text(render(found))
+        print(f"written: {PAGE}")
+    sys.exit(not all(row.is_clean for row in found if row.part != "stock"))
 
 
 if __name__ == "__main__":
