@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -130,14 +129,6 @@ def _disk(running: World) -> Iterator[Line]:
         yield harm.remove_landing(running)
 
 
-def _storage(running: World) -> Iterator[Line]:
-    """S3 and the disk at the same time: they are two feeds."""
-    with ThreadPoolExecutor(1) as pool:
-        disk = pool.submit(lambda: list(_disk(running)))
-        yield from _s3(running)
-        yield from disk.result()
-
-
 def _rest(running: World) -> Iterator[Line]:
     yield harm.bad_input(running)
     yield harm.month_without_airflow(running.folder / "month")
@@ -152,7 +143,8 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "points": partial(_our_world, harms=_points),
     "kills": partial(_our_world, harms=_kills),
     "crowds": partial(_our_world, harms=_crowds),
-    "storage": partial(_our_world, harms=_storage),
+    "s3": partial(_our_world, harms=_s3),
+    "disk": partial(_our_world, harms=_disk),
     "rest": partial(_our_world, harms=_rest),
     "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
 }
