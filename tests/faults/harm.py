@@ -255,31 +255,30 @@ S3_HARM = {
 """What the proxy in front of S3 does to a tenth of the requests."""
 
 
-def harm_s3(world: World, what: str, count: int = 20) -> Line:
-    """Harm a tenth of the requests to S3 while batches land."""
+def harm_s3(world: World, what: str, seconds: float = 30.0) -> Line:
+    """Harm a tenth of the requests to S3 for a while, in which batches land."""
     world.proxy.seen.clear()
     world.proxy.set(share=0.1, window="", **S3_HARM[what])
-    line = _land_on_s3(world, f"S3: {what}", count)
-    world.proxy.set(share=0.0)
-    return line
+    return _land_on_s3(world, f"S3: {what}", seconds)
 
 
 def refuse_s3(world: World, seconds: float = 60.0) -> Line:
     """Answer every request to S3 with 403 for a while, in which batches land."""
     world.proxy.seen.clear()
-    world.proxy.set(window="AccessDenied", window_seconds=seconds)
-    return _land_on_s3(world, f"S3: 403 for {seconds:.0f} s", 20)
+    world.proxy.set(window="AccessDenied")
+    return _land_on_s3(world, f"S3: 403 for {seconds:.0f} s", seconds)
 
 
-def _land_on_s3(world: World, words: str, count: int) -> Line:
+def _land_on_s3(world: World, words: str, seconds: float, count: int = 20) -> Line:
     feed = world.feeds["cloud"]
     drops: list[Drop] = []
     for _ in range(4):
         drops += feed.producer.drop(count // 4)
-        time.sleep(3)
-    verdict = world.judge(feed, drops, 400)
+        time.sleep(seconds / 4)
+    world.proxy.set(share=0.0, window="")
     counts = world.proxy.counts()
     harmed = sum(counts.values()) - counts["asked"]
+    verdict = world.judge(feed, drops, 400)
     return Line(f"{words} ({harmed} of {counts['asked']:,} requests)", harmed, count, verdict)
 
 
@@ -289,7 +288,7 @@ def fill_the_disk(world: World, seconds: float = 30.0) -> Line:
     filler = lake / "filler"
 
     def fill() -> None:
-        with filler.open("wb") as out, suppress(OSError):
+        with filler.open("wb", buffering=0) as out, suppress(OSError):
             while True:
                 out.write(bytes(4096))
 
