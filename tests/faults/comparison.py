@@ -137,12 +137,13 @@ class Comparison:
             for receipt in receipts:
                 seconds.append(seconds_of(receipt))
                 if receipt["status"] == "accepted":
-                    twice += self._repeated(drop, receipt["batch_id"])
-                    undone += self._missing(drop, receipt["batch_id"])
+                    batch_id = receipt["batch_id"]
+                    rows = {stage: self._rows(stage, batch_id) for stage in self._stages}
+                    twice += self._repeated(drop, batch_id, rows)
+                    undone += [f"{drop.key}: {s}" for s in rows if set(rows[s]) != drop.rows]
         return Verdict(tuple(lost), tuple(twice), tuple(undone), tuple(seconds))
 
-    def _repeated(self, drop: Drop, batch_id: str) -> list[str]:
-        rows = {stage: self._rows(stage, batch_id) for stage in self._stages}
+    def _repeated(self, drop: Drop, batch_id: str, rows: dict[str, Counter[str]]) -> list[str]:
         repeated = [
             f"{drop.key}: {count} times {row} in {stage}"
             for stage, counts in rows.items()
@@ -155,13 +156,6 @@ class Comparison:
             if count > 1 or stage.endswith(" again")
         ]
         return repeated + again
-
-    def _missing(self, drop: Drop, batch_id: str) -> list[str]:
-        return [
-            f"{drop.key}: {stage}"
-            for stage in self._stages
-            if set(self._rows(stage, batch_id)) != drop.rows
-        ]
 
     def _rows(self, stage: str, batch_id: str) -> Counter[str]:
         """How often each row is in the parts of a stage that count."""
