@@ -152,6 +152,9 @@ def test_nothing_is_queued_or_running_while_sensors_and_watchers_wait(live: Live
         where state in ('queued', 'running', 'scheduled') and dag_id != 'late_expected'"""
     waiting = "select * from task_instance where dag_id = 'due_expected' and state = 'deferred'"
     live.wait(lambda: live.airflow.query(waiting), "no sensor waits")
+    going = """select 1 from dag_run where state in ('queued', 'running')
+        and dag_id like '%_pipeline'"""
+    live.wait(lambda: not live.airflow.query(going), "runs did not end")
     live.wait(lambda: not live.airflow.query(busy), "tasks did not end")
     assert len(live.airflow.query(WATCHING)) == len(FEEDS)
     until = time.monotonic() + 5
