@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test campaign check format lock model benchmark-stock clean
+.PHONY: demo test bench campaign check format lock model clean
 
 demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
 	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE))
@@ -17,6 +17,11 @@ test: $(VENV)/.dev
 # Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
 campaign: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.campaign $(ARGS)
+
+# Beside what others use, on this machine, over an hour; writes docs/benchmarks.md. ARGS="sweeps parse"
+# does some parts again, ARGS=page none of them.
+bench: $(VENV)/.dev $(if $(filter page,$(ARGS)),,.flagfall/stock/.done)
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -43,11 +48,12 @@ model: $(UV)
 	PYTHONPATH=. .flagfall/train/bin/python models/flights_delay/train.py $(ARGS)
 
 # Airflow with its asynchronous S3 client, which needs an older botocore: to measure against.
-benchmark-stock: $(UV)
+.flagfall/stock/.done: $(UV) requirements.txt
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/stock
 	$(UV) pip install --quiet --python .flagfall/stock/bin/python $$(sed -nE \
 		-e 's/^(apache-airflow==[0-9.]+).*/\1/p' \
 		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt)
+	touch $@
 
 clean:
 	rm -rf $(VENV) .flagfall
