@@ -1,5 +1,6 @@
 # Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up,
-# `make demo STORE=s3` has landing zone and lake on S3 (moto's server, over HTTP).
+# `make demo STORE=s3` has landing zone and lake on S3 (moto's server, over HTTP), and so has
+# `make demo EXECUTOR=celery`: two workers that share nothing but S3, two schedulers and triggerers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,8 +9,9 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -
 
 .PHONY: demo test bench campaign check format lock model clean
 
-demo: $(VENV)/.run $(if $(filter s3,$(STORE)),$(VENV)/.s3)
-	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE))
+demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
+	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
+		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(ARGS)
@@ -39,6 +41,7 @@ lock: $(UV)
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group pyproject.toml:s3 -c requirements-dev.txt -o demo-s3-requirements.txt
+	$(LOCK) --group pyproject.toml:celery -c requirements-dev.txt -o demo-celery-requirements.txt
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
@@ -70,6 +73,10 @@ $(VENV)/.run: $(UV) requirements.txt demo-requirements.txt pyproject.toml
 
 $(VENV)/.s3: $(VENV)/.run demo-s3-requirements.txt
 	$(INSTALL) --require-hashes -r demo-s3-requirements.txt
+	touch $@
+
+$(VENV)/.celery: $(VENV)/.run demo-celery-requirements.txt
+	$(INSTALL) --require-hashes -r demo-celery-requirements.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

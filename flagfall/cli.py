@@ -362,17 +362,28 @@ class DemoStore(StrEnum):
     S3 = "s3"
 
 
+class DemoExecutor(StrEnum):
+    """Who runs the demo's tasks."""
+
+    LOCAL = "local"
+    CELERY = "celery"
+
+
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave Airflow's UI up at the end.")] = False,
     store: Annotated[
         DemoStore, typer.Option(help="On disk, or on S3 and SQS by moto's server.")
     ] = DemoStore.DISK,
+    executor: Annotated[
+        DemoExecutor,
+        typer.Option(help="One machine, or Celery with PostgreSQL, Redis, 2 of each; implies s3."),
+    ] = DemoExecutor.LOCAL,
 ) -> None:
     """Five days of real flights through a real Airflow, on this machine, in about two minutes."""
     from flagfall.demo import run_demo  # psutil and polars, only where they are needed
 
-    run_demo(keep, store)
+    run_demo(keep, store, executor)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -117,12 +117,15 @@ class S3Producer:
             s3.upload_file(str(file), self._server.bucket, f"{folder}/{batch.name}/{file.name}")
 
 
-def run_demo(keep: bool, store: str = "disk", root: Path | None = None) -> None:
+def run_demo(
+    keep: bool, store: str = "disk", executor: str = "local", root: Path | None = None
+) -> None:
     """Run the demo to its end, and end all that it started.
 
     Args:
         keep: Leave Airflow's UI up at the end, until Ctrl-C.
         store: ``disk`` or ``s3``.
+        executor: ``local`` or ``celery``, whose workers share nothing but S3, whatever ``store``.
         root: Folder in which ``.flagfall/demo`` is made anew; the current one if ``None``.
 
     Raises:
@@ -132,10 +135,10 @@ def run_demo(keep: bool, store: str = "disk", root: Path | None = None) -> None:
     with (
         interruptible(),
         _alone(home),
-        _producer(store, home) as producer,
+        _producer("s3" if executor == "celery" else store, home) as producer,
         _environment(producer.settings),
     ):
-        _run(keep, home, producer)
+        _run(keep, home, producer, _airflow(executor, home, producer.settings))
 
 
 @contextmanager
@@ -149,12 +152,19 @@ def _producer(store: str, home: Path) -> Iterator[Producer]:
         yield S3Producer(server)
 
 
-def _run(keep: bool, home: Path, producer: Producer) -> None:
-    dataset = find_dataset(DATASET)
+def _airflow(executor: str, home: Path, settings: Mapping[str, str]) -> LocalAirflow:
+    if executor == "celery":
+        from flagfall.local_cluster import LocalCluster  # PostgreSQL's client
+
+        return LocalCluster(home / "airflow", settings)
     dags = Path(__file__).resolve().parent.parent / "dags"
-    airflow = LocalAirflow(home / "airflow", dags, producer.settings)
+    return LocalAirflow(home / "airflow", dags, settings)
+
+
+def _run(keep: bool, home: Path, producer: Producer, airflow: LocalAirflow) -> None:
+    dataset = find_dataset(DATASET)
     try:
-        with console.status("starting Airflow (API server, scheduler, triggerer) …") as spinner:
+        with console.status(f"starting Airflow ({', '.join(airflow.components)}) …") as spinner:
             started = time.monotonic()
             airflow.start()
             _wait_for_watcher(airflow)
@@ -245,9 +255,14 @@ def _follow(
     done = f"""select end_date, run_id from task_instance where task_id = 'generate_report'
         and state = 'success' and end_date > '{receipt.received_at:%Y-%m-%d %H:%M:%S.%f}'"""
     _wait(airflow, lambda: bool(airflow.query(done)), f"{what}: no report")
-    ended = datetime.fromisoformat(airflow.query(done)[0]["end_date"]).replace(tzinfo=UTC)
+    ended = _time(airflow.query(done)[0]["end_date"])
     evaluation = inbox.lake.find(Evaluation, marker.batch_id)
     return Outcome(day, receipt, evaluation, (ended - marker.landed_at).total_seconds())
+
+
+def _time(value: str | datetime) -> datetime:
+    """SQLite has times as text without a zone, PostgreSQL has times."""
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value + "+00:00")
 
 
 def _wait(airflow: LocalAirflow, true: object, what: str) -> None:

@@ -33,13 +33,9 @@ GRACE = 8.0
 """Seconds between asking a process to end and ending it."""
 
 
-COMPONENTS = {
-    "api-server": ("--host", "127.0.0.1"),
-    "dag-processor": (),
-    "scheduler": ("--skip-serve-logs",),
-    "triggerer": ("--skip-serve-logs",),
-}
-"""Airflow's processes, each with its arguments; no log servers, which would listen everywhere."""
+SCHEDULER = ("scheduler", "--skip-serve-logs")
+TRIGGERER = ("triggerer", "--skip-serve-logs")
+"""No log servers, which would listen everywhere."""
 SETTINGS = Path(__file__).resolve().parent.parent / "deploy" / "airflow.env"
 """What makes Airflow go on soon after a crash: the same as a deployment's."""
 
@@ -81,6 +77,9 @@ class LocalAirflow:
         home: Its folder; made if need be.
         dags: Folder of the DAG files.
         settings: More settings, such as ``{"AIRFLOW__CORE__PARALLELISM": "8"}``.
+
+    Attributes:
+        components: By name, the ``airflow`` command of each process that is started.
     """
 
     def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -88,6 +87,12 @@ class LocalAirflow:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.password = secrets.token_urlsafe(12)
+        self.components: dict[str, tuple[str, ...]] = {
+            "api-server": ("api-server", "--host", "127.0.0.1", "--port", str(self.port)),
+            "dag-processor": ("dag-processor",),
+            "scheduler": SCHEDULER,
+            "triggerer": TRIGGERER,
+        }
         self._dags = dags.absolute()
         self._settings = dict(settings or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -182,31 +187,31 @@ class LocalAirflow:
         """
         self._private(self.home / "passwords.json", json.dumps({"admin": self.password}))
         self.run("db", "migrate")
-        for component in COMPONENTS:
-            self.launch(component)
+        for name in self.components:
+            self.launch(name)
         self.wait_until(self._answers, "API server did not answer")
 
-    def launch(self, component: str, name: str = "") -> None:
-        """Start one component in a session of its own, its output in ``<name>.log``.
-
-        Args:
-            component: One of ``COMPONENTS``.
-            name: What it is known by; empty for the component's own name.
-        """
-        arguments = COMPONENTS[component]
-        name = name or component
-        if component == "api-server":
-            arguments = *arguments, "--port", str(self.port)
+    def launch(self, name: str) -> None:
+        """Start one of the components in a session of its own, its output in ``<name>.log``."""
         log = (self.home / f"{name}.log").open("ab")
         self._logs.append(log)
         self._processes[name] = subprocess.Popen(
-            self._command(component, *arguments),
-            env=self.environment,
+            self._command(*self.components[name]),
+            env=self.environment_of(name),
+            cwd=self.folder_of(name),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """What one component's process gets."""
+        return self.environment
+
+    def folder_of(self, name: str) -> Path | None:
+        """The folder in which a component is started; ``None`` for the current one."""
+        return None
 
     def _answers(self) -> bool:
         """Whether the API that tasks talk to answers; its first answer takes seconds."""

@@ -17,7 +17,8 @@ HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "dataframely
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
 LAYERS = [
-    {"cli", "demo", "local_airflow", "local_s3"},
+    {"cli", "demo"},
+    {"local_airflow", "local_cluster", "local_postgres", "local_redis", "local_s3", "machine"},
     {"check", "cost", "status", "stages"},
     {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
     {"claim", "health", "lookout", "watch"},

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import psycopg2
 
-from flagfall.local_airflow import LocalAirflow
-from tests.faults.postgres import Postgres
+from flagfall.local_airflow import TRIGGERER, LocalAirflow
+from flagfall.local_postgres import Postgres
 
 RESTART_AFTER = 1.0
 """Seconds after which a component that died is started again."""
@@ -100,18 +100,19 @@ class HarmedAirflow(LocalAirflow):
             if self._stopping.is_set():
                 return
             for orphan in self.family(component):
-                _kill(orphan)
-            self.launch("triggerer" if component == SECOND else component, component)
+                kill(orphan)
+            self.launch(component)
 
     def second_triggerer(self) -> None:
         """Start another triggerer beside the first."""
         with self._lock:
-            self.launch("triggerer", SECOND)
+            self.components[SECOND] = TRIGGERER
+            self.launch(SECOND)
 
     def kill(self, component: str, why: str = "at random") -> None:
         """SIGKILL a component and all that it started."""
         for process in self.family(component):
-            _kill(process)
+            kill(process)
         self.kills.append(f"{component} {why}")
 
     def kill_and_restart(self, component: str) -> None:
@@ -124,7 +125,7 @@ class HarmedAirflow(LocalAirflow):
         """SIGKILL one task that runs, if any: the process of its code, not the one above it."""
         running = [p for p in self.family("scheduler") if self._is_task(p)]
         if running:
-            _kill(running[0])
+            kill(running[0])
             self.kills.append("task at random")
         return bool(running)
 
@@ -172,7 +173,8 @@ class HarmedAirflow(LocalAirflow):
             super().stop()
 
 
-def _kill(process: psutil.Process) -> None:
+def kill(process: psutil.Process) -> None:
+    """SIGKILL a process, if it is still there."""
     try:
         process.kill()
     except psutil.NoSuchProcess:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from flagfall.dataset import Dataset, read_dataset
 from flagfall.inbox import Feed, Inbox
+from flagfall.local_postgres import Postgres
 from flagfall.local_s3 import LocalS3
 from flagfall.stores import aws
 from tests.faults import bad_inputs
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Comparison, DiskFiles, Files, S3Files, Verdict
-from tests.faults.postgres import Postgres
 from tests.faults.producer import Drop, FlightRows, Producer, Rows, S3Producer, ToyRows
 from tests.faults.s3_proxy import S3Proxy
 
