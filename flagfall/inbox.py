@@ -23,9 +23,9 @@ from flagfall.lake import RECORD_LIMIT, Lake, in_parallel
 from flagfall.landing import LandingZone
 from flagfall.manifest import Manifest, missing, read_manifest
 from flagfall.marker import Marker
-from flagfall.receipts import EPOCH, REPLAYS, UNFINISHED, Receipts, Watermark
+from flagfall.receipts import REPLAYS, UNFINISHED, Receipts, Watermark
 from flagfall.records import Receipt
-from flagfall.stores import Entry
+from flagfall.stores import EPOCH, Entry
 
 FARTHEST_ZONE = timedelta(hours=12)
 """How far a producer's date may be behind UTC's."""
@@ -190,8 +190,8 @@ class Inbox:
             entries: What a look has found; ``None`` to look now.
         """
         scope = self.scope() if scope is None else scope
-        landed = self.landing.entries(scope.start) if entries is None else entries
-        hidden_before = EPOCH if self._metered else scope.watermark.landed_before
+        hidden_before = self.hidden_before(scope)
+        landed = self.landing.entries(scope.start, hidden_before) if entries is None else entries
         seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
         since = self.receipts_since(scope)
         filed = self.receipts.filed(since)
@@ -202,6 +202,10 @@ class Inbox:
         ]
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
         return Swept(sorted(found, key=attrgetter("order")), filed.unfinished)
+
+    def hidden_before(self, scope: Scope) -> datetime:
+        """Markers that moved here before this time have receipts (UTC)."""
+        return EPOCH if self._metered else scope.watermark.landed_before
 
     def receipts_since(self, scope: Scope) -> date:
         """From which day on receipts have to be listed."""

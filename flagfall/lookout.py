@@ -12,14 +12,15 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Generic, ParamSpec, TypeVar
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing import LandingZone
-from flagfall.stores import Entry, Hint, Store
+from flagfall.stores import EPOCH, Entry, Hint, Store
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ JOIN_DELAY = 0.2
 """Seconds in which newcomers gather for their first look."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries, at most, while the storage cannot be reached."""
+TOLD_AT_ONCE = 20
+"""Sensors that go on in one turn of the event loop, at most, when their markers are there."""
 SWEEP_SHARE = 0.2
 """Most of the time that may go into sweeps, however many hints come."""
 
@@ -163,11 +166,13 @@ class Look:
     Attributes:
         entries: Markers.
         start: Keys up to this one were left out.
+        moved_since: What moved here before may have been left out (UTC).
         whole: Whether all others were looked at; else only some that a hint named.
     """
 
     entries: tuple[Entry, ...]
     start: str = ""
+    moved_since: datetime = EPOCH
     whole: bool = False
 
 
@@ -182,6 +187,7 @@ class Watch:
 
     Attributes:
         start: Keys up to this one are of no interest.
+        moved_since: Nor is what moved here before this time (UTC).
     """
 
     def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
@@ -189,6 +195,7 @@ class Watch:
         self.every = every
         self.patient = patient
         self.start = ""
+        self.moved_since = EPOCH
         self._looks: list[Look] = []
         self._error: Exception | None = None
         self._news = asyncio.Event()
@@ -224,7 +231,7 @@ class Watch:
         self._news.clear()
         looks, self._looks = self._looks, []
         entries = {entry.key: entry for look in looks for entry in look.entries}
-        return Look(tuple(entries.values()), looks[0].start, looks[0].whole)
+        return replace(looks[0], entries=tuple(entries.values()))
 
 
 @dataclass(frozen=True)
@@ -233,13 +240,23 @@ class _Plan:
 
     Attributes:
         keys: Single keys.
-        watches: For whom everything is looked at, each with the key after which.
+        watches: For whom everything is looked at, each with what it is to be told.
         whole: Whether that is all that anybody waits for.
     """
 
     keys: frozenset[str]
-    watches: dict[Watch, str]
+    watches: dict[Watch, Look]
     whole: bool
+
+    @property
+    def start(self) -> str:
+        """Keys up to this one are left out, for whomever."""
+        return min(look.start for look in self.watches.values())
+
+    @property
+    def moved_since(self) -> datetime:
+        """What moved here before is left out, for whomever (UTC)."""
+        return min(look.moved_since for look in self.watches.values())
 
 
 @dataclass
@@ -351,12 +368,12 @@ class Lookout:
         if not +self._every or now < self._retry_at:
             return None
         if now >= max(self._due_at, self._not_before):
-            return _Plan(frozenset(self._sought), _starts(self._watches), whole=True)
+            return _Plan(frozenset(self._sought), _looks(self._watches), whole=True)
         keys = {key for key in hinted if self._concerns(key)}
-        watches: dict[Watch, str] = {}
+        watches: dict[Watch, Look] = {}
         if now >= self._joined_at + JOIN_DELAY:
             keys |= self._new_keys
-            watches = _starts(self._new_watches)
+            watches = _looks(self._new_watches)
         if not keys and not watches:
             return None
         return _Plan(frozenset(keys), watches, whole=False)
@@ -379,7 +396,7 @@ class Lookout:
             self._not_before = ended + self._sweeper.pause
         self._new_keys -= plan.keys
         self._new_watches -= set(plan.watches)
-        self._deliver(found)
+        await self._deliver(found)
 
     def _has_patient(self) -> bool:
         """Whether somebody waits who says nothing of a failed look himself."""
@@ -390,21 +407,24 @@ class Lookout:
         found = _Found({})
         keys = plan.keys
         if plan.watches:
-            start = min(plan.watches.values())
-            found.entries |= {entry.key: entry for entry in self._listed(plan, start)}
-            keys = frozenset(key for key in keys if key <= start)
+            found.entries |= {entry.key: entry for entry in self._listed(plan)}
+            if self._store.metered:  # a listing tells of them, too
+                keys = frozenset(key for key in keys if key <= plan.start)
         self._look_at(keys, found)
-        looks = ((watch, _look_of(watch, plan, found.entries.values())) for watch in watches)
+        looks = _looks_of(watches, plan, found.entries.values())
         found.looks |= {watch: look for watch, look in looks if look.entries or look.whole}
         return found
 
-    def _listed(self, plan: _Plan, start: str) -> Iterable[Entry]:
-        """All markers of the plan's watches, and its keys, after ``start``."""
-        patterns = {w.landing.pattern.text: w.landing for w in plan.watches}.values()
+    def _listed(self, plan: _Plan) -> Iterable[Entry]:
+        """All markers of the plan's watches; where every look costs requests, its keys, too."""
+        zones = {watch.landing.pattern.text: watch.landing for watch in plan.watches}.values()
+        keys = plan.keys if self._store.metered else frozenset()
         return self._store.list(
-            start_after=start,
-            where=lambda key: key in plan.keys or any(one.is_marker(key) for one in patterns),
+            start_after=plan.start,
+            where=lambda key: any(zone.is_marker(key) for zone in zones) or key in keys,
             skip_unreadable=True,
+            shapes=[zone.pattern.shape for zone in zones],
+            moved_since=plan.moved_since,
         )
 
     def _look_at(self, keys: frozenset[str], found: _Found) -> None:
@@ -418,11 +438,15 @@ class Lookout:
                 except StoreRefused as refused:
                     found.refused[key] = refused
 
-    def _deliver(self, found: _Found) -> None:
-        for key, entry in found.entries.items():
-            for waiting in self._sought.get(key, ()):
-                if not waiting.done():
-                    waiting.set_result(entry)
+    async def _deliver(self, found: _Found) -> None:
+        """Tell those whom it concerns, some at a time: each of them has something to do then."""
+        sought = self._sought
+        told = [(one, e) for key, e in found.entries.items() for one in sought.get(key, ())]
+        for number, (waiting, entry) in enumerate(told, start=1):
+            if not waiting.done():
+                waiting.set_result(entry)
+            if number % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
         for key, refused in found.refused.items():
             _refuse(self._sought.get(key, ()), refused)
         for watch, look in found.looks.items():
@@ -448,14 +472,21 @@ class Lookout:
         await self._alarm.close()
 
 
-def _starts(watches: Iterable[Watch]) -> dict[Watch, str]:
-    """Where each begins now: while a look is under way it may change."""
-    return {watch: watch.start for watch in watches}
+def _looks(watches: Iterable[Watch]) -> dict[Watch, Look]:
+    """What each wants to see now, nothing found yet: while a look is under way it may change."""
+    return {watch: Look((), watch.start, watch.moved_since, whole=True) for watch in watches}
 
 
-def _look_of(watch: Watch, plan: _Plan, entries: Iterable[Entry]) -> Look:
-    mine = tuple(entry for entry in entries if watch.landing.is_marker(entry.key))
-    return Look(mine, plan.watches.get(watch, ""), watch in plan.watches)
+def _looks_of(
+    watches: Iterable[Watch], plan: _Plan, entries: Collection[Entry]
+) -> Iterator[tuple[Watch, Look]]:
+    """What there is for each."""
+    markers: dict[str, tuple[Entry, ...]] = {}
+    for watch in watches:
+        pattern = watch.landing.pattern.text
+        if pattern not in markers:
+            markers[pattern] = tuple(e for e in entries if watch.landing.is_marker(e.key))
+        yield watch, replace(plan.watches.get(watch, Look(())), entries=markers[pattern])
 
 
 def _refuse(waiting: Iterable[asyncio.Future[Entry]], error: Exception) -> None:

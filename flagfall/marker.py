@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -53,6 +54,16 @@ class _Segment:
             text[: found[0].start()] if found else text,
             tuple((m[1] or "", text[m.end() : end]) for m, end in zip(found, ends, strict=False)),
         )
+
+    def names(self) -> str | Callable[[str], bool]:
+        """The one name that matches, or which do."""
+        if not self.tokens:
+            return self.start
+        start, end = self.start, self.tokens[-1][1]
+        if len(self.tokens) > 1:
+            return lambda name: name.endswith(end) and self.match(name) is not None
+        least = len(start) + len(end) + bool(self.tokens[0][0])
+        return lambda name: name.endswith(end) and name.startswith(start) and len(name) >= least
 
     def match(self, name: str) -> list[tuple[str, str]] | None:
         """Fields and values in their order; ``None`` where it does not match."""
@@ -101,7 +112,7 @@ class MarkerPattern:
         if re.search(r"[{}]", _TOKEN.sub("", self.text)):
             raise MarkerPatternInvalid(self.text, "a brace is not closed")
 
-    @property
+    @cached_property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields, in the order in which they stand."""
         return tuple(dict.fromkeys(m[1] for m in _TOKEN.finditer(self.text) if m[2] is None))
@@ -125,6 +136,11 @@ class MarkerPattern:
     @cached_property
     def _segments(self) -> tuple[_Segment, ...]:
         return tuple(map(_Segment.of, self.text.split("/")))
+
+    @cached_property
+    def shape(self) -> tuple[str | Callable[[str], bool], ...]:
+        """What a marker's key looks like: for every segment its name, or which names match."""
+        return tuple(segment.names() for segment in self._segments)
 
     def match(self, key: str) -> dict[str, str] | None:
         """The fields of the marker at ``key``, or ``None`` where it is no marker.

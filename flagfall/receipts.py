@@ -24,9 +24,8 @@ from datetime import UTC, date, datetime
 from flagfall.lake import RECORD_LIMIT
 from flagfall.marker import Marker
 from flagfall.records import Receipt
-from flagfall.stores import Entry, Store
+from flagfall.stores import EPOCH, Entry, Store
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REPLAYS = "receipts/replays"
 """Where deliveries are kept that a person handed out again: beside the days, so that one listing
 tells of both."""

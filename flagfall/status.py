@@ -12,8 +12,9 @@ from flagfall.errors import NotThere, StoreError
 from flagfall.health import Health, last_sign
 from flagfall.inbox import Inbox, Scope
 from flagfall.marker import Marker
-from flagfall.receipts import EPOCH, batch_id_of, current_view
+from flagfall.receipts import batch_id_of, current_view
 from flagfall.records import Receipt
+from flagfall.stores import EPOCH
 
 WINDOW = timedelta(days=30)
 """How far back receipts are counted."""

@@ -217,8 +217,7 @@ class _Watcher:
         """
         inbox = await self._opened()
         watch = Watch(inbox.landing, self._every, patient=False)
-        scope = await asyncio.to_thread(inbox.scope)
-        watch.start = scope.start
+        scope = await self._aimed(watch, inbox)
         async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
@@ -233,8 +232,14 @@ class _Watcher:
                 if look.whole:
                     await self.give_sign()
                 yield _Round(look.whole, found)
-                scope = await asyncio.to_thread(inbox.scope)
-                watch.start = scope.start
+                scope = await self._aimed(watch, inbox)
+
+    @staticmethod
+    async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
+        """What the next look is to see, of which the watch is told."""
+        scope = await asyncio.to_thread(inbox.scope)
+        watch.start, watch.moved_since = scope.start, inbox.hidden_before(scope)
+        return scope
 
     async def _opened(self) -> Inbox:
         if self._inbox is None:
@@ -269,7 +274,8 @@ def _compare(
     inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
 ) -> tuple[list[Marker], list[Marker]]:
     """Which of the markers that a look found are pending; and what should be finished by now."""
-    is_whole = look.whole and look.start <= scope.start
+    sees_all = look.start <= scope.start and look.moved_since <= inbox.hidden_before(scope)
+    is_whole = look.whole and sees_all
     if not is_whole:
         scope = replace(scope, start=look.start or scope.start, full=False)
     swept = inbox.sweep(scope, look.entries)
@@ -321,6 +327,8 @@ async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) ->
     """Whether a marker can be read as one, or is too old to become one."""
     limits = Limits()
     try:
+        if not marker.size:
+            return True  # an empty one is complete
         content = await landing.store.read_async(marker.key, limits.marker_bytes)
         await asyncio.to_thread(parse_marker, marker, content, limits.files)
     except (BatchInvalid, ValueError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ import pytest
 from flagfall import lookout as lookout_module
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing import LandingZone
-from flagfall.lookout import Look, Watch, lookout
-from flagfall.stores import Entry, Hint
+from flagfall.lookout import Look, Lookout, Watch, lookout
+from flagfall.stores import EPOCH, Entry, Hint
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SOON = 5.0
@@ -30,6 +31,7 @@ class ScriptedStore:
     def __init__(self) -> None:
         self.keys: set[str] = set()
         self.lists: list[str] = []
+        self.moved_since: list[datetime] = []
         self.finds: list[frozenset[str]] = []
         self.refuses: set[str] = set()
         self.fails: list[Exception] = []
@@ -44,9 +46,12 @@ class ScriptedStore:
         start_after: str = "",
         where: Any = None,
         skip_unreadable: bool = True,
+        shapes: Any = (),
+        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         self._maybe_fail()
         self.lists.append(start_after)
+        self.moved_since.append(moved_since)
         return (entry(k) for k in sorted(self.keys) if k > start_after and where(k))
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
@@ -136,6 +141,35 @@ async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: Scr
         assert [[e.key for e in look.entries] for look in looks] == [["a/_SUCCESS"], ["a/1.ready"]]
         assert (await soon(sensor)).key == "a/_SUCCESS"
     assert store.finds == []
+
+
+async def test_a_listing_leaves_out_only_what_no_watch_wants(store: ScriptedStore) -> None:
+    old, new = Watch(zone(), 3600.0), Watch(zone(), 3600.0)
+    old.moved_since, new.moved_since = NOW, NOW + timedelta(days=1)
+    async with lookout(zone()) as shared, shared.watching(old), shared.watching(new):
+        seen = [(await soon(watch.next())).moved_since for watch in (old, new)]
+        assert seen == [NOW, NOW + timedelta(days=1)]
+        assert store.moved_since == [NOW]
+
+
+async def test_a_thousand_whose_markers_come_at_once_go_on_some_at_a_time(
+    store: ScriptedStore,
+) -> None:
+    turn = 0
+    went_on: list[int] = []
+
+    async def wait(shared: Lookout, key: str) -> None:
+        await shared.find(key, 3600.0)
+        went_on.append(turn)
+
+    async with lookout(zone()) as shared, asyncio.TaskGroup() as group:
+        store.keys |= {f"{n}/_SUCCESS" for n in range(1000)}
+        for key in store.keys:
+            group.create_task(wait(shared, key))
+        while len(went_on) < 1000:
+            turn += 1
+            await asyncio.sleep(0)
+    assert max(Counter(went_on).values()) <= lookout_module.TOLD_AT_ONCE
 
 
 async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: ScriptedStore) -> None:

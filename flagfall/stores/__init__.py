@@ -8,9 +8,9 @@ an operator must change is ``StoreRefused``, what may heal by itself is ``StoreU
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,11 @@ class Entry:
 
 Hint = frozenset[str] | None
 """Keys that may have changed; ``None``: anything may have."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Shape = Sequence[str | Callable[[str], bool]]
+"""What a key looks like, one part of its path after the other: a name, or which names."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 """One slash is a slip of the pen: ``s3:/bucket`` must not become a directory."""
@@ -82,6 +87,8 @@ class Store(Protocol):
         start_after: str = "",
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
+        shapes: Collection[Shape] = (),
+        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """Objects in the folder ``prefix``, in no particular order.
 
@@ -93,6 +100,10 @@ class Store(Protocol):
             where: Which keys are wanted.
             skip_unreadable: Whether folders below ``prefix`` that cannot be read, and objects whose
                 names cannot be used, are left out, with a warning.
+            shapes: All that the keys which are wanted can look like, so that a store that can need
+                not look elsewhere; empty where they can look like anything. One that fits two may
+                be given twice. They count from ``prefix``.
+            moved_since: A store that can leaves out what came to be seen here before.
 
         Raises:
             StoreRefused: A folder cannot be read, or the name of a wanted object cannot be used.

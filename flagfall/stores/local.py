@@ -26,13 +26,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import aiofiles
 
 from flagfall.errors import NotAFile
-from flagfall.stores import Entry, Fetched, Hint, everything, unheard
+from flagfall.stores import EPOCH, Entry, Fetched, Hint, Shape, everything, unheard
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
 from flagfall.stores.hints import directory_hints
 from flagfall.stores.os_errors import translated
@@ -42,6 +43,10 @@ log = logging.getLogger(__name__)
 _TEMPORARY = ".tmp-"
 _ABSENT = (FileNotFoundError,)
 _NO_FILE = OSError(errno.ELOOP, "a link, or not a regular file")
+_AT_ONCE = 1000
+"""Names that are read from a folder before they are looked at."""
+_ROUNDING = 1_000_000
+"""Nanoseconds by which a time may have been rounded, and more."""
 _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
@@ -57,6 +62,10 @@ def _version(status: os.stat_result) -> str:
 
 def _time(nanoseconds: int) -> datetime:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e9)
 
 
 def _entry(key: str, status: os.stat_result, moved_ns: int) -> Entry:
@@ -110,9 +119,15 @@ class LocalStore:
         return f"{status.st_dev}-{status.st_ino}"
 
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/"):
-            raise NotAFile(f"{self.uri}/{key}", "leads out of the store")
+        self._name(key)
         return self.root / key
+
+    def _name(self, key: str) -> str:
+        """Where a key is, as text: ten times cheaper than a ``Path``."""
+        name = f"{self.uri}/{key}" if key else self.uri
+        if (".." in key and ".." in key.split("/")) or key.startswith("/"):
+            raise NotAFile(name, "leads out of the store")
+        return name
 
     def list(
         self,
@@ -120,6 +135,8 @@ class LocalStore:
         start_after: str = "",
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
+        shapes: Collection[Shape] = (),
+        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """See ``Store.list``. Symbolic links are not followed."""
         leave_out = self._leave_out_and_tell if skip_unreadable else _leave_out_if_gone
@@ -132,8 +149,10 @@ class LocalStore:
             except _ABSENT:
                 return
             top = _Folder(str(folder), key, moved, device)
-            for found, status, above in _walk(top, start_after, where, leave_out):
-                yield _entry(found, status, above)
+            since = _nanoseconds(moved_since) - _ROUNDING
+            wanted = _Wanted(start_after, where, since, leave_out)
+            for walk in [_shaped(top, shape, wanted) for shape in shapes] or [_walk(top, wanted)]:
+                yield from walk
 
     def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
         """See ``Store.not_files``."""
@@ -171,11 +190,11 @@ class LocalStore:
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""
-        path = self._path(key)
+        path = self._name(key)
         with translated(path):
             try:
-                status = path.lstat()
-                moved = self._moved_ns(path.parent, self.root.stat().st_dev)
+                status = os.lstat(path)
+                moved = self._moved_ns((self.root / key).parent, self.root.stat().st_dev)
             except _ABSENT:
                 return None
             except OSError as error:
@@ -355,28 +374,129 @@ def _came_ns(status: os.stat_result, device: int) -> int:
     return status.st_ctime_ns if status.st_dev == device else time.time_ns()
 
 
-def _walk(
-    top: _Folder, start_after: str, where: Callable[[str], bool], leave_out: LeaveOut
-) -> Iterator[tuple[str, os.stat_result, int]]:
-    """Key, status and latest ctime above of every file below ``top``.
+class _Wanted(NamedTuple):
+    """Which files a walk is to give.
+
+    Attributes:
+        after: Keys up to this one are left out.
+        where: Which keys are wanted.
+        since_ns: What moved here before is left out.
+        leave_out: Told what cannot be listed.
+    """
+
+    after: str
+    where: Callable[[str], bool]
+    since_ns: int
+    leave_out: LeaveOut
+
+    def is_key(self, name: str, key: str) -> bool:
+        """Whether this is the key of a wanted file, if it is a file."""
+        return not name.startswith(_TEMPORARY) and key > self.after and self.where(key)
+
+    def at(self, folder: _Folder, top: _Folder) -> LeaveOut:
+        """Told what cannot be listed in a folder: the top must be there to be read."""
+        return _leave_out_if_gone if folder is top else self.leave_out
+
+
+def _walk(top: _Folder, wanted: _Wanted) -> Iterator[Entry]:
+    """Every wanted file below ``top``.
 
     Without recursion: a producer may nest directories deeply.
     """
     waiting = [top]
     while waiting:
         folder = waiting.pop()
-        for entry in _scan(folder.path, _leave_out_if_gone if folder is top else leave_out):
+        for entry in _scan(folder.path, wanted.at(folder, top)):
             key = folder.prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if _reaches(f"{key}/", start_after) and (status := _status(entry, leave_out)):
-                    moved_ns = max(folder.moved_ns, _came_ns(status, top.device))
-                    waiting.append(_Folder(entry.path, f"{key}/", moved_ns, top.device))
-            elif not _is_wanted(entry, key, start_after, where):
+                if _reaches(f"{key}/", wanted.after):
+                    waiting.extend(_below(folder, entry, wanted.leave_out))
+            elif wanted.is_key(entry.name, key) and (found := _file(folder, entry, wanted)):
+                yield found
+
+
+def _shaped(top: _Folder, shape: Shape, wanted: _Wanted) -> Iterator[Entry]:
+    """Every wanted file of a shape below ``top``: only folders that fit are looked into."""
+    *folders, last = shape
+    for folder in _folders(top, folders, wanted):
+        for entry in _fitting(folder, last, wanted.at(folder, top)):
+            if entry.is_dir(follow_symlinks=False):
                 continue
-            elif not entry.is_file(follow_symlinks=False):
-                leave_out(entry.path, _NO_FILE)
-            elif status := _status(entry, leave_out):
-                yield key, status, folder.moved_ns
+            found = _file(folder, entry, wanted)
+            if found and wanted.is_key(entry.name, found.key):
+                yield found
+
+
+def _folders(top: _Folder, shape: Shape, wanted: _Wanted) -> Iterator[_Folder]:
+    """The folders of a shape."""
+    if not shape:
+        yield top
+        return
+    *above, last = shape
+    for folder in _folders(top, above, wanted):
+        for entry in _fitting(folder, last, wanted.at(folder, top)):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(folder, entry, wanted.leave_out)
+
+
+class _Named:
+    """A name in a folder, as ``os.scandir`` would give it; there need be nothing."""
+
+    __slots__ = ("_status", "name", "path")
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.name = name
+        self.path = f"{folder}/{name}"
+        self._status = os.lstat(self.path)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self._status.st_mode)
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self._status.st_mode)
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        """What was seen of it."""
+        return self._status
+
+
+_AnEntry = os.DirEntry[str] | _Named
+
+
+def _fitting(
+    folder: _Folder, name: str | Callable[[str], bool], leave_out: LeaveOut
+) -> Iterator[_AnEntry]:
+    """What is in a folder and has a name that fits. A single name costs no listing."""
+    if callable(name):
+        yield from (entry for entry in _scan(folder.path, leave_out) if name(entry.name))
+        return
+    try:
+        found = _Named(folder.path, name)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            leave_out(folder.path, error)
+    else:
+        yield found
+
+
+def _below(folder: _Folder, entry: _AnEntry, leave_out: LeaveOut) -> Iterator[_Folder]:
+    """The folder at an entry, unless it cannot be listed."""
+    if status := _status(entry, leave_out):
+        moved_ns = max(folder.moved_ns, _came_ns(status, folder.device))
+        yield _Folder(entry.path, f"{folder.prefix}{entry.name}/", moved_ns, folder.device)
+
+
+def _file(folder: _Folder, entry: _AnEntry, wanted: _Wanted) -> Entry | None:
+    """The file at an entry; ``None`` where it is none, or was here before what is wanted."""
+    if not entry.is_file(follow_symlinks=False):
+        wanted.leave_out(entry.path, _NO_FILE)
+        return None
+    status = _status(entry, wanted.leave_out)
+    if status is None or max(status.st_ctime_ns, folder.moved_ns) < wanted.since_ns:
+        return None
+    return _entry(folder.prefix + entry.name, status, folder.moved_ns)
 
 
 def _reaches(prefix: str, start_after: str) -> bool:
@@ -384,27 +504,22 @@ def _reaches(prefix: str, start_after: str) -> bool:
     return prefix > start_after or start_after.startswith(prefix)
 
 
-def _scan(folder: str, leave_out: LeaveOut) -> tuple[os.DirEntry[str], ...]:
+def _scan(folder: str, leave_out: LeaveOut) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder; a million names are not held at once."""
     try:
         with os.scandir(folder) as found:
-            return tuple(found)
+            while some := list(islice(found, _AT_ONCE)):
+                yield from some
     except OSError as error:
         leave_out(folder, error)
-        return ()
 
 
-def _status(entry: os.DirEntry[str], leave_out: LeaveOut) -> os.stat_result | None:
+def _status(entry: _AnEntry, leave_out: LeaveOut) -> os.stat_result | None:
     try:
         return entry.stat(follow_symlinks=False)
     except OSError as error:
         leave_out(entry.path, error)
         return None
-
-
-def _is_wanted(
-    entry: os.DirEntry[str], key: str, start_after: str, where: Callable[[str], bool]
-) -> bool:
-    return not entry.name.startswith(_TEMPORARY) and key > start_after and where(key)
 
 
 def _open_below(folder: int, name: str, path: str, flags: int) -> int:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagfall.errors import AccessDenied, NotAFile, StoreError, StoreRefused, StoreUnavailable
-from flagfall.stores import Entry, Fetched, Hint, everything, unheard
+from flagfall.stores import EPOCH, Entry, Fetched, Hint, Shape, everything, unheard
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
 from flagfall.stores.keys import unusable
 
@@ -238,6 +238,8 @@ class S3Store:
         start_after: str = "",
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
+        shapes: Collection[Shape] = (),
+        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every ``PAGE`` objects after ``start_after``."""
         if prefix:

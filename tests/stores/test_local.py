@@ -19,7 +19,8 @@ import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 
 from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
-from flagfall.stores import Entry, open_store
+from flagfall.marker import MarkerPattern
+from flagfall.stores import Entry, Shape, open_store
 from flagfall.stores.local import LocalStore
 
 
@@ -277,6 +278,89 @@ class TestListing:
         assert store.stat("sub/a") is not None
 
 
+class TestShapes:
+    """Where the keys that are wanted have a shape, a sweep costs what fits, not what is there."""
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            "date={date}/_SUCCESS",
+            "{name}.ready",
+            "{a}.{b}.ready",
+            "{name}/{name}.ready",
+            "in/*/{name}.ready",
+            "done",
+            "in/done",
+            "{name}.absent/_SUCCESS",
+        ],
+    )
+    def test_it_finds_what_looking_at_every_key_finds(
+        self, store: LocalStore, root: Path, pattern: str
+    ) -> None:
+        folders = ("", "in/", "in/a/", "in/b.c/", "a/", "date=1/", "date=2/", "date=2/date=3/")
+        names = ("_SUCCESS", "a.ready", "a.b.ready", ".ready", ".tmp-a.ready", "done", "x.csv")
+        write(root, *(folder + name for folder in folders for name in names))
+        (root / "date=4" / "_SUCCESS").mkdir(parents=True)
+        (root / "date=5").symlink_to("date=1")
+        (root / "date=6").mkdir()
+        (root / "date=6" / "_SUCCESS").symlink_to("../date=1/_SUCCESS")
+        (root / "link.ready").symlink_to("a.ready")
+        wanted = MarkerPattern(pattern)
+        found = sorted(
+            store.list(
+                where=lambda key: wanted.match(key) is not None,
+                skip_unreadable=True,
+                shapes=[wanted.shape],
+            ),
+            key=lambda one: one.key,
+        )
+        by_filter = store.list(
+            where=lambda key: wanted.match(key) is not None, skip_unreadable=True
+        )
+        assert found == sorted(by_filter, key=lambda one: one.key)
+        assert bool(found) == ("absent" not in pattern)
+
+    def test_a_folder_whose_marker_has_one_name_is_not_listed(
+        self, store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(root, "date=1/_SUCCESS", "date=1/part.csv", "date=2/part.csv", "other/deep/part.csv")
+        opened: list[str] = []
+        really = os.scandir
+        monkeypatch.setattr(os, "scandir", lambda path: opened.append(str(path)) or really(path))
+        shape = MarkerPattern("date={date}/_SUCCESS").shape
+        assert keys(store, shapes=[shape]) == ["date=1/_SUCCESS"]
+        assert opened == [str(root)]
+
+    def test_several_shapes_are_all_found_after_a_key(self, store: LocalStore, root: Path) -> None:
+        write(root, "a/done", "b/done", "c.ready", "d/c.ready")
+        shapes = [MarkerPattern(text).shape for text in ("{name}/done", "{name}.ready")]
+        assert keys(store, shapes=shapes) == ["a/done", "b/done", "c.ready"]
+        assert keys(store, shapes=shapes, start_after="a/done") == ["b/done", "c.ready"]
+
+    @pytest.mark.parametrize("shapes", [[], [("sub", "a")], [(str.isalpha, str.isalpha)]])
+    def test_a_sweep_in_a_folder_counts_from_there(
+        self, store: LocalStore, root: Path, shapes: list[Shape]
+    ) -> None:
+        write(root, "top/sub/a", "sub/a")
+        assert keys(store, "top", shapes=shapes) == ["top/sub/a"]
+
+    @pytest.mark.invariant(1)
+    @pytest.mark.parametrize("shapes", [[], [(str.isalpha, "done")]])
+    def test_only_what_came_before_is_left_out_and_a_renamed_folder_came_when_it_was(
+        self, store: LocalStore, root: Path, tmp_path: Path, shapes: list[Shape]
+    ) -> None:
+        write(root, "old/done", "moved/done")
+        old = entry(store, "old/done").moved_at
+        TestTimes().later_than(tmp_path, os.stat(root / "moved/done").st_ctime_ns + 5_000_000)
+        write(root, "new/done")
+        (root / "moved").rename(tmp_path / "away")
+        (tmp_path / "away").rename(root / "moved")
+        since = entry(store, "new/done").moved_at
+        assert since > old
+        assert keys(store, shapes=shapes, moved_since=since) == ["moved/done", "new/done"]
+        assert len(keys(store, shapes=shapes, moved_since=old)) == 3
+
+
 class TestTimes:
     def later_than(self, tmp_path: Path, nanoseconds: int) -> None:
         """Return when the file system's clock, which goes in steps, has passed a time."""
@@ -460,6 +544,17 @@ class TestOneBadPlaceDoesNotHideTheOthers:
             assert keys(store, skip_unreadable=True) == ["good/a"]
         assert [caplog.text.count(name) for name in ("lost+found", "listed")] == [1, 1]
 
+    def test_so_is_one_in_which_a_marker_of_one_name_is_looked_for(
+        self, plain_user: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = LocalStore(str(plain_user))
+        write(plain_user, "good/done", "shut/done")
+        (plain_user / "shut").chmod(0)
+        for _ in range(2):
+            shape = (str.isalpha, "done")
+            assert keys(store, shapes=[shape], skip_unreadable=True) == ["good/done"]
+        assert caplog.text.count(f"{plain_user}/shut: left out of the sweep") == 1
+
     def test_who_needs_everything_is_told_of_a_directory_that_cannot_be_read(
         self, plain_user: Path
     ) -> None:
@@ -513,6 +608,7 @@ class TestRefusals:
         tries: list[Callable[[], object]] = [
             lambda: list(store.list()),
             lambda: keys(store, skip_unreadable=True),
+            lambda: keys(store, skip_unreadable=True, shapes=[("a",)]),
             lambda: store.stat("a"),
             lambda: store.read("a", 10),
             lambda: asyncio.run(store.read_async("a", 10)),
