@@ -19,7 +19,7 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from flagfall.dataset import Dataset
 from flagfall.health import ReachedAgain, Unreachable
 from flagfall.inbox import Feed, Inbox
-from flagfall.landing import LandingZone
+from flagfall.landing import LandingZone, landing_zone
 from flagfall.watch import News, Timing, announcements, wait_for
 from triggers import connections
 
@@ -132,8 +132,8 @@ class MarkerTrigger(_Fields, BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield once: ``{"marker": {…}}``, or ``{"late": <where>, "deadline": …}``."""
-        place = self.landing, self.marker, self.conn_id, self.sqs_queue
-        yield TriggerEvent(await self._wait(await asyncio.to_thread(LandingZone, *place)))
+        landing = landing_zone(self.landing, self.marker, self.conn_id, self.sqs_queue)
+        yield TriggerEvent(await self._wait(landing))
 
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:
         settle = timedelta(seconds=self.settle)
