@@ -71,6 +71,11 @@ class _Segment:
             return [] if name == self.start else None
         if not name.startswith(self.start) or not name.endswith(self.tokens[-1][1]):
             return None
+        if len(self.tokens) == 1:
+            field = self.tokens[0][0]
+            value = name[len(self.start) : len(name) - len(self.tokens[0][1])]
+            fits = len(name) >= len(self.start) + len(self.tokens[0][1]) + bool(field)
+            return ([(field, value)] if field else []) if fits else None
         begin, end = len(self.start), len(name) - len(self.tokens[-1][1])
         found: list[tuple[str, str]] = []
         for index in range(len(self.tokens) - 1, -1, -1):
@@ -138,6 +143,11 @@ class MarkerPattern:
         return tuple(map(_Segment.of, self.text.split("/")))
 
     @cached_property
+    def _ending(self) -> str:
+        """What every marker's key ends with."""
+        return _TOKEN.split(self.text)[-1] or ""
+
+    @cached_property
     def shape(self) -> tuple[str | Callable[[str], bool], ...]:
         """What a marker's key looks like: for every segment its name, or which names match."""
         return tuple(segment.names() for segment in self._segments)
@@ -148,6 +158,8 @@ class MarkerPattern:
         Where there are several ways to match, the first fields are as long as can be. It takes no
         longer than to read the key, unless a field that stands twice is found to differ.
         """
+        if not key.endswith(self._ending):  # as most keys do not
+            return None
         names = key.split("/")
         if len(names) != len(self._segments):
             return None
