@@ -24,7 +24,7 @@ LAYERS = [
     {"claim", "health", "lookout", "watch"},
     {"inbox"},
     {"receipts", "lake", "landing", "manifest", "publish"},
-    {"records", "dataset", "marker_formats"},
+    {"kept", "records", "dataset", "marker_formats"},
     {"marker"},
     {"stores"},
     {"errors"},

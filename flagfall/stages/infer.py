@@ -17,12 +17,14 @@ from flagfall.dataset import Dataset, Scorer
 from flagfall.engines import Engine, Floats, open_engine, scorer_of
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.features import Constants
+from flagfall.kept import kept
 from flagfall.lake import Lake, part_name
 from flagfall.records import Featured, Part, Predicted
 from flagfall.stages.preprocess import feature_columns
 
 BATCH_ROWS = 10_000
 """Rows that the engine is given at once; more do not make it faster."""
+_engine = kept(open_engine)
 
 
 def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
@@ -47,7 +49,7 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
     featured = lake.find(Featured, batch_id)
     if featured is None:
         raise NotThere("features of batch", batch_id, "run preprocess first")
-    engine = open_engine(dataset)
+    engine = _engine(dataset)
     _check_version(scorer, engine, featured)
     scoring = _Scoring(scorer, engine, dataset.table.primary_key, _inputs(scorer))
     with lake.scratch() as sources, lake.scratch() as folder:

@@ -14,6 +14,7 @@ import polars as pl
 from flagfall.dataset import Dataset, Table
 from flagfall.errors import BatchInvalid
 from flagfall.features import polars_schema
+from flagfall.kept import kept
 from flagfall.records import Part
 from flagfall.tables.csv_rows import csv_rows
 from flagfall.tables.json_rows import json_rows
@@ -30,6 +31,7 @@ GROUP_BYTES = 1 << 20
 """Blocks of no more rows are checked together, up to this size."""
 
 _SCRATCH = "keys.log"
+_rules = kept(RowRules)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
             ``parquet``, ``types``.
         DatasetInvalid: A column's format or constraints cannot be used.
     """
-    batch = _Batch(dataset, RowRules(dataset), [_reader(file, dataset.table) for file in files])
+    batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset.table) for file in files])
     try_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
