@@ -70,6 +70,10 @@ class Lake:
             return None
         return kind.model_validate_json(data)
 
+    def has(self, kind: type[AnyRecord], batch_id: str) -> bool:
+        """Whether a stage is finished, without reading its record."""
+        return self.store.stat(f"{_FOLDERS[kind]}/{batch_id}/record.json") is not None
+
     def find_all(
         self, kind: type[AnyRecord], batch_ids: Iterable[str]
     ) -> Iterator[AnyRecord | None]:

@@ -16,10 +16,11 @@ of one marker are found without listing every day. An entry without a receipt me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 
 from flagfall.lake import RECORD_LIMIT
 from flagfall.marker import Marker
@@ -158,12 +159,20 @@ class Receipts:
         assert found is not None, f"receipt {receipt.batch_id} vanished"
         return found
 
-    def since(self, day: date) -> list[Receipt]:
-        """All receipts of markers that landed on ``day`` or later, in the order of landing."""
+    def since(
+        self, day: date, known: Mapping[str, Receipt] = MappingProxyType({})
+    ) -> list[Receipt]:
+        """All receipts of markers that landed on ``day`` or later, in the order of landing.
+
+        Args:
+            day: In UTC.
+            known: Receipts that were read already, by batch id: they are not read again.
+        """
         start = f"receipts/landed={day.isoformat()}"
         keys = [e.key for e in self._store.list("receipts", start_after=start, where=_is_receipt)]
         with ThreadPoolExecutor(8) as pool:
-            found = [receipt for receipt in pool.map(self._read, keys) if receipt]
+            read = pool.map(lambda key: known.get(batch_id_of(key)) or self._read(key), keys)
+            found = [receipt for receipt in read if receipt]
         return sorted(found, key=_order)
 
     def by_id(self, batch_id: str) -> Receipt | None:

@@ -22,7 +22,15 @@ from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
 from flagfall.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import Delivery, foremost, report_run, still_there, try_stage, unfinished
+from flagfall.stages import (
+    Delivery,
+    decided,
+    foremost,
+    report_run,
+    still_there,
+    try_stage,
+    unfinished,
+)
 from triggers import connections
 
 if TYPE_CHECKING:
@@ -199,12 +207,13 @@ class ReportOperator(_DatasetOperator):
         dataset = find_dataset(self.dataset)
         claimed = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
         inbox = Inbox(Feed.of(dataset))
-        markers = still_there(inbox, claimed)
+        receipts = decided(inbox, claimed)
+        markers = still_there(inbox, claimed, receipts)
         if not markers:
             raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
-        told = report_run(dataset, inbox, str(context["run_id"]), markers)
+        told = report_run(dataset, inbox, str(context["run_id"]), markers, receipts)
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
-        if left := unfinished(dataset, inbox, markers):
+        if left := unfinished(dataset, inbox, markers, receipts):
             raise NotFinished(left, len(markers), told["uri"])
         self._tell(context, told)
         return {**told, "link": self.link}

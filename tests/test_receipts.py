@@ -162,6 +162,15 @@ class TestByDay:
             f"receipts/landed={day}/{written.batch_id}.json"
         ]
 
+    def test_since_does_not_read_again_what_is_known(
+        self, receipts: Receipts, store: LocalStore
+    ) -> None:
+        known, other = (receipts.write(receipt(delivery(day=day))) for day in ("mon", "tue"))
+        (key,) = (e.key for e in store.list("receipts") if known.batch_id in e.key)
+        store.put(key, b"no receipt")
+        found = receipts.since(NOON.date(), {known.batch_id: known})
+        assert sorted(one.batch_id for one in found) == sorted((known.batch_id, other.batch_id))
+
     def test_since_is_in_the_order_of_landing_whatever_the_names_are(
         self, receipts: Receipts
     ) -> None:
