@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from math import ceil
 
 from flagfall.dataset import Dataset, Limits
 from flagfall.errors import BatchInvalid
@@ -23,6 +24,12 @@ from flagfall.records import Evaluation, Receipt
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 4
+"""Shards of a run that are worked on at the same time (``max_active_tasks`` of the pipeline)."""
+FEWEST = 100
+"""Small batches that are not dealt out further: to start a task takes as long as to ingest them."""
+SHARDS = 1_000
+"""Most shards of a run: Airflow maps a task no more than 1,024 times (``core.max_map_length``)."""
 APART = 16
 """Shards that unfinished deliveries are dealt out to, so that one that fails, or kills its worker,
 holds up few others, and even a model that fails on all makes no more failures than this."""
@@ -69,9 +76,18 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     taken = ready[: dataset.limits.batches_per_run]
     sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
     weighed = zip(taken, sizes, strict=True)
-    again = _again(inbox, dataset, swept, dataset.limits.batches_per_run - len(taken))
-    grouped = (*shards(weighed, dataset.limits), *_apart(again, dataset.limits))
-    return Claim(grouped, len(pending) - len(taken))
+    fresh = tuple(islice(shards(weighed, _dealt_out(len(taken), dataset.limits)), SHARDS))
+    claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
+    room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
+    again = _again(inbox, dataset, swept, room)
+    return replace(claimed, shards=(*fresh, *_apart(again, dataset.limits)))
+
+
+def _dealt_out(count: int, limits: Limits) -> Limits:
+    """The limits, with shards so small that what works at the same time gets the same share."""
+    rounds = ceil(count / (AT_ONCE * limits.shard_batches)) or 1
+    share = max(FEWEST, ceil(count / (AT_ONCE * rounds)))
+    return limits.model_copy(update={"shard_batches": min(share, limits.shard_batches)})
 
 
 def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Receipt]:

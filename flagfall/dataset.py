@@ -406,7 +406,8 @@ class Limits(_Model):
         rejected_bytes: Rejected rows are kept up to this many bytes, and only counted beyond.
         reasons: Most different reasons that rejected rows are counted by; beyond, they are counted
             together.
-        batches_per_run: Most batches that one run claims; the rest waits for the next.
+        batches_per_run: Most batches that one run claims; the rest waits for the next. With 5,000,
+            the list of their markers is about 2 MB of XCom.
         shard_batches: Most batches in a shard.
         shard_bytes: A shard is closed when its batches reach this many bytes.
     """
@@ -421,8 +422,8 @@ class Limits(_Model):
     parquet_memory: int = Field(default=1 << 30, gt=0, le=1 << 40)
     rejected_bytes: int = Field(default=64 << 20, gt=0)
     reasons: int = Field(default=1_000, gt=0, le=10_000)
-    batches_per_run: int = Field(default=1_000, gt=0)
-    shard_batches: int = Field(default=100, gt=0)
+    batches_per_run: int = Field(default=5_000, gt=0)
+    shard_batches: int = Field(default=500, gt=0)
     shard_bytes: int = Field(default=1 << 30, gt=0)
 
 

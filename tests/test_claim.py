@@ -47,6 +47,31 @@ def test_shards_close_when_they_are_full_or_heavy(toy: ToyFeed) -> None:
     assert list(heavy) == [(a, b), (c,), (d,)]
 
 
+@pytest.mark.parametrize(
+    ("batches", "sizes"),
+    [(2, [2]), (3, [2, 1]), (4, [2, 2]), (12, [3, 3, 3, 3]), (25, [4, 4, 4, 4, 4, 4, 1])],
+)
+def test_what_works_at_the_same_time_gets_the_same_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, sizes: list[int]
+) -> None:
+    monkeypatch.setattr("flagfall.claim.FEWEST", 2)
+    toy = make_toy(tmp_path, more="limits: {shard_batches: 5}")
+    for number in range(batches):
+        toy.drop(f"{number:02d}")
+    taken = claim(toy.inbox(), toy.dataset, sleep=never)
+    assert [len(shard) for shard in taken.shards] == sizes
+
+
+def test_a_run_has_no_more_shards_than_airflow_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flagfall.claim.SHARDS", 3)
+    toy = make_toy(tmp_path, more="limits: {shard_bytes: 1}")
+    dropped = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
+    taken = claim(toy.inbox(), toy.dataset, sleep=never)
+    assert (taken.shards, taken.left) == (tuple((marker,) for marker in dropped[:3]), 2)
+
+
 def half_written(toy: ToyFeed, day: str) -> Marker:
     toy.drop(day)
     (toy.folder(day) / "datapackage.json").write_text('{"resources": [{"pa')
