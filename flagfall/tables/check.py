@@ -165,12 +165,20 @@ class _Batch:
 
 
 def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:
-    """The same blocks; while one is checked, a thread reads the next."""
+    """The same blocks; while a large one is checked, a thread reads the next."""
+    for block in blocks:
+        if _size_if_small(block.block) >= GROUP_BYTES:
+            yield from _threaded(block, blocks)
+        else:
+            yield block  # to start a thread takes longer than to read another such
+
+
+def _threaded(block: Placed | None, blocks: Iterator[Placed]) -> Iterator[Placed]:
     with ThreadPoolExecutor(max_workers=1) as thread:
-        coming = thread.submit(next, blocks, None)
-        while (block := coming.result()) is not None:
+        while block is not None:
             coming = thread.submit(next, blocks, None)
             yield block
+            block = coming.result()
 
 
 def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:

@@ -82,6 +82,8 @@ class Lines:
 
 def size_of(rows: pl.DataFrame) -> int:
     """Bytes of the values; unlike ``estimated_size``, the same however they lie in memory."""
+    if not rows.height:
+        return 0
     texts = rows.select(pl.col(pl.String()).str.len_bytes().sum())
     return 8 * rows.height * rows.width + sum(
         int(total or 0) for row in texts.rows() for total in row
