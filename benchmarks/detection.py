@@ -1,53 +1,99 @@
-"""Marker renamed into place to the trigger's yield, on disk: no Airflow, the trigger alone."""
+"""Marker in place to the trigger's yield: no Airflow, the trigger alone in an event loop.
+
+On disk a folder is renamed into the landing zone; on S3 (moto's server, over HTTP) an object is put
+and the bucket tells an SQS queue.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import tempfile
 import time
+from contextlib import aclosing
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
+from typing import Any
 
+from heartbeat import Heartbeat
+from table import Cell, Column, Table
+from waits import MARKER, Bucket, Disk, Place
+
+from flagfall.local_s3 import REGION, LocalS3
 from triggers import MarkerFeedTrigger
 
-ROUNDS = 100
+BEAT = 0.005
+"""Seconds between two beats of what tells how long the event loop was held."""
+COLUMNS = (
+    Column("where"),
+    Column("markers", ".0f"),
+    Column("p50, ms", ".0f"),
+    Column("p99, ms", ".0f"),
+    Column("max, ms", ".0f"),
+    Column("event loop held at most, ms", ".0f"),
+)
 
 
-def drop(landing: Path, name: str) -> float:
-    """Prepare a folder with its marker, and rename it into the landing zone; gives the time."""
-    prepared = landing.parent / name
-    prepared.mkdir()
-    (prepared / "_SUCCESS").touch()
-    prepared.rename(landing / name)
-    return time.monotonic()
-
-
-async def main() -> None:
-    """Drop one folder after the other, each when the one before was announced."""
+async def table(markers: int) -> Table:
+    """Both places, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
-        landing = Path(folder) / "landing"
-        landing.mkdir()
-        trigger = MarkerFeedTrigger(
-            dataset="bench", landing=str(landing), marker="{name}/_SUCCESS", lake=f"{folder}/lake"
-        )
-        drop(landing, "first")
-        events = trigger.run()
-        await anext(events)
-        await asyncio.sleep(3)  # the watch stands
-        times = []
-        for n in range(ROUNDS):
-            waiting = asyncio.ensure_future(anext(events))
-            await asyncio.sleep(1.2)  # the looks after the last hint are over
-            dropped = drop(landing, f"day-{n}")
-            await waiting
-            times.append(time.monotonic() - dropped)
-        await events.aclose()
-    p99 = quantiles(times, n=100)[98]
-    print(
-        f"rename to yield over {ROUNDS} markers: p50 {median(times) * 1000:.0f} ms,"
-        f" p99 {p99 * 1000:.0f} ms, max {max(times) * 1000:.0f} ms"
+        disk = await on_disk(Path(folder), markers)
+    with tempfile.TemporaryDirectory() as folder:
+        s3 = await on_s3(Path(folder), markers)
+    return Table("latency_detection", COLUMNS, (("disk, inotify", *disk), ("S3, SQS", *s3)))
+
+
+async def on_disk(folder: Path, markers: int) -> tuple[Cell, ...]:
+    """Renamed into place to yielded."""
+    disk = Disk(folder)
+    trigger = MarkerFeedTrigger(
+        dataset="bench", landing=disk.uri("feed"), marker=f"{{n}}/{MARKER}", lake=f"{folder}/lake"
     )
+    return await _measure(trigger, disk, markers, pause=1.2)
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+async def on_s3(folder: Path, markers: int) -> tuple[Cell, ...]:
+    """Put to yielded."""
+    with LocalS3(folder, "bench") as server:
+        os.environ |= {
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": server.url,
+        }
+        bucket = Bucket(server)
+        trigger = MarkerFeedTrigger(
+            dataset="bench",
+            landing=bucket.uri("feed"),
+            marker=f"{{n}}/{MARKER}",
+            lake=bucket.uri("lake"),
+            sqs_queue=server.queue,
+            sweep_every=3600.0,
+        )
+        return await _measure(trigger, bucket, markers, pause=0.1)
+
+
+async def _measure(
+    trigger: MarkerFeedTrigger, place: Place, markers: int, pause: float
+) -> tuple[Cell, ...]:
+    """Drop one marker after the other, each ``pause`` seconds after the one before was announced.
+
+    On disk all looks after the last hint are over then.
+    """
+    async with aclosing(trigger.run()) as events:  # type: ignore[type-var]  # a generator
+        await _one(events, place, -1, 0.0)
+        await asyncio.sleep(3.0)  # the watch stands
+        heart = Heartbeat(BEAT)
+        taken = sorted([await _one(events, place, n, pause) for n in range(markers)])
+    p99 = taken[math.ceil(markers * 0.99) - 1]
+    return markers, *(t * 1000 for t in (median(taken), p99, taken[-1], heart.take()))
+
+
+async def _one(events: Any, place: Place, n: int, pause: float) -> float:
+    """Seconds from one marker to its event."""
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(pause)
+    dropped = await asyncio.to_thread(place.drop, "feed", n, {MARKER: b""})
+    await waiting
+    return time.time() - dropped

@@ -77,12 +77,19 @@ class LocalAirflow:
         home: Its folder; made if need be.
         dags: Folder of the DAG files.
         settings: More settings, such as ``{"AIRFLOW__CORE__PARALLELISM": "8"}``.
+        python: Of the environment that Airflow is installed in.
 
     Attributes:
         components: By name, the ``airflow`` command of each process that is started.
     """
 
-    def __init__(self, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
         self.home = home.absolute()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -93,6 +100,7 @@ class LocalAirflow:
             "scheduler": SCHEDULER,
             "triggerer": TRIGGERER,
         }
+        self._python = python.absolute()
         self._dags = dags.absolute()
         self._settings = dict(settings or {})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -102,7 +110,7 @@ class LocalAirflow:
     def environment(self) -> dict[str, str]:
         """What a process needs so that it talks to this Airflow."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
+        path = f"{self._python.parent}{os.pathsep}{inherited.get('PATH', '')}"
         defaults = {**read_settings(SETTINGS), **self._defaults()}
         return {**inherited, "PATH": path, **defaults, **self._settings}
 
@@ -177,7 +185,7 @@ class LocalAirflow:
         return log.read_text()
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "airflow", *arguments]
+        return [str(self._python), "-m", "airflow", *arguments]
 
     def start(self) -> None:
         """Set the database up and start the components.
