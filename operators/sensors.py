@@ -11,10 +11,12 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow.triggers.base import StartTriggerArgs
 
 from flagfall.landing import LandingZone
-from triggers.markers import MarkerTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+TRIGGER = "triggers.markers.MarkerTrigger"
+"""Imported on the triggerer; here only by a task that has to be deferred from a worker."""
 
 
 class MarkerLate(AirflowSensorTimeout):
@@ -79,7 +81,7 @@ class MarkerSensor(BaseSensorOperator):
         self.start_from_trigger = start_from_trigger
         if start_from_trigger:
             self.start_trigger_args = StartTriggerArgs(
-                trigger_cls=f"{MarkerTrigger.__module__}.{MarkerTrigger.__qualname__}",
+                trigger_cls=TRIGGER,
                 trigger_kwargs=self._trigger_arguments(),
                 next_method="on_event",
                 timeout=timedelta(seconds=self.timeout),
@@ -99,6 +101,8 @@ class MarkerSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Defer at once; only where the task was not started from its trigger."""
+        from triggers.markers import MarkerTrigger
+
         self.defer(
             trigger=MarkerTrigger(**self._trigger_arguments()),
             method_name="on_event",
