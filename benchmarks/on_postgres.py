@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tests.faults.postgres import Postgres
 
 from flagfall.local_airflow import COMPONENTS, LocalAirflow
+from flagfall.local_postgres import Postgres
 
 ACTIVE = "select 1 from dag_run where dag_id = ? and state in ('queued', 'running')"
 
