@@ -41,7 +41,8 @@ lock: $(UV)
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group pyproject.toml:s3 -c requirements-dev.txt -o demo-s3-requirements.txt
-	$(LOCK) --group pyproject.toml:celery -c requirements-dev.txt -o demo-celery-requirements.txt
+	$(LOCK) --group pyproject.toml:cluster -c requirements-dev.txt -o demo-celery-requirements.txt
+	$(LOCK) --group pyproject.toml:image -c requirements-dev.txt -o deploy/requirements.txt
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
