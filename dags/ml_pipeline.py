@@ -23,6 +23,7 @@ from airflow.sdk import (
 from flagfall.dataset import Dataset, usable_datasets
 from flagfall.stages import STAGES
 from operators.notices import on_failure, on_retry
+from operators.pods import executor_config
 from operators.stages import ClaimOperator, ReportOperator, StageOperator
 from triggers.markers import MarkerFeedTrigger
 
@@ -83,6 +84,7 @@ def pipeline(dataset: Dataset) -> DAG:
             dataset=dataset.name,
             landed=f"{dataset.name}_landed",
             again=f"{dataset.name}_landed_again",
+            executor_config=executor_config(dataset, "claim"),
         )
         report = ReportOperator(
             task_id="generate_report",
@@ -90,6 +92,7 @@ def pipeline(dataset: Dataset) -> DAG:
             claimed=claimed.output,
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # the claim is the one, at least
             outlets=[Asset(f"{dataset.name}_report")],
+            executor_config=executor_config(dataset, "generate_report"),
         )
         _shards(dataset, claimed) >> report
     return dag
@@ -107,6 +110,7 @@ def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
             batches=batches,
             trigger_rule=rule,
             outlets=[Asset(f"{dataset.name}_{outlet}") for outlet in outlets],
+            executor_config=executor_config(dataset, task_id),
         )
 
     @task_group(group_id="shard", prefix_group_id=False)

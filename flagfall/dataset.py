@@ -37,6 +37,8 @@ from flagfall.marker import MarkerPattern
 
 _SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_CPU = re.compile(r"\d+(\.\d{1,3})?|\d+m")
+_MEMORY = re.compile(r"\d+(\.\d+)?[MGT]i?")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -81,6 +83,21 @@ def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float | date):
         raise ValueError(f"expected one value, got {value!r}")
     return value
+
+
+def _quantity(form: re.Pattern[str], expected: str, value: object) -> str:
+    text = "" if isinstance(value, bool) else str(value)
+    if not form.fullmatch(text) or not re.search("[1-9]", text):
+        raise ValueError(f"expected {expected}, got {value!r}")
+    return text
+
+
+def _cpu(value: object) -> str:
+    return _quantity(_CPU, "CPUs such as 2, 0.5 or 500m", value)
+
+
+def _memory(value: object) -> str:
+    return _quantity(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -427,6 +444,31 @@ class Limits(_Model):
     shard_bytes: int = Field(default=1 << 30, gt=0)
 
 
+class TaskResources(_Model):
+    """What one task asks of the cluster. Both are needed: one pod's request replaces the other's.
+
+    Attributes:
+        cpu: CPUs that are kept for the task, as Kubernetes writes them; it may use idle ones, too.
+        memory: Bytes with a unit; kept for the task, and no more than that can be had.
+    """
+
+    cpu: Annotated[str, BeforeValidator(_cpu)]
+    memory: Annotated[str, BeforeValidator(_memory)]
+
+
+class Resources(_Model):
+    """Tasks that need another pod than the cluster's usual one; ``None`` for the usual one."""
+
+    claim: TaskResources | None = None
+    ingest_data: TaskResources | None = None
+    preprocess_data: TaskResources | None = None
+    run_inference: TaskResources | None = None
+    evaluate_results: TaskResources | None = None
+    generate_report: TaskResources | None = None
+
+
+_TASKS_OF_A_MODEL = ("preprocess_data", "run_inference", "evaluate_results")
+
 PREDICTED = frozenset({"score", "class", "model_version"})
 """Columns that predictions add to the primary key's."""
 
@@ -448,6 +490,7 @@ class Dataset(_Model):
     label: Label | None = None
     thresholds: Thresholds = Thresholds()
     limits: Limits = Limits()
+    resources: Resources = Resources()
     notify: tuple[Notice, ...] = ()
 
     @model_validator(mode="after")
@@ -458,6 +501,7 @@ class Dataset(_Model):
             raise ValueError(f"expected other names than {sorted(taken)}, which predictions use")
         if self.label is not None and self.model is None:
             raise _Misfit(("label",), "expected a model for the label to judge, got none")
+        self._tasks_are_there()
         self._features_fit()
         self._partition_fits()
         if _is_below(f"{self.lake.uri}/{self.name}", self.landing.uri):
@@ -474,6 +518,11 @@ class Dataset(_Model):
         pattern = MarkerPattern(self.landing.marker).beginning(self.arrival.partition)
         keys = [moment.strftime(pattern) for moment in _SAMPLES]
         return pattern if keys == sorted(keys) and len(set(keys)) > 1 else ""
+
+    def _tasks_are_there(self) -> None:
+        for task in _TASKS_OF_A_MODEL:
+            if self.model is None and getattr(self.resources, task) is not None:
+                raise _Misfit(("resources", task), "expected a model for this task, got none")
 
     def _features_fit(self) -> None:
         _each_once("features", [feature.name for feature in self.features])

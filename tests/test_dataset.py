@@ -168,6 +168,48 @@ MISTAKES = [
     Mistake("  uri: lake", "  uri: ${A", 6, "lake.uri", "expected ${NAME}"),
     Mistake("lake:\n", "limits: {files: 0}\nlake:\n", 5, "limits.files", "greater than 0"),
     Mistake("lake:\n", "thresholds: {auc_min: 50%}\nlake:\n", 5, "thresholds.auc_min", "number"),
+    # resources
+    *(
+        Mistake(
+            "lake:\n",
+            f"resources: {{run_inference: {{cpu: {cpu}, memory: {memory}}}}}\nlake:\n",
+            5,
+            f"resources.run_inference.{key}",
+            says,
+        )
+        for cpu, memory, key, says in [
+            ("two", "4Gi", "cpu", "expected CPUs such as 2, 0.5 or 500m, got 'two'"),
+            ("yes", "4Gi", "cpu", "got True"),
+            ("0", "4Gi", "cpu", "got 0"),
+            ("0.0001", "4Gi", "cpu", "got 0.0001"),
+            ("-1", "4Gi", "cpu", "got -1"),
+            ("2", "4", "memory", "expected memory with a unit, such as 512Mi or 4Gi, got 4"),
+            ("2", "4GB", "memory", "got '4GB'"),
+            ("2", "4m", "memory", "got '4m'"),
+            ("2", "0Gi", "memory", "got '0Gi'"),
+        ]
+    ),
+    Mistake(
+        "lake:\n",
+        "resources: {run_inference: {cpu: 2}}\nlake:\n",
+        5,
+        "resources.run_inference.memory",
+        "it is missing",
+    ),
+    Mistake(
+        "lake:\n",
+        "resources: {inference: {cpu: 2, memory: 1Gi}}\nlake:\n",
+        5,
+        "resources.inference",
+        "not known here",
+    ),
+    Mistake(
+        "model:\n  path: models/toy\nlabel:\n  expr: id > 1\n",
+        "resources: {run_inference: {cpu: 2, memory: 1Gi}}\n",
+        20,
+        "resources.run_inference",
+        "expected a model for this task",
+    ),
     Mistake(
         "lake:\n", "thresholds: {auc_min: 1.1}\nlake:\n", 5, "thresholds.auc_min", "equal to 1"
     ),

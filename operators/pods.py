@@ -1,0 +1,52 @@
+"""The pod of a task, where Airflow makes one for every task (KubernetesExecutor).
+
+Importing the Kubernetes client takes two seconds, so it is done only where a dataset asks for
+``resources`` and somebody looks at them.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from flagfall.dataset import Dataset, TaskResources
+
+_IN_A_POD = "AIRFLOW_IS_K8S_EXECUTOR_POD"
+"""Set by the executor in the pods that it makes."""
+
+
+def executor_config(dataset: Dataset, task_id: str) -> dict[str, Any]:
+    """The task's ``executor_config``: an override of the pod template with what it asks for.
+
+    Empty where the dataset asks for nothing, where Airflow has no Kubernetes provider (the task
+    then runs with what there is), and in the task's own pod, which exists already. Executors that
+    make no pods pay it no heed.
+    """
+    wanted: TaskResources | None = getattr(dataset.resources, task_id)
+    if wanted is None or _IN_A_POD in os.environ or not _has_provider():
+        return {}
+    return {"pod_override": _pod(wanted)}
+
+
+def _has_provider() -> bool:
+    try:
+        return find_spec("airflow.providers.cncf.kubernetes") is not None
+    except ModuleNotFoundError:  # nor any other provider of that family
+        return False
+
+
+def _pod(wanted: TaskResources) -> Any:
+    """A pod that differs from the template in what it asks for.
+
+    Memory is asked for as it is limited. Memory that was lent cannot be taken back: a pod above its
+    request is the first that its node ends when memory runs short, whoever took it. So a task gets
+    what it asked for, always, and only its own growth can end it. CPUs have no limit: who uses
+    idle ones takes nothing from anybody.
+    """
+    from kubernetes.client import V1Container, V1Pod, V1PodSpec, V1ResourceRequirements
+
+    resources = V1ResourceRequirements(
+        requests={"cpu": wanted.cpu, "memory": wanted.memory}, limits={"memory": wanted.memory}
+    )
+    return V1Pod(spec=V1PodSpec(containers=[V1Container(name="base", resources=resources)]))
