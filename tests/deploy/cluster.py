@@ -1,0 +1,45 @@
+"""What is deployed: the Helm chart's values, the pod template and the network policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+POD_TEMPLATE = DEPLOY / "pod_template.yaml"
+CORES = {10: [], 100: ["values-100-cores.yaml"], 1000: ["values-1000-cores.yaml"]}
+"""Sizes of clusters, and the files that are given to Helm after values.yaml."""
+
+
+def values(cores: int = 10) -> dict[str, Any]:
+    """The values for a cluster, merged as Helm does."""
+    merged: dict[str, Any] = {}
+    for name in ["values.yaml", *CORES[cores]]:
+        merged = _merged(merged, yaml.safe_load((DEPLOY / "helm" / name).read_text()))
+    return merged
+
+
+def environment() -> dict[str, str]:
+    """What the values put into the environment of every component and task."""
+    (config_map,) = values()["extraConfigMaps"].values()
+    found: dict[str, str] = yaml.safe_load(config_map["data"])
+    return found
+
+
+def as_variables(config: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Airflow's settings as environment variables."""
+    return {
+        f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
+        for section, options in config.items()
+        for option, value in options.items()
+    }
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inner = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if inner else value
+    return merged

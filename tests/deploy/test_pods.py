@@ -1,0 +1,358 @@
+"""The pods that Kubernetes is asked for, as the Kubernetes provider's own code makes them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+from airflow.executors.workloads import BundleInfo, ExecuteTask
+from airflow.executors.workloads.task import TaskInstanceDTO
+from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_types import KubernetesJob
+from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_utils import (
+    AirflowKubernetesScheduler,
+)
+from airflow.providers.cncf.kubernetes.kube_config import KubeConfig
+from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from kubernetes.client import ApiClient, models
+from kubernetes.utils.quantity import parse_quantity
+
+from flagfall.dataset import Dataset, read_dataset
+from operators.pods import executor_config
+from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, values
+from tests.feeds import make_toy
+
+Pods = dict[str, models.V1Pod]
+DAGS = DEPLOY.parent / "dags"
+DOCS = DEPLOY.parent / "docs"
+MODEL = """\
+features: [{name: value}]
+model: {path: models/toy}
+"""
+PROVIDER = "airflow.providers.cncf.kubernetes"
+TASKS = (
+    "claim",
+    "ingest_data",
+    "preprocess_data",
+    "run_inference",
+    "evaluate_results",
+    "generate_report",
+)
+EVERY_TASK = pytest.mark.parametrize("task_id", TASKS)
+RESOURCES = """\
+resources:
+  run_inference: {cpu: 2, memory: 4Gi}
+  ingest_data: {cpu: 500m, memory: 1.5Gi}
+"""
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Dataset:
+    return make_toy(tmp_path, more=MODEL + RESOURCES).dataset
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """What the executor asks Kubernetes for, for every task of a DAG."""
+    folder = tmp_path_factory.mktemp("toy")
+    make_toy(folder, more=MODEL + RESOURCES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLAGFALL_DATASETS", str(folder / "datasets"))
+        use_values(patch)
+        tasks = dag()
+        yield {task_id: pod_of(tasks.get_task(task_id)) for task_id in TASKS}
+
+
+def use_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's settings as the values make them, but with this folder's pod template."""
+    config = values()["config"]["kubernetes_executor"]
+    image = values()["images"]["airflow"]
+    ours = {
+        **config,
+        "namespace": "flagfall",
+        "pod_template_file": str(POD_TEMPLATE),
+        "worker_container_repository": "registry.example/flagfall",
+        "worker_container_tag": image["tag"],
+    }
+    for name, value in as_variables({"kubernetes_executor": ours}).items():
+        monkeypatch.setenv(name, value)
+
+
+def dag() -> Any:
+    """The DAG as the scheduler has it: stored, and read again."""
+    made: DAG = runpy.run_path(str(DAGS / "ml_pipeline.py"))["toy_pipeline"]
+    return DagSerialization.from_dict(DagSerialization.to_dict(made))
+
+
+def workload(task: Any) -> ExecuteTask:
+    instance = TaskInstanceDTO(
+        id=uuid4(),
+        dag_version_id=uuid4(),
+        dag_id="toy_pipeline",
+        task_id=task.task_id,
+        run_id="asset_triggered__1",
+        try_number=1,
+        map_index=3,
+        pool_slots=1,
+        queue="default",
+        priority_weight=1,
+        executor_config=task.executor_config,
+    )
+    return ExecuteTask(
+        ti=instance,
+        dag_rel_path=Path("ml_pipeline.py"),
+        token="of-this-task",
+        log_path="log",
+        bundle_info=BundleInfo(name="dags-folder", version=None),
+    )
+
+
+def pod_of(task: Any) -> models.V1Pod:
+    """What the executor asks Kubernetes for, when that task is to run."""
+    work = workload(task)
+    override = PodGenerator.from_obj(work.ti.executor_config or {})
+    scheduler = AirflowKubernetesScheduler.__new__(AirflowKubernetesScheduler)  # needs no cluster
+    scheduler.kube_config = KubeConfig()
+    scheduler.namespace = scheduler.kube_config.kube_namespace
+    scheduler.scheduler_job_id = "1"
+    scheduler.supports_task_instance_uuid = False
+    job = KubernetesJob(work.ti.key, [work], override, None)
+    return scheduler._build_pod_request(job)
+
+
+def sent(thing: Any) -> Any:
+    """What goes over the wire."""
+    return ApiClient().sanitize_for_serialization(thing)
+
+
+class TestThePodOfEveryTask:
+    @EVERY_TASK
+    def test_it_runs_one_task_from_the_image_and_is_not_started_again(
+        self, pods: Pods, task_id: str
+    ) -> None:
+        pod = pods[task_id]
+        (container,) = pod.spec.containers
+        assert container.name == "base"
+        assert container.image == "registry.example/flagfall:0.1.0"
+        assert container.args[:3] == ["python", "-m", "airflow.sdk.execution_time.execute_workload"]
+        assert f'"task_id":"{task_id}"' in container.args[-1]
+        assert pod.spec.restart_policy == "Never"
+        assert pod.metadata.namespace == "flagfall"
+
+    @EVERY_TASK
+    def test_it_is_not_root_and_writes_nowhere_but_into_its_volumes(
+        self, pods: Pods, task_id: str
+    ) -> None:
+        spec = pods[task_id].spec
+        (container,) = spec.containers
+        assert spec.security_context.run_as_non_root
+        assert spec.security_context.run_as_user == 50000
+        assert spec.security_context.seccomp_profile.type == "RuntimeDefault"
+        assert container.security_context.read_only_root_filesystem
+        assert container.security_context.allow_privilege_escalation is False
+        assert container.security_context.capabilities.drop == ["ALL"]
+        mounts = {mount.mount_path: mount.name for mount in container.volume_mounts}
+        assert set(mounts) == {"/opt/airflow", "/tmp"}
+        assert {v.name for v in spec.volumes if v.empty_dir.size_limit} == set(mounts.values())
+
+    @EVERY_TASK
+    def test_it_has_no_token_for_kubernetes_and_no_secret(self, pods: Pods, task_id: str) -> None:
+        spec = pods[task_id].spec
+        assert spec.automount_service_account_token is False
+        assert spec.service_account_name == "flagfall-worker"
+        text = yaml.safe_dump(sent(spec))
+        assert "secretKeyRef" not in text
+        assert "secretRef" not in text
+        assert [volume for volume in spec.volumes if volume.secret or volume.projected] == []
+
+    @EVERY_TASK
+    def test_it_has_time_to_stop_and_is_not_put_out_to_save_a_node(
+        self, pods: Pods, task_id: str
+    ) -> None:
+        pod = pods[task_id]
+        assert pod.spec.termination_grace_period_seconds == 60
+        annotations = pod.metadata.annotations
+        assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+        assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+        assert annotations["task_id"] == task_id
+
+    @EVERY_TASK
+    def test_no_variable_stands_in_it_twice(self, pods: Pods, task_id: str) -> None:
+        (container,) = pods[task_id].spec.containers
+        names = [variable.name for variable in container.env]
+        assert sorted(set(names)) == sorted(names)
+        assert {"AIRFLOW__CORE__EXECUTOR", "POLARS_MAX_THREADS"} <= set(names)
+
+
+class TestWhatATaskAsksFor:
+    @pytest.mark.parametrize(
+        ("task_id", "cpu", "memory"),
+        [
+            ("claim", "500m", "1Gi"),
+            ("ingest_data", "500m", "1.5Gi"),
+            ("preprocess_data", "500m", "1Gi"),
+            ("run_inference", "2", "4Gi"),
+            ("evaluate_results", "500m", "1Gi"),
+            ("generate_report", "500m", "1Gi"),
+        ],
+    )
+    def test_it_is_the_templates_or_the_datasets(
+        self, pods: Pods, task_id: str, cpu: str, memory: str
+    ) -> None:
+        resources = pods[task_id].spec.containers[0].resources
+        assert resources.requests == {"cpu": cpu, "memory": memory}
+        assert resources.limits == {"memory": memory}
+
+    def test_threads_follow_the_cpus_that_are_asked_for(self, pods: Pods) -> None:
+        (container,) = pods["run_inference"].spec.containers
+        (threads,) = [v for v in container.env if v.name == "POLARS_MAX_THREADS"]
+        assert threads.value_from.resource_field_ref.resource == "requests.cpu"
+        assert threads.value_from.resource_field_ref.divisor == "1"
+
+
+class TestTheOverride:
+    @pytest.mark.parametrize("cpu", ["1", "2", "0.5", "500m", "0.125"])
+    @pytest.mark.parametrize("memory", ["512Mi", "4Gi", "1.5Gi", "2G", "1T"])
+    def test_what_a_dataset_may_ask_for_kubernetes_understands(
+        self, tmp_path: Path, cpu: str, memory: str
+    ) -> None:
+        more = f"{MODEL}resources: {{run_inference: {{cpu: {cpu}, memory: {memory}}}}}\n"
+        dataset = make_toy(tmp_path, more=more).dataset
+        pod = executor_config(dataset, "run_inference")["pod_override"]
+        asked = pod.spec.containers[0].resources.requests
+        assert parse_quantity(asked["cpu"]) == parse_quantity(cpu) > 0
+        assert parse_quantity(asked["memory"]) == parse_quantity(memory) >= 512 << 20
+
+    def test_a_task_that_asks_for_nothing_has_none(self, toy: Dataset) -> None:
+        assert executor_config(toy, "claim") == {}
+
+    def test_in_the_tasks_own_pod_there_is_none(
+        self, toy: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert executor_config(toy, "run_inference")
+        monkeypatch.setenv("AIRFLOW_IS_K8S_EXECUTOR_POD", "True")
+        assert executor_config(toy, "run_inference") == {}
+
+    @pytest.mark.parametrize(
+        "absent", ["airflow.providers.cncf.kubernetes", "airflow.providers.cncf"]
+    )
+    def test_without_the_provider_there_is_none(
+        self, toy: Dataset, monkeypatch: pytest.MonkeyPatch, absent: str
+    ) -> None:
+        monkeypatch.setattr(sys, "meta_path", [_Without(absent), *sys.meta_path])
+        for name in [name for name in sys.modules if name.startswith("airflow.providers.cncf")]:
+            monkeypatch.delitem(sys.modules, name)
+        if absent != PROVIDER:
+            monkeypatch.setattr("airflow.providers.__path__", [])
+        assert executor_config(toy, "run_inference") == {}
+
+    def test_the_example_in_the_docs_is_read_as_it_stands(self, tmp_path: Path) -> None:
+        page = (DOCS / "dataset.md").read_text()
+        example = page.partition("## Resources")[2].partition("```yaml\n")[2].partition("```")[0]
+        dataset = make_toy(tmp_path, more=MODEL + example).dataset
+        assert dataset.resources.run_inference
+
+
+class _Without:
+    """Finds one module nowhere."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == self.name:
+            raise ModuleNotFoundError(name)
+
+
+class TestTheFilesThemselves:
+    """What Kubernetes does not know it would drop, or refuse."""
+
+    def test_the_pod_template_has_no_field_that_kubernetes_does_not_know(self) -> None:
+        read = PodGenerator.deserialize_model_file(str(POD_TEMPLATE))
+        assert sent(read) == yaml.safe_load(POD_TEMPLATE.read_text())
+
+    def test_neither_do_the_network_policies(self) -> None:
+        for policy in policies():
+            assert sent(deserialized(policy)) == policy
+
+    @pytest.mark.parametrize("component", ["triggerer", "worker"])
+    def test_who_reads_what_strangers_wrote_cannot_reach_the_cloud_s_metadata(
+        self, component: str
+    ) -> None:
+        (policy,) = [p for p in map(deserialized, policies()) if selects(p) == component]
+        assert set(policy.spec.policy_types) == {"Ingress", "Egress"}
+        for rule in policy.spec.egress:
+            assert rule.to
+            assert rule.ports
+            for block in [peer.ip_block for peer in rule.to if peer.ip_block]:
+                wide = block.cidr == "0.0.0.0/0"
+                assert not wide or "169.254.0.0/16" in block._except
+
+    def test_only_the_triggerer_reaches_the_database(self) -> None:
+        reach = {selects(p): ports(p) for p in map(deserialized, policies())}
+        assert 5432 in reach["triggerer"]
+        assert 5432 not in reach["worker"]
+        assert 8080 in reach["worker"]
+
+    def test_the_policies_select_pods_by_labels_that_the_template_has(self) -> None:
+        labels = yaml.safe_load(POD_TEMPLATE.read_text())["metadata"]["labels"]
+        (wanted,) = [
+            p["spec"]["podSelector"]["matchLabels"]
+            for p in policies()
+            if p["metadata"]["name"] == "flagfall-worker"
+        ]
+        assert wanted.items() <= labels.items()
+
+
+def policies() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "network_policy.yaml").read_text()))
+
+
+def deserialized(policy: dict[str, Any]) -> models.V1NetworkPolicy:
+    client: Any = ApiClient()
+    return client._ApiClient__deserialize(policy, models.V1NetworkPolicy)
+
+
+def selects(policy: models.V1NetworkPolicy) -> str:
+    name: str = policy.spec.pod_selector.match_labels["component"]
+    return name
+
+
+def ports(policy: models.V1NetworkPolicy) -> set[int]:
+    return {port.port for rule in policy.spec.egress for port in rule.ports}
+
+
+@pytest.mark.parametrize(
+    ("more", "imported"), [(MODEL, "[]"), (MODEL + RESOURCES, "['kubernetes']")]
+)
+def test_only_resources_have_the_kubernetes_client_imported(
+    tmp_path: Path, more: str, imported: str
+) -> None:
+    """It takes two seconds."""
+    make_toy(tmp_path, more=more)
+    code = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(DAGS / 'ml_pipeline.py')!r})\n"
+        "print([name for name in sys.modules if name == 'kubernetes'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, "FLAGFALL_DATASETS": str(tmp_path / "datasets")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == imported
+
+
+def test_the_shipped_datasets_can_be_read() -> None:
+    assert read_dataset(DEPLOY.parent / "datasets/flights.yaml").resources.run_inference is None
