@@ -74,7 +74,6 @@ def pipeline(dataset: Dataset) -> DAG:
         schedule=[landed(dataset)],
         catchup=False,
         max_active_runs=1,
-        max_active_tasks=4,
         default_args=default_args(dataset),
         doc_md=_doc(dataset),
         tags=["flagfall", dataset.name],

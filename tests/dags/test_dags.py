@@ -68,8 +68,12 @@ def test_the_stages_are_mapped_over_shards(flights: DAG) -> None:
     assert inside == set(EXPECTED_TASKS) - {"claim", "generate_report"}
 
 
-def test_one_run_at_a_time_and_four_tasks(flights: DAG) -> None:
-    assert (flights.max_active_runs, flights.max_active_tasks) == (1, 4)
+def test_one_run_at_a_time_and_as_many_tasks_as_airflow_is_set_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG", "53")
+    dag = dags_of("ml_pipeline")["flights_pipeline"]
+    assert (dag.max_active_runs, dag.max_active_tasks) == (1, 53)
 
 
 def test_what_may_heal_is_retried(flights: DAG) -> None:
