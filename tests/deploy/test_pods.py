@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -28,7 +32,7 @@ from kubernetes.utils.quantity import parse_quantity
 
 from flagfall.dataset import Dataset, read_dataset
 from operators.pods import executor_config
-from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, values
+from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, environment, values
 from tests.feeds import make_toy
 
 Pods = dict[str, models.V1Pod]
@@ -85,6 +89,31 @@ def use_values(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in as_variables({"kubernetes_executor": ours}).items():
         monkeypatch.setenv(name, value)
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """An API server that knows no task, and notes who asked for which."""
+
+    asked: ClassVar[list[tuple[str, str]]] = []
+
+    def do_PATCH(self) -> None:
+        self.asked.append((self.path, self.headers["Authorization"]))
+        self.send_error(404)
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def api_server() -> Iterator[str]:
+    """Its address."""
+    with HTTPServer(("127.0.0.1", 0), Recorder) as server:
+        Recorder.asked.clear()
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/execution/"
+        server.shutdown()
+        thread.join()
 
 
 def dag() -> Any:
@@ -191,6 +220,37 @@ class TestThePodOfEveryTask:
         names = [variable.name for variable in container.env]
         assert sorted(set(names)) == sorted(names)
         assert {"AIRFLOW__CORE__EXECUTOR", "POLARS_MAX_THREADS"} <= set(names)
+
+
+@pytest.mark.timeout(180)
+def test_with_nothing_but_the_pods_environment_its_command_asks_the_api_to_start_its_task(
+    pods: Pods, tmp_path: Path
+) -> None:
+    """No database, no Fernet key, no connection: only the token in its arguments."""
+    (container,) = pods["run_inference"].spec.containers
+    plain = {variable.name: variable.value for variable in container.env if variable.value}
+    with api_server() as url:
+        environment_of_the_pod = {
+            **environment(),
+            **plain,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "AIRFLOW_HOME": str(tmp_path / "home"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": url,
+            "AIRFLOW__LOGGING__REMOTE_LOGGING": "False",
+        }
+        done = subprocess.run(
+            [sys.executable, *container.args[1:]],
+            env=environment_of_the_pod,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    task = json.loads(container.args[-1])["ti"]["id"]
+    expected = (f"/execution/task-instances/{task}/run", "Bearer of-this-task")
+    assert Recorder.asked == [expected], done.stdout + done.stderr
+    assert done.returncode != 0
 
 
 class TestWhatATaskAsksFor:
@@ -331,6 +391,7 @@ def ports(policy: models.V1NetworkPolicy) -> set[int]:
     return {port.port for rule in policy.spec.egress for port in rule.ports}
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("more", "imported"), [(MODEL, "[]"), (MODEL + RESOURCES, "['kubernetes']")]
 )

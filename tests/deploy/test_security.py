@@ -1,0 +1,90 @@
+"""What docs/security.md says of rights and secrets is tried."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from flagfall.dataset import read_dataset
+from flagfall.errors import StoreRefused
+from flagfall.publish import publish
+from flagfall.stages import Delivery, run_stage
+from flagfall.stores import open_store
+from tests.deploy.cluster import DEPLOY, values
+from tests.s3 import S3Server
+from tests.test_docs import blocks
+from tests.test_s3_readme import LAKE, LANDING, buckets, drop, feed, rights
+from triggers.markers import MarkerFeedTrigger
+
+__all__ = ["buckets"]  # a fixture
+PAGE = (DEPLOY.parent / "docs/security.md").read_text()
+(POLICY,) = (json.loads(block) for block in blocks(PAGE, "json"))
+
+
+@pytest.mark.usefixtures("buckets")
+class TestRightsOfTheTriggerer:
+    async def test_they_are_enough_to_announce_and_to_leave_its_signs(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drop(tmp_path)
+        inbox, dataset = feed(tmp_path), read_dataset(tmp_path / "toy.yaml")
+        (marker,) = inbox.pending()
+        run_stage("ingest", dataset, inbox, [Delivery(marker)])
+        (tmp_path / "rows/rows.csv").write_text("id,value\n2,1.5\n")
+        drop_again(tmp_path)
+        with rights(s3, monkeypatch, POLICY):
+            async with aclosing(MarkerFeedTrigger.of(dataset).run()) as events:
+                event = await anext(events)
+        assert "date=2026-11-02" in str(event.payload)
+        lake = open_store(f"{LAKE}/toy")
+        for sign in ("watch.json", "watermark.json"):
+            assert json.loads(lake.read(sign, 10_000)), sign
+
+    def test_with_them_no_output_of_a_batch_can_be_read_or_written(
+        self, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lake = f"{LAKE}/toy"
+        open_store(lake).put("staged/a.parquet", b"rows")
+        with rights(s3, monkeypatch, POLICY):
+            for key in ("staged/b.parquet", "receipts/landed=2026-11-22/x.json"):
+                with pytest.raises(StoreRefused, match="access denied"):
+                    open_store(lake).put(key, b"")
+            with pytest.raises(StoreRefused, match="access denied"):
+                open_store(lake).read("staged/a.parquet", 10)
+            with pytest.raises(StoreRefused, match="access denied"):
+                open_store(LANDING).put("x", b"")
+
+
+def drop_again(root: Path) -> None:
+    publish(root / "rows", f"{LANDING}/date=2026-11-02")
+
+
+class TestSecrets:
+    def test_the_page_makes_every_secret_that_the_values_name(self) -> None:
+        chosen = values()
+        named = {v for k, v in chosen.items() if k.endswith("SecretName")}
+        named.add(chosen["data"]["metadataSecretName"])
+        made = set(re.findall(r"create secret generic (\S+)", PAGE))
+        assert len(named) == 4
+        assert made == named
+
+    def test_the_page_names_the_roles_that_the_values_name(self) -> None:
+        roles = set(re.findall(r":role/([\w-]+)", (DEPLOY / "helm/values.yaml").read_text()))
+        assert len(roles) == 3
+        assert roles == set(re.findall(r"^\| `(flagfall-[\w-]+)` \|", PAGE, re.MULTILINE))
+
+    def test_the_connections_prefix_is_the_one_of_the_values(self) -> None:
+        given = json.loads(values()["config"]["secrets"]["backend_kwargs"])
+        assert f"`{given['connections_prefix']}/<conn_id>`" in PAGE
+
+
+def test_no_file_that_is_deployed_has_a_secret_in_it() -> None:
+    """Neither a key of AWS nor a private key nor a password in an address."""
+    secret = re.compile(r"AKIA[A-Z0-9]{16}|BEGIN [A-Z ]*PRIVATE KEY|://[^/\s:${]+:[^@\s${]+@")
+    files = [path for path in DEPLOY.rglob("*") if path.is_file() and path.name != ".env"]
+    assert len(files) > 10
+    assert [path.name for path in files if secret.search(path.read_text())] == []
