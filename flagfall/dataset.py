@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from croniter import CroniterError, croniter
@@ -354,19 +355,115 @@ class Feature(_Model):
     encode: Literal["number", "category"] = "number"
 
 
+class Server(_Model):
+    """A server that has the model and speaks the Open Inference Protocol (KServe V2) over HTTP.
+
+    Attributes:
+        url: Where it answers, without ``/v2``.
+        name: Of the model there; empty for the name of the model's folder.
+        version: Of the model there; empty leaves the choice to the server.
+        conn_id: Airflow connection whose password is a token for it; empty for none. Outside
+            Airflow the token is in the environment (see ``flagfall.tokens``).
+        rows: Most rows in one request.
+        timeout: What has not been answered after this counts as failed.
+        retry_for: No request is repeated later than this after its first try.
+    """
+
+    url: str
+    name: str = ""
+    version: str = ""
+    conn_id: str = ""
+    rows: int = Field(default=10_000, gt=0, le=1_000_000)
+    timeout: Interval = timedelta(seconds=30)
+    retry_for: Wait = timedelta(minutes=1)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise ValueError(f"expected a URL such as http://scoring:8000, got {value!r}")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("expected a URL without user and query; for a token give conn_id")
+        return value.rstrip("/").removesuffix("/v2")
+
+
+_QUANTITY = re.compile(r"\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?")
+
+
+def _quantities(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    texts = {str(name): str(quantity) for name, quantity in value.items()}
+    for name, text in texts.items():
+        if not _QUANTITY.fullmatch(text):
+            raise ValueError(f"expected an amount such as 500m or 2Gi as {name}, got {text!r}")
+    return texts
+
+
+Quantities = Annotated[dict[str, str], BeforeValidator(_quantities)]
+
+
+class Pod(_Model):
+    """The Kubernetes pod that runs the model, one for every shard.
+
+    Attributes:
+        image: Image with Flagfall, this dataset file and the model's folder.
+        namespace: Where it runs; empty for Airflow's own.
+        service_account: As whom; empty for the namespace's default.
+        requests: What it is promised, in Kubernetes' words: ``{cpu: 500m, memory: 1Gi}``.
+        limits: What it may take at most.
+        template: A pod in YAML that the request is put on top of, for volumes, secrets, nodes and
+            the like; empty for none. Relative ones start at the project's root.
+        conn_id: Airflow connection to the cluster.
+        starts_within: What has not started after this counts as failed.
+    """
+
+    image: str = Field(min_length=1)
+    namespace: str = ""
+    service_account: str = ""
+    requests: Quantities = Field(default_factory=lambda: {"cpu": "500m", "memory": "1Gi"})
+    limits: Quantities = Field(default_factory=lambda: {"memory": "2Gi"})
+    template: str = ""
+    conn_id: str = "kubernetes_default"
+    starts_within: Interval = timedelta(minutes=10)
+
+
 class Scorer(_Model):
     """The model that scores the features.
 
     Attributes:
         path: Folder with ``model.onnx``, ``constants.json`` and ``reference.json``; relative
-            ones start at the project's root.
-        engine: What runs the model.
+            ones start at the project's root. Where a server has the model, ``model.onnx`` may be
+            left out.
+        engine: What runs the model: ``onnx`` in the task's process, ``pod`` in a container of its
+            own, ``open-inference`` on a server.
         threshold: Rows whose score is at least this are given class 1.
+        server: Only with ``open-inference``.
+        pod: Only with ``pod``.
     """
 
     path: str
-    engine: Literal["onnx"] = "onnx"
+    engine: Literal["onnx", "pod", "open-inference"] = "onnx"
     threshold: Share = 0.5
+    server: Server | None = None
+    pod: Pod | None = None
+
+    @model_validator(mode="after")
+    def _has_what_its_engine_needs(self) -> Self:
+        for key, engine in (("server", "open-inference"), ("pod", "pod")):
+            given = getattr(self, key) is not None
+            if given and self.engine != engine:
+                raise _Misfit((key,), f"expected none: it is for engine: {engine}")
+            if not given and self.engine == engine:
+                raise _Misfit(("engine",), f"expected a section model.{key} beside {engine!r}")
+        return self
+
+    @property
+    def server_model(self) -> str:
+        """Name of the model at the server."""
+        assert self.server is not None, "asked for a model that no server runs"
+        return self.server.name or PurePosixPath(self.path).name
 
 
 class Label(_Model):
@@ -575,20 +672,35 @@ def _absolute(uri: str, root: Path) -> str:
     return str((root / expanded).absolute())
 
 
-_PATHS = (("landing", "uri"), ("lake", "uri"), ("model", "path"))
-_NAMES = (("landing", "conn_id"), ("landing", "sqs_queue"), ("lake", "conn_id"))
+_PATHS = (("landing", "uri"), ("lake", "uri"), ("model", "path"), ("model", "pod", "template"))
+_NAMES = (
+    ("landing", "conn_id"),
+    ("landing", "sqs_queue"),
+    ("lake", "conn_id"),
+    *(("model", "server", key) for key in ("url", "name", "version", "conn_id")),
+    *(("model", "pod", key) for key in ("image", "namespace", "service_account", "conn_id")),
+)
+"""Keys in whose values the environment is looked up."""
+
+
+def _sections(raw: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every key of those that is there with a text, and the mapping that it is in."""
+    for keys in (*_PATHS, *_NAMES):
+        section: Any = raw
+        for key in keys[:-1]:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict) and isinstance(section.get(keys[-1]), str):
+            yield keys, section
 
 
 def _resolve(raw: dict[str, Any], root: Path) -> None:
     """Fill in what the environment has, and make paths absolute."""
-    for section, key in (*_PATHS, *_NAMES):
-        part = raw.get(section)
-        if isinstance(part, dict) and isinstance(part.get(key), str):
-            try:
-                is_path = (section, key) in _PATHS
-                part[key] = _absolute(part[key], root) if is_path else _expand(part[key])
-            except ValueError as error:
-                raise _Misfit((section, key), str(error)) from error
+    for keys, section in _sections(raw):
+        text = section[keys[-1]]
+        try:
+            section[keys[-1]] = _absolute(text, root) if keys in _PATHS else _expand(text)
+        except ValueError as error:
+            raise _Misfit(keys, str(error)) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -729,6 +841,20 @@ def read_dataset(path: Path | str) -> Dataset:
     except _Misfit as misfit:
         problem = Problem(_key(misfit.location), lines.of(misfit.location), str(misfit))
         raise DatasetInvalid(str(path), [problem]) from misfit
+
+
+def variables(path: Path | str) -> dict[str, str]:
+    """What a dataset file takes from the environment: whoever reads it elsewhere needs it, too.
+
+    Raises:
+        DatasetInvalid: It is no YAML.
+        NotThere: There is no such file.
+    """
+    path = Path(path)
+    raw, _ = _parsed(path, _text(path))
+    texts = [section[keys[-1]] for keys, section in _sections(raw)]
+    names = {match[1] for text in texts for match in _VARIABLE.finditer(text)}
+    return {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
 
 
 def datasets_folder() -> Path:

@@ -9,7 +9,9 @@
     │   ├── MarkerPatternInvalid  the pattern of a marker
     │   ├── BatchInvalid          a marker or its data: becomes a rejected receipt
     │   ├── ModelInvalid          the model's folder
+    │   ├── ServerRefused         an inference server: token, model, request
     │   └── NotThere              a name that a person typed: dataset, batch, directory
+    ├── ServerUnavailable     an inference server; may heal by itself
     └── StoreError
         ├── StoreRefused          permission, credentials, an address that cannot be right
         │   ├── AccessDenied          an object that may not be read; others perhaps may
@@ -113,6 +115,28 @@ class NotThere(InputError):
 
     def __init__(self, what: str, name: str, hint: str = "") -> None:
         super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
+
+
+class ServerRefused(InputError):
+    """An inference server refuses, or does not have the dataset's model."""
+
+    def __init__(self, dataset: str, url: str, why: str) -> None:
+        self.url = url
+        super().__init__(f"dataset {dataset}: inference server {url}: {printable(why)}")
+
+
+class ServerUnavailable(FlagfallError):
+    """An inference server does not answer now.
+
+    Attributes:
+        wait: Seconds after which it may be asked again, at the soonest; ``None`` where asking again
+            soon is not worth it.
+    """
+
+    def __init__(self, dataset: str, url: str, why: str, wait: float | None = 0) -> None:
+        self.url = url
+        self.wait = wait
+        super().__init__(f"dataset {dataset}: inference server {url}: {printable(why)}")
 
 
 class NotFinished(FlagfallError):

@@ -26,7 +26,7 @@ LAYERS = [
     {"receipts", "lake", "landing", "manifest", "publish"},
     {"kept", "records", "dataset", "marker_formats"},
     {"marker"},
-    {"stores"},
+    {"stores", "tokens"},
     {"errors"},
 ]
 """Parts of ``flagfall``, from the top down: each may import from its own layer and those below."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from flagfall.dataset import find_dataset
-from flagfall.engines import OnnxEngine, open_engine
+from flagfall.engines import open_engine
+from flagfall.engines.onnx import OnnxEngine
 from flagfall.errors import ModelInvalid, NotThere
 from tests.feeds import ToyFeed
 from tests.tiny_onnx import write_model

@@ -1,6 +1,7 @@
-"""Airflow connections as Flagfall's way into AWS: by the Amazon provider's hook.
+"""Airflow connections as Flagfall's way into AWS, and to tokens for inference servers.
 
-The hook knows roles, web identity, custom endpoints and certificates, and refreshes what expires.
+Into AWS it goes by the Amazon provider's hook, which knows roles, web identity, custom endpoints
+and certificates, and refreshes what expires.
 """
 
 from __future__ import annotations
@@ -8,13 +9,34 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from flagfall.errors import StoreRefused
+from flagfall import tokens
+from flagfall.errors import NotThere, StoreRefused
 from flagfall.stores import aws
 
 
 def use() -> None:
-    """Have the core look up its AWS accounts here."""
+    """Have the core look up its AWS accounts and its tokens here."""
     aws.look_up_with(account)
+    tokens.look_up_with(token)
+
+
+def token(conn_id: str) -> str:
+    """The token for an inference server: the password of a connection. Blocks.
+
+    Raises:
+        NotThere: There is no such connection, or it has no password.
+    """
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = Connection.get(conn_id).password
+    except AirflowNotFoundException as missing:
+        hint = "make one whose password is the token, or correct model.server.conn_id"
+        raise NotThere("Airflow connection", conn_id, hint) from missing
+    if not found:
+        raise NotThere("password in Airflow connection", conn_id, "it is to be the server's token")
+    return str(found)
 
 
 def account(conn_id: str) -> aws.Account:

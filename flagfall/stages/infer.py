@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from flagfall.dataset import Dataset, Scorer
-from flagfall.engines import Engine, Floats, open_engine, scorer_of
+from flagfall.engines import Engine, open_engine, scorer_of
+from flagfall.engines.scores import Floats
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.features import Constants
 from flagfall.kept import kept

@@ -30,7 +30,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from flagfall.dataset import Dataset, find_dataset
 from flagfall.drift import REFERENCE_FILE, fit_reference
-from flagfall.engines import MODEL_FILE, VERSION_KEY, OnnxEngine
+from flagfall.engines.onnx import MODEL_FILE, VERSION_KEY, OnnxEngine
 from flagfall.features import (
     CONSTANTS_FILE,
     Constants,

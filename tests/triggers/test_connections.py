@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flagfall.errors import StoreRefused
+from flagfall import tokens
+from flagfall.errors import NotThere, StoreRefused
 from flagfall.stores import aws, open_store
 from tests.s3 import S3Server
 from tests.test_docs import README
@@ -91,3 +92,15 @@ def test_it_is_looked_up_once_and_not_in_the_thread_of_who_opens_a_store(
     worker.join()
     assert looked_up == [worker.ident]
     connections.use()
+
+
+def test_a_token_is_the_password_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections.use()
+    monkeypatch.setenv("AIRFLOW_CONN_SCORING", '{"conn_type": "http", "password": "s3cr3t"}')
+    assert tokens.token("scoring") == "s3cr3t"
+    monkeypatch.setenv("AIRFLOW_CONN_SCORING", '{"conn_type": "http"}')
+    with pytest.raises(NotThere, match="no password in Airflow connection 'scoring'"):
+        tokens.token("scoring")
+    monkeypatch.delenv("AIRFLOW_CONN_SCORING")
+    with pytest.raises(NotThere, match="no Airflow connection 'scoring'; make one whose password"):
+        tokens.token("scoring")

@@ -1,31 +1,20 @@
-"""Engines: what runs a model. One now, onnxruntime in this process; the seam is ``Engine``.
-
-An engine takes the features of some rows as one float32 matrix, in the order of ``constants.json``,
-and gives one score a row. It judges neither: ``stages/infer.py`` does.
-"""
+"""The embedded engine: onnxruntime in this process."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
-from flagfall.dataset import Dataset, Scorer
-from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import Constants
+from flagfall.engines.scores import Floats, NoScores, score_column, score_output
+from flagfall.errors import ModelInvalid
 
 MODEL_FILE = "model.onnx"
 VERSION_KEY = "version"
 """Metadata property of ``model.onnx``: where it is set, it must equal the constants' version."""
-
-PROBABILITIES = "probabilities"
-"""Output that is used when a model has more than one float output."""
-
-Floats = npt.NDArray[np.float32]
 
 _RUN_AGAIN = "run the model's training script"
 _FAILURES = (
@@ -37,29 +26,6 @@ _FAILURES = (
     onnx_errors.NotImplemented,
     onnx_errors.RuntimeException,
 )
-
-
-class Engine(Protocol):
-    """What runs a model.
-
-    Attributes:
-        version: Version of the model, as predictions carry it.
-    """
-
-    version: str
-
-    def score(self, features: Floats) -> Floats:
-        """One score per row.
-
-        Args:
-            features: Shape [n, inputs], in the model's order, without NaN.
-
-        Returns:
-            Shape [n]. Nothing is promised about the values.
-
-        Raises:
-            ModelInvalid: The model does not take such features or gives something else than scores.
-        """
 
 
 class OnnxEngine:
@@ -93,40 +59,10 @@ class OnnxEngine:
             (scores,) = self._session.run([self.output], {self._input: features})
         except _FAILURES as failure:
             raise ModelInvalid(self.folder, f"{MODEL_FILE}: {failure}") from failure
-        return self._column(np.asarray(scores, dtype=np.float32), len(features))
-
-    def _column(self, scores: Floats, rows: int) -> Floats:
-        if scores.shape == (rows, 2):
-            return scores[:, 1]
-        if scores.shape in ((rows, 1), (rows,)):
-            return scores.reshape(rows)
-        expected = f"expected shape [{rows}, 2], [{rows}, 1] or [{rows}], got {list(scores.shape)}"
-        why = f"output {self.output!r}: {expected}; export a model for two classes"
-        raise ModelInvalid(self.folder, why)
-
-
-def scorer_of(dataset: Dataset) -> Scorer:
-    """The dataset's model.
-
-    Raises:
-        NotThere: It has none.
-    """
-    if dataset.model is None:
-        raise NotThere("model of dataset", dataset.name, "its file has no section `model`")
-    return dataset.model
-
-
-def open_engine(dataset: Dataset) -> Engine:
-    """The engine for a dataset's model.
-
-    Raises:
-        NotThere: The dataset has no model.
-        ModelInvalid: The model's folder lacks something, or its parts do not fit one another.
-    """
-    scorer = scorer_of(dataset)
-    constants = Constants.read(scorer.path)
-    engines = {"onnx": OnnxEngine}
-    return engines[scorer.engine](scorer.path, constants.version, len(constants.features))
+        try:
+            return score_column(np.asarray(scores, dtype=np.float32), len(features), self.output)
+        except NoScores as error:
+            raise ModelInvalid(self.folder, f"{error}; export a model for two classes") from error
 
 
 def _session(folder: str) -> Any:
@@ -158,14 +94,12 @@ def _input(session: Any, folder: str, inputs: int) -> str:
 
 
 def _output(session: Any, folder: str) -> str:
-    floats = [put.name for put in session.get_outputs() if put.type == "tensor(float)"]
-    if PROBABILITIES in floats:
-        return PROBABILITIES
-    if len(floats) == 1:
-        return str(floats[0])
+    floats = [str(put.name) for put in session.get_outputs() if put.type == "tensor(float)"]
     found = [f"{put.name}: {put.type}" for put in session.get_outputs()]
-    why = f"expected one float output, or one called {PROBABILITIES!r}, got {found}"
-    raise ModelInvalid(folder, f"{MODEL_FILE}: {why}; export it without zipmap")
+    try:
+        return score_output(floats, found)
+    except NoScores as error:
+        raise ModelInvalid(folder, f"{MODEL_FILE}: {error}; export it without zipmap") from error
 
 
 def _check_version(session: Any, folder: str, version: str) -> None:
