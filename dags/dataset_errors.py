@@ -7,6 +7,8 @@ one has no DAG and fails in its place.
 from __future__ import annotations
 
 from flagfall.dataset import usable_datasets
+from operators.providers import lacking
 
-if broken := usable_datasets()[1]:
+usable, broken = usable_datasets()
+if broken := [*broken, *filter(None, map(lacking, usable))]:
     raise ExceptionGroup("dataset files that cannot be used", broken)

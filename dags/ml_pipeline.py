@@ -13,6 +13,7 @@ from airflow.sdk import (
     DAG,
     Asset,
     AssetWatcher,
+    BaseOperator,
     ExceptionRetryPolicy,
     RetryAction,
     RetryRule,
@@ -20,10 +21,11 @@ from airflow.sdk import (
     task_group,
 )
 
-from flagfall.dataset import Dataset, usable_datasets
+from flagfall.dataset import Dataset, Pod, usable_datasets
 from flagfall.stages import STAGES
 from operators.notices import on_failure, on_retry
 from operators.pods import executor_config
+from operators.providers import lacking
 from operators.stages import ClaimOperator, ReportOperator, StageOperator
 from triggers.markers import MarkerFeedTrigger
 
@@ -100,7 +102,20 @@ def pipeline(dataset: Dataset) -> DAG:
 def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
     """The stages, once for every shard; gives what the last of them returned."""
 
-    def stage(task_id: str, name: str, batches: Any, *outlets: str) -> StageOperator:
+    def in_pod(pod: Pod, batches: Any) -> BaseOperator:
+        # Here, since its provider may not be installed.
+        from operators.pod_inference import PodInferenceOperator
+
+        return PodInferenceOperator(
+            task_id="run_inference",
+            dataset=dataset.name,
+            batches=batches,
+            pod=pod,
+            trigger_rule=GO_ON_WITH_THE_REST,
+            outlets=[Asset(f"{dataset.name}_predictions")],
+        )
+
+    def stage(task_id: str, name: str, batches: Any, *outlets: str) -> BaseOperator:
         rule = TriggerRule.ALL_SUCCESS if name == STAGES[0] else GO_ON_WITH_THE_REST
         return StageOperator(
             task_id=task_id,
@@ -118,7 +133,10 @@ def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
         if dataset.model is None:
             return ingested.output
         prepared = stage("preprocess_data", "preprocess", ingested.output, "features")
-        scored = stage("run_inference", "infer", prepared.output, "predictions")
+        if dataset.model.pod is not None:
+            scored = in_pod(dataset.model.pod, prepared.output)
+        else:
+            scored = stage("run_inference", "infer", prepared.output, "predictions")
         return stage("evaluate_results", "evaluate", scored.output, "evaluated").output
 
     return shard.expand(batches=claimed.output)
@@ -147,4 +165,5 @@ finished; they are handed out again by themselves after {dataset.watch.redeliver
 
 
 for _dataset in usable_datasets()[0]:
-    globals()[f"{_dataset.name}_pipeline"] = pipeline(_dataset)
+    if lacking(_dataset) is None:
+        globals()[f"{_dataset.name}_pipeline"] = pipeline(_dataset)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from enum import StrEnum
@@ -311,9 +311,9 @@ def replay(
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}, report.")],
     dataset: DatasetName,
-    batch: Annotated[str, typer.Argument(help="Batch id; for ingest a pending one.")],
+    batches: Annotated[list[str], typer.Argument(help="Batch ids; for ingest of pending ones.")],
 ) -> None:
-    """Run one stage on one batch, as a container would, and print what became of it as JSON.
+    """Run one stage on some batches, as a container does, and print what became of them as JSON.
 
     Example: flagfall stage ingest flights 2013-11-05.0123456789abcdef
     """
@@ -321,22 +321,28 @@ def stage(
         raise NotThere("stage", name, f"there are: {', '.join(STAGES)}, report")
     found = find_dataset(dataset)
     inbox = Inbox(Feed.of(found))
-    delivery = _delivery(inbox, batch)
+    deliveries = list(_by_ids(inbox, batches))
     if name == "report":
-        print(json.dumps(report_run(found, inbox, batch, [delivery.marker])))
+        markers = [delivery.marker for delivery in deliveries]
+        print(json.dumps(report_run(found, inbox, batches[0], markers)))
         return
-    done = run_stage(name, found, inbox, [delivery])
+    done = run_stage(name, found, inbox, deliveries)
     print(json.dumps([one.to_dict() for one in done]))
 
 
-def _delivery(inbox: Inbox, batch: str) -> Delivery:
-    for marker in inbox.pending():
-        if marker.batch_id == batch:
-            return Delivery(marker)
-    receipt = inbox.receipts.by_id(batch)
-    if receipt is None:
-        raise NotThere("batch", batch, "`flagfall status DATASET` lists pending and received ones")
-    return Delivery(receipt.marker).received(receipt)
+def _by_ids(inbox: Inbox, batches: Sequence[str]) -> Iterator[Delivery]:
+    """Batches by their ids. The landing zone is only looked at for those without a receipt."""
+    receipts = inbox.receipts.by_ids(batches)
+    is_received = receipts.keys() >= set(batches)
+    pending = {} if is_received else {marker.batch_id: marker for marker in inbox.pending()}
+    for batch in batches:
+        if batch in receipts:
+            yield Delivery(receipts[batch].marker).received(receipts[batch])
+        elif batch in pending:
+            yield Delivery(pending[batch])
+        else:
+            hint = "`flagfall status DATASET` lists pending and received ones"
+            raise NotThere("batch", batch, hint)
 
 
 @app.command()

@@ -391,17 +391,13 @@ class Server(_Model):
 _QUANTITY = re.compile(r"\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?")
 
 
-def _quantities(value: object) -> object:
-    if not isinstance(value, dict):
-        return value
-    texts = {str(name): str(quantity) for name, quantity in value.items()}
-    for name, text in texts.items():
-        if not _QUANTITY.fullmatch(text):
-            raise ValueError(f"expected an amount such as 500m or 2Gi as {name}, got {text!r}")
-    return texts
+def _amount(value: object) -> object:
+    if isinstance(value, bool) or not _QUANTITY.fullmatch(str(value)):
+        raise ValueError(f"expected an amount such as 2, 500m or 2Gi, got {value!r}")
+    return str(value)
 
 
-Quantities = Annotated[dict[str, str], BeforeValidator(_quantities)]
+Amount = Annotated[str, BeforeValidator(_amount)]
 
 
 class Pod(_Model):
@@ -411,10 +407,10 @@ class Pod(_Model):
         image: Image with Flagfall, this dataset file and the model's folder.
         namespace: Where it runs; empty for Airflow's own.
         service_account: As whom; empty for the namespace's default.
-        requests: What it is promised, in Kubernetes' words: ``{cpu: 500m, memory: 1Gi}``.
-        limits: What it may take at most.
-        template: A pod in YAML that the request is put on top of, for volumes, secrets, nodes and
-            the like; empty for none. Relative ones start at the project's root.
+        cpu: CPUs that are kept for it, as Kubernetes writes them; it may use idle ones, too.
+        memory: Bytes that are kept for it, and the most that it can have.
+        template: A pod in YAML that the request is put on top of, with a volume at ``/tmp`` and
+            whatever else is wanted; empty for none. Relative ones start at the project's root.
         conn_id: Airflow connection to the cluster.
         starts_within: What has not started after this counts as failed.
     """
@@ -422,8 +418,8 @@ class Pod(_Model):
     image: str = Field(min_length=1)
     namespace: str = ""
     service_account: str = ""
-    requests: Quantities = Field(default_factory=lambda: {"cpu": "500m", "memory": "1Gi"})
-    limits: Quantities = Field(default_factory=lambda: {"memory": "2Gi"})
+    cpu: Amount = "500m"
+    memory: Amount = "1Gi"
     template: str = ""
     conn_id: str = "kubernetes_default"
     starts_within: Interval = timedelta(minutes=10)

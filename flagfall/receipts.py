@@ -177,10 +177,17 @@ class Receipts:
 
     def by_id(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch of which only the id is known (lists all days)."""
+        return self.by_ids([batch_id]).get(batch_id)
+
+    def by_ids(self, batch_ids: Iterable[str]) -> dict[str, Receipt]:
+        """The receipts of batches of which only the ids are known (lists all days, once)."""
+        wanted = frozenset(batch_ids)
         found = self._store.list(
-            "receipts", where=lambda key: _is_receipt(key) and batch_id_of(key) == batch_id
+            "receipts", where=lambda key: _is_receipt(key) and batch_id_of(key) in wanted
         )
-        return next((self._read(entry.key) for entry in found), None)
+        with ThreadPoolExecutor(8) as pool:
+            receipts = pool.map(self._read, [entry.key for entry in found])
+            return {receipt.batch_id: receipt for receipt in receipts if receipt}
 
     def watermark(self, place: str = "") -> Watermark:
         """How far a landing zone has been swept.

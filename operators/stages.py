@@ -54,11 +54,6 @@ class _DatasetOperator(BaseOperator):
         super().__init__(**kwargs)
         self.dataset = dataset
 
-    def _tell(self, context: Context, extra: dict[str, Any]) -> None:
-        for outlet in self.outlets:
-            if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra = dict(extra)
-
 
 class ClaimOperator(_DatasetOperator):
     """Asks the inbox what is pending and returns it in shards: lists of markers.
@@ -124,24 +119,38 @@ class StageOperator(_DatasetOperator):
         """
         dataset = find_dataset(self.dataset)
         inbox = Inbox(Feed.of(dataset))
-        given = list(_deliveries(self.batches or ()))
+        given = list(deliveries(self.batches or ()))
         done, failures = try_stage(self.stage, dataset, inbox, given)
-        accepted = [delivery for delivery in done if delivery.status == "accepted"]
-        self._tell(
-            context,
-            {
-                "batches": len(accepted),
-                "rejected_batches": sum(d.status == "rejected" for d in done),
-                "rows": sum(d.rows for d in accepted),
-                "rejected_rows": sum(d.rejected_rows for d in done),
-                "uris": [_uri(inbox, self.stage, d) for d in accepted[:SHOWN]],
-            },
-        )
-        plain = [delivery.to_dict() for delivery in done]
+        tell(self.outlets, context, summary(inbox, self.stage, done))
         if failures:
-            context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=plain)
+            leave(context, done)
             raise foremost(failures)
-        return plain
+        return [delivery.to_dict() for delivery in done]
+
+
+def tell(outlets: Iterable[Any], context: Context, extra: dict[str, Any]) -> None:
+    """Say in the events of a task's assets what it did."""
+    for outlet in outlets:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra = dict(extra)
+
+
+def summary(inbox: Inbox, stage: str, done: Sequence[Delivery]) -> dict[str, Any]:
+    """What a stage did to a shard, for an event."""
+    accepted = [delivery for delivery in done if delivery.status == "accepted"]
+    return {
+        "batches": len(accepted),
+        "rejected_batches": sum(d.status == "rejected" for d in done),
+        "rows": sum(d.rows for d in accepted),
+        "rejected_rows": sum(d.rejected_rows for d in done),
+        "uris": [_uri(inbox, stage, d) for d in accepted[:SHOWN]],
+    }
+
+
+def leave(context: Context, done: Sequence[Delivery]) -> None:
+    """Leave what was done for the next stage, as if it had been returned."""
+    plain = [delivery.to_dict() for delivery in done]
+    context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=plain)
 
 
 _OUTPUT = {
@@ -156,7 +165,8 @@ def _uri(inbox: Inbox, stage: str, delivery: Delivery) -> str:
     return f"{inbox.lake.store.uri}/{_OUTPUT[stage]}/{delivery.marker.batch_id}"
 
 
-def _deliveries(batches: Iterable[dict[str, Any]]) -> Iterable[Delivery]:
+def deliveries(batches: Iterable[dict[str, Any]]) -> Iterable[Delivery]:
+    """What came by XCom: the markers of a shard, or what the stage before returned."""
     for plain in batches:
         if "marker" in plain:
             yield Delivery.from_dict(plain)
@@ -215,7 +225,7 @@ class ReportOperator(_DatasetOperator):
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
         if left := unfinished(dataset, inbox, markers, receipts):
             raise NotFinished(left, len(markers), told["uri"])
-        self._tell(context, told)
+        tell(self.outlets, context, told)
         return {**told, "link": self.link}
 
 

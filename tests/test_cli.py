@@ -472,6 +472,14 @@ class TestStage:
         ((delivery,),) = ran.lines
         assert (ran.code, delivery["status"]) == (0, "rejected")
 
+    def test_several_batches_are_one_command(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        """Received ones and pending ones, in the order in which they are given."""
+        ids = [toy.drop(f"2026-11-0{day}").batch_id for day in (1, 2, 3)]
+        flagfall("stage", "ingest", "toy", ids[1])
+        (deliveries,) = flagfall("stage", "ingest", "toy", *reversed(ids)).lines
+        assert [one["marker"]["fields"]["date"][-1] for one in deliveries] == ["3", "2", "1"]
+        assert toy.inbox().pending() == []
+
     def test_report_says_where_the_page_is(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         marker = toy.drop("2026-11-01")
         flagfall("stage", "ingest", "toy", marker.batch_id)

@@ -1,0 +1,145 @@
+"""Inference in a Kubernetes pod of its own, for datasets that say ``engine: pod``.
+
+The one module that needs Airflow's Kubernetes provider; nothing else imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from kubernetes.client import models as k8s
+
+from flagfall.dataset import Pod, datasets_folder, find_dataset, variables
+from flagfall.errors import NotThere
+from flagfall.inbox import Feed, Inbox
+from flagfall.records import Predicted
+from flagfall.stages import Delivery
+from operators.stages import deliveries, leave, summary, tell
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+STAGE = "infer"
+SCRATCH = "/tmp"
+"""The one place that the container may write to: parts are there while they are worked on."""
+TO_END = 5
+"""Seconds that a pod gets to end: a stage that is cut off leaves nothing to put in order."""
+
+
+class PodInferenceOperator(KubernetesPodOperator):
+    """Runs ``flagfall stage infer`` on a shard in a pod, and holds no worker while it runs.
+
+    What it returns is what ``StageOperator`` does. It does not come from the pod, but from the
+    lake: a batch that has its predictions there is done. So the pod needs no side container, and
+    one that wrote to another lake is found out.
+
+    Args:
+        dataset: Name of the dataset.
+        batches: What the stage before returned (templated); ``None`` where it died and returned
+            nothing.
+        pod: What to run it in.
+    """
+
+    template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, "batches")
+    ui_color = "#e4efe6"
+
+    def __init__(self, *, dataset: str, batches: Any, pod: Pod, **kwargs: Any) -> None:
+        super().__init__(
+            name=f"flagfall-{dataset.replace('_', '-')}-infer",
+            image=pod.image,
+            cmds=["flagfall"],
+            namespace=pod.namespace or None,
+            service_account_name=pod.service_account or None,
+            pod_template_file=pod.template or None,
+            kubernetes_conn_id=pod.conn_id,
+            labels={"app": "flagfall", "flagfall-dataset": dataset},
+            container_resources=k8s.V1ResourceRequirements(
+                requests={"cpu": pod.cpu, "memory": pod.memory}, limits={"memory": pod.memory}
+            ),
+            container_security_context=_restricted(),
+            automount_service_account_token=False,
+            volumes=[] if pod.template else [_scratch()],
+            volume_mounts=[] if pod.template else [_mount()],
+            startup_timeout_seconds=int(pod.starts_within.total_seconds()),
+            termination_message_policy="FallbackToLogsOnError",
+            log_pod_spec_on_failure=False,
+            termination_grace_period=TO_END,
+            deferrable=True,
+            **kwargs,
+        )
+        self.dataset = dataset
+        self.batches = batches
+
+    def build_pod_request_obj(self, context: Context | None = None, **kwargs: Any) -> k8s.V1Pod:
+        """The pod, with the ids of the shard's batches as arguments.
+
+        It gets the variables that the dataset's file takes from the environment, so that the file
+        says the same there as here.
+        """
+        ids = [delivery.marker.batch_id for delivery in _accepted(self._given())]
+        self.arguments = ["stage", STAGE, self.dataset, *ids]
+        self.env_vars = variables(datasets_folder() / f"{self.dataset}.yaml")
+        return super().build_pod_request_obj(context, **kwargs)
+
+    def execute(self, context: Context) -> None:
+        """Start the pod and wait for it on the triggerer; if nothing was accepted, do neither."""
+        if any(_accepted(self._given())):
+            super().execute(context)
+        else:
+            self._conclude(context)
+
+    def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
+        """The pod has ended: see what it did.
+
+        Raises:
+            AirflowException: It failed; the message has the end of its log.
+            NotThere: It ended well and there are no predictions.
+        """
+        try:
+            super().trigger_reentry(context, event)
+        except Exception:
+            self._conclude(context)
+            raise
+        if missing := self._conclude(context):
+            hint = "the pod ended well: have its image and this Airflow the same dataset file?"
+            raise NotThere("predictions of batch", missing[0], hint)
+
+    def _given(self) -> list[Delivery]:
+        return list(deliveries(self.batches or ()))
+
+    def _conclude(self, context: Context) -> list[str]:
+        """Tell and leave what is done; gives the ids of the batches that are not."""
+        inbox = Inbox(Feed.of(find_dataset(self.dataset)))
+        given = self._given()
+        ids = [delivery.marker.batch_id for delivery in _accepted(given)]
+        found = zip(ids, inbox.lake.find_all(Predicted, ids), strict=True)
+        missing = [batch_id for batch_id, record in found if record is None]
+        done = [delivery for delivery in given if delivery.marker.batch_id not in missing]
+        tell(self.outlets, context, summary(inbox, STAGE, done))
+        leave(context, done)
+        return missing
+
+
+def _accepted(given: Iterable[Delivery]) -> list[Delivery]:
+    return [delivery for delivery in given if delivery.status == "accepted"]
+
+
+def _scratch() -> k8s.V1Volume:
+    return k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource())
+
+
+def _mount() -> k8s.V1VolumeMount:
+    return k8s.V1VolumeMount(name="scratch", mount_path=SCRATCH)
+
+
+def _restricted() -> k8s.V1SecurityContext:
+    """What Kubernetes' "restricted" standard asks for, and no writing but to the scratch volume."""
+    return k8s.V1SecurityContext(
+        allow_privilege_escalation=False,
+        capabilities=k8s.V1Capabilities(drop=["ALL"]),
+        read_only_root_filesystem=True,
+        run_as_non_root=True,
+        seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+    )
