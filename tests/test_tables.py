@@ -938,13 +938,17 @@ def read_all(files: Iterable[Path]) -> list[bytes]:
     return [path.read_bytes() for path in files]
 
 
-def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_files_give_the_same_bytes_whatever_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = dataset(column("k", "integer"), column("v", maxLength=4), key=["k"])
     lines = (f"{number % 255_000},v{number % 1234}\n" for number in range(260_000))
     source = tmp_path / "a.csv.gz"
     source.write_bytes(gzip.compress(("k,v\n" + "".join(lines)).encode(), 1))
     outcomes = []
-    for name in ("one", "two"):
+    monkeypatch.setattr(source_module, "BLOCK_BYTES", 1 << 17)
+    for name, threads in (("one", 1), ("four", 4)):
+        monkeypatch.setattr(check_module, "thread_count", lambda n=threads: n)
         (tmp_path / name).mkdir()
         outcomes.append(check_files([DataFile("a.csv.gz", source)], wanted, tmp_path / name))
     first, second = outcomes

@@ -12,10 +12,9 @@ A row is turned away alone where the rest of its file is still certain: too few 
 a line that is not JSON, a value that breaks a rule. Where it is not (an open quote, bytes that are
 not UTF-8, a file that is cut short), the whole batch is turned away by ``BatchInvalid``.
 
-Memory does not grow with the files: a block of ``source.BLOCK_BYTES`` is read while the one before
-it is checked, a part is written when it is full, and keys are compared on disk. It grows a little
-with polars' threads, of which one or two are enough: ``POLARS_MAX_THREADS`` is for whoever starts
-the process.
+Memory does not grow with the files: a few blocks of ``source.BLOCK_BYTES`` are read and checked at
+once, a part is written when it is full, and keys are compared on disk. It grows a little with the
+threads (see ``threads.thread_count``): ``POLARS_MAX_THREADS`` is for whoever starts the process.
 """
 
 from flagfall.tables.check import Checked, check_files

@@ -21,8 +21,9 @@ from flagfall.tables.json_rows import json_rows
 from flagfall.tables.keys import Flags, KeyLog, find_repeats
 from flagfall.tables.output import Parts, Place, Placed, RejectedRows
 from flagfall.tables.parquet_rows import parquet_rows, try_parquet
-from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules
+from flagfall.tables.rules import REASONS, REJECTED, ROW, RowRules, Sifted
 from flagfall.tables.source import Block, Bounds, DataFile, size_of
+from flagfall.threads import in_order, thread_count
 
 REPEATED = "primaryKey: repeats an earlier row"
 
@@ -131,8 +132,10 @@ class _Batch:
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
-            for group in _grouped(_ahead(self._blocks())):
-                self._check_group(group, keys, parts, rejected)
+            for group, sifted in in_order(
+                self._sift, _grouped(_ahead(self._blocks())), thread_count()
+            ):
+                self._take(group, sifted, keys, parts, rejected)
         parts.finish()
         return Checked(
             parts=tuple(parts.parts),
@@ -149,14 +152,21 @@ class _Batch:
             for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)
 
-    def _check_group(
-        self, group: Sequence[Placed], keys: KeyLog, parts: Parts, rejected: RejectedRows
+    def _sift(self, group: Sequence[Placed]) -> tuple[Sequence[Placed], Sifted]:
+        return group, self.rules.split(pl.concat(placed.block.rows for placed in group))
+
+    def _take(
+        self,
+        group: Sequence[Placed],
+        sifted: Sifted,
+        keys: KeyLog,
+        parts: Parts,
+        rejected: RejectedRows,
     ) -> None:
-        accepted, bad = self.rules.split(pl.concat(placed.block.rows for placed in group))
-        kept, repeated = keys.split(accepted)
+        kept, repeated = keys.split(sifted.accepted)
         parts.add(self.rules.values(kept))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
-        rejected.add(group, pl.concat([bad, repeated.select(ROW, reasons)]))
+        rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
         key = self.dataset.table.primary_key
