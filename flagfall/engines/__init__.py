@@ -24,7 +24,7 @@ class Engine(Protocol):
     version: str
 
     def score(self, features: Floats) -> Floats:
-        """One score per row.
+        """One score per row. Several threads may call it at once.
 
         Args:
             features: Shape [n, inputs], in the model's order, without NaN.

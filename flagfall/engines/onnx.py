@@ -29,7 +29,7 @@ _FAILURES = (
 
 
 class OnnxEngine:
-    """A model in ONNX format, run by onnxruntime on one thread.
+    """A model in ONNX format, run by onnxruntime on the thread that calls it.
 
     The model has one float32 input [n, inputs]. Its score is read from the only float output, or
     from the one that is called ``probabilities`` where there are several; ``output`` says which. Of
@@ -70,7 +70,8 @@ def _session(folder: str) -> Any:
     if not path.is_file():
         raise ModelInvalid(folder, f"{MODEL_FILE} is missing; {_RUN_AGAIN}")
     options = onnxruntime.SessionOptions()
-    # Airflow runs many tasks beside each other: one thread each, whatever the machine has.
+    # Its own threads spin while they wait, and take the cores from the tasks beside this one. Who
+    # calls from several threads has each score rows of its own, with the same sums for each row.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     onnxruntime.disable_telemetry_events()

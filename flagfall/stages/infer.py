@@ -1,14 +1,18 @@
 """Infer: from the inputs of the model to a score and a class for every row.
 
 Part i of the predictions has the rows of part i of the features, in their order. Rows go through
-the engine in batches, so memory follows the size of one part, not of the whole batch.
+the engine in batches, some threads at a time, each of which scores a batch on its own: so a row's
+score is the same however many there are, and memory follows the size of two parts, not of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,10 +26,14 @@ from flagfall.kept import kept
 from flagfall.lake import Lake, part_name
 from flagfall.records import Featured, Part, Predicted
 from flagfall.stages.preprocess import feature_columns
+from flagfall.threads import in_order, thread_count
 
 BATCH_ROWS = 10_000
 """Rows that the engine is given at once; more do not make it faster."""
 _engine = kept(open_engine)
+
+AHEAD = 8
+"""Batches of rows that wait for a thread, so that none is idle while a part is read or written."""
 
 
 def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
@@ -55,10 +63,8 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
     scoring = _Scoring(scorer, engine, dataset.table.primary_key, _inputs(scorer))
     with lake.scratch() as sources, lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(featured.parts))]
-        sums = [
-            _write_part(scoring, source, target)
-            for source, target in zip(lake.parts(featured, sources), targets, strict=True)
-        ]
+        parts = zip(_scored(scoring, lake.parts(featured, sources)), targets, strict=True)
+        sums = [_write_part(scoring, *scored, target) for scored, target in parts]
         return lake.finish(_record(featured, sums), targets)
 
 
@@ -104,9 +110,45 @@ def _record(featured: Featured, sums: list[_Sums]) -> Predicted:
     )
 
 
-def _write_part(scoring: _Scoring, source: Path, target: Path) -> _Sums:
-    features = pl.read_parquet(source)
-    scores = np.concatenate([np.empty(0, np.float32), *_scores(scoring, features)])
+class _Slice(NamedTuple):
+    """Some rows of a part.
+
+    Attributes:
+        part: The part's number.
+        features: The whole part.
+        rows: The rows.
+    """
+
+    part: int
+    features: pl.DataFrame
+    rows: pl.DataFrame
+
+
+def _slices(sources: Iterable[Path]) -> Iterator[_Slice]:
+    for part, source in enumerate(sources):
+        features = pl.read_parquet(source)
+        slices = features.iter_slices(BATCH_ROWS) if features.height else [features]
+        yield from (_Slice(part, features, rows) for rows in slices)
+
+
+def _scored(scoring: _Scoring, sources: Iterable[Path]) -> Iterator[tuple[pl.DataFrame, Floats]]:
+    """Every part with its scores, in order; while one is written, threads score the next."""
+    found = in_order(partial(_score, scoring), _slices(sources), thread_count(), AHEAD)
+    for _, slices in groupby(found, lambda scored: scored[0].part):
+        pieces, scores = zip(*slices, strict=True)
+        yield pieces[0].features, np.concatenate(scores)
+
+
+def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, Floats]:
+    if not piece.rows.height:
+        return piece, np.empty(0, np.float32)
+    inputs = piece.rows.select(scoring.inputs).to_numpy(order="c")
+    scores = scoring.engine.score(inputs)
+    _check_probabilities(scoring.scorer, scores)
+    return piece, scores
+
+
+def _write_part(scoring: _Scoring, features: pl.DataFrame, scores: Floats, target: Path) -> _Sums:
     classes = (scores >= scoring.scorer.threshold).astype(np.int8)
     predictions = features.select(
         *scoring.key,
@@ -116,14 +158,6 @@ def _write_part(scoring: _Scoring, source: Path, target: Path) -> _Sums:
     )
     predictions.write_parquet(target)
     return _Sums(len(scores), int(classes.sum()), float(scores.sum(dtype=np.float64)))
-
-
-def _scores(scoring: _Scoring, features: pl.DataFrame) -> Iterator[Floats]:
-    for rows in features.iter_slices(BATCH_ROWS):
-        if rows.height:
-            scores = scoring.engine.score(rows.select(scoring.inputs).to_numpy(order="c"))
-            _check_probabilities(scoring.scorer, scores)
-            yield scores
 
 
 def _check_probabilities(scorer: Scorer, scores: Floats) -> None:

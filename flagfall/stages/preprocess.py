@@ -6,6 +6,7 @@ come from the model's folder, so that scoring cannot differ from training.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -16,9 +17,14 @@ from flagfall.errors import NotThere
 from flagfall.features import Constants, FeatureInvalid, feature_expressions, raw_expression
 from flagfall.lake import Lake, part_name
 from flagfall.records import Featured, Part, Staged
+from flagfall.threads import in_order, thread_count
 
 FEATURE_PREFIX = "feature."
 """Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""
+
+
+PARTS_AT_ONCE = 2
+"""Parts that are held in memory, whatever the cores: polars works on each with all of them."""
 
 
 def feature_columns(constants: Constants) -> list[str]:
@@ -51,8 +57,9 @@ def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
         raise NotThere("staged output of batch", batch_id, "run ingest first")
     with lake.scratch() as sources, lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(staged.parts))]
-        for source, target in zip(lake.parts(staged, sources), targets, strict=True):
-            _write_part(dataset, source, expressions, target)
+        pairs = zip(lake.parts(staged, sources), targets, strict=True)
+        write = partial(_write_part, dataset, expressions)
+        list(in_order(write, pairs, min(thread_count(), PARTS_AT_ONCE)))
         return lake.finish(_record(staged, constants), targets)
 
 
@@ -73,12 +80,15 @@ def _expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
     return [pl.col(*dataset.table.primary_key), *(made.alias(name) for name, made in named)]
 
 
-def _write_part(dataset: Dataset, source: Path, expressions: list[pl.Expr], target: Path) -> None:
+def _write_part(dataset: Dataset, expressions: list[pl.Expr], files: tuple[Path, Path]) -> None:
+    """Fast to write rather than small: features are read once, and kept for a look at most."""
+    source, target = files
     rows = pl.scan_parquet(source)
     try:
-        rows.select(expressions).sink_parquet(target)
+        features = rows.select(expressions).collect()
     except pl.exceptions.PolarsError as error:
         raise _culprit(dataset, rows, error) from error
+    features.write_parquet(target, compression="lz4", statistics=False)
 
 
 def _culprit(

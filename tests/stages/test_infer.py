@@ -108,6 +108,23 @@ def test_real_flights_are_scored_row_by_row_as_the_model_scores_them(
         assert np.array_equal(found["score"].to_numpy(), expected)
 
 
+def test_the_same_bytes_are_written_whatever_the_threads(
+    flights: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [two_weeks().head(7_000), two_weeks().head(0), *two_weeks().iter_slices(2_500)]
+    monkeypatch.setattr("flagfall.stages.infer.BATCH_ROWS", 300)
+    found = []
+    for threads in (1, 4):
+        monkeypatch.setattr("flagfall.stages.infer.thread_count", lambda n=threads: n)
+        monkeypatch.setattr("flagfall.stages.preprocess.thread_count", lambda n=threads: n)
+        lake = Lake(str(tmp_path / f"lake-{threads}"), "flights")
+        record = scored(flights, lake, frames)
+        files = sorted(tmp_path.glob(f"lake-{threads}/flights/*/*/part-*.parquet"))
+        assert len(files) == 3 * len(frames)
+        found.append((record, [file.read_bytes() for file in files]))
+    assert found[0] == found[1]
+
+
 def test_predictions_carry_key_score_class_and_model_version(flights: Dataset, lake: Lake) -> None:
     record = scored(flights, lake, [two_weeks()])
     (found,) = written(lake, record)
