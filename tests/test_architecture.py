@@ -20,7 +20,7 @@ LAYERS = [
     {"cli", "demo"},
     {"local_airflow", "local_cluster", "local_postgres", "local_redis", "local_s3", "machine"},
     {"check", "cost", "status", "stages"},
-    {"drift", "engines", "features", "flights", "plots", "summary", "tables"},
+    {"drift", "engines", "features", "flights", "plots", "summary", "tables", "threads"},
     {"claim", "health", "lookout", "watch"},
     {"inbox"},
     {"receipts", "lake", "landing", "manifest", "publish"},
