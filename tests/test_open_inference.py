@@ -62,6 +62,10 @@ def features_of(dataset: Dataset, rows: pl.DataFrame) -> Floats:
     return rows.select(feature_expressions(dataset, constants)).to_numpy(order="c")
 
 
+SERVER_STARTS = pytest.mark.timeout(240)
+
+
+@SERVER_STARTS
 class TestRealServers:
     def test_every_row_is_scored_as_the_embedded_engine_scores_it(
         self, served: tuple[str, str], tmp_path: Path
@@ -114,6 +118,7 @@ class TestRealServers:
         assert open_engine(dataset).score(features_of(dataset, some_days().head(0))).shape == (0,)
 
 
+@SERVER_STARTS
 @pytest.mark.parametrize("served", ["triton"], indirect=True)
 def test_a_request_with_more_rows_than_triton_takes_is_an_error_with_its_words(
     served: tuple[str, str], tmp_path: Path

@@ -18,7 +18,7 @@ from flagfall.local_airflow import answers, free_port
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / ".flagfall"
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds in which a server has to be ready."""
 
 
@@ -105,7 +105,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End a server and what it started, which is in its session."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
