@@ -19,10 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 10, 100, 1_000, 10_000)
 LIMIT = 150.0
 """Seconds in which a burst has to be over; then it is said how far it got."""
-PATIENCE = 120.0
+CAPACITY = 1_000
+"""Triggers that a triggerer runs by default."""
+WATCHERS = 1_000
+"""Most watchers of an asset: with 10,000, the query for them is too deep for PostgreSQL."""
+PATIENCE = 150.0
 """Seconds in which watchers have to be at work."""
 QUIET = 20.0
-"""Seconds without a run after which nothing more is expected of events."""
+"""Seconds without a run or an event after which no more is expected, once all files were seen."""
 
 OURS = """\
 title: NAME
@@ -47,7 +51,7 @@ def watcher(name):
     trigger = DirectoryFileDeleteTrigger(directory="LANDING", filename=name, poke_interval=1)
     return AssetWatcher(name=name, trigger=trigger)
 
-landed = Asset("NAME", watchers=[watcher(f"{n:05d}.ready") for n in range(COUNT)])
+landed = Asset("NAME", watchers=[watcher(f"{n:05d}.ready") for n in range(FIRST, LAST)])
 
 with DAG("NAME", schedule=[landed], catchup=False, max_active_runs=1):
     @task
@@ -69,7 +73,8 @@ class Burst:
         markers: How many were dropped.
         processed: How many were processed in time.
         seconds: From the first drop to the last that was processed; ``None`` where none was.
-        ended: From the first drop to the end of the last run; ``None`` where one is under way.
+        ended: From the first drop to the end of the last run; ``None`` where there was none, or one
+            is under way.
         runs: DAG runs.
         tasks: Task instances.
         events: Events stored for the asset that schedules the DAG.
@@ -110,19 +115,21 @@ class Feed:
 
     Attributes:
         side: Who watches it.
-        dag_id: What processes it.
-        asset: What schedules that.
+        dag_id: What processes it; ``%`` stands for anything.
+        asset: What schedules that, likewise.
+        assets: Every asset that there are events of.
         drop: Drops everything, as fast as that goes.
         taken: When each marker that was processed was processed (Unix time).
-        quiet: Seconds without a run after which the burst is over, though markers are left.
+        unseen: How many markers nobody has noticed yet, as far as can be told.
     """
 
     side: str
     dag_id: str
     asset: str
+    assets: str
     drop: Callable[[], None]
     taken: Callable[[], list[float]]
-    quiet: float
+    unseen: Callable[[], int]
 
 
 def burst(airflow: PostgresAirflow, feed: Feed, count: int, limit: float) -> Burst:
@@ -131,37 +138,41 @@ def burst(airflow: PostgresAirflow, feed: Feed, count: int, limit: float) -> Bur
     feed.drop()
     over = _wait(airflow, feed, count, began + limit)
     taken = feed.taken()
+    ended = _last_end(airflow, feed.dag_id) if over else None
     return Burst(
         side=feed.side,
         markers=count,
         processed=len(taken),
         seconds=max(taken) - began if taken else None,
-        ended=_last_end(airflow, feed.dag_id) - began if over else None,
-        runs=airflow.number("select count(*) from dag_run where dag_id = ?", feed.dag_id),
+        ended=None if ended is None else ended - began,
+        runs=airflow.number("select count(*) from dag_run where dag_id like ?", feed.dag_id),
         tasks=airflow.task_instances(feed.dag_id),
         events=_events(airflow, feed.asset),
-        all_events=_events(airflow, f"{feed.dag_id.removesuffix('_pipeline')}%"),
+        all_events=_events(airflow, feed.assets),
         cpu=airflow.cpu_seconds() - cpu,
     )
 
 
 def _wait(airflow: PostgresAirflow, feed: Feed, count: int, give_up: float) -> bool:
     """Whether the burst was over in time."""
-    quiet_since = time.time()
+    events, quiet_since = 0, time.time()
     while (now := time.time()) < give_up:
         airflow.check()
+        before, events = events, _events(airflow, feed.asset)
         active = bool(airflow.query(ACTIVE, feed.dag_id))
-        if active:
+        if active or events != before or feed.unseen():
             quiet_since = now
-        elif len(feed.taken()) >= count or now - quiet_since > feed.quiet:
+        if not active and (len(feed.taken()) >= count or now - quiet_since > QUIET):
             return True
         time.sleep(0.3)
     return False
 
 
-def _last_end(airflow: PostgresAirflow, dag_id: str) -> float:
-    sql = "select extract(epoch from max(end_date)) as t from dag_run where dag_id = ?"
-    return float(airflow.query(sql, dag_id)[0]["t"] or 0)
+def _last_end(airflow: PostgresAirflow, dag_id: str) -> float | None:
+    """When the last run ended (Unix time); ``None`` where there was none."""
+    sql = "select extract(epoch from max(end_date)) as t from dag_run where dag_id like ?"
+    at = airflow.query(sql, dag_id)[0]["t"]
+    return None if at is None else float(at)
 
 
 def _events(airflow: PostgresAirflow, asset: str) -> int:
@@ -172,7 +183,7 @@ def _events(airflow: PostgresAirflow, asset: str) -> int:
 def ours(folder: Path, sizes: Sequence[int], limit: float) -> Iterator[Burst]:
     """Flagfall, a feed for each size, all on one Airflow."""
     (folder / "datasets").mkdir(parents=True)
-    feeds = {size: _our_feed(folder, f"burst_{size}", size) for size in sizes}
+    feeds = {size: _our_feed(folder, f"burst{size}", size) for size in sizes}
     settings = {"FLAGFALL_DATASETS": str(folder / "datasets")}
     with airflow_on_postgres(folder, ROOT / "dags", settings) as airflow:
         _wait_until_watched(airflow, len(sizes))
@@ -191,9 +202,10 @@ def _our_feed(folder: Path, name: str, count: int) -> Feed:
         side="Flagfall",
         dag_id=f"{name}_pipeline",
         asset=f"{name}_landed",
+        assets=f"{name}_%",
         drop=lambda: _move_all(outbox, landing),
         taken=lambda: _times(folder / name / "lake" / name / "receipts"),
-        quiet=LIMIT,
+        unseen=lambda: count,  # what has no receipt is never given up
     )
 
 
@@ -237,11 +249,11 @@ def theirs(folder: Path, sizes: Sequence[int], limit: float, capacity: int) -> I
         folder: Where it all is.
         sizes: Markers dropped.
         limit: Seconds for each.
-        capacity: Triggers that a triggerer runs; Airflow's default is 1,000.
+        capacity: Triggers that a triggerer runs.
     """
     (folder / "dags").mkdir(parents=True)
-    side = "Airflow's trigger" + (f", capacity {capacity:,}" if capacity != 1_000 else "")
-    feeds = {size: _their_feed(folder, f"stock_{size}", size, side) for size in sizes}
+    side = "Airflow's trigger" + (f", capacity {capacity:,}" if capacity != CAPACITY else "")
+    feeds = {size: _their_feed(folder, f"stock-{size}-", size, side) for size in sizes}
     settings = {"AIRFLOW__TRIGGERER__CAPACITY": str(capacity)}
     with airflow_on_postgres(folder, folder / "dags", settings) as airflow:
         _wait_until_watched(airflow, min(capacity, sum(sizes)))
@@ -249,19 +261,27 @@ def theirs(folder: Path, sizes: Sequence[int], limit: float, capacity: int) -> I
             yield burst(airflow, feed, size, limit)
 
 
+def _capacity_for(count: int) -> int:
+    """Airflow's default, or more where it would not do."""
+    return CAPACITY if count <= CAPACITY else 2 * count
+
+
 def _their_feed(folder: Path, name: str, count: int, side: str) -> Feed:
     landing, taken = folder / name, folder / f"{name}.taken"
     landing.mkdir(parents=True)
     text = THEIRS.replace("LANDING", str(landing)).replace("TAKEN", str(taken))
-    dag = text.replace("NAME", name).replace("COUNT", str(count))
-    (folder / "dags" / f"{name}.py").write_text(dag)
+    for first in range(0, count, WATCHERS):
+        dag = text.replace("FIRST", str(first)).replace("LAST", str(min(first + WATCHERS, count)))
+        file = folder / "dags" / f"{name}{first}.py"
+        file.write_text(dag.replace("NAME", f"{name}{first}"))
     return Feed(
         side=side,
-        dag_id=name,
-        asset=name,
+        dag_id=f"{name}%",
+        asset=f"{name}%",
+        assets=f"{name}%",
         drop=lambda: _touch_all(landing, count),
         taken=lambda: _taken(taken),
-        quiet=QUIET,
+        unseen=lambda: sum(1 for _ in landing.iterdir()),
     )
 
 
@@ -301,11 +321,9 @@ def _sides(sizes: Sequence[int], limit: float) -> Iterator[tuple[str, Iterator[B
         folder = Path(name)
         yield "ours", ours(folder / "ours", sizes, limit)
         if small:
-            yield "theirs", theirs(folder / "small", small, limit, 1_000)
+            yield "theirs", theirs(folder / "small", small, limit, CAPACITY)
         for size in large:
-            yield "theirs", theirs(folder / str(size), [size], limit, 1_000)
-        for size in (size for size in large if size > 1_000):
-            yield "theirs", theirs(folder / f"{size}-more", [size], limit, 2 * size)
+            yield "theirs", theirs(folder / str(size), [size], limit, _capacity_for(size))
 
 
 if __name__ == "__main__":

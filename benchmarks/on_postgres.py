@@ -11,10 +11,10 @@ from typing import Any
 
 import psutil
 
-from flagfall.local_airflow import COMPONENTS, LocalAirflow
+from flagfall.local_airflow import LocalAirflow
 from flagfall.local_postgres import Postgres
 
-ACTIVE = "select 1 from dag_run where dag_id = ? and state in ('queued', 'running')"
+ACTIVE = "select 1 from dag_run where dag_id like ? and state in ('queued', 'running')"
 
 
 class PostgresAirflow(LocalAirflow):
@@ -45,8 +45,8 @@ class PostgresAirflow(LocalAirflow):
         return int(next(iter(self.query(sql, *values)[0].values())))
 
     def task_instances(self, dag_id: str) -> int:
-        """Task instances of a DAG that there have been."""
-        return self.number("select count(*) from task_instance where dag_id = ?", dag_id)
+        """Task instances that there have been of a DAG, or of all that match ``%`` in it."""
+        return self.number("select count(*) from task_instance where dag_id like ?", dag_id)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> None:
         """Start a run of a DAG through Airflow's API."""
@@ -65,7 +65,7 @@ class PostgresAirflow(LocalAirflow):
 
     def cpu_seconds(self) -> float:
         """CPU that the components and all that they started have taken, without the database's."""
-        return sum(_cpu(p) for component in COMPONENTS for p in self.family(component))
+        return sum(_cpu(p) for component in self.components for p in self.family(component))
 
 
 def _cpu(process: psutil.Process) -> float:

@@ -180,7 +180,7 @@ COLUMNS = (
     Column("seconds", ",.1f"),
     Column("seconds per batch", ",.3f"),
     Column("task instances", ",d"),
-    Column("task instances per batch", ",.2f"),
+    Column("task instances per batch", ",.3g"),
     Column("CPU seconds per batch", ",.3f"),
 )
 PLOTS = (
@@ -337,8 +337,10 @@ def _write_dags(folder: Path, places: Sequence[Place]) -> None:
             )
 
 
-def run(folder: Path, sizes: Sequence[int], limit: float) -> Iterator[Measured]:
-    """All sides, one size after the other."""
+def run(
+    folder: Path, sizes: Sequence[int], sides: Sequence[str], limit: float
+) -> Iterator[Measured]:
+    """The sides of that name, one size after the other; then the loop."""
     places = [Place(folder, size) for size in sizes]
     for place in places:
         publish_all(place)
@@ -349,7 +351,8 @@ def run(folder: Path, sizes: Sequence[int], limit: float) -> Iterator[Measured]:
     with airflow_on_postgres(folder, folder / "dags", settings) as airflow:
         _wait_until_ready(airflow, len(places))
         for place in places:
-            for side, kind in SIDES.items():
+            for side in sides:
+                kind = SIDES[side]
                 dag_id = place.name(kind) + ("_pipeline" if kind == "shards" else "")
                 if side in hopeless:
                     yield Measured(side, place.batches)
@@ -376,10 +379,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for each size")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=tuple(SIDES))
     options = parser.parse_args()
     rows: list[Measured] = []
     with interruptible(), tempfile.TemporaryDirectory() as name:
-        for measured in run(Path(name), options.sizes, options.limit):
+        for measured in run(Path(name), options.sizes, options.sides, options.limit):
             print(json.dumps(astuple(measured)), flush=True)
             rows.append(measured)
     order = ["a loop", *SIDES]
