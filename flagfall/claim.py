@@ -25,7 +25,7 @@ from flagfall.records import Evaluation, Receipt
 log = logging.getLogger(__name__)
 
 AT_ONCE = 4
-"""Shards of a run that are worked on at the same time (``max_active_tasks`` of the pipeline)."""
+"""Shards that are worked on at the same time, where nobody knows better."""
 FEWEST = 100
 """Small batches that are not dealt out further: to start a task takes as long as to ingest them."""
 SHARDS = 1_000
@@ -53,7 +53,12 @@ class Claim:
         return sum(len(shard) for shard in self.shards)
 
 
-def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.sleep) -> Claim:
+def claim(
+    inbox: Inbox,
+    dataset: Dataset,
+    sleep: Callable[[float], None] = time.sleep,
+    at_once: int = AT_ONCE,
+) -> Claim:
     """Ask the inbox what is pending and what is unfinished, and group it.
 
     An unfinished delivery is taken on ``watch.redeliver_after`` its receipt, and again after that
@@ -61,6 +66,12 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
 
     A batch that is not complete yet is left alone while its marker is younger than ``settle``.
     Where nothing else is pending, this waits for it, at most twice ``settle``.
+
+    Args:
+        inbox: The dataset's inbox.
+        dataset: What is claimed for.
+        sleep: Waits for so many seconds.
+        at_once: Shards that are worked on at the same time: many batches are dealt out to so many.
     """
     settle = dataset.landing.settle
     give_up = inbox.clock() + 2 * settle
@@ -76,17 +87,17 @@ def claim(inbox: Inbox, dataset: Dataset, sleep: Callable[[float], None] = time.
     taken = ready[: dataset.limits.batches_per_run]
     sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
     weighed = zip(taken, sizes, strict=True)
-    fresh = tuple(islice(shards(weighed, _dealt_out(len(taken), dataset.limits)), SHARDS))
+    fresh = tuple(islice(shards(weighed, _dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
     claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
     room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
     again = _again(inbox, dataset, swept, room)
     return replace(claimed, shards=(*fresh, *_apart(again, dataset.limits)))
 
 
-def _dealt_out(count: int, limits: Limits) -> Limits:
+def _dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
     """The limits, with shards so small that what works at the same time gets the same share."""
-    rounds = ceil(count / (AT_ONCE * limits.shard_batches)) or 1
-    share = max(FEWEST, ceil(count / (AT_ONCE * rounds)))
+    rounds = ceil(count / (at_once * limits.shard_batches)) or 1
+    share = max(FEWEST, ceil(count / (at_once * rounds)))
     return limits.model_copy(update={"shard_batches": min(share, limits.shard_batches)})
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator, BaseOperatorLink
 from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from flagfall.claim import claim
+from flagfall.claim import AT_ONCE, claim
 from flagfall.dataset import find_dataset
 from flagfall.errors import NotFinished
 from flagfall.inbox import Feed, Inbox
@@ -78,7 +79,7 @@ class ClaimOperator(_DatasetOperator):
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Claim what is pending."""
         dataset = find_dataset(self.dataset)
-        taken = claim(Inbox(Feed.of(dataset)), dataset)
+        taken = claim(Inbox(Feed.of(dataset)), dataset, at_once=self._at_once())
         self.log.info(
             "%d batches in %d shards, %d left", taken.batches, len(taken.shards), taken.left
         )
@@ -88,6 +89,12 @@ class ClaimOperator(_DatasetOperator):
         if not taken.shards and not taken.left:
             raise AirflowSkipException(f"{self.dataset}: nothing is pending")
         return [[marker.to_dict() for marker in shard] for shard in taken.shards]
+
+    def _at_once(self) -> int:
+        """Tasks of the DAG that run at the same time, as far as Airflow's settings tell."""
+        dag = self.get_dag()
+        of_dag = dag.max_active_tasks if dag else AT_ONCE
+        return min(conf.getint("core", "parallelism") or of_dag, of_dag)
 
 
 class StageOperator(_DatasetOperator):

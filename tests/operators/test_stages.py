@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.errors import ModelInvalid, NotFinished, NotThere
@@ -89,6 +89,26 @@ def test_a_capped_claim_queues_the_next_run_itself(tmp_path: Path, context: dict
     claiming().execute(context)
     event = context["outlet_events"][AssetAlias("again")]
     assert event.added == [("toy_landed", {"left": 2})]
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "of_dag", "sizes"), [(3, 16, [2, 2, 2]), (32, 2, [3, 3]), (0, 2, [3, 3])]
+)
+def test_a_claim_deals_out_to_as_many_tasks_as_airflow_runs_at_the_same_time(
+    toy: ToyFeed,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    parallelism: int,
+    of_dag: int,
+    sizes: list[int],
+) -> None:
+    monkeypatch.setattr("flagfall.claim.FEWEST", 1)
+    monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", str(parallelism))
+    for number in range(6):
+        toy.drop(f"{number:02d}")
+    with DAG("toy", schedule=None, max_active_tasks=of_dag):
+        claimed = claiming()
+    assert [len(shard) for shard in claimed.execute(context)] == sizes
 
 
 def test_a_claim_that_took_everything_queues_nothing(toy: ToyFeed, context: dict[str, Any]) -> None:
