@@ -172,6 +172,17 @@ def test_nothing_heavy_is_imported_while_dags_are_parsed_or_on_the_triggerer(
     assert python(code).splitlines()[-1] == "[]"
 
 
+def test_a_dag_file_that_only_waits_for_markers_imports_nothing_that_takes_batches_in() -> None:
+    """It is parsed again in every task, also in the one that a marker wakes."""
+    unwanted = ["flagfall.inbox", "flagfall.stages", "flagfall.watch", "operators.stages"]
+    code = (
+        "import sys\n"
+        "from operators import MarkerSensor\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules])\n"
+    )
+    assert python(code).splitlines()[-1] == "[]"
+
+
 class TestDatasetsIsAFolderOfData:
     """``import datasets`` must stay Hugging Face's library, wherever Python is started."""
 
