@@ -17,8 +17,8 @@ from statistics import median
 from typing import Any
 
 from heartbeat import Heartbeat
+from kinds import MARKER, Bucket, Disk, Place
 from table import Cell, Column, Table
-from waits import MARKER, Bucket, Disk, Place
 
 from flagfall.local_s3 import REGION, LocalS3
 from triggers import MarkerFeedTrigger

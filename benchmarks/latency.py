@@ -40,6 +40,13 @@ PATIENCE = 180.0
 AHEAD = 0.6
 """Seconds by which the floor's trigger is told earlier."""
 EMPTY = {kinds.MARKER: b""}
+WATCHERS = (
+    "MarkerFeedTrigger",
+    "FileDeleteTrigger",
+    "DirectoryFileDeleteTrigger",
+    "SqsSensorTrigger",
+)
+"""Those that watch an asset; the others wait for a task."""
 MODES = ("poke", "reschedule", "deferrable")
 
 
@@ -299,7 +306,7 @@ class Peers:
         self.slow = slow
         self.chains = chains
         self.disk = Disk(folder)
-        self.samples: dict[str, Samples] = {}
+        self.samples: dict[tuple[str, float | None], Samples] = {}
 
     def measure(self) -> None:
         """All of them; the slow ones wait beside the fast ones, of which a few wait at a time."""
@@ -313,19 +320,22 @@ class Peers:
                 self._measure()
 
     def _measure(self) -> None:
-        minutely, secondly = self.bucket.tell("sqs_60", "sqs_1")
+        minutely = [f"sqs_60_{n}" for n in range(self.chains)]
+        urls = self.bucket.tell("sqs_1", *minutely)
         watchers = [
             kinds.file_delete_watcher(self.disk, 1),
             kinds.file_delete_watcher(self.disk),
             kinds.directory_watcher(self.disk, 1),
             kinds.directory_watcher(self.disk),
-            kinds.queue_watcher("sqs_1", secondly, 1),
+            kinds.queue_watcher("sqs_1", urls[0], 1),
         ]
         with helpers(100) as pool:
             slow = [
                 pool.submit(self._sensors, kind, self.slow, self.chains) for kind in self._slow()
             ]
-            slow.append(pool.submit(self._watcher, kinds.queue_watcher("sqs_60", minutely), 10))
+            for name, url in zip(minutely, urls[1:], strict=True):
+                kind = kinds.queue_watcher(name, url)
+                slow.append(pool.submit(self._watcher, kind, self.slow // self.chains))
             for group in self._fast():
                 for done in [pool.submit(self._sensors, kind, self.fast, 1) for kind in group]:
                     done.result()
@@ -346,7 +356,8 @@ class Peers:
         return [[disk[0], disk[1]], [s3[0], s3[1]], [disk[2], s3[2]], triggers]
 
     def _of(self, kind: Kind) -> Samples:
-        return self.samples.setdefault(kind.name, Samples(kind.label, kind.every))
+        key = kind.label, kind.every
+        return self.samples.setdefault(key, Samples(*key))
 
     def _declare(self, name: str, text: str) -> None:
         dags = self.folder / "airflow" / "dags"
@@ -362,8 +373,7 @@ class Peers:
         samples, length = self._of(kind), max(1, count // chains)
         self._declare(kind.name, kind.sensors(chains, length))
         count = chains * length
-        moments = [(n + random.random()) / count * kind.every for n in range(count)]
-        random.shuffle(moments)
+        moments = _moments(count, kind.every)
         with helpers(chains) as pool:
             parts = [range(c * length, (c + 1) * length) for c in range(chains)]
             done = [pool.submit(self._chain, kind, samples, part, moments) for part in parts]
@@ -391,8 +401,8 @@ class Peers:
         running = f"{known} and t.triggerer_id is not null"
         airflow = self.world.airflow
         airflow.wait_until(lambda: airflow.count(running, kind.name), f"{kind.name}: no watcher")
-        for n in range(count):
-            time.sleep(2.5 + random.random() * min(kind.every, 20.0))  # the trigger starts anew
+        for n, moment in enumerate(_moments(count, kind.every)):
+            time.sleep(2.5 + moment)  # the trigger starts anew
             samples.take(lambda n=n: self._one_event(kind, n))
 
     def _one_event(self, kind: Kind, n: int) -> Sample:
@@ -403,7 +413,7 @@ class Peers:
         return self.world.watched(kind.name, kind.name, "first", created)
 
     def _floor(self) -> None:
-        samples = self.samples.setdefault("floor", Samples("the floor", None))
+        samples = self._of(kinds.floor_watcher(self.folder))
         for _ in range(self.fast):
             time.sleep(2.5 + random.random())
             samples.take(self._one_floor)
@@ -411,6 +421,13 @@ class Peers:
     def _one_floor(self) -> Sample:
         at = kinds.tell(self.folder / "floor", time.time() + AHEAD)
         return self.world.watched("floor", "floor", "first", at)
+
+
+def _moments(count: int, every: float) -> list[float]:
+    """Moments spread over the time between two looks, in random order."""
+    moments = [(n + random.random()) / count * every for n in range(count)]
+    random.shuffle(moments)
+    return moments
 
 
 # The main job: marker to receipt, marker to report
@@ -490,32 +507,26 @@ def _row(samples: Samples, floor: Samples) -> tuple[Cell, ...]:
     return *head, median(stored), p99(stored), by[0], median(first), p99(first), by[1]
 
 
-def tables(ours: Mapping[str, Samples], peers: Mapping[str, Samples]) -> Iterable[Table]:
-    """Both tables: on disk, and on S3."""
-    floor, floor_of_sensors = ours["the floor"], ours["the floor of sensors"]
-    mine = [(one, floor_of_sensors if "ensor" in one.label else floor) for one in ours.values()]
-    on_s3 = ("SQS", "sweeps")
-    theirs = _beside_floor(peers, floor_of_sensors)
+def tables(
+    ours: Mapping[str, Samples], peers: Mapping[tuple[str, float | None], Samples]
+) -> Iterable[Table]:
+    """Both tables: on disk, and on S3. Either begins with the floors of the Airflow of ours."""
+    floors = [one for one in ours.values() if one.label.startswith("the floor")]
+    mine = [one for one in ours.values() if one not in floors]
+    theirs = sorted(peers.values(), key=lambda one: (one.label, one.every or 0.0))
+    theirs_floor = [one for one in theirs if one.label == "the floor"]
+    for one in theirs_floor:
+        one.label = "the floor, Airflow without Flagfall"
+    on_s3 = ("SQS", "sweeps", "S3", "Sqs")
     for name, is_s3 in (("latency_disk", False), ("latency_s3", True)):
-        rows = [one for one in mine if any(w in one[0].label for w in on_s3) == is_s3]
-        if is_s3:
-            rows = [(floor, floor), (floor_of_sensors, floor_of_sensors), *rows]
-        rows += [one for key, one in theirs if key.startswith(("s3", "sqs")) == is_s3]
+        rows = [(one, one) for one in [*floors, *theirs_floor]]
+        for some, beside in ((mine, floors[:1]), (theirs, theirs_floor)):
+            rows += [
+                (one, beside[0] if one.label.partition(",")[0] in WATCHERS else floors[1])
+                for one in some
+                if one not in theirs_floor and any(w in one.label for w in on_s3) == is_s3
+            ]
         yield latency_table(name, rows)
-
-
-def _beside_floor(
-    peers: Mapping[str, Samples], floor_of_sensors: Samples
-) -> list[tuple[str, tuple[Samples, Samples]]]:
-    if not peers:
-        return []
-    floor = peers["floor"]
-    watchers = ("file_delete", "directory", "sqs")
-    return [
-        (key, (one, floor if key.startswith(watchers) else floor_of_sensors))
-        for key, one in sorted(peers.items())
-        if key != "floor"
-    ]
 
 
 def run(given: argparse.Namespace, folder: Path) -> None:
@@ -533,14 +544,23 @@ def run(given: argparse.Namespace, folder: Path) -> None:
                 mine = ours.samples
         if theirs is not None:
             theirs.result()
-    for table in tables(mine, peers.samples):
-        found(table)
+    if given.only is None:
+        for table in tables(mine, peers.samples):
+            found(table)
+        return
+    for one in [*mine.values(), *peers.samples.values()]:
+        print(
+            one.label,
+            one.every,
+            one.dropped,
+            [_spread(times()) for times in (one.stored, one.first)],
+        )
 
 
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30, help="markers of each that is ours")
+    parser.add_argument("--rounds", type=int, default=24, help="markers of each that is ours")
     parser.add_argument("--fast", type=int, default=15, help="markers of each that looks often")
     parser.add_argument("--slow", type=int, default=18, help="of each that looks once a minute")
     parser.add_argument("--chains", type=int, default=3, help="of the latter that wait at a time")
