@@ -20,7 +20,7 @@ from flagfall.local_postgres import Postgres
 ROOT = Path(__file__).parents[1]
 DAGS = ROOT / "dags"
 STOCK = ROOT / ".flagfall/stock/bin/python"
-"""An Airflow without Flagfall, and with aiobotocore; ``make benchmark-stock`` makes it."""
+"""Airflow without Flagfall, with aiobotocore and PostgreSQL's drivers; of ``make bench``."""
 PARALLELISM = 32
 """Tasks at once: Airflow's default."""
 ALIKE = {
