@@ -44,6 +44,8 @@ PAGE = 1000
 """Objects that S3 tells in one answer, at most."""
 ONE_BY_ONE = 10
 """Up to so many objects are looked at singly: a HEAD costs a twelfth of a LIST."""
+SPARSE = 3
+"""So many pages with no more than that show that keys are far apart."""
 LONGEST_KEY = 1024
 """Bytes that a key may have."""
 LONGEST_LINK = timedelta(days=7)
@@ -356,18 +358,27 @@ class S3Store:
         return meta
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
-        """See ``Store.find``: singly if they are few, else page by page, over what is between."""
-        if len(keys) <= ONE_BY_ONE:
-            yield from filter(None, map(self.stat, keys))
-            return
+        """See ``Store.find``: page by page, over what is between; singly where they are far apart.
+
+        Some pages with few of them show that the next ones are far apart, too: of those, more and
+        more are looked at singly before another page is tried.
+        """
         wanted = deque(sorted(filter(self._fits, keys)))
+        sparse, singly = 0, len(wanted) if len(keys) <= ONE_BY_ONE else 0
         last: str | None = ""
         while wanted:
+            some = [wanted.popleft() for _ in range(min(singly, len(wanted)))]
+            yield from filter(None, map(self.stat, some))
+            if not wanted:
+                return
             start = max(last or "", _just_before(wanted[0]))
             page, last = self._page("", start, self._tell)
             yield from self._files(page, start, keys.__contains__)
+            before = len(wanted)
             while wanted and (last is None or wanted[0] <= last):
                 wanted.popleft()
+            sparse = 0 if before - len(wanted) > ONE_BY_ONE else sparse + 1
+            singly = ONE_BY_ONE * 2 ** (sparse - SPARSE) if sparse >= SPARSE else 0
 
     def read(self, key: str, limit: int) -> bytes:
         """See ``Store.read``: what is too large is not transferred."""

@@ -613,6 +613,17 @@ class TestFind:
         assert found == wanted
         assert len(canned.asked) <= min(len(wanted), len(wanted) * apart // 1000 + 1)
 
+    @pytest.mark.parametrize(("apart", "lists"), [(1, 2), (50, 50), (500, 10), (5000, 10)])
+    def test_keys_that_are_far_apart_are_looked_at_singly(
+        self, canned: Canned, apart: int, lists: int
+    ) -> None:
+        """A LIST costs twelve times a HEAD."""
+        canned.answers = canned_listing(day, 1000 * apart + 1)
+        wanted = [day(n * apart).removeprefix("in/") for n in range(1000)]
+        found = [one.key for one in S3Store("s3://bucket/in").find(wanted)]
+        assert found == wanted
+        assert sum(asked.method == "GET" for asked in canned.asked) <= lists
+
     def test_many_keys_before_the_wanted_one_end_it_never(self, canned: Canned) -> None:
         """Between ``a`` and ``ab`` there may be any number of keys, such as ``aa0000``."""
         sequence = [*(f"in/aa{n:04d}" for n in range(5000)), *(f"in/ab!{n:02d}" for n in range(20))]
