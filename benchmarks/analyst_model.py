@@ -1,0 +1,34 @@
+"""Train the flights model as its ``train.py`` does, and keep it as LightGBM writes it.
+
+For ``analyst.py``, who has the model as it was trained; ONNX is what Flagfall needs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+from analyst import CONSTANTS, MODEL
+
+from flagfall.dataset import find_dataset
+from flagfall.features import Constants
+from flagfall.flights import all_flights
+from models.flights_delay import train
+
+
+def main() -> None:
+    """Write the model and its constants into the folder that is given."""
+    folder, dataset = Path(sys.argv[1]), find_dataset("flights")
+    flights = train.usable(dataset, all_flights())
+    early = flights.filter(pl.col("date").dt.month() <= train.LAST_TRAINING_MONTH)
+    learned = train.known(dataset, early)
+    constants = Constants.read(str(train.FOLDER))
+    booster = train.train(train.inputs(dataset, constants, learned), learned["label"])
+    booster.save_model(folder / MODEL)
+    shutil.copy(train.FOLDER / CONSTANTS, folder / CONSTANTS)
+
+
+if __name__ == "__main__":
+    main()
