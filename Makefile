@@ -7,13 +7,13 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test bench campaign check format lock model clean
+.PHONY: demo test bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev servers
 	$(BIN)/pytest $(ARGS)
 
 # Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
@@ -22,7 +22,7 @@ campaign: $(VENV)/.dev
 
 # Beside what others use, on this machine, over an hour; writes docs/benchmarks.md. ARGS="sweeps parse"
 # does some parts again, ARGS=page none of them.
-bench: $(VENV)/.dev $(if $(filter page,$(ARGS)),,.flagfall/stock/.done)
+bench: $(VENV)/.dev $(if $(filter page,$(ARGS)),,servers .flagfall/stock/.done .flagfall/analyst/.done)
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 check: $(VENV)/.dev
@@ -43,6 +43,11 @@ lock: $(UV)
 	$(LOCK) --group pyproject.toml:s3 -c requirements-dev.txt -o demo-s3-requirements.txt
 	$(LOCK) --group pyproject.toml:cluster -c requirements-dev.txt -o demo-celery-requirements.txt
 	$(LOCK) --group pyproject.toml:image -c requirements-dev.txt -o deploy/requirements.txt
+	$(LOCK) --group pyproject.toml:build -o deploy/build-requirements.txt
+	for server in mlserver triton; do \
+		$(LOCK) tests/servers/$$server.in -o tests/servers/$$server.txt || exit; done
+	$(LOCK) benchmarks/analyst-requirements.in -c models/flights_delay/requirements.txt \
+		-o benchmarks/analyst-requirements.txt
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
@@ -57,6 +62,23 @@ model: $(UV)
 	$(UV) pip install --quiet --python .flagfall/stock/bin/python $$(sed -nE \
 		-e 's/^(apache-airflow==[0-9.]+).*/\1/p' \
 		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt)
+	touch $@
+
+# What the analyst's script of the benchmark needs: Airflow brings neither pandas nor scikit-learn's model.
+.flagfall/analyst/.done: benchmarks/analyst-requirements.txt $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/analyst
+	$(UV) pip install --quiet --python .flagfall/analyst/bin/python --require-hashes --no-deps \
+		--compile-bytecode -r $<
+	touch $@
+
+# MLServer and NVIDIA's Triton, on which the tests score: each in an environment of its own, of a Python
+# that MLServer has a release for. They take about 210 MB from the registry, and 660 MB of disk.
+SERVERS := $(patsubst %,.flagfall/%/.done,mlserver triton)
+servers: $(SERVERS)
+
+$(SERVERS): .flagfall/%/.done: tests/servers/%.txt | $(UV)
+	$(UV) venv --quiet --clear --python '>=3.11,<3.13' .flagfall/$*
+	$(UV) pip install --quiet --python .flagfall/$*/bin/python --require-hashes --no-deps -r $<
 	touch $@
 
 clean:

@@ -2,7 +2,7 @@
 
 Beside the script that a careful analyst would write (``analyst.py``), and beside what this machine
 can do at most: reading the bytes, hashing them, the rules, onnxruntime, writing Parquet, each by
-itself. Every measurement is a process of its own. ``make benchmark-analyst`` makes the environment
+itself. Every measurement is a process of its own. ``make bench`` makes the environment
 of the script.
 """
 
@@ -432,7 +432,7 @@ def machine(asked: Asked) -> Table:
 def train(folder: Path) -> Path:
     """The analyst's model."""
     if not ANALYST.is_file():
-        raise SystemExit(f"{ANALYST} is missing; run `make benchmark-analyst`")
+        raise SystemExit(f"{ANALYST} is missing; run `make .flagfall/analyst/.done`")
     # Its threads are not to spin while they wait: what else runs would hold them up.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"}
     command = [ANALYST, Path(__file__).parent / "analyst_model.py", folder]

@@ -1,8 +1,7 @@
 """What a sweep costs, by what is already there: 1,000 to 1,000,000 files, or keys on S3.
 
 Each sweep is measured in the event loop that a triggerer would have, beside a timer that tells how
-long it was held. Each client of S3 has a process and an S3 with canned answers of its own. ``make
-benchmark-stock`` makes the environment of ``S3KeyTrigger``.
+long it was held. Each client of S3 has a process and an S3 with canned answers of its own. ``make bench`` makes the environment of ``S3KeyTrigger``.
 """
 
 from __future__ import annotations
@@ -318,7 +317,7 @@ def main() -> None:
         asyncio.run(client_inside(client, int(keys), given.limit))
         return
     if not STOCK_PYTHON.exists():
-        parser.error("make benchmark-stock makes what S3KeyTrigger needs")
+        parser.error("`make .flagfall/stock/.done` makes what S3KeyTrigger needs")
     how = (given.sizes, given.most, given.limit)
     if given.only != "s3":
         columns = (Column("layout"), Column("sweep"), Column("files", ",.0f"), *TIMES)

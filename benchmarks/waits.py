@@ -1,8 +1,7 @@
 """What it costs that many wait: 1 to 10,000 triggers in one triggerer, ours and Airflow's.
 
 Every row has a process of its own, in which Airflow's own runner of triggers runs them on one event
-loop (``triggerer.py``), and those on S3 have an S3 of their own with canned answers. ``make
-benchmark-stock`` makes the environment of ``S3KeyTrigger``.
+loop (``triggerer.py``), and those on S3 have an S3 of their own with canned answers. ``make bench`` makes the environment of ``S3KeyTrigger``.
 """
 
 from __future__ import annotations
@@ -316,7 +315,7 @@ def main() -> None:
     parser.add_argument("--start-limit", type=float, default=120.0, help="seconds to start them")
     given = parser.parse_args()
     if not STOCK_PYTHON.exists():
-        parser.error("make benchmark-stock makes what S3KeyTrigger needs")
+        parser.error("`make .flagfall/stock/.done` makes what S3KeyTrigger needs")
     many_files()
     rows = [row for group in groups(given.sizes) for row in measure(given, group)]
     idle = next(row for row in rows if row.kind is NOTHING)
