@@ -1,7 +1,8 @@
 """What a sweep costs, by what is already there: 1,000 to 1,000,000 files, or keys on S3.
 
 Each sweep is measured in the event loop that a triggerer would have, beside a timer that tells how
-long it was held. Each client of S3 has a process and an S3 with canned answers of its own. ``make bench`` makes the environment of ``S3KeyTrigger``.
+long it was held. Each client of S3 has a process and an S3 with canned answers of its own. ``make
+bench`` makes the environment of ``S3KeyTrigger``.
 """
 
 from __future__ import annotations

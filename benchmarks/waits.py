@@ -1,7 +1,8 @@
 """What it costs that many wait: 1 to 10,000 triggers in one triggerer, ours and Airflow's.
 
 Every row has a process of its own, in which Airflow's own runner of triggers runs them on one event
-loop (``triggerer.py``), and those on S3 have an S3 of their own with canned answers. ``make bench`` makes the environment of ``S3KeyTrigger``.
+loop (``triggerer.py``), and those on S3 have an S3 of their own with canned answers. ``make bench``
+makes the environment of ``S3KeyTrigger``.
 """
 
 from __future__ import annotations
