@@ -57,18 +57,19 @@ model: $(UV)
 	PYTHONPATH=. .flagfall/train/bin/python models/flights_delay/train.py $(ARGS)
 
 # Airflow with its asynchronous S3 client, which needs an older botocore: to measure against.
-.flagfall/stock/.done: $(UV) requirements.txt
+.flagfall/stock/.done: $(UV) requirements.txt requirements-dev.txt
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/stock
-	$(UV) pip install --quiet --python .flagfall/stock/bin/python $$(sed -nE \
+	$(UV) pip install --quiet --compile-bytecode --python .flagfall/stock/bin/python $$(sed -nE \
 		-e 's/^(apache-airflow==[0-9.]+).*/\1/p' \
-		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt)
+		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt) \
+		$$(sed -nE -e 's/^((asyncpg|psycopg2-binary)==[0-9.]+).*/\1/p' requirements-dev.txt)
 	touch $@
 
 # What the analyst's script of the benchmark needs: Airflow brings neither pandas nor scikit-learn's model.
 .flagfall/analyst/.done: benchmarks/analyst-requirements.txt $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/analyst
 	$(UV) pip install --quiet --python .flagfall/analyst/bin/python --require-hashes --no-deps \
-		--compile-bytecode -r $<
+		--compile-bytecode -r $< -r demo-requirements.txt
 	touch $@
 
 # MLServer and NVIDIA's Triton, on which the tests score: each in an environment of its own, of a Python

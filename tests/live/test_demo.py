@@ -57,8 +57,11 @@ def test_the_demo_can_be_interrupted_and_run_again_at_once_and_leaves_no_process
     check_what_was_said(said)
 
 
-def test_the_demo_runs_on_s3_too_and_leaves_no_process(tmp_path: Path) -> None:
-    demo = start(tmp_path, "--store", "s3")
+@pytest.mark.parametrize("how", ["--store=s3", "--executor=celery"])
+def test_the_demo_runs_on_s3_and_on_celery_too_and_leaves_no_process(
+    tmp_path: Path, how: str
+) -> None:
+    demo = start(tmp_path, how)
     said, _ = demo.communicate(timeout=500)
     assert demo.returncode == 0, said
     assert left_behind(tmp_path) == []
