@@ -39,6 +39,8 @@ PARTS = (
     "per_batch",
     "data_plane",
     "parse",
+    "cluster",
+    "inference_servers",
 )
 
 
