@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from table import Cell, Plot, Table
 
 OURS = "#c2410c"
@@ -44,7 +44,7 @@ def names(table: Table) -> list[str]:
 
 
 def _figure(table: Table, plot: Plot) -> Figure:
-    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes: Axes = figure.subplots()
     colours = iter(THEIRS)
     for label, points in _lines(table, plot):
@@ -54,11 +54,15 @@ def _figure(table: Table, plot: Plot) -> Figure:
         dashes = "--" if ours and "," in label else "-"
         axes.plot(*zip(*points, strict=True), dashes, marker="o", ms=5, label=label, **style)
     axes.set(xscale="log", yscale="log", xlabel=plot.x, ylabel=plot.y)
-    axes.set_title(plot.title, loc="left", fontweight="bold", fontsize=12)
+    figure.suptitle(plot.title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        steps = (1,) if high > 100 * low else (1, 2, 5)
+        axis.set_major_locator(LogLocator(subs=steps))
         axis.set_major_formatter(FuncFormatter(_number))
-        axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize=10)
+        axis.set_minor_locator(NullLocator())
+    labelled = axes.get_legend_handles_labels()
+    figure.legend(*labelled, loc="outside lower left", ncols=2, fontsize=10)
     return figure
 
 
