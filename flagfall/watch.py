@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -173,8 +173,19 @@ async def _or_none(items: AsyncGenerator[_T], patience: float) -> AsyncGenerator
                     yield None
                 yield await waiting
             finally:
-                waiting.cancel()
-                await asyncio.wait({waiting})
+                await _end(waiting)
+
+
+async def _end(task: asyncio.Future[_T]) -> None:
+    """Cancel a task and wait until it has ended, however often this is cancelled meanwhile.
+
+    A generator that is closed before its ``anext`` has ended raises ``RuntimeError`` instead, which
+    would hide the cancellation.
+    """
+    task.cancel()
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
 
 
 @dataclass(frozen=True)
@@ -260,8 +271,7 @@ class _Watcher:
     async def aclose(self) -> None:
         """Let go of the hints."""
         if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.wait({self._hearing})
+            await _end(self._hearing)
 
 
 async def _hear(hints: AsyncIterator[Hint]) -> None:

@@ -143,6 +143,21 @@ async def test_a_second_triggerer_announces_the_same_and_it_is_taken_in_once(toy
     assert receipts[0] == receipts[1]
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_it_ends_however_often_it_is_cancelled(toy: ToyFeed, times: int) -> None:
+    """Airflow's triggerer cancels once when it stops, and its event loop again when it closes."""
+    toy.landing.mkdir()
+    items = announcements(toy.inbox, Timing())
+    waiting = asyncio.ensure_future(anext(items))
+    await asyncio.sleep(0.5)
+    for _ in range(times):
+        waiting.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait({waiting}, timeout=SOON)
+    assert waiting.cancelled()
+    await items.aclose()
+
+
 async def test_arrivals_tell_of_each_writing_of_a_marker_once(toy: ToyFeed) -> None:
     first = await drop(toy, "2026-11-01")
     async with aclosing(arrivals(toy.inbox().landing, sweep_every=0.05)) as items:
