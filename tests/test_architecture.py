@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "dataframely", "scipy", "boto3"]
+HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3"]
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
 LAYERS = [

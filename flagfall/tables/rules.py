@@ -1,18 +1,15 @@
-"""What a dataset's columns ask of every row, as rules of dataframely.
+"""What a dataset's columns ask of every row, as expressions of polars.
 
 Each rule is named by the text that a producer reads, such as ``temp: below minimum -40``, so that
-counts and reasons need no translation. dataframely's own column rules are not used: they cannot
-tell a missing value from one that cannot be read, do not name the bound, count length in bytes, and
-search for a pattern where Table Schema matches it whole.
+counts and reasons need no translation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import dataframely as dy
 import polars as pl
 
 from flagfall.dataset import Column, Dataset
@@ -73,28 +70,21 @@ class RowRules:
         self._table = dataset.table
         self._columns = dataset.table.fields
         _check_columns(dataset)
-        self._rules = dict(self._all_rules())
-        self._keeps_all = pl.all_horizontal(
-            pl.lit(True), *(rule.fill_null(True) for rule in self._rules.values())
-        )
-        self._schema = self._dataframely_schema(dataset.name)
+        rules = list(self._all_rules())
+        self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
+        broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
+        self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()
         names = [column.name for column in self._columns]
         self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
 
     def split(self, rows: pl.DataFrame) -> Sifted:
         """Accept or reject every row; both keep the order. May be called by several threads."""
         prepared = self._prepare(rows)
-        good = prepared.select(self._keeps_all.alias(_GOOD))[_GOOD]
+        good = prepared.select(self._keeps_all.fill_null(True).alias(_GOOD))[_GOOD]
         accepted = prepared.select(ROW, *map(_value, range(len(self._columns)))).filter(good)
-        return Sifted(accepted, self._rejected(prepared.filter(~good)))
-
-    def _rejected(self, bad: pl.DataFrame) -> pl.DataFrame:
-        """Why each of these is bad: only they are worth the cost of telling the rules apart."""
-        if not bad.height:
-            return pl.DataFrame(schema=REJECTED)
-        kept, failure = self._schema.filter(bad)
-        assert not kept.height, "a row that breaks a rule breaks it also when it is asked which"
-        return self._with_reasons(failure)
+        # Only the bad rows are worth the cost of telling the rules apart.
+        rejected = prepared.filter(~good).select(ROW, self._reasons.alias(REASONS))
+        return Sifted(accepted, rejected)
 
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
         """Accepted rows with exactly the dataset's columns."""
@@ -123,33 +113,12 @@ class RowRules:
             return raw.is_not_null() & ~raw.is_in(list(self._table.missing_values))
         return raw.is_not_null()
 
-    def _with_reasons(self, failure: dy.FailureInfo) -> pl.DataFrame:
-        details = failure.details()
-        broken = [
-            pl.when(pl.col(reason) == "invalid").then(pl.lit(reason)) for reason in self._rules
-        ]
-        return details.select(ROW, pl.concat_list(broken).list.drop_nulls().alias(REASONS))
-
     def _all_rules(self) -> Iterator[tuple[str, pl.Expr]]:
         for index, column in enumerate(self._columns):
             required = column.constraints.required or column.name in self._table.primary_key
             value, given = pl.col(_value(index)), pl.col(_given(index))
             for text, rule in _rules(column, required, value, given):
                 yield f"{column.name}: {text}", rule
-
-    def _dataframely_schema(self, name: str) -> type[dy.Schema]:
-        members: dict[str, Any] = {
-            reason: dy.rule()(_always(rule)) for reason, rule in self._rules.items()
-        }
-        for index in range(len(self._columns)):
-            for place in (_given(index), _value(index)):
-                members[place] = dy.Any(alias=place)
-        members[ROW] = dy.Any(alias=ROW)
-        return type(name, (dy.Schema,), members)
-
-
-def _always(rule: pl.Expr) -> Callable[[Any], pl.Expr]:
-    return lambda _schema: rule
 
 
 def _rules(
