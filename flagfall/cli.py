@@ -20,7 +20,7 @@ from rich.table import Table
 
 from flagfall.cost import Cost
 from flagfall.dataset import Dataset, datasets_folder, find_dataset, usable_datasets
-from flagfall.errors import FlagfallError, NotThere
+from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, NotThere
 from flagfall.health import Health
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone
@@ -54,7 +54,7 @@ def main() -> None:
         app()
     except FlagfallError as error:
         _complain(error)
-        sys.exit(1)
+        sys.exit(HOPELESS_EXIT if isinstance(error, HOPELESS) else 1)
 
 
 def _complain(error: FlagfallError) -> None:

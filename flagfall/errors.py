@@ -117,6 +117,13 @@ class NotThere(InputError):
         super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
 
 
+class PodRefused(InputError):
+    """A stage that ran in a pod of its own ended, and trying it again cannot help."""
+
+    def __init__(self, stage: str, why: str) -> None:
+        super().__init__(f"{stage} in a pod: {why}")
+
+
 class ServerRefused(InputError):
     """An inference server refuses, or does not have the dataset's model."""
 
@@ -178,3 +185,9 @@ class NotAFile(StoreRefused):
 
 class StoreUnavailable(StoreError):
     """The store fails in a way that may heal by itself."""
+
+
+HOPELESS = (InputError, StoreRefused)
+"""Trying again cannot help: somebody has to change something first."""
+HOPELESS_EXIT = 65
+"""How the command line ends then (``EX_DATAERR`` of sysexits.h); other errors end with 1."""

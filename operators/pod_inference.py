@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
 from flagfall.dataset import Pod, datasets_folder, find_dataset, variables
-from flagfall.errors import NotThere
+from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox import Feed, Inbox
 from flagfall.records import Predicted
 from flagfall.stages import Delivery
@@ -94,7 +95,8 @@ class PodInferenceOperator(KubernetesPodOperator):
         """The pod has ended: see what it did.
 
         Raises:
-            AirflowException: It failed; the message has the end of its log.
+            PodRefused: It failed on what trying again cannot help.
+            AirflowException: It failed otherwise; either message has the end of its log.
             NotThere: It ended well and there are no predictions.
         """
         try:
@@ -105,6 +107,20 @@ class PodInferenceOperator(KubernetesPodOperator):
         if missing := self._conclude(context):
             hint = "the pod ended well: have its image and this Airflow the same dataset file?"
             raise NotThere("predictions of batch", missing[0], hint)
+
+    def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **kwargs: Any) -> None:
+        """What is done when the pod has ended.
+
+        Raises:
+            PodRefused: It failed on what trying again cannot help.
+            AirflowException: It failed otherwise.
+        """
+        try:
+            super().cleanup(pod, remote_pod, *args, **kwargs)
+        except AirflowException as failed:
+            if _exit_code(remote_pod, self.base_container_name) == HOPELESS_EXIT:
+                raise PodRefused(STAGE, str(failed)) from failed
+            raise
 
     def _given(self) -> list[Delivery]:
         return list(deliveries(self.batches or ()))
@@ -124,6 +140,16 @@ class PodInferenceOperator(KubernetesPodOperator):
 
 def _accepted(given: Iterable[Delivery]) -> list[Delivery]:
     return [delivery for delivery in given if delivery.status == "accepted"]
+
+
+def _exit_code(pod: k8s.V1Pod, container: str) -> int | None:
+    """How the container ended; ``None`` where it did not: its node was lost, say."""
+    ended = [
+        one.state.terminated
+        for one in pod.status.container_statuses or []
+        if one.name == container and one.state.terminated
+    ]
+    return ended[0].exit_code if ended else None
 
 
 def _scratch() -> k8s.V1Volume:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from flagfall.cli import app, main
+from flagfall.errors import HOPELESS_EXIT
 from flagfall.health import Health
 from tests.feeds import TOY, ToyFeed, make_toy
 from tests.s3 import S3Server
@@ -54,7 +55,7 @@ class CommandLine:
     def refused(self, *arguments: object) -> str:
         """What is said about something that a person did wrong: one line."""
         ran = self(*arguments)
-        assert (ran.code, ran.out) == (1, "")
+        assert (ran.code, ran.out) == (HOPELESS_EXIT, "")
         assert ran.err.startswith("flagfall: ")
         assert ran.err.count("\n") == 1
         return ran.err
@@ -501,7 +502,7 @@ class TestStage:
         assert flagfall("stage", "ingest", "toy", marker.batch_id).code == 0
         with shell("stage", "preprocess", "toy", marker.batch_id) as running:
             out, err = running.communicate()
-        assert (running.returncode, out) == (1, "")
+        assert (running.returncode, out) == (HOPELESS_EXIT, "")
         assert err.startswith("flagfall: model ")
         assert err.count("\n") == 1
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from flagfall.dataset import Dataset
-from flagfall.errors import InputError, NotThere, StoreRefused
+from flagfall.errors import HOPELESS, NotThere
 from flagfall.inbox import Inbox
 from flagfall.lake import in_parallel
 from flagfall.marker import Marker
@@ -86,8 +86,7 @@ def foremost(failures: Sequence[Exception]) -> Exception:
 
     So one batch that cannot be helped does not keep the others of its shard from a second try.
     """
-    hopeless = (InputError, StoreRefused)
-    return next((error for error in failures if not isinstance(error, hopeless)), failures[0])
+    return next((error for error in failures if not isinstance(error, HOPELESS)), failures[0])
 
 
 def try_stage(

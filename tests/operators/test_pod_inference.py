@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client import ApiClient
 
 from flagfall.dataset import read_dataset
-from flagfall.errors import NotThere
+from flagfall.errors import HOPELESS, NotThere, PodRefused
 from flagfall.records import Predicted
 from flagfall.stages import STAGES, Delivery, run_stage
 from operators import StageOperator, providers
@@ -223,10 +223,20 @@ async def test_where_a_pod_fails_on_one_batch_the_others_go_on(
 ) -> None:
     feed = in_pod(make_scored_toy(tmp_path))
     batches = prepared(feed, GOOD, POISON, GOOD)
-    with pytest.raises(AirflowException, match=r"scores are no probabilities"):
+    with pytest.raises(PodRefused, match=r"infer in a pod: (.|\n)*scores are no probabilities"):
         await run_through(inference(batches), context)
     assert context["ti"].left["return_value"] == [batches[0], batches[2]]
     assert list(cluster.pods) == cluster.deleted
+
+
+async def test_a_pod_that_failed_on_what_may_heal_is_tried_again(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any]
+) -> None:
+    task = inference(prepared(in_pod(make_scored_toy(tmp_path)), GOOD))
+    task.cmds = ["false"]
+    with pytest.raises(AirflowException, match="returned a failure") as failed:
+        await run_through(task, context)
+    assert not isinstance(failed.value, HOPELESS)
 
 
 async def test_a_pod_that_wrote_elsewhere_is_found_out(
