@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from flagfall.local_airflow import LocalAirflow
+from on_postgres import PostgresAirflow
+
 from flagfall.local_postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
@@ -56,8 +57,8 @@ def helpers(count: int) -> Iterator[ThreadPoolExecutor]:
             raise
 
 
-class LiveAirflow(LocalAirflow):
-    """Airflow's components on PostgreSQL.
+class LiveAirflow(PostgresAirflow):
+    """Airflow's components on PostgreSQL, with the DAG files' helpers, and an end to all waiting.
 
     Args:
         home: Its folder.
@@ -75,10 +76,8 @@ class LiveAirflow(LocalAirflow):
         settings: Mapping[str, str],
         python: Path = Path(sys.executable),
     ) -> None:
-        self._postgres = postgres
         path = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        own = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url, "PYTHONPATH": path}
-        super().__init__(home, dags, {**ALIKE, **own, **settings}, python)
+        super().__init__(home, dags, postgres, {**ALIKE, "PYTHONPATH": path, **settings}, python)
 
     def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Rows of Airflow's own database.
@@ -88,22 +87,17 @@ class LiveAirflow(LocalAirflow):
         """
         if OVER.is_set():
             raise BrokenOff
-        return self._postgres.query(sql, *values)
+        return super().query(sql, *values)
 
     def count(self, table: str, *values: object) -> int:
         """How many rows there are: ``table`` may go on with ``where …``."""
-        return int(self.query(f"select count(*) as n from {table}", *values)[0]["n"])
+        return self.number(f"select count(*) from {table}", *values)
 
     def is_idle(self) -> bool:
         """Whether no task is about to run or runs, and no run that an asset started goes on."""
         tasks = "task_instance where state in ('scheduled', 'queued', 'running', 'restarting')"
         runs = "dag_run where run_type = 'asset_triggered' and state in ('queued', 'running')"
         return not self.count(tasks) and not self.count(runs)
-
-    def cpu(self) -> float:
-        """CPU seconds that its processes have taken, and those that they waited for."""
-        names = ("api-server", "dag-processor", "scheduler", "triggerer")
-        return sum(sum(p.cpu_times()) for name in names for p in self.family(name))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,16 +26,21 @@ class PostgresAirflow(LocalAirflow):
         dags: Folder of the DAG files.
         postgres: The database's server, running.
         settings: More settings.
+        python: Of the environment that Airflow is installed in.
     """
 
     def __init__(
-        self, home: Path, dags: Path, postgres: Postgres, settings: Mapping[str, str]
+        self,
+        home: Path,
+        dags: Path,
+        postgres: Postgres,
+        settings: Mapping[str, str],
+        python: Path = Path(sys.executable),
     ) -> None:
         self._postgres = postgres
         self._token = ""
-        super().__init__(
-            home, dags, {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url, **settings}
-        )
+        database = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgres.url}
+        super().__init__(home, dags, {**database, **settings}, python)
 
     def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Rows of Airflow's own database."""
