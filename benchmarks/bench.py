@@ -1,7 +1,8 @@
-"""``make bench``: every part, one after the other, and ``docs/benchmarks.md`` out of it all.
+"""``make bench``: every part, one after the other, and two pages out of it all.
 
-``make bench ARGS="sweeps parse"`` runs some parts again, ``ARGS=page`` only writes the page.
-The tables lie beside the page as JSON, so that anyone can compute with them.
+``docs/benchmarks.md`` shows what was measured, ``docs/scaling.md`` what follows from it.
+``make bench ARGS="sweeps parse"`` runs some parts again, ``ARGS=page`` only writes the pages.
+The tables lie beside them as JSON, so that anyone can compute with them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import drawing
 import jinja2
 import psutil
+import sizing
 from table import FOLDER, Table, kept
 
 HERE = Path(__file__).parent
@@ -28,6 +30,8 @@ PAGES = HERE / "pages"
 DOCS = ROOT / "docs"
 TABLES = "benchmarks"
 """The folder beside the page that holds its tables and plots."""
+BENCHMARKS, SCALING = "benchmarks", "scaling"
+"""The pages."""
 RUNS = "runs.json"
 """The file in it that tells where and when each part was run."""
 PARTS = (
@@ -106,8 +110,8 @@ def tables(docs: Path) -> dict[str, Table]:
     return {path.stem: kept(path) for path in files}
 
 
-def render(docs: Path) -> str:
-    """The page: of every part that has been run, its section."""
+def render(docs: Path, page: str) -> str:
+    """A page: of every part that has been run, its section; or what follows from them."""
     found, runs = tables(docs), _runs(docs)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGES),
@@ -126,25 +130,33 @@ def render(docs: Path) -> str:
         ),
         "runs": runs,
     }
-    return environment.get_template("benchmarks.md.j2").render(parts=runs)
+    if page == SCALING:
+        environment.globals |= sizing.for_page(found, runs)
+    return environment.get_template(f"{page}.md.j2").render(parts=runs)
 
 
-def write_page(docs: Path) -> None:
-    """Write the page and draw its plots."""
+def pages(docs: Path) -> list[str]:
+    """The pages for which enough has been run."""
+    return [BENCHMARKS, *([SCALING] if _runs(docs).keys() >= sizing.PARTS else [])]
+
+
+def write_pages(docs: Path) -> None:
+    """Write the pages and draw their plots."""
     for table in tables(docs).values():
         drawing.draw(table, docs / TABLES)
-    (docs / "benchmarks.md").write_text(render(docs))
+    for page in pages(docs):
+        (docs / f"{page}.md").write_text(render(docs, page))
 
 
 def main(parts: list[str], docs: Path = DOCS) -> None:
-    """Run the parts that are named, or all; then write the page."""
+    """Run the parts that are named, or all; then write the pages."""
     if unknown := set(parts) - {*PARTS, "page"}:
         raise SystemExit(f"no such part: {', '.join(sorted(unknown))}; parts: {', '.join(PARTS)}")
     for part in [part for part in PARTS if part in parts or not parts]:
         run(part, docs)
-        write_page(docs)
+        write_pages(docs)
     if "page" in parts:
-        write_page(docs)
+        write_pages(docs)
 
 
 if __name__ == "__main__":

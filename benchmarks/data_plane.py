@@ -54,6 +54,8 @@ ANALYST = ROOT / ".flagfall" / "analyst" / "bin" / "python"
 SIZES = (10_000, 100_000, 1_000_000, 5_000_000, 50_000_000)
 CHUNK = 100_000
 STAGES = ("ingest", "preprocess", "infer")
+MADE = ("staged", "features", "predictions")
+"""What they leave in the lake."""
 FLAGFALL = "Flagfall"
 WHOLE = "script, whole file"
 WHOLE_ARROW = "script, whole file, pyarrow's reader"
@@ -291,6 +293,7 @@ def measure(rows: int, model: Path, asked: Asked) -> tuple[dict[str, Run], dict[
         if rows == asked.compared:
             done = run([sys.executable, __file__, "limits"], folder, asked.seconds)
             others["limits"] = done.parts
+            others["bytes"] = sizes_on_disk(source, folder / "lake" / "flights")
         for side, options in SCRIPTS.items():
             target = folder / "script.parquet"
             command = [str(ANALYST), str(SCRIPT), str(source), str(target), str(model), *options]
@@ -301,6 +304,12 @@ def measure(rows: int, model: Path, asked: Asked) -> tuple[dict[str, Run], dict[
             if rows == asked.compared and not runs[side].ended:
                 others.setdefault("parity", {})[side] = compare(folder, target)
     return runs, others
+
+
+def sizes_on_disk(source: Path, lake: Path) -> dict[str, int]:
+    """Bytes of the file that landed, and of what the stages made of it."""
+    made = {kind: sum(p.stat().st_size for p in (lake / kind).rglob("*.parquet")) for kind in MADE}
+    return {"the CSV file": source.stat().st_size, **made}
 
 
 def _say(rows: int, side: str, runs: dict[str, Run]) -> None:
@@ -418,6 +427,13 @@ def parity(size: int, found: dict[str, tuple[int, int, int, float]]) -> Table:
     return Table("data_plane_parity", columns, cells)
 
 
+def byte_table(size: int, found: dict[str, int]) -> Table:
+    """What lands, and what is kept of it."""
+    cells = tuple((what, count, count / size) for what, count in found.items())
+    columns = (Column("what"), Column("bytes", ",.0f"), Column("bytes a row", ".1f"))
+    return Table("data_plane_bytes", columns, cells)
+
+
 def machine(asked: Asked) -> Table:
     """What both sides had."""
     cores = len(os.sched_getaffinity(0))
@@ -465,6 +481,7 @@ def main() -> None:
     found(parts(asked.compared, runs[asked.compared]))
     found(limit_table(asked.compared, others["limits"], runs[asked.compared][FLAGFALL]))
     found(parity(asked.compared, others["parity"]))
+    found(byte_table(asked.compared, others["bytes"]))
 
 
 if __name__ == "__main__":

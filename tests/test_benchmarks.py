@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,23 @@ def test_a_part_has_a_section_and_says_what_it_measures(bench: Any, script: Path
         command = [sys.executable, "-W", "ignore", str(script), "--help"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert said.startswith("usage: ")
+
+
+def test_the_pages_are_what_was_measured(bench: Any) -> None:
+    assert bench.pages(bench.DOCS) == [bench.BENCHMARKS, bench.SCALING]
+    for page in bench.pages(bench.DOCS):
+        assert (bench.DOCS / f"{page}.md").read_text() == bench.render(bench.DOCS, page)
+
+
+def test_every_part_has_been_run_and_every_table_and_plot_is_shown(bench: Any) -> None:
+    page = (bench.DOCS / "benchmarks.md").read_text()
+    folder = bench.DOCS / bench.TABLES
+    assert list(json.loads((folder / bench.RUNS).read_text())) == list(bench.PARTS)
+    for table in bench.tables(bench.DOCS).values():
+        assert table.markdown() in page, table.name
+    assert sorted(re.findall(rf"\({bench.TABLES}/(.*\.svg)\)", page)) == sorted(
+        path.name for path in folder.glob("*.svg")
+    )
 
 
 def test_a_part_that_is_run_leaves_its_tables_and_where_they_were_measured(
@@ -79,3 +98,56 @@ def test_a_cell_is_found_by_the_others_of_its_row(table: Any) -> None:
         made.value("p50, s", side="a")
     with pytest.raises(LookupError, match="0 rows"):
         made.value("p50, s", side="c")
+
+
+class TestSizing:
+    """With figures that can be reckoned in one's head."""
+
+    @pytest.fixture
+    def sizing(self, bench: Any) -> Any:
+        return bench.sizing
+
+    @pytest.fixture
+    def measured(self, sizing: Any) -> Any:
+        return sizing.Measured(
+            run=10.0, run_cpu=20.0, batch_cpu=0.6, row_cpu=1e-6, row_bytes=100.0,
+            lake_bytes=50.0, starts=2.0, events=1, burst=10_000, key_cpu=1e-6,
+        )  # fmt: skip
+
+    def test_a_feed_with_a_batch_now_and_then_has_a_run_for_each(
+        self, sizing: Any, measured: Any
+    ) -> None:
+        needs = sizing.need(sizing.Load(markers=10, bytes=1e6, feeds=1), measured)
+        assert (needs.batches, needs.runs, needs.starts) == (1, 10, 60)
+        assert needs.run == pytest.approx(10.0, rel=1e-3)
+
+    def test_a_busy_feed_has_longer_runs(self, sizing: Any, measured: Any) -> None:
+        """Batches of 10,000 rows take 0.61 s of a core; 13.1 a second keep half of 16 busy."""
+        a_second = 0.5 * 16 / 0.61
+        load = sizing.Load(round(a_second * 86_400), a_second * 86_400 * 1e6, feeds=1)
+        needs = sizing.need(load, measured)
+        assert needs.busy == pytest.approx(0.5, rel=1e-3)
+        assert needs.run == pytest.approx(20.0, rel=1e-3)
+        assert needs.batches == pytest.approx(20 * a_second, rel=1e-3)
+        assert needs.starts / needs.runs == 2 + 4 * 16
+        assert needs.cores == pytest.approx(8 + 20 / 20, rel=1e-3)
+
+    def test_more_than_all_lanes_is_never_done(self, sizing: Any, measured: Any) -> None:
+        needs = sizing.need(sizing.Load(10_000_000, 10e12, feeds=1), measured)
+        assert needs.busy > 1
+        assert needs.run == float("inf")
+
+    def test_feeds_share_the_lanes_of_more_tasks(self, sizing: Any, measured: Any) -> None:
+        load = sizing.Load(1_000_000, 10e12, feeds=1)
+        one, ten = sizing.need(load, measured), sizing.need(replace(load, feeds=10), measured)
+        assert ten.busy == pytest.approx(one.busy / 10)
+        assert ten.sweep == pytest.approx(one.sweep / 10)
+
+    def test_large_batches_have_shards_of_their_own(self, sizing: Any, measured: Any) -> None:
+        needs = sizing.need(sizing.Load(10, 10 * 3 * 2.0**30, feeds=1), measured)
+        assert needs.starts == 10 * (2 + 4 * 3)
+
+    def test_a_sweep_of_a_million_markers_asks_for_three_thousand_pages(self, sizing: Any) -> None:
+        seconds, lists = sizing._sweeps(sizing.Load(1_000_000, 10e12, feeds=1))
+        assert seconds == 3_000 * sizing.S3_ANSWER
+        assert lists == pytest.approx(24 * 3_000 + 86_400 / (5 * 75) * 1_500)
