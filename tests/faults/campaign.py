@@ -22,7 +22,7 @@ import jinja2
 import psutil
 
 from flagfall.local_airflow import interruptible
-from tests.faults import harm, stock
+from tests.faults import cluster, harm, stock
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.world import ALL, Line, World, world
 
@@ -138,6 +138,20 @@ def _sqlite(running: World) -> Iterator[Line]:
     yield harm.lock_sqlite(running, 3)
 
 
+@contextmanager
+def _cluster(folder: Path) -> Iterator[Iterator[Line]]:
+    with cluster.cluster_world(folder) as running:
+        yield _celery(running)
+
+
+def _celery(running: cluster.ClusterWorld) -> Iterator[Line]:
+    """What dies stays dead, so each of a kind once."""
+    yield cluster.go_well(running)
+    yield cluster.kill_a_triggerer(running)
+    yield cluster.kill_a_scheduler(running)
+    yield cluster.kill_a_worker(running)
+
+
 PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "stock": _stock_world,
     "points": partial(_our_world, harms=_points),
@@ -147,6 +161,7 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "disk": partial(_our_world, harms=_disk),
     "rest": partial(_our_world, harms=_rest),
     "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
+    "celery": _cluster,
 }
 
 
