@@ -12,11 +12,12 @@ from typing import Any
 
 from table import Cell, Column, Table
 
+from flagfall.claim import FEWEST
 from flagfall.cost import PAGE
 from flagfall.dataset import Limits, Watch
 from flagfall.lookout import SWEEP_SHARE
 
-PARTS = {"waits", "sweeps", "bursts", "per_batch", "data_plane"}
+PARTS = {"waits", "bursts", "per_batch", "data_plane"}
 """Of which tables are needed."""
 DAY = 86_400.0
 LANES = 16
@@ -25,6 +26,8 @@ S3_ANSWER = 0.05
 """Seconds until S3 has answered a LIST of 1,000 keys; not measured: there is no real S3 here."""
 FILES = 1
 """Data files beside each marker."""
+SETTLED = 100
+"""Runs after which their size does not change any more, or goes to and fro a little."""
 
 Tables = Mapping[str, Table]
 
@@ -41,9 +44,7 @@ class Measured:
         row_bytes: Bytes of a row of CSV.
         lake_bytes: Bytes that the lake keeps of it.
         starts: Task instances a second that one scheduler got through.
-        events: Events stored for a burst.
-        burst: Markers of that burst.
-        key_cpu: CPU seconds of one more key in a sweep of S3.
+        events: Events a run that say that something landed.
     """
 
     run: float
@@ -54,8 +55,6 @@ class Measured:
     lake_bytes: float
     starts: float
     events: float
-    burst: float
-    key_cpu: float
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,11 @@ def measured(tables: Tables, cores: int) -> Measured:
         tables: Of all parts, by name.
         cores: Of the machine on which they were measured.
     """
-    batches, events, sweeps = tables["per_batch"], tables["bursts"], tables["sweeps_s3"]
+    batches = tables["per_batch"]
     fewer, more = _rows(batches, side="Flagfall")[-2:]
     alone = _rows(batches, side="Flagfall")[0]
     theirs = _rows(batches, side="a DAG run per file")[-1]
-    burst = _rows(events, side="Flagfall")[-1]
-    sweep = _rows(sweeps, sweep="Flagfall, full")[-1]
+    burst = _rows(tables["bursts"], side="Flagfall")[0]
     grown = _rows(tables["data_plane_slope"], side="Flagfall")[-1]
     size = {row["what"]: row["bytes a row"] for row in _rows(tables["data_plane_bytes"])}
     return Measured(
@@ -106,9 +104,7 @@ def measured(tables: Tables, cores: int) -> Measured:
         row_bytes=size.pop("the CSV file"),
         lake_bytes=sum(size.values()),
         starts=theirs["task instances"] / theirs["seconds"],
-        events=burst["events"],
-        burst=burst["markers"],
-        key_cpu=sweep["CPU, s"] / sweep["keys"],
+        events=burst["events"] / burst["runs"],
     )
 
 
@@ -136,7 +132,7 @@ class Need:
 
     Attributes:
         a_second: Markers a second, in all feeds.
-        busy: Share of its lanes that a feed's batches keep busy; from 1 on its backlog grows.
+        busy: Share of a feed's lanes that its batches need; from 1 on its backlog grows.
         batches: In a run.
         run: Seconds of a run.
         runs: A day, in all feeds.
@@ -166,18 +162,16 @@ class Need:
 def need(load: Load, found: Measured) -> Need:
     """What a load asks for, with every setting at its default."""
     a_feed = load.markers / load.feeds / DAY
-    rows = load.bytes / load.markers / found.row_bytes
-    batch_cpu = found.batch_cpu + rows * found.row_cpu
-    busy = a_feed * batch_cpu / LANES
-    run = found.run / (1 - busy) if busy < 1 else float("inf")
-    batches = min(max(a_feed * run, 1.0), Limits().batches_per_run)
+    size = load.bytes / load.markers
+    batch_cpu = found.batch_cpu + size / found.row_bytes * found.row_cpu
+    batches, run = _settled(a_feed, found.run, batch_cpu, size)
     runs = load.markers / batches
-    starts = runs * (2 + 4 * _shards(batches, load.bytes / load.markers))
-    sweep, lists = _sweeps(load)
+    starts = runs * (2 + 4 * shards(batches, size))
     lake = found.lake_bytes / found.row_bytes
+    sweep, lists = sweeps(load)
     return Need(
         a_second=load.markers / DAY,
-        busy=busy,
+        busy=a_feed * batch_cpu / LANES,
         batches=batches,
         run=run,
         runs=runs,
@@ -191,13 +185,24 @@ def need(load: Load, found: Measured) -> Need:
     )
 
 
-def _shards(batches: float, size: float) -> int:
+def _settled(a_second: float, alone: float, batch_cpu: float, size: float) -> tuple[float, float]:
+    """Batches and seconds of a run, when each takes what landed during the one before."""
+    batches = 1.0
+    for _ in range(SETTLED):
+        run = alone + batches * batch_cpu / min(LANES, shards(batches, size))
+        batches = min(max(a_second * run, 1.0), Limits().batches_per_run)
+    return batches, run
+
+
+def shards(batches: float, size: float) -> int:
+    """Of a run of so many batches of so many bytes each, as the claim makes them."""
     limits = Limits()
-    dealt = min(ceil(batches), LANES * ceil(batches / (LANES * limits.shard_batches)))
-    return max(dealt, ceil(batches * size / limits.shard_bytes))
+    rounds = ceil(batches / (LANES * limits.shard_batches))
+    share = min(max(FEWEST, ceil(batches / (LANES * rounds))), limits.shard_batches)
+    return max(ceil(batches / share), ceil(batches * size / limits.shard_bytes))
 
 
-def _sweeps(load: Load) -> tuple[float, float]:
+def sweeps(load: Load) -> tuple[float, float]:
     """Seconds of the last sweep of a day, and LIST requests in all of it, in all feeds."""
     watch = Watch()
     keys = load.markers / load.feeds * (1 + FILES)
@@ -262,6 +267,7 @@ def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
         "loads": loads(found).markdown(),
         "watching": watching(found, Watch().request_price).markdown(),
         "lanes": LANES,
+        "fewest": FEWEST,
         "answer": S3_ANSWER,
         "cores": runs["per_batch"]["cores"],
         "crowd": max(row["waits"] for row in _rows(tables["waits"], trigger="Flagfall on S3")),
