@@ -77,13 +77,13 @@ def _s3(mode: str) -> Callable[[Place], Kind]:
 SIDES = (
     Side("ours-disk", 1, _ours, is_ours=True, ends=True),
     Side("ours-s3", 1, _ours, on_s3=True, is_ours=True, ends=True),
-    Side("file-deferrable", 1, _file("deferrable"), ends=True),
-    Side("s3-deferrable", 1, _s3("deferrable"), on_s3=True, ends=True),
-    Side("file-deferrable-1s", 2, _file("deferrable", 1)),
-    Side("file-reschedule", 2, _file("reschedule")),
-    Side("file-poke", 2, _file("poke")),
-    Side("s3-reschedule", 3, _s3("reschedule"), on_s3=True),
-    Side("s3-poke", 3, _s3("poke"), on_s3=True),
+    Side("file-deferrable", 2, _file("deferrable"), ends=True),
+    Side("s3-deferrable", 2, _s3("deferrable"), on_s3=True, ends=True),
+    Side("file-deferrable-1s", 3, _file("deferrable", 1)),
+    Side("file-reschedule", 3, _file("reschedule")),
+    Side("file-poke", 3, _file("poke")),
+    Side("s3-reschedule", 4, _s3("reschedule"), on_s3=True),
+    Side("s3-poke", 4, _s3("poke"), on_s3=True),
 )
 
 
