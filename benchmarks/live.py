@@ -58,26 +58,7 @@ def helpers(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 class LiveAirflow(PostgresAirflow):
-    """Airflow's components on PostgreSQL, with the DAG files' helpers, and an end to all waiting.
-
-    Args:
-        home: Its folder.
-        dags: Folder of the DAG files.
-        postgres: The database's server, running.
-        settings: More settings.
-        python: Of the environment that Airflow is installed in.
-    """
-
-    def __init__(
-        self,
-        home: Path,
-        dags: Path,
-        postgres: Postgres,
-        settings: Mapping[str, str],
-        python: Path = Path(sys.executable),
-    ) -> None:
-        path = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-        super().__init__(home, dags, postgres, {**ALIKE, "PYTHONPATH": path, **settings}, python)
+    """Airflow's components on PostgreSQL, and an end to all waiting."""
 
     def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Rows of Airflow's own database.
@@ -119,9 +100,11 @@ def live_airflow(
     dags.mkdir(parents=True)
     for name, text in files.items():
         (dags / name).write_text(text)
+    path = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    all_settings = {**ALIKE, "PYTHONPATH": path, **settings}
     with (
         Postgres() as postgres,
-        LiveAirflow(folder / "airflow", dags, postgres, settings, python) as airflow,
+        LiveAirflow(folder / "airflow", dags, postgres, all_settings, python) as airflow,
     ):
         yield airflow
 

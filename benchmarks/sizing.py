@@ -12,7 +12,7 @@ from typing import Any
 
 from table import Cell, Column, Table
 
-from flagfall.claim import FEWEST
+from flagfall.claim import FEWEST, dealt_out
 from flagfall.cost import PAGE
 from flagfall.dataset import Limits, Watch
 from flagfall.lookout import SWEEP_SHARE
@@ -196,10 +196,8 @@ def _settled(a_second: float, alone: float, batch_cpu: float, size: float) -> tu
 
 def shards(batches: float, size: float) -> int:
     """Of a run of so many batches of so many bytes each, as the claim makes them."""
-    limits = Limits()
-    rounds = ceil(batches / (LANES * limits.shard_batches))
-    share = min(max(FEWEST, ceil(batches / (LANES * rounds))), limits.shard_batches)
-    return max(ceil(batches / share), ceil(batches * size / limits.shard_bytes))
+    limits = dealt_out(ceil(batches), LANES, Limits())
+    return max(ceil(batches / limits.shard_batches), ceil(batches * size / limits.shard_bytes))
 
 
 def sweeps(load: Load) -> tuple[float, float]:

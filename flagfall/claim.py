@@ -87,14 +87,14 @@ def claim(
     taken = ready[: dataset.limits.batches_per_run]
     sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
     weighed = zip(taken, sizes, strict=True)
-    fresh = tuple(islice(shards(weighed, _dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
+    fresh = tuple(islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
     claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
     room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
     again = _again(inbox, dataset, swept, room)
     return replace(claimed, shards=(*fresh, *_apart(again, dataset.limits)))
 
 
-def _dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
+def dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
     """The limits, with shards so small that what works at the same time gets the same share."""
     rounds = ceil(count / (at_once * limits.shard_batches)) or 1
     share = max(FEWEST, ceil(count / (at_once * rounds)))
