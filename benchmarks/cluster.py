@@ -21,9 +21,10 @@ from flagfall.flights import write_day
 from flagfall.inbox import Feed, Inbox
 from flagfall.local_cluster import PROJECT, LocalCluster
 from flagfall.local_s3 import LocalS3
+from flagfall.marker import Marker
 from flagfall.publish import publish
 from flagfall.records import Evaluation
-from flagfall.stores import aws
+from flagfall.stores import _s3, aws
 
 FIRST = date(2013, 3, 1)
 PATIENCE = 600.0
@@ -53,6 +54,7 @@ def cluster(workers: int, shard: int) -> Iterator[Cluster]:
         datasets = {"FLAGFALL_DATASETS": str(_datasets(folder, shard))}
         stack.enter_context(patch.dict(os.environ, {**producer.settings, **datasets}))
         aws._accounts[CONN_ID] = s3.account(CONN_ID)
+        stack.callback(_s3.cache_clear)
         airflow = LocalCluster(folder / "airflow", {**producer.settings, **datasets}, workers)
         stack.enter_context(airflow)
         for sql in (WATCHED, f"select 1 from dag where dag_id = '{DAG}'"):
@@ -87,7 +89,7 @@ def run(running: Cluster, days: Sequence[date]) -> tuple[float, int, int]:
     for batch in ready:
         running.producer.hand_over(batch, running.inbox.landing.store.uri)
     idle = f"select 1 from dag_run where dag_id = '{DAG}' and state in ('queued', 'running')"
-    running.airflow.wait_until(lambda: not running.inbox.pending(), "still pending", PATIENCE)
+    running.airflow.wait_until(lambda: not _pending(running.inbox), "still pending", PATIENCE)
     running.airflow.wait_until(lambda: not running.airflow.query(idle), "still running", PATIENCE)
     seconds = time.monotonic() - began
     markers = [m for m in running.inbox.landing.markers() if _day(m.key) in {str(d) for d in days}]
@@ -95,6 +97,11 @@ def run(running: Cluster, days: Sequence[date]) -> tuple[float, int, int]:
     assert len(scored) == len(days), f"{len(scored)} of {len(days)} days were evaluated"
     after = _counts(running.airflow)
     return seconds, after[0] - before[0], after[1] - before[1]
+
+
+def _pending(inbox: Inbox) -> list[Marker]:
+    """What has no receipt, however long ago its day was."""
+    return inbox.pending(inbox.full_scope())
 
 
 def _day(key: str) -> str:
