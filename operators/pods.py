@@ -1,7 +1,7 @@
 """The pod of a task, where Airflow makes one for every task (KubernetesExecutor).
 
 Importing the Kubernetes client takes two seconds, so it is done only where a dataset asks for
-``resources`` and somebody looks at them.
+``resources`` or for a pod of its own, and somebody looks at them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 from flagfall.dataset import Dataset, TaskResources
 
+STARTS_PODS = {"flagfall-starts-pods": "yes"}
+"""The label by which ``deploy/network_policy.yaml`` lets a pod out to the Kubernetes API."""
 _IN_A_POD = "AIRFLOW_IS_K8S_EXECUTOR_POD"
 """Set by the executor in the pods that it makes."""
 
@@ -27,6 +29,19 @@ def executor_config(dataset: Dataset, task_id: str) -> dict[str, Any]:
     if wanted is None or _IN_A_POD in os.environ or not _has_provider():
         return {}
     return {"pod_override": _pod(wanted)}
+
+
+def launcher_config() -> dict[str, Any]:
+    """The ``executor_config`` of a task that starts a pod: with a token for Kubernetes.
+
+    Empty in the task's own pod, which exists already.
+    """
+    if _IN_A_POD in os.environ:
+        return {}
+    from kubernetes.client import V1ObjectMeta, V1Pod, V1PodSpec
+
+    spec = V1PodSpec(containers=[], automount_service_account_token=True)
+    return {"pod_override": V1Pod(metadata=V1ObjectMeta(labels=STARTS_PODS), spec=spec)}
 
 
 def _has_provider() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ CORES = {10: [], 100: ["values-100-cores.yaml"], 1000: ["values-1000-cores.yaml"
 """Sizes of clusters, and the files that are given to Helm after values.yaml."""
 
 
-def values(cores: int = 10) -> dict[str, Any]:
-    """The values for a cluster, merged as Helm does."""
+def values(cores: int = 10, more: Sequence[str] = ()) -> dict[str, Any]:
+    """The values for a cluster and more files, merged as Helm does."""
     merged: dict[str, Any] = {}
-    for name in ["values.yaml", *CORES[cores]]:
+    for name in ["values.yaml", *CORES[cores], *more]:
         merged = _merged(merged, yaml.safe_load((DEPLOY / "helm" / name).read_text()))
     return merged
 

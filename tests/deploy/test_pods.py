@@ -31,7 +31,7 @@ from kubernetes.client import ApiClient, models
 from kubernetes.utils.quantity import parse_quantity
 
 from flagfall.dataset import Dataset, read_dataset
-from operators.pods import executor_config
+from operators.pods import STARTS_PODS, executor_config
 from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, environment, values
 from tests.feeds import make_toy
 
@@ -67,8 +67,18 @@ def toy(tmp_path: Path) -> Dataset:
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     """What the executor asks Kubernetes for, for every task of a DAG."""
-    folder = tmp_path_factory.mktemp("toy")
-    make_toy(folder, more=MODEL + RESOURCES)
+    yield from _pods(tmp_path_factory.mktemp("toy"), MODEL + RESOURCES)
+
+
+@pytest.fixture(scope="module")
+def with_launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
+    """The same, where inference is in a pod of its own."""
+    engine = MODEL.replace("toy}", "toy, engine: pod, pod: {image: a}}")
+    yield from _pods(tmp_path_factory.mktemp("toy"), engine)
+
+
+def _pods(folder: Path, more: str) -> Iterator[Pods]:
+    make_toy(folder, more=more)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLAGFALL_DATASETS", str(folder / "datasets"))
         use_values(patch)
@@ -197,7 +207,7 @@ class TestThePodOfEveryTask:
     def test_it_has_no_token_for_kubernetes_and_no_secret(self, pods: Pods, task_id: str) -> None:
         spec = pods[task_id].spec
         assert spec.automount_service_account_token is False
-        assert spec.service_account_name == "flagfall-worker"
+        assert spec.service_account_name == "flagfall-task"
         text = yaml.safe_dump(sent(spec))
         assert "secretKeyRef" not in text
         assert "secretRef" not in text
@@ -220,6 +230,37 @@ class TestThePodOfEveryTask:
         names = [variable.name for variable in container.env]
         assert sorted(set(names)) == sorted(names)
         assert {"AIRFLOW__CORE__EXECUTOR", "POLARS_MAX_THREADS"} <= set(names)
+
+
+class TestThePodThatStartsAPod:
+    """With ``engine: pod`` the task of inference is the only one that talks to Kubernetes."""
+
+    @EVERY_TASK
+    def test_it_alone_has_a_token_and_may_go_out_to_kubernetes(
+        self, with_launcher: Pods, task_id: str
+    ) -> None:
+        starts = task_id == "run_inference"
+        pod = with_launcher[task_id]
+        (selected,) = [
+            p.spec.pod_selector.match_labels
+            for p in map(deserialized, policies())
+            if p.metadata.name == "flagfall-starts-pods"
+        ]
+        assert pod.spec.automount_service_account_token is starts
+        assert (selected.items() <= pod.metadata.labels.items()) is starts
+
+    def test_else_it_is_the_pod_of_any_task(self, with_launcher: Pods) -> None:
+        specs = [sent(with_launcher[name].spec) for name in ("run_inference", "preprocess_data")]
+        for spec in specs:
+            del spec["automountServiceAccountToken"]
+            del spec["containers"][0]["args"]
+        assert specs[0] == specs[1]
+
+    def test_the_triggerer_that_waits_for_it_has_the_same(self) -> None:
+        triggerer = values(more=["values-engine-pod.yaml"])["triggerer"]
+        assert triggerer["labels"] == STARTS_PODS
+        assert triggerer["serviceAccount"]["automountServiceAccountToken"]
+        assert triggerer["serviceAccount"]["name"] == "flagfall-triggerer"
 
 
 @pytest.mark.timeout(180)
@@ -344,11 +385,11 @@ class TestTheFilesThemselves:
         for policy in policies():
             assert sent(deserialized(policy)) == policy
 
-    @pytest.mark.parametrize("component", ["triggerer", "worker"])
+    @pytest.mark.parametrize("name", ["triggerer", "task", "inference"])
     def test_who_reads_what_strangers_wrote_cannot_reach_the_cloud_s_metadata(
-        self, component: str
+        self, name: str
     ) -> None:
-        (policy,) = [p for p in map(deserialized, policies()) if selects(p) == component]
+        policy = policy_of(name)
         assert set(policy.spec.policy_types) == {"Ingress", "Egress"}
         for rule in policy.spec.egress:
             assert rule.to
@@ -358,19 +399,19 @@ class TestTheFilesThemselves:
                 assert not wide or "169.254.0.0/16" in block._except
 
     def test_only_the_triggerer_reaches_the_database(self) -> None:
-        reach = {selects(p): ports(p) for p in map(deserialized, policies())}
-        assert 5432 in reach["triggerer"]
-        assert 5432 not in reach["worker"]
-        assert 8080 in reach["worker"]
+        with_it = [p for p in policies() if 5432 in ports(deserialized(p))]
+        assert [p["metadata"]["name"] for p in with_it] == ["flagfall-triggerer"]
 
-    def test_the_policies_select_pods_by_labels_that_the_template_has(self) -> None:
-        labels = yaml.safe_load(POD_TEMPLATE.read_text())["metadata"]["labels"]
-        (wanted,) = [
-            p["spec"]["podSelector"]["matchLabels"]
-            for p in policies()
-            if p["metadata"]["name"] == "flagfall-worker"
-        ]
-        assert wanted.items() <= labels.items()
+    def test_tasks_reach_the_api_server_which_lets_them_in(self, pods: Pods) -> None:
+        assert 8080 in ports(policy_of("task"))
+        labels = pods["claim"].metadata.labels
+        allowed = values()["apiServer"]["networkPolicy"]["ingress"]["from"]
+        by_label = [peer["podSelector"]["matchLabels"] for peer in allowed if "podSelector" in peer]
+        assert [wanted for wanted in by_label if wanted.items() <= labels.items()]
+
+    def test_the_policies_select_pods_by_labels_that_they_have(self, pods: Pods) -> None:
+        wanted = policy_of("task").spec.pod_selector.match_labels
+        assert wanted.items() <= pods["claim"].metadata.labels.items()
 
 
 def policies() -> list[dict[str, Any]]:
@@ -382,9 +423,9 @@ def deserialized(policy: dict[str, Any]) -> models.V1NetworkPolicy:
     return client._ApiClient__deserialize(policy, models.V1NetworkPolicy)
 
 
-def selects(policy: models.V1NetworkPolicy) -> str:
-    name: str = policy.spec.pod_selector.match_labels["component"]
-    return name
+def policy_of(name: str) -> models.V1NetworkPolicy:
+    (found,) = [p for p in policies() if p["metadata"]["name"] == f"flagfall-{name}"]
+    return deserialized(found)
 
 
 def ports(policy: models.V1NetworkPolicy) -> set[int]:

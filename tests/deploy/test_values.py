@@ -7,6 +7,7 @@ import re
 import tomllib
 from importlib import import_module
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -57,6 +58,11 @@ class TestSettings:
         wanted = read_settings(SETTINGS)
         assert len(wanted) >= 6
         assert {k: v for k, v in settings(cores).items() if k in wanted} == wanted
+
+    def test_a_component_is_called_by_its_address(self) -> None:
+        """Its pod's name is not in DNS."""
+        module, _, name = values()["config"]["core"]["hostname_callable"].rpartition(".")
+        assert ip_address(getattr(import_module(module), name)())
 
     def test_the_versions_are_those_of_the_lock_file(self) -> None:
         assert values()["airflowVersion"] == version("apache-airflow")

@@ -122,6 +122,7 @@ def test_the_request_names_image_command_rights_and_resources(
     assert pod["metadata"]["namespace"] == "scoring"
     assert pod["spec"]["serviceAccountName"] == "scorer"
     assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["metadata"]["labels"]["flagfall-dataset"] == "toy"  # what its network policy selects
     assert container["image"] == "flagfall:1"
     assert container["command"] == ["flagfall"]
     assert container["args"] == ["stage", "infer", "toy", *ids(batches)]
