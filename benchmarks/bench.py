@@ -43,6 +43,7 @@ PARTS = (
     "per_batch",
     "data_plane",
     "parse",
+    "s3_requests",
     "cluster",
     "inference_servers",
 )

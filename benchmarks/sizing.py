@@ -17,13 +17,18 @@ from flagfall.cost import PAGE
 from flagfall.dataset import Limits, Watch
 from flagfall.lookout import SWEEP_SHARE
 
-PARTS = {"waits", "bursts", "per_batch", "data_plane"}
+PARTS = {"waits", "bursts", "per_batch", "data_plane", "s3_requests"}
 """Of which tables are needed."""
 DAY = 86_400.0
 LANES = 16
 """Tasks of one run at the same time: Airflow's default of ``max_active_tasks_per_dag``."""
-S3_ANSWER = 0.05
-"""Seconds until S3 has answered a LIST of 1,000 keys; not measured: there is no real S3 here."""
+S3_LIST, S3_ANSWER = 0.05, 0.025
+"""Seconds until S3 has answered a LIST of 1,000 keys, and any other small request; not measured:
+there is no real S3 here."""
+GET_PRICE = 0.0004
+"""Dollars for 1,000 requests that read, AWS's list price for us-east-1; deleting is free."""
+STAGES = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
+"""Tasks whose requests follow each other; `claim` and `generate_report` ask 16 things at once."""
 FILES = 1
 """Data files beside each marker."""
 SETTLED = 100
@@ -45,6 +50,9 @@ class Measured:
         lake_bytes: Bytes that the lake keeps of it.
         starts: Task instances a second that one scheduler got through.
         events: Events a run that say that something landed.
+        waits: Seconds of S3's answers, one after the other, to the stages of a batch.
+        writes: Requests of a batch that are charged as PUT: LIST are, too.
+        reads: Requests of a batch that are charged as GET.
     """
 
     run: float
@@ -55,6 +63,9 @@ class Measured:
     lake_bytes: float
     starts: float
     events: float
+    waits: float
+    writes: float
+    reads: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ def measured(tables: Tables, cores: int) -> Measured:
     theirs = _rows(batches, side="a DAG run per file")[-1]
     burst = _rows(tables["bursts"], side="Flagfall")[0]
     grown = _rows(tables["data_plane_slope"], side="Flagfall")[-1]
+    (asked,) = _rows(tables["s3_requests"], task="one more batch")
     size = {row["what"]: row["bytes a row"] for row in _rows(tables["data_plane_bytes"])}
     return Measured(
         run=alone["seconds"],
@@ -105,7 +117,16 @@ def measured(tables: Tables, cores: int) -> Measured:
         lake_bytes=sum(size.values()),
         starts=theirs["task instances"] / theirs["seconds"],
         events=burst["events"] / burst["runs"],
+        waits=sum(_answers(row) for row in _rows(tables["s3_requests"]) if row["task"] in STAGES),
+        writes=asked["PUT"] + asked["LIST"],
+        reads=asked["GET and HEAD"],
     )
+
+
+def _answers(row: Mapping[str, Any]) -> float:
+    """Seconds until S3 has answered a task's requests of one batch."""
+    others: float = row["PUT"] + row["GET and HEAD"] + row["DELETE"]
+    return row["LIST"] * S3_LIST + others * S3_ANSWER
 
 
 def _rows(table: Table, **where: Cell) -> list[dict[str, Any]]:
@@ -132,7 +153,7 @@ class Need:
 
     Attributes:
         a_second: Markers a second, in all feeds.
-        busy: Share of a feed's lanes that its batches need; from 1 on its backlog grows.
+        busy: Share of a feed's lanes that its batches take up; from 1 on its backlog grows.
         batches: In a run.
         run: Seconds of a run.
         runs: A day, in all feeds.
@@ -140,7 +161,9 @@ class Need:
         scheduler: Share of what one scheduler got through that these are.
         cores: Kept busy by it all.
         sweep: Seconds of a sweep of S3 at the end of the day.
-        lists: LIST requests a day.
+        lists: LIST requests a day, by sweeps.
+        writes: PUT and LIST requests a day, by tasks.
+        reads: GET and HEAD requests a day, by tasks.
         events: Asset events a day that say that something landed.
         gigabits: Read from the landing zone, written to the lake and read again, a second.
     """
@@ -155,6 +178,8 @@ class Need:
     cores: float
     sweep: float
     lists: float
+    writes: float
+    reads: float
     events: float
     gigabits: float
 
@@ -164,14 +189,15 @@ def need(load: Load, found: Measured) -> Need:
     a_feed = load.markers / load.feeds / DAY
     size = load.bytes / load.markers
     batch_cpu = found.batch_cpu + size / found.row_bytes * found.row_cpu
-    batches, run = _settled(a_feed, found.run, batch_cpu, size)
+    taken_up = batch_cpu + found.waits
+    batches, run = _settled(a_feed, found.run, taken_up, size)
     runs = load.markers / batches
     starts = runs * (2 + 4 * shards(batches, size))
     lake = found.lake_bytes / found.row_bytes
     sweep, lists = sweeps(load)
     return Need(
         a_second=load.markers / DAY,
-        busy=a_feed * batch_cpu / LANES,
+        busy=a_feed * taken_up / LANES,
         batches=batches,
         run=run,
         runs=runs,
@@ -180,16 +206,18 @@ def need(load: Load, found: Measured) -> Need:
         cores=(load.markers * batch_cpu + runs * found.run_cpu) / DAY,
         sweep=sweep,
         lists=lists,
+        writes=load.markers * found.writes,
+        reads=load.markers * found.reads,
         events=runs * found.events,
         gigabits=load.bytes / DAY * (1 + 2 * lake) * 8 / 1e9,
     )
 
 
-def _settled(a_second: float, alone: float, batch_cpu: float, size: float) -> tuple[float, float]:
+def _settled(a_second: float, alone: float, a_batch: float, size: float) -> tuple[float, float]:
     """Batches and seconds of a run, when each takes what landed during the one before."""
     batches = 1.0
     for _ in range(SETTLED):
-        run = alone + batches * batch_cpu / min(LANES, shards(batches, size))
+        run = alone + batches * a_batch / min(LANES, shards(batches, size))
         batches = min(max(a_second * run, 1.0), Limits().batches_per_run)
     return batches, run
 
@@ -206,7 +234,7 @@ def sweeps(load: Load) -> tuple[float, float]:
     keys = load.markers / load.feeds * (1 + FILES)
     receipts = load.markers / load.feeds
     pages = max(1, ceil(keys / PAGE)) + max(1, ceil(receipts / PAGE))
-    seconds = pages * S3_ANSWER
+    seconds = pages * S3_LIST
     pause = max(watch.sweep_every.total_seconds(), seconds / 2 / SWEEP_SHARE)
     sweeps = load.feeds * DAY / pause
     fulls = load.feeds * DAY / watch.full_sweep_every.total_seconds()
@@ -256,6 +284,22 @@ def _watched(loads: Iterable[Load], found: Measured, price: float) -> Iterable[t
         )  # fmt: skip
 
 
+def asking(found: Measured, price: float) -> Table:
+    """What the tasks of each load ask S3 for."""
+    columns = (
+        Column("markers a day", ",d"), Column("PUT and LIST a day", ",.0f"),
+        Column("GET and HEAD a day", ",.0f"), Column("dollars a month", ",.0f"),
+    )  # fmt: skip
+    return Table("scaling_requests", columns, tuple(_asked(found, price)))
+
+
+def _asked(found: Measured, price: float) -> Iterable[tuple[Cell, ...]]:
+    for markers in sorted({load.markers for load in LOADS}):
+        needs = need(next(load for load in LOADS if load.markers == markers), found)
+        dollars = (needs.writes * price + needs.reads * GET_PRICE) / 1000 * 30
+        yield markers, needs.writes, needs.reads, dollars
+
+
 def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
     """What the template of ``docs/scaling.md`` needs."""
     found = measured(tables, runs["per_batch"]["cores"])
@@ -266,6 +310,9 @@ def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
         "watching": watching(found, Watch().request_price).markdown(),
         "lanes": LANES,
         "fewest": FEWEST,
+        "asking": asking(found, Watch().request_price).markdown(),
+        "get_price": GET_PRICE,
+        "list_answer": S3_LIST,
         "answer": S3_ANSWER,
         "cores": runs["per_batch"]["cores"],
         "crowd": max(row["waits"] for row in _rows(tables["waits"], trigger="Flagfall on S3")),
