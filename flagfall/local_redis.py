@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -38,13 +39,25 @@ class LocalRedis:
         return f"redis://127.0.0.1:{self._port}/0"
 
     def __enter__(self) -> LocalRedis:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end(signal.SIGTERM)
+
+    def start(self) -> None:
+        """Start it with nothing in it.
+
+        Raises:
+            RedisFailed: It is not installed, or does not answer in time.
+        """
         program = shutil.which(PROGRAM)
         if program is None:
             raise RedisFailed(
                 f"{PROGRAM} is not installed; on Debian and Ubuntu: apt-get install {PROGRAM}"
             )
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [program, "--bind", "127.0.0.1", "--port", str(self._port), "--save", ""],
                 cwd=self._log.parent,
@@ -54,18 +67,21 @@ class LocalRedis:
                 start_new_session=True,
             )
         self._wait()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def kill(self) -> None:
+        """End it at once, with all that it holds."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
         assert self._process is not None, "started before"
-        self._process.terminate()
+        self._process.send_signal(number)
         self._process.wait(PATIENCE)
 
     def _wait(self) -> None:
         give_up = time.monotonic() + PATIENCE
         while not self._answers():
             if time.monotonic() > give_up:
-                self.__exit__()
+                self._end(signal.SIGTERM)
                 raise RedisFailed(f"{PROGRAM} did not answer; its log is {self._log}")
             time.sleep(0.1)
 

@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,7 +13,8 @@ from flagfall.stores import _s3, aws
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.s3 import S3Server, s3_server
 
-os.environ["AIRFLOW_HOME"] = mkdtemp(prefix="flagfall-tests-")  # before Airflow is imported
+_HOME = TemporaryDirectory(prefix="flagfall-tests-", ignore_cleanup_errors=True)
+os.environ["AIRFLOW_HOME"] = _HOME.name  # before Airflow is imported
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 

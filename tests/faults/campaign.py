@@ -1,6 +1,6 @@
 """The long campaign, ``make campaign``: an hour of harm, and ``docs/reliability.md`` from it.
 
-Needs root, for a small disk of its own.
+Needs root, for a small disk of its own, and Redis.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -139,17 +139,29 @@ def _sqlite(running: World) -> Iterator[Line]:
 
 
 @contextmanager
-def _cluster(folder: Path) -> Iterator[Iterator[Line]]:
-    with cluster.cluster_world(folder) as running:
-        yield _celery(running)
+def _cluster(
+    folder: Path,
+    harms: Callable[[cluster.ClusterWorld], Iterator[Line]],
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Iterator[Line]]:
+    with cluster.cluster_world(folder, more=settings) as running:
+        yield harms(running)
 
 
 def _celery(running: cluster.ClusterWorld) -> Iterator[Line]:
-    """What dies stays dead, so each of a kind once."""
     yield cluster.go_well(running)
-    yield cluster.kill_a_triggerer(running)
-    yield cluster.kill_a_scheduler(running)
-    yield cluster.kill_a_worker(running)
+    for harm_it in (
+        cluster.kill_a_triggerer,
+        cluster.kill_a_scheduler,
+        cluster.kill_a_worker,
+        cluster.kill_a_machine,
+    ):
+        yield harm_it(running, 5)
+        running.cluster.replace_dead()
+
+
+def _broker(running: cluster.ClusterWorld) -> Iterator[Line]:
+    yield cluster.lose_the_broker(running, 3)
 
 
 PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
@@ -161,7 +173,8 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "disk": partial(_our_world, harms=_disk),
     "rest": partial(_our_world, harms=_rest),
     "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
-    "celery": _cluster,
+    "celery": partial(_cluster, harms=_celery),
+    "broker": partial(_cluster, harms=_broker, settings=cluster.SOON_QUEUED_AGAIN),
 }
 
 

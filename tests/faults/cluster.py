@@ -1,4 +1,4 @@
-"""A cluster of Celery workers that can be harmed: what dies stays dead, the others go on."""
+"""A cluster of Celery workers that can be harmed: the others go on with what a dead one had."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from flagfall.flights import all_flights
 from flagfall.inbox import Feed, Inbox
 from flagfall.local_cluster import LocalCluster
 from flagfall.local_s3 import LocalS3
-from flagfall.stores import aws
+from flagfall.stores import _s3, aws
 from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
 from tests.faults.producer import Drop, S3Producer
 from tests.faults.world import Line
 
-FIRST_DAY = date(2013, 12, 11)
+FIRST_DAY = date(2013, 10, 1)
 PATIENCE = 300.0
 NAME = "flights"
+SOON_QUEUED_AGAIN = {
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
+}
+"""A task whose message is lost is queued again after so long; by default after ten minutes."""
 
 
 class WholeDays:
-    """The demo's days, one a batch, without the rows that would be turned away."""
+    """Days of flights, one a batch, without the rows that would be turned away."""
 
     def __init__(self) -> None:
         key = ["date", "carrier", "flight", "origin"]
@@ -51,15 +56,35 @@ class HarmedCluster(LocalCluster):
     """A cluster whose machines can be killed."""
 
     def kill(self, name: str) -> None:
-        """SIGKILL a component and all that it started; it stays dead."""
+        """SIGKILL a component and all that it started; it stays dead until it is replaced."""
         for process in self.family(name):
             kill(process)
         self._processes.pop(name).wait()
 
+    def replace_dead(self) -> None:
+        """Start what was killed again."""
+        for name in self.components.keys() - self._processes:
+            self.launch(name)
+
     @property
     def alive(self) -> set[str]:
-        """The components that have not been killed."""
+        """The components that live."""
         return set(self._processes)
+
+    @contextmanager
+    def workers_frozen(self) -> Iterator[None]:
+        """No worker takes a task meanwhile."""
+        frozen = [process for name in self.workers for process in self.family(name)]
+        for process in frozen:
+            process.suspend()
+        yield
+        for process in frozen:
+            process.resume()
+
+    def lose_broker(self) -> None:
+        """Kill Redis, and start it again with nothing in it."""
+        self._redis.kill()
+        self._redis.start()
 
 
 @dataclass(frozen=True)
@@ -102,15 +127,18 @@ class ClusterWorld:
 
 
 @contextmanager
-def cluster_world(folder: Path, workers: int = 2) -> Iterator[ClusterWorld]:
-    """Start it all; end it all."""
+def cluster_world(
+    folder: Path, workers: int = 2, more: Mapping[str, str] | None = None
+) -> Iterator[ClusterWorld]:
+    """Start it all, with more settings if given; end it all."""
     faults = folder / "faults"
     faults.mkdir(parents=True)
     with ExitStack() as stack:
         s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET))
-        settings = DemoProducer(s3).settings
+        settings = {**DemoProducer(s3).settings, **(more or {})}
         stack.enter_context(patch.dict(os.environ, settings))
         aws._accounts[CONN_ID] = s3.account(CONN_ID)
+        stack.callback(_s3.cache_clear)
         cluster = HarmedCluster(folder / "airflow", {**settings, **_faults(faults)}, workers)
         running = _world(folder, stack.enter_context(cluster), s3, faults)
         running.wait(lambda: cluster.query(WATCHED), "nobody watches")
@@ -122,6 +150,8 @@ WATCHED = """select j.hostname from trigger t join job j on j.id = t.triggerer_i
     where t.classpath like '%FeedTrigger'"""
 STAGE_RUNS = """select hostname from task_instance where state = 'running' and
     task_id in ('ingest_data', 'preprocess_data', 'run_inference')"""
+
+WAITS = f"select 1 from task_instance where state = 'queued' and dag_id = '{NAME}_pipeline'"
 
 
 def _faults(folder: Path) -> Mapping[str, str]:
@@ -135,31 +165,76 @@ def _world(folder: Path, cluster: HarmedCluster, s3: LocalS3, faults: Path) -> C
     return ClusterWorld(cluster, producer, Inbox(Feed.of(dataset)), files, faults)
 
 
-def go_well(world: ClusterWorld) -> Line:
-    """Drop the demo's days; nothing is harmed."""
-    return _line(world, "none: the demo's five days", world.producer.drop(5), 0)
+def go_well(world: ClusterWorld, days: int = 5) -> Line:
+    """Drop days; nothing is harmed."""
+    return Line(f"none: {days} days (Celery)", 1, days, world.judge(world.producer.drop(days)))
 
 
-def kill_a_worker(world: ClusterWorld) -> Line:
+def kill_a_worker(world: ClusterWorld, times: int = 1) -> Line:
     """Kill the worker that runs a stage, with all that it runs."""
-    drops = world.producer.drop(2)
-    world.cluster.kill(world.where(STAGE_RUNS))
-    return _line(world, "kill of a Celery worker as it runs a stage", drops)
+
+    def harm() -> list[Drop]:
+        drops = world.producer.drop(2)
+        world.cluster.kill(world.where(STAGE_RUNS))
+        return drops
+
+    return _line(world, "kill of a worker as it runs a stage", times, harm)
 
 
-def kill_a_triggerer(world: ClusterWorld) -> Line:
+def kill_a_triggerer(world: ClusterWorld, times: int = 1) -> Line:
     """Kill the triggerer that watches the feed, and drop batches."""
-    world.cluster.kill(world.where(WATCHED))
-    return _line(world, "kill of the triggerer that watches", world.producer.drop(2))
+
+    def harm() -> list[Drop]:
+        world.cluster.kill(world.where(WATCHED))
+        return world.producer.drop(2)
+
+    return _line(world, "kill of the triggerer that watches", times, harm)
 
 
-def kill_a_scheduler(world: ClusterWorld) -> Line:
+def kill_a_scheduler(world: ClusterWorld, times: int = 1) -> Line:
     """Kill a scheduler in the middle of a run."""
-    drops = world.producer.drop(2)
-    world.where(STAGE_RUNS)
-    world.cluster.kill("scheduler")
-    return _line(world, "kill of a scheduler in the middle of a run", drops)
+
+    def harm() -> list[Drop]:
+        drops = world.producer.drop(2)
+        world.where(STAGE_RUNS)
+        world.cluster.kill("scheduler")
+        return drops
+
+    return _line(world, "kill of a scheduler in the middle of a run", times, harm)
 
 
-def _line(world: ClusterWorld, harm: str, drops: Sequence[Drop], times: int = 1) -> Line:
-    return Line(f"{harm} (Celery)", times, len(drops), world.judge(drops))
+def kill_a_machine(world: ClusterWorld, times: int = 1) -> Line:
+    """Kill a worker, a scheduler and a triggerer at once, as a node takes its pods with it."""
+
+    def harm() -> list[Drop]:
+        drops = world.producer.drop(2)
+        for name in (world.where(STAGE_RUNS), "scheduler-2", world.where(WATCHED)):
+            world.cluster.kill(name)
+        return drops
+
+    what = "kill of a worker, a scheduler and the triggerer that watches at once"
+    return _line(world, what, times, harm)
+
+
+def lose_the_broker(world: ClusterWorld, times: int = 1) -> Line:
+    """Kill Redis as a task waits in it; it comes back empty."""
+
+    def harm() -> list[Drop]:
+        with world.cluster.workers_frozen():
+            drops = world.producer.drop(2)
+            world.wait(lambda: world.cluster.query(WAITS), "no task waits")
+            world.cluster.lose_broker()
+        return drops
+
+    return _line(world, "kill of Redis as a task waits in it; it comes back empty", times, harm)
+
+
+def _line(world: ClusterWorld, what: str, times: int, harm: Callable[[], list[Drop]]) -> Line:
+    """Harm so often; what died is replaced when all is well again, just before it dies again."""
+    drops: list[Drop] = []
+    for turn in range(times):
+        if turn:
+            world.cluster.replace_dead()
+        drops += harm()
+        world.judge(drops)
+    return Line(f"{what} (Celery)", times, len(drops), world.judge(drops))
