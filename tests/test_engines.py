@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +90,17 @@ def test_the_shipped_model_opens_with_the_version_of_its_constants() -> None:
 def test_a_dataset_without_a_model_has_no_engine(toy: ToyFeed) -> None:
     with pytest.raises(NotThere, match="no model of dataset 'toy'"):
         open_engine(toy.dataset)
+
+
+def test_nobody_is_told_of_a_model_that_is_opened(tmp_path: Path) -> None:
+    """onnxruntime, left alone, keeps an id in the home folder and sends what it did with it."""
+    code = (
+        "from flagfall.dataset import find_dataset\n"
+        "from flagfall.engines import open_engine\n"
+        "open_engine(find_dataset('flights'))\n"
+    )
+    plain = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    subprocess.run(command, env={**plain, "PYTHONPATH": path}, check=True)
+    assert list(tmp_path.rglob("*")) == []

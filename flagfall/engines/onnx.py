@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# From 1.29 on it tells its maker of every process and session, and leaves an id in the home folder.
+# It looks here once, as it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
@@ -74,7 +79,6 @@ def _session(folder: str) -> Any:
     # calls from several threads has each score rows of its own, with the same sums for each row.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    onnxruntime.disable_telemetry_events()
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _FAILURES as failure:
