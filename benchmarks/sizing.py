@@ -31,6 +31,8 @@ STAGES = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
 """Tasks whose requests follow each other; `claim` and `generate_report` ask 16 things at once."""
 FILES = 1
 """Data files beside each marker."""
+GATHER = (0.0, 60.0, 300.0)
+"""Seconds that a marker is held back, in the table of `watch.gather`."""
 SETTLED = 100
 """Runs after which their size does not change any more, or goes to and fro a little."""
 
@@ -184,13 +186,13 @@ class Need:
     gigabits: float
 
 
-def need(load: Load, found: Measured) -> Need:
-    """What a load asks for, with every setting at its default."""
+def need(load: Load, found: Measured, gather: float = 0.0) -> Need:
+    """What a load asks for, with every setting but ``watch.gather`` at its default."""
     a_feed = load.markers / load.feeds / DAY
     size = load.bytes / load.markers
     batch_cpu = found.batch_cpu + size / found.row_bytes * found.row_cpu
     taken_up = batch_cpu + found.waits
-    batches, run = _settled(a_feed, found.run, taken_up, size)
+    batches, run = _settled(a_feed, found.run, taken_up, size, gather)
     runs = load.markers / batches
     starts = runs * (2 + 4 * shards(batches, size))
     lake = found.lake_bytes / found.row_bytes
@@ -213,12 +215,14 @@ def need(load: Load, found: Measured) -> Need:
     )
 
 
-def _settled(a_second: float, alone: float, a_batch: float, size: float) -> tuple[float, float]:
+def _settled(
+    a_second: float, alone: float, a_batch: float, size: float, gather: float
+) -> tuple[float, float]:
     """Batches and seconds of a run, when each takes what landed during the one before."""
     batches = 1.0
     for _ in range(SETTLED):
         run = alone + batches * a_batch / min(LANES, shards(batches, size))
-        batches = min(max(a_second * run, 1.0), Limits().batches_per_run)
+        batches = min(max(a_second * max(run, gather), 1.0), Limits().batches_per_run)
     return batches, run
 
 
@@ -284,6 +288,23 @@ def _watched(loads: Iterable[Load], found: Measured, price: float) -> Iterable[t
         )  # fmt: skip
 
 
+def gathering(found: Measured) -> Table:
+    """What holding markers back does to the loads that start the most tasks."""
+    columns = (
+        Column("markers a day", ",d"), Column("feeds", ",d"), Column("watch.gather, s", ",.0f"),
+        Column("batches in a run", ",.1f"), Column("runs a day", ",.0f"),
+        Column("of one scheduler", ".0%"), Column("cores busy", ",.1f"),
+    )  # fmt: skip
+    rows = tuple(
+        (load.markers, load.feeds, gather, one.batches, one.runs, one.scheduler, one.cores)
+        for load in LOADS
+        for gather in GATHER
+        if need(load, found).scheduler > 1
+        for one in [need(load, found, gather)]
+    )
+    return Table("scaling_gather", columns, rows)
+
+
 def asking(found: Measured, price: float) -> Table:
     """What the tasks of each load ask S3 for."""
     columns = (
@@ -310,6 +331,7 @@ def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
         "watching": watching(found, Watch().request_price).markdown(),
         "lanes": LANES,
         "fewest": FEWEST,
+        "gathering": gathering(found).markdown(),
         "asking": asking(found, Watch().request_price).markdown(),
         "get_price": GET_PRICE,
         "list_answer": S3_LIST,

@@ -170,6 +170,7 @@ class Watch(_Model):
         sweep_every: Longest time between two sweeps when no hint comes.
         redeliver_after: A marker that is still pending is announced again after this time; so is a
             delivery that was accepted and is not evaluated.
+        gather: A marker is held back for so long, so that others that come share its run.
         full_sweep_every: Longest time between two sweeps of S3 that look at everything; the others
             look at what is new, where ``arrival.partition`` tells what that is.
         request_price: Dollars for 1,000 requests, for ``flagfall status``.
@@ -177,6 +178,7 @@ class Watch(_Model):
 
     sweep_every: Interval = timedelta(seconds=30)
     redeliver_after: Interval = timedelta(minutes=15)
+    gather: Wait = timedelta(0)
     full_sweep_every: Interval = timedelta(hours=1)
     request_price: Annotated[float, Field(ge=0)] = 0.005
 

@@ -150,6 +150,32 @@ async def announcements(
                 await sleep(trouble.pause)
 
 
+async def gathered(
+    news: AsyncGenerator[News], seconds: float, clock: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[News]:
+    """Announcements that come close after each other, as one; trouble is passed on at once.
+
+    Nothing is lost with what is held back: whoever watches next announces all that is pending.
+
+    Args:
+        news: Of ``announcements``; closed at the end.
+        seconds: How long one is held back for others; where they keep coming, up to twice as long.
+        clock: Seconds on a clock that never goes back.
+    """
+    held: tuple[Marker, ...] = ()
+    since = clock()
+    async with aclosing(_or_none(news, seconds)) as items:
+        async for one in items:
+            if isinstance(one, Unreachable | ReachedAgain):
+                yield one
+                continue
+            since = since if held else clock()
+            held += one or ()
+            if held and (one is None or clock() - since >= seconds):
+                yield held
+                held = ()
+
+
 async def _until_trouble(watcher: _Watcher, trouble: Trouble) -> AsyncGenerator[News]:
     async with aclosing(_or_none(watcher.rounds(), watcher.patience)) as rounds:
         async for one in rounds:

@@ -132,6 +132,13 @@ class TestSizing:
         assert needs.starts / needs.runs == 2 + 4 * sizing.shards(needs.batches, 1e6)
         assert needs.cores == pytest.approx(8 + 20 / needs.run, rel=0.01)
 
+    def test_batches_that_gather_share_a_run(self, sizing: Any, measured: Any) -> None:
+        load = sizing.Load(86_400, 86_400e3, feeds=10)
+        alone, gathered = (sizing.need(load, measured, gather) for gather in (0.0, 300.0))
+        assert gathered.batches == pytest.approx(30)
+        assert alone.batches < 2
+        assert gathered.starts == pytest.approx(86_400 / 30 * 6)
+
     def test_a_lane_that_waits_for_s3_is_taken_up_and_no_core_is_busy(
         self, sizing: Any, measured: Any
     ) -> None:

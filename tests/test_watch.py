@@ -22,7 +22,15 @@ from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker
 from flagfall.stores import Entry, Hint
 from flagfall.stores.local import LocalStore
-from flagfall.watch import Timing, announcements, arrivals, due, wait_for
+from flagfall.watch import (
+    News,
+    Timing,
+    announcements,
+    arrivals,
+    due,
+    gathered,
+    wait_for,
+)
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.test_inbox import accept
 from tests.test_lookout import ScriptedStore
@@ -86,6 +94,59 @@ async def test_everything_that_is_pending_is_one_announcement(toy: ToyFeed) -> N
     dropped = [await drop(toy, f"2026-11-{day:02d}") for day in range(1, 6)]
     async with aclosing(announcements(toy.inbox, Timing())) as items:
         assert await soon(items) == tuple(dropped)
+
+
+class TestGathered:
+    """Markers that come one by one and share an event."""
+
+    @staticmethod
+    async def news(*said: News | float) -> AsyncGenerator[News]:
+        """Announcements, and the seconds between them; then nothing more, for ever."""
+        for one in said:
+            if isinstance(one, float):
+                await asyncio.sleep(one)
+            else:
+                yield one
+        await asyncio.Event().wait()
+
+    @staticmethod
+    def markers(toy: ToyFeed, days: int) -> list[tuple[Marker]]:
+        return [(toy.drop(f"2026-11-{day:02d}"),) for day in range(1, days + 1)]
+
+    async def test_what_follows_soon_is_announced_with_it(self, toy: ToyFeed) -> None:
+        one, two, three = await asyncio.to_thread(self.markers, toy, 3)
+        async with aclosing(gathered(self.news(one, 0.05, two, 0.6, three), 0.3)) as items:
+            began = time.monotonic()
+            assert await soon(items) == (*one, *two)
+            assert time.monotonic() - began >= 0.3
+            assert await soon(items) == three
+
+    async def test_nothing_is_held_back_for_ever(self, toy: ToyFeed) -> None:
+        found = await asyncio.to_thread(self.markers, toy, 20)
+        stream = [part for marker in found for part in (marker, 0.1)]
+        async with aclosing(gathered(self.news(*stream), 0.3)) as items:
+            assert len(await soon(items)) < 10
+
+    async def test_trouble_is_said_at_once(self, toy: ToyFeed) -> None:
+        (one,) = await asyncio.to_thread(self.markers, toy, 1)
+        trouble = ReachedAgain(after=61.0)
+        async with aclosing(gathered(self.news(one, trouble), 0.3)) as items:
+            assert await soon(items) == trouble
+            assert await soon(items) == one
+
+    @pytest.mark.invariant(1)
+    async def test_what_is_held_back_as_it_ends_is_announced_by_the_next(
+        self, toy: ToyFeed
+    ) -> None:
+        marker = await drop(toy, "2026-11-01")
+        for seconds in (60.0, 0.05):
+            async with aclosing(gathered(announcements(toy.inbox, Timing()), seconds)) as items:
+                waiting = asyncio.create_task(anext(items))
+                if not (await asyncio.wait({waiting}, timeout=1.0))[0]:
+                    waiting.cancel()
+                    await asyncio.wait({waiting})
+                    assert waiting.cancelled()
+        assert await waiting == (marker,)
 
 
 async def test_a_hint_finds_a_marker_long_before_the_next_sweep(toy: ToyFeed) -> None:

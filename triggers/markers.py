@@ -20,7 +20,7 @@ from flagfall.dataset import Dataset
 from flagfall.health import ReachedAgain, Unreachable
 from flagfall.inbox import Feed, Inbox
 from flagfall.landing import LandingZone, landing_zone
-from flagfall.watch import News, Timing, announcements, wait_for
+from flagfall.watch import News, Timing, announcements, gathered, wait_for
 from triggers import connections
 
 connections.use()
@@ -61,6 +61,8 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         lake: URI of the lake.
         sweep_every: Longest time between two sweeps, in seconds.
         redeliver_after: A marker that is still pending is announced again after so many seconds.
+        gather: What becomes pending is held back for so many seconds, so that more shares its
+            event; 0 for not at all.
         landing_conn_id, lake_conn_id, sqs_queue, since, behind, full_sweep_every: See ``Feed``.
     """
 
@@ -70,6 +72,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     lake: str
     sweep_every: float = 30.0
     redeliver_after: float = 900.0
+    gather: float = 0.0
     landing_conn_id: str = ""
     lake_conn_id: str = ""
     sqs_queue: str = ""
@@ -84,6 +87,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
             **asdict(Feed.of(dataset)),
             sweep_every=dataset.watch.sweep_every.total_seconds(),
             redeliver_after=dataset.watch.redeliver_after.total_seconds(),
+            gather=dataset.watch.gather.total_seconds(),
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -93,9 +97,10 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         """
         feed = Feed(**{one.name: getattr(self, one.name) for one in fields(Feed)})
         timing = Timing(self.sweep_every, self.redeliver_after)
-        async with aclosing(announcements(partial(Inbox, feed), timing)) as told:
-            async for news in told:
-                yield TriggerEvent(self._payload(news))
+        news = announcements(partial(Inbox, feed), timing)
+        async with aclosing(gathered(news, self.gather) if self.gather else news) as told:
+            async for one in told:
+                yield TriggerEvent(self._payload(one))
 
     def _payload(self, news: News) -> dict[str, Any]:
         """What an event says: small, and for display only."""

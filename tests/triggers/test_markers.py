@@ -25,6 +25,7 @@ FEED = {
     "lake": "/lake",
     "sweep_every": 5.0,
     "redeliver_after": 60.0,
+    "gather": 20.0,
     "landing_conn_id": "aws_partner",
     "lake_conn_id": "aws_lake",
     "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
@@ -91,6 +92,16 @@ async def test_an_event_says_how_much_is_pending_and_shows_a_few(toy: ToyFeed) -
     dropped = [await asyncio.to_thread(toy.drop, f"2026-11-{d:02d}") for d in range(1, 7)]
     payload = await first_event(feed(toy))
     assert payload == {"pending": 6, "first": [marker.uri for marker in dropped[:3]]}
+
+
+async def test_a_feed_that_gathers_has_one_event_for_what_comes_in_that_time(toy: ToyFeed) -> None:
+    await asyncio.to_thread(toy.drop, "2026-11-01")
+    trigger = feed(toy)
+    trigger.gather = 1.0
+    waiting = asyncio.create_task(first_event(trigger))
+    await asyncio.sleep(0.3)
+    await asyncio.to_thread(toy.drop, "2026-11-02")
+    assert (await waiting)["pending"] == 2
 
 
 @pytest.fixture
