@@ -32,8 +32,6 @@ MORE = 50
 """Batches in the larger of two runs, beyond the one of the smaller."""
 TASKS = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
 KINDS = ("PUT", "LIST", "GET and HEAD", "DELETE")
-BESIDES = "a run, besides"
-"""The row of what a run asks for however many batches it has."""
 
 
 def kind(request: Request) -> str:
@@ -94,7 +92,7 @@ def main() -> None:
     slope = {task: {k: (many[task][k] - one[task][k]) / MORE for k in KINDS} for task in one}
     total = {k: sum(of_task[k] for of_task in slope.values()) for k in KINDS}
     besides = {k: sum(of_task[k] for of_task in one.values()) - total[k] for k in KINDS}
-    named = {**slope, "one more batch": total, BESIDES: besides}
+    named = {**slope, "one more batch": total, "a run, besides": besides}
     rows: list[tuple[Cell, ...]] = [(name, *(of[k] for k in KINDS)) for name, of in named.items()]
     columns = (Column("task"), *(Column(k, ".1f") for k in KINDS))
     found(Table("s3_requests", columns, tuple(rows)))

@@ -164,8 +164,6 @@ class Need:
         cores: Kept busy by it all.
         sweep: Seconds of a sweep of S3 at the end of the day.
         lists: LIST requests a day, by sweeps.
-        writes: PUT and LIST requests a day, by tasks.
-        reads: GET and HEAD requests a day, by tasks.
         events: Asset events a day that say that something landed.
         gigabits: Read from the landing zone, written to the lake and read again, a second.
     """
@@ -180,8 +178,6 @@ class Need:
     cores: float
     sweep: float
     lists: float
-    writes: float
-    reads: float
     events: float
     gigabits: float
 
@@ -208,8 +204,6 @@ def need(load: Load, found: Measured, gather: float = 0.0) -> Need:
         cores=(load.markers * batch_cpu + runs * found.run_cpu) / DAY,
         sweep=sweep,
         lists=lists,
-        writes=load.markers * found.writes,
-        reads=load.markers * found.reads,
         events=runs * found.events,
         gigabits=load.bytes / DAY * (1 + 2 * lake) * 8 / 1e9,
     )
@@ -295,14 +289,16 @@ def gathering(found: Measured) -> Table:
         Column("batches in a run", ",.1f"), Column("runs a day", ",.0f"),
         Column("of one scheduler", ".0%"), Column("cores busy", ",.1f"),
     )  # fmt: skip
-    rows = tuple(
-        (load.markers, load.feeds, gather, one.batches, one.runs, one.scheduler, one.cores)
-        for load in LOADS
-        for gather in GATHER
-        if need(load, found).scheduler > 1
-        for one in [need(load, found, gather)]
-    )
-    return Table("scaling_gather", columns, rows)
+    return Table("scaling_gather", columns, tuple(_gathered(found)))
+
+
+def _gathered(found: Measured) -> Iterable[tuple[Cell, ...]]:
+    for load in [load for load in LOADS if need(load, found).scheduler > 1]:
+        for gather in GATHER:
+            one = need(load, found, gather)
+            yield (
+                load.markers, load.feeds, gather, one.batches, one.runs, one.scheduler, one.cores,
+            )  # fmt: skip
 
 
 def asking(found: Measured, price: float) -> Table:
@@ -316,9 +312,8 @@ def asking(found: Measured, price: float) -> Table:
 
 def _asked(found: Measured, price: float) -> Iterable[tuple[Cell, ...]]:
     for markers in sorted({load.markers for load in LOADS}):
-        needs = need(next(load for load in LOADS if load.markers == markers), found)
-        dollars = (needs.writes * price + needs.reads * GET_PRICE) / 1000 * 30
-        yield markers, needs.writes, needs.reads, dollars
+        writes, reads = markers * found.writes, markers * found.reads
+        yield markers, writes, reads, (writes * price + reads * GET_PRICE) / 1000 * 30
 
 
 def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,6 +328,7 @@ def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
         "fewest": FEWEST,
         "gathering": gathering(found).markdown(),
         "asking": asking(found, Watch().request_price).markdown(),
+        "put_price": Watch().request_price,
         "get_price": GET_PRICE,
         "list_answer": S3_LIST,
         "answer": S3_ANSWER,

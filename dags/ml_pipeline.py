@@ -24,7 +24,7 @@ from airflow.sdk import (
 from flagfall.dataset import Dataset, Pod, usable_datasets
 from flagfall.stages import STAGES
 from operators.notices import on_failure, on_retry
-from operators.pods import executor_config, launcher_config
+from operators.pods import executor_config
 from operators.providers import lacking
 from operators.stages import ClaimOperator, ReportOperator, StageOperator
 from triggers.markers import MarkerFeedTrigger
@@ -113,7 +113,7 @@ def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
             pod=pod,
             trigger_rule=GO_ON_WITH_THE_REST,
             outlets=[Asset(f"{dataset.name}_predictions")],
-            executor_config=launcher_config(),
+            executor_config=executor_config(dataset, "run_inference"),
         )
 
     def stage(task_id: str, name: str, batches: Any, *outlets: str) -> BaseOperator:

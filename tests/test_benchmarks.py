@@ -145,7 +145,6 @@ class TestSizing:
         load = sizing.Load(1_000_000, 10e12, feeds=1)
         here, there = (sizing.need(load, replace(measured, waits=waits)) for waits in (0, 0.7))
         assert there.busy == pytest.approx(here.busy * 2)
-        assert there.writes == 15e6
         assert there.cores <= here.cores
 
     @pytest.mark.parametrize(

@@ -59,6 +59,9 @@ resources:
 """
 
 
+LAUNCHER = "resources: {run_inference: {cpu: 250m, memory: 512Mi}}\n"
+
+
 @pytest.fixture
 def toy(tmp_path: Path) -> Dataset:
     return make_toy(tmp_path, more=MODEL + RESOURCES).dataset
@@ -74,7 +77,7 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
 def with_launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pods]:
     """The same, where inference is in a pod of its own."""
     engine = MODEL.replace("toy}", "toy, engine: pod, pod: {image: a}}")
-    yield from _pods(tmp_path_factory.mktemp("toy"), engine)
+    yield from _pods(tmp_path_factory.mktemp("toy"), engine + LAUNCHER)
 
 
 def _pods(folder: Path, more: str) -> Iterator[Pods]:
@@ -249,11 +252,19 @@ class TestThePodThatStartsAPod:
         assert pod.spec.automount_service_account_token is starts
         assert (selected.items() <= pod.metadata.labels.items()) is starts
 
-    def test_else_it_is_the_pod_of_any_task(self, with_launcher: Pods) -> None:
+    def test_else_it_is_the_pod_of_any_task_and_as_large_as_the_dataset_says(
+        self, with_launcher: Pods
+    ) -> None:
         specs = [sent(with_launcher[name].spec) for name in ("run_inference", "preprocess_data")]
         for spec in specs:
             del spec["automountServiceAccountToken"]
             del spec["containers"][0]["args"]
+        asked = specs[0]["containers"][0].pop("resources")
+        del specs[1]["containers"][0]["resources"]
+        assert asked == {
+            "requests": {"cpu": "250m", "memory": "512Mi"},
+            "limits": {"memory": "512Mi"},
+        }
         assert specs[0] == specs[1]
 
     def test_the_triggerer_that_waits_for_it_has_the_same(self) -> None:

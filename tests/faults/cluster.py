@@ -77,9 +77,11 @@ class HarmedCluster(LocalCluster):
         frozen = [process for name in self.workers for process in self.family(name)]
         for process in frozen:
             process.suspend()
-        yield
-        for process in frozen:
-            process.resume()
+        try:
+            yield
+        finally:
+            for process in frozen:
+                process.resume()
 
     def lose_broker(self) -> None:
         """Kill Redis, and start it again with nothing in it."""
