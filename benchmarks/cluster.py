@@ -22,7 +22,7 @@ from flagfall.inbox import Feed, Inbox
 from flagfall.local_cluster import PROJECT, LocalCluster
 from flagfall.local_s3 import LocalS3
 from flagfall.marker import Marker
-from flagfall.publish import publish
+from flagfall.publish import DEFAULT_MARKER, publish
 from flagfall.records import Evaluation
 from flagfall.stores import _s3, aws
 
@@ -49,7 +49,7 @@ def cluster(workers: int, shard: int) -> Iterator[Cluster]:
     """Start S3 and Airflow, with so many batches in a shard at most; end it all."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET))
+        s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET, marker=DEFAULT_MARKER))
         producer = S3Producer(s3)
         datasets = {"FLAGFALL_DATASETS": str(_datasets(folder, shard))}
         stack.enter_context(patch.dict(os.environ, {**producer.settings, **datasets}))

@@ -125,7 +125,13 @@ def watch(
     as_json: AsJson = False,
     sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
     count: Annotated[int, typer.Option(help="End after so many; 0: never.", min=0)] = 0,
-    sqs_queue: Annotated[str, typer.Option(help="URL of a queue that tells of new objects.")] = "",
+    sqs_queue: Annotated[
+        str,
+        typer.Option(
+            help="URL of a queue that tells of new objects; not one that a triggerer listens to,"
+            " which would hear less."
+        ),
+    ] = "",
 ) -> None:
     """Print markers as they land, those that are there already first. Needs no Airflow.
 

@@ -146,7 +146,7 @@ def _producer(store: str, home: Path) -> Iterator[Producer]:
     if store == "disk":
         yield DiskProducer(home / "data")
         return
-    with LocalS3(home, BUCKET) as server:
+    with LocalS3(home, BUCKET, marker=DEFAULT_MARKER) as server:
         look_up_with(server.account)
         console.print(f"S3 and SQS (moto's server) are up at {server.url}")
         yield S3Producer(server)
@@ -267,7 +267,10 @@ def _time(value: str | datetime) -> datetime:
 
 def _wait(airflow: LocalAirflow, true: object, what: str) -> None:
     def holds() -> bool:
-        failed = airflow.query("select task_id, run_id from task_instance where state = 'failed'")
+        failed = airflow.query(
+            f"""select task_id, run_id from task_instance
+            where state = 'failed' and dag_id = '{DATASET}_pipeline'"""
+        )
         if failed:
             logs = airflow.home / "logs"
             raise DemoFailed(f"{what}: task {failed[0]['task_id']} failed; its log is below {logs}")

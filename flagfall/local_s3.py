@@ -29,15 +29,17 @@ class S3Failed(FlagfallError):
 
 
 class LocalS3:
-    """A server with one bucket, which tells one queue of every new object.
+    """A server with one bucket, which tells one queue of new objects.
 
     Args:
         home: Folder for its log; made if need be.
         bucket: Name of the bucket.
+        marker: How the keys end of which the queue is told; empty for all.
     """
 
-    def __init__(self, home: Path, bucket: str) -> None:
+    def __init__(self, home: Path, bucket: str, marker: str = "") -> None:
         self.bucket = bucket
+        self._marker = marker
         self.url = ""
         self.queue = ""
         self._log = home / "s3.log"
@@ -98,7 +100,12 @@ class LocalS3:
         s3.create_bucket(Bucket=self.bucket)
         self.queue = str(sqs.create_queue(QueueName=_QUEUE)["QueueUrl"])
         wanted = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])
-        rule = {"QueueArn": wanted["Attributes"]["QueueArn"], "Events": ["s3:ObjectCreated:*"]}
+        suffix = {"Name": "suffix", "Value": self._marker}
+        rule = {
+            "QueueArn": wanted["Attributes"]["QueueArn"],
+            "Events": ["s3:ObjectCreated:*"],
+            "Filter": {"Key": {"FilterRules": [suffix]}},
+        }
         s3.put_bucket_notification_configuration(
             Bucket=self.bucket, NotificationConfiguration={"QueueConfigurations": [rule]}
         )

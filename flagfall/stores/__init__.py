@@ -41,6 +41,9 @@ class Entry:
 Hint = frozenset[str] | None
 """Keys that may have changed; ``None``: anything may have."""
 
+IsWatched = Callable[[str], bool]
+"""Whether there is a watch for a key in this process; called from any thread."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Shape = Sequence[str | Callable[[str], bool]]
@@ -53,6 +56,11 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
 def everything(key: str) -> bool:
     """The filter that lets every key pass."""
     return True
+
+
+def nobody_watches(key: str) -> bool:
+    """Who asks for hints does so without a watch."""
+    return False
 
 
 def unheard(count: int) -> None:
@@ -180,8 +188,13 @@ class Store(Protocol):
     def scratch_root(self) -> Path | None:
         """Where temporary files should be so that ``put_file`` is a rename; ``None``: anywhere."""
 
-    def hints(self) -> AsyncIterator[Hint]:
-        """An item whenever something may have changed; may never yield, may yield for nothing."""
+    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+        """An item whenever something may have changed; may never yield, may yield for nothing.
+
+        Args:
+            is_watched: What is watched here no other process has to hear of, where a hint reaches
+                one process only.
+        """
 
 
 def open_store(uri: str, conn_id: str = "", sqs_queue: str = "") -> Store:

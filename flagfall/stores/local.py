@@ -33,7 +33,17 @@ from typing import BinaryIO, NamedTuple
 import aiofiles
 
 from flagfall.errors import NotAFile
-from flagfall.stores import EPOCH, Entry, Fetched, Hint, Shape, everything, unheard
+from flagfall.stores import (
+    EPOCH,
+    Entry,
+    Fetched,
+    Hint,
+    IsWatched,
+    Shape,
+    everything,
+    nobody_watches,
+    unheard,
+)
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
 from flagfall.stores.hints import directory_hints
 from flagfall.stores.os_errors import translated
@@ -334,8 +344,8 @@ class LocalStore:
         """See ``Store.scratch_root``: a hidden folder of the store, hence on its file system."""
         return self.root / ".scratch"
 
-    def hints(self) -> AsyncIterator[Hint]:
-        """See ``Store.hints``: inotify."""
+    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+        """See ``Store.hints``: inotify, which tells every process."""
         return directory_hints(self.root)
 
 

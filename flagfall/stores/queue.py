@@ -2,7 +2,8 @@
 
 One thread polls a queue for all who wait for it in this process. A message only says "look at this
 key": lost, doubled, out of order or forged ones harm nothing, and so it is deleted as soon as it
-has been passed on. What a message looks like:
+has been passed on to whoever watches there. SQS gives a message to one process only, though: what
+nobody watches here is left for another triggerer, for a while. What a message looks like:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
@@ -12,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from flagfall.stores import Hint
+from flagfall.stores import Hint, IsWatched, nobody_watches
 from flagfall.stores.keys import unusable
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,14 @@ LONG_POLL = 20
 FIRST_PAUSE = 2.0
 """Seconds after a failure; twice as many after each that follows, up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE = 60.0
+LEFT_FOR = 1
+"""Seconds after which SQS gives a message that was not deleted to the next who asks."""
+GIVEN_UP_AFTER = 16
+"""How often a message is received before it is deleted although nobody watches what it names."""
 _MESSAGES = 10
 """Most messages in one request."""
+_RECEIVED = "ApproximateReceiveCount"
+"""SQS's name for how often a message has been received."""
 
 
 @dataclass(frozen=True)
@@ -74,20 +81,34 @@ def _change(told: Any, decode: Callable[[str], str]) -> Iterator[Change]:
 class _Waiting:
     """Who waits for keys of one place, and what has come for it meanwhile."""
 
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, is_watched: IsWatched) -> None:
         self._bucket = bucket
         self._start = f"{prefix}/" if prefix else ""
+        self._is_watched = is_watched
         self._loop = asyncio.get_running_loop()
         self._keys: set[str] = set()
         self._came = asyncio.Event()
 
-    def tell(self, changed: Iterable[Change]) -> None:
-        """Pass on what concerns this place; from any thread."""
-        here = (c.key for c in changed if c.bucket == self._bucket)
-        keys = [key.removeprefix(self._start) for key in here if key.startswith(self._start)]
-        if keys := [key for key in keys if not unusable(key)]:
-            with suppress(RuntimeError):  # its loop has been closed meanwhile
-                self._loop.call_soon_threadsafe(self._add, keys)
+    def tell(self, changed: Iterable[Change]) -> set[Change]:
+        """Pass on what concerns this place, from any thread.
+
+        Returns:
+            What is watched here: nobody else has to hear of it.
+        """
+        keys = {change: key for change in changed if (key := self._key(change)) is not None}
+        try:
+            if keys:
+                self._loop.call_soon_threadsafe(self._add, [*keys.values()])
+        except RuntimeError:  # its loop has been closed meanwhile
+            return set()
+        return {change for change, key in keys.items() if self._is_watched(key)}
+
+    def _key(self, change: Change) -> str | None:
+        """Below this place; ``None`` for what is elsewhere."""
+        if change.bucket != self._bucket or not change.key.startswith(self._start):
+            return None
+        key = change.key.removeprefix(self._start)
+        return None if unusable(key) else key
 
     def _add(self, keys: list[str]) -> None:
         self._keys.update(keys)
@@ -120,28 +141,47 @@ class _Poller:
                 self._pause(error)
 
     def _pass_on(self) -> None:
-        """Wait for messages, pass them on, delete them."""
+        """Wait for messages, pass them on, delete those that no other process needs."""
         from flagfall.stores.aws import client
 
         sqs = client(self.conn_id, "sqs")
         answer = sqs.receive_message(
-            QueueUrl=self.url, MaxNumberOfMessages=_MESSAGES, WaitTimeSeconds=LONG_POLL
+            QueueUrl=self.url,
+            MaxNumberOfMessages=_MESSAGES,
+            WaitTimeSeconds=LONG_POLL,
+            VisibilityTimeout=LEFT_FOR,
+            MessageSystemAttributeNames=[_RECEIVED],
         )
         messages = answer.get("Messages", [])
-        changed = [change for message in messages for change in changes(message["Body"])]
-        with _lock:
-            waiting = list(self.waiting)
-        for place in waiting:
-            place.tell(changed)
-        if messages:
+        if done := self._tell(messages):
             handles = [
                 {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
-                for n, message in enumerate(messages)
+                for n, message in enumerate(done)
             ]
             sqs.delete_message_batch(QueueUrl=self.url, Entries=handles)
         if self._failures:
             log.warning("%s: hints come again", self.url)
             self._failures = 0
+        if len(done) < len(messages) < _MESSAGES:
+            self._step_back()
+
+    def _step_back(self) -> None:
+        """Let the others have what was left; who asks again at once would be given it again."""
+        self.deserted.wait(random.uniform(1.0, 2.0) * LEFT_FOR)
+
+    def _tell(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Pass messages on; gives those that have done all they can."""
+        named = [set(changes(message["Body"])) for message in messages]
+        with _lock:
+            waiting = list(self.waiting)
+        watched: set[Change] = set()
+        for place in waiting:
+            watched |= place.tell(set().union(*named))
+        return [
+            message
+            for message, its in zip(messages, named, strict=True)
+            if its <= watched or int(message["Attributes"][_RECEIVED]) >= GIVEN_UP_AFTER
+        ]
 
     def _pause(self, error: Exception) -> None:
         from flagfall.stores.aws import forget
@@ -183,7 +223,9 @@ def _is_wanted(poller: _Poller) -> bool:
         return bool(poller.waiting)
 
 
-async def queue_hints(url: str, conn_id: str, bucket: str, prefix: str) -> AsyncIterator[Hint]:
+async def queue_hints(
+    url: str, conn_id: str, bucket: str, prefix: str, is_watched: IsWatched = nobody_watches
+) -> AsyncIterator[Hint]:
     """Keys below a prefix, as a queue tells of them.
 
     Args:
@@ -191,8 +233,9 @@ async def queue_hints(url: str, conn_id: str, bucket: str, prefix: str) -> Async
         conn_id: Airflow connection; empty for what the environment gives.
         bucket: Of which keys are wanted.
         prefix: Below which, without a ``/`` at its ends; empty for the whole bucket.
+        is_watched: See ``Store.hints``.
     """
-    place = _Waiting(bucket, prefix)
+    place = _Waiting(bucket, prefix, is_watched)
     if url:
         _join(url, conn_id, place)
     try:

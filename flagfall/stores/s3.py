@@ -28,7 +28,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flagfall.errors import AccessDenied, NotAFile, StoreError, StoreRefused, StoreUnavailable
-from flagfall.stores import EPOCH, Entry, Fetched, Hint, Shape, everything, unheard
+from flagfall.stores import (
+    EPOCH,
+    Entry,
+    Fetched,
+    Hint,
+    IsWatched,
+    Shape,
+    everything,
+    nobody_watches,
+    unheard,
+)
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
 from flagfall.stores.keys import unusable
 
@@ -498,11 +508,11 @@ class S3Store:
             self._ask(self._checked(key), lambda store: obstore.sign(store, "GET", key, good_for))
         )
 
-    def hints(self) -> AsyncIterator[Hint]:
+    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
         """See ``Store.hints``: what the queue tells; without one, nothing ever."""
         from flagfall.stores.queue import queue_hints
 
-        return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix)
+        return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix, is_watched)
 
 
 class _OtherRegion(StoreRefused):

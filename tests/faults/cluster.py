@@ -18,6 +18,7 @@ from flagfall.flights import all_flights
 from flagfall.inbox import Feed, Inbox
 from flagfall.local_cluster import LocalCluster
 from flagfall.local_s3 import LocalS3
+from flagfall.publish import DEFAULT_MARKER
 from flagfall.stores import _s3, aws
 from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
@@ -136,7 +137,7 @@ def cluster_world(
     faults = folder / "faults"
     faults.mkdir(parents=True)
     with ExitStack() as stack:
-        s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET))
+        s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET, marker=DEFAULT_MARKER))
         settings = {**DemoProducer(s3).settings, **(more or {})}
         stack.enter_context(patch.dict(os.environ, settings))
         aws._accounts[CONN_ID] = s3.account(CONN_ID)

@@ -13,6 +13,7 @@ import pytest
 from flagfall.dataset import Dataset, read_dataset
 from flagfall.local_airflow import LocalAirflow
 from flagfall.local_s3 import LocalS3
+from flagfall.publish import DEFAULT_MARKER
 from flagfall.stores import aws
 from tests.feeds import S3Feed, ToyFeed
 
@@ -140,7 +141,7 @@ class Live:
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """An S3 and an SQS in a process of their own."""
     with (
-        LocalS3(tmp_path_factory.mktemp("s3"), BUCKET) as server,
+        LocalS3(tmp_path_factory.mktemp("s3"), BUCKET, marker=DEFAULT_MARKER) as server,
         pytest.MonkeyPatch.context() as m,
     ):
         m.setenv("LIVE_QUEUE", server.queue)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from flagfall.stores import Hint, open_store, queue
+from flagfall.stores import Hint, everything, open_store, queue
 from flagfall.stores.queue import Change, changes, queue_hints
 from tests.canned import Answer, Canned
 from tests.s3 import S3Server
@@ -36,6 +36,11 @@ def url(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def pollers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("hints http")]
+
+
+def watched(url: str, prefix: str = "in", conn_id: str = "") -> AsyncIterator[Hint]:
+    """What a queue tells to one who watches all keys."""
+    return queue_hints(url, conn_id, "bucket", prefix, everything)
 
 
 async def next_hint(hints: AsyncIterator[Hint]) -> frozenset[str]:
@@ -184,7 +189,7 @@ class TestHints:
         s3.notify(bucket, url)
         store = open_store(f"s3://{bucket}/in", sqs_queue=url)
         keys = {"plain", "a key+100% %20", "日本/é?#&"}
-        async with aclosing(store.hints()) as hints:  # type: ignore[type-var]
+        async with aclosing(store.hints(everything)) as hints:  # type: ignore[type-var]
             task = await waiting(hints)
             for key in keys:
                 await asyncio.to_thread(store.put, key, b"x")
@@ -192,9 +197,10 @@ class TestHints:
             while found != keys:
                 found |= await next_hint(hints)
 
-    async def test_what_concerns_nobody_hints_at_nothing_and_is_deleted(
-        self, s3: S3Server, url: str
+    async def test_what_concerns_nobody_hints_at_nothing_and_is_deleted_after_a_while(
+        self, s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(queue, "GIVEN_UP_AFTER", 3)
         strangers = [
             *filter(None, (body.replace("\x00", "") for body in NOT_UNDERSTOOD.values())),
             notification("other", "in/k"),
@@ -202,7 +208,7 @@ class TestHints:
             *(notification("bucket", key) for key in ("in/", "in/a/", "in//a", "in/../k")),
             event_bridge("bucket", "in/\ud800"),
         ]
-        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+        async with aclosing(watched(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, *strangers)
             await until(lambda: left(s3, url) == 0)
@@ -211,7 +217,7 @@ class TestHints:
             assert await task == {"k"}
 
     async def test_a_whole_bucket_hears_of_all_its_keys(self, s3: S3Server, url: str) -> None:
-        async with aclosing(queue_hints(url, "", "bucket", "")) as hints:
+        async with aclosing(watched(url, "")) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/k", "k"))
             assert await task == {"in/k", "k"}
@@ -221,7 +227,7 @@ class TestHints:
         await asyncio.to_thread(send, s3, url, *bodies)
         s3.requests.clear()
         found: set[str] = set()
-        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+        async with aclosing(watched(url)) as hints:
             while len(found) < 25:
                 found |= await next_hint(hints)
             await until(lambda: left(s3, url) == 0)
@@ -237,13 +243,13 @@ class TestHints:
     async def test_waiting_does_not_hold_the_event_loop(self, s3: S3Server, url: str) -> None:
         await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
         with blockbuster_ctx("flagfall"):
-            async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            async with aclosing(watched(url)) as hints:
                 assert await next_hint(hints) == {"k"}
 
     async def test_what_comes_while_nobody_asks_is_told_together_at_the_next_question(
         self, s3: S3Server, url: str
     ) -> None:
-        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+        async with aclosing(watched(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/0"))
             await task
@@ -257,7 +263,7 @@ class TestSharing:
     async def test_all_who_wait_share_one_thread_and_hear_what_is_theirs(
         self, s3: S3Server, url: str
     ) -> None:
-        places = [queue_hints(url, "", "bucket", prefix) for prefix in ("in", "in", "other")]
+        places = [watched(url, prefix) for prefix in ("in", "in", "other")]
         async with aclosing(places[0]), aclosing(places[1]), aclosing(places[2]):
             one, two, other = [await waiting(place) for place in places]
             assert len(pollers()) == 1
@@ -268,7 +274,7 @@ class TestSharing:
             assert await other == {"k"}
 
     async def test_the_last_to_leave_ends_the_thread(self, s3: S3Server, url: str) -> None:
-        one, two = (queue_hints(url, "", "bucket", "in") for _ in range(2))
+        one, two = (watched(url) for _ in range(2))
         tasks = [await waiting(one), await waiting(two)]
         await asyncio.to_thread(send, s3, url, notification("bucket", "in/1"))
         await asyncio.gather(*tasks)
@@ -285,7 +291,7 @@ class TestSharing:
     async def test_who_comes_back_at_once_misses_nothing(self, s3: S3Server, url: str) -> None:
         """The thread that is about to end must not swallow what another one is asked for."""
         for n in range(5):
-            async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            async with aclosing(watched(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", f"in/{n}"))
                 assert await task == {str(n)}
@@ -293,7 +299,7 @@ class TestSharing:
 
     def test_each_event_loop_is_served(self, s3: S3Server, url: str) -> None:
         async def once(key: str) -> None:
-            async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            async with aclosing(watched(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", f"in/{key}"))
                 assert await task == {key}
@@ -304,20 +310,71 @@ class TestSharing:
     def test_a_loop_that_was_closed_without_leaving_does_not_stop_the_others(
         self, s3: S3Server, url: str
     ) -> None:
-        left_open = queue_hints(url, "", "bucket", "in")
+        left_open = watched(url)
         loop = asyncio.new_event_loop()
         send(s3, url, notification("bucket", "in/0"))
         loop.run_until_complete(next_hint(left_open))
         loop.close()
 
         async def another() -> None:
-            async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            async with aclosing(watched(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", "in/1"))
                 assert await task == {"1"}
             await left_open.aclose()
 
         asyncio.run(another())
+
+
+class TestSeveralProcesses:
+    """SQS gives a message to one of those who ask; each connection has a poller of its own."""
+
+    async def test_whoever_watches_hears_of_everything_whoever_received_it_first(
+        self, s3: S3Server, url: str
+    ) -> None:
+        keys = {str(n) for n in range(8)}
+        found: set[str] = set()
+        here, there = watched(url), queue_hints(url, "another", "bucket", "in")
+        async with aclosing(here), aclosing(there):
+            told_there = await waiting(there)
+            messages = [notification("bucket", f"in/{key}") for key in keys]
+            await asyncio.to_thread(send, s3, url, *messages)
+            await told_there
+            while found != keys:
+                found |= await next_hint(here)
+            await until(lambda: left(s3, url) == 0)
+
+    async def test_each_hears_what_it_watches_of_a_queue_for_both(
+        self, s3: S3Server, url: str
+    ) -> None:
+        places = [watched(url, name, conn_id=name) for name in ("one", "two")]
+        async with aclosing(places[0]), aclosing(places[1]):
+            one, two = [await waiting(place) for place in places]
+            messages = [notification("bucket", f"{name}/k") for name in ("two", "one")]
+            await asyncio.to_thread(send, s3, url, *messages)
+            assert await one == await two == {"k"}
+            await until(lambda: left(s3, url) == 0)
+
+    async def test_a_message_of_several_objects_stays_until_all_are_watched(
+        self, s3: S3Server, url: str
+    ) -> None:
+        async with aclosing(queue_hints(url, "", "bucket", "in", {"a"}.__contains__)) as hints:
+            task = await waiting(hints)
+            await asyncio.to_thread(send, s3, url, notification("bucket", "in/a", "in/b"))
+            assert await task == await next_hint(hints) == {"a", "b"}
+            assert left(s3, url) == 1
+
+    async def test_what_nobody_watches_anywhere_is_received_so_often_and_no_more(
+        self, s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "GIVEN_UP_AFTER", 2)
+        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            task = await waiting(hints)
+            await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
+            assert await task == {"k"}
+            assert left(s3, url) == 1
+            assert await next_hint(hints) == {"k"}
+            await until(lambda: left(s3, url) == 0)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -334,7 +391,7 @@ class TestFailures:
         self, s3: S3Server, url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         absent = f"{url}-later"
-        async with aclosing(queue_hints(absent, "", "bucket", "in")) as hints:
+        async with aclosing(watched(absent)) as hints:
             task = await waiting(hints)
             s3.requests.clear()
             await until(lambda: sum(r.status == 400 for r in s3.requests) >= 3)
@@ -365,7 +422,7 @@ class TestFailures:
             return client(conn_id, service)
 
         monkeypatch.setattr(aws, "client", broken_at_first)
-        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+        async with aclosing(watched(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
             assert await task == {"k"}
