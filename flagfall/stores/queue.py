@@ -15,7 +15,7 @@ import json
 import logging
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
@@ -166,8 +166,8 @@ class _Poller:
             self._step_back()
 
     def _step_back(self) -> None:
-        """Let the others have what was left; who asks again at once would be given it again."""
-        self.deserted.wait(random.uniform(1.0, 2.0) * LEFT_FOR)
+        """Let the others have what was left; who asks soon again would be given it again."""
+        self.deserted.wait(random.uniform(2.0, 3.0) * LEFT_FOR)
 
     def _tell(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Pass messages on; gives those that have done all they can."""
@@ -180,7 +180,7 @@ class _Poller:
         return [
             message
             for message, its in zip(messages, named, strict=True)
-            if its <= watched or int(message["Attributes"][_RECEIVED]) >= GIVEN_UP_AFTER
+            if its <= watched or _times(message) >= GIVEN_UP_AFTER
         ]
 
     def _pause(self, error: Exception) -> None:
@@ -191,6 +191,11 @@ class _Poller:
             log.warning("%s: no hints (%s); sweeps go on", self.url, error)
         self.deserted.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10)))
         self._failures += 1
+
+
+def _times(message: Mapping[str, Any]) -> int:
+    """How often a message has been received; a server other than Amazon's may not tell."""
+    return int(message.get("Attributes", {}).get(_RECEIVED, GIVEN_UP_AFTER))
 
 
 _lock = threading.Lock()

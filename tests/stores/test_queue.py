@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from flagfall.stores import Hint, everything, open_store, queue
+from flagfall.stores import Hint, aws, everything, open_store, queue
 from flagfall.stores.queue import Change, changes, queue_hints
-from tests.canned import Answer, Canned
+from tests.canned import Answer, Asked, Canned
 from tests.s3 import S3Server
 
 SOON = 15.0
@@ -200,7 +200,7 @@ class TestHints:
     async def test_what_concerns_nobody_hints_at_nothing_and_is_deleted_after_a_while(
         self, s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(queue, "GIVEN_UP_AFTER", 3)
+        monkeypatch.setattr(queue, "GIVEN_UP_AFTER", 2)
         strangers = [
             *filter(None, (body.replace("\x00", "") for body in NOT_UNDERSTOOD.values())),
             notification("other", "in/k"),
@@ -329,6 +329,31 @@ class TestSharing:
 class TestSeveralProcesses:
     """SQS gives a message to one of those who ask; each connection has a poller of its own."""
 
+    @pytest.fixture(autouse=True)
+    def connections(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(aws, "_look_up", aws.of_environment)
+        yield
+        for conn_id in ("another", "one", "two"):
+            aws.forget(conn_id)
+
+    async def test_a_server_that_does_not_count_has_a_message_deleted_at_once(
+        self, canned: Canned
+    ) -> None:
+        message = {"ReceiptHandle": "it", "Body": notification("bucket", "in/k")}
+
+        def answers(asked: Asked) -> Answer:
+            action = asked.headers["x-amz-target"].rpartition(".")[2]
+            told = {"Messages": [message]} if action == "ReceiveMessage" else {}
+            return Answer(200, json.dumps(told).encode())
+
+        def deleted() -> bool:
+            return any(a.headers["x-amz-target"].endswith("DeleteMessageBatch") for a in heard)
+
+        heard, canned.answers = canned.asked, answers
+        async with aclosing(queue_hints(f"{canned.url}/1/q", "", "bucket", "in")) as hints:
+            assert await next_hint(hints) == {"k"}
+            await until(deleted)
+
     async def test_whoever_watches_hears_of_everything_whoever_received_it_first(
         self, s3: S3Server, url: str
     ) -> None:
@@ -411,8 +436,6 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        from flagfall.stores import aws
-
         client = aws.client
         errors: list[Exception] = [KeyError("x"), RuntimeError("the connection is not there")]
 
