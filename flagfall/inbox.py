@@ -22,7 +22,7 @@ from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
 from flagfall.lake import RECORD_LIMIT, Lake, in_parallel
 from flagfall.landing import LandingZone
 from flagfall.manifest import Manifest, missing, read_manifest
-from flagfall.marker import Marker
+from flagfall.marker import Marker, in_order
 from flagfall.receipts import REPLAYS, UNFINISHED, Receipts, Watermark
 from flagfall.records import Receipt
 from flagfall.stores import EPOCH, Entry
@@ -201,7 +201,7 @@ class Inbox:
             if marker.batch_id not in filed.known and not self._has_receipt(marker, since)
         ]
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
-        return Swept(sorted(found, key=attrgetter("order")), filed.unfinished)
+        return Swept(in_order(found), filed.unfinished)
 
     def hidden_before(self, scope: Scope) -> datetime:
         """Markers that moved here before this time have receipts (UTC)."""

@@ -100,12 +100,9 @@ class LocalS3:
         s3.create_bucket(Bucket=self.bucket)
         self.queue = str(sqs.create_queue(QueueName=_QUEUE)["QueueUrl"])
         wanted = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])
-        suffix = {"Name": "suffix", "Value": self._marker}
-        rule = {
-            "QueueArn": wanted["Attributes"]["QueueArn"],
-            "Events": ["s3:ObjectCreated:*"],
-            "Filter": {"Key": {"FilterRules": [suffix]}},
-        }
+        rule = {"QueueArn": wanted["Attributes"]["QueueArn"], "Events": ["s3:ObjectCreated:*"]}
+        if self._marker:
+            rule["Filter"] = {"Key": {"FilterRules": [{"Name": "suffix", "Value": self._marker}]}}
         s3.put_bucket_notification_configuration(
             Bucket=self.bucket, NotificationConfiguration={"QueueConfigurations": [rule]}
         )

@@ -21,7 +21,6 @@ from collections.abc import (
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
 from typing import TypeVar
 
 from flagfall.dataset import Limits
@@ -31,7 +30,7 @@ from flagfall.inbox import Inbox, Scope
 from flagfall.landing import LandingZone
 from flagfall.lookout import Look, Watch, lookout
 from flagfall.manifest import parse_marker
-from flagfall.marker import Marker
+from flagfall.marker import Marker, in_order
 from flagfall.stores import Hint
 
 log = logging.getLogger(__name__)
@@ -258,18 +257,21 @@ class _Watcher:
         async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
-                pending, overdue = await asyncio.to_thread(
-                    _compare, inbox, scope, look, self._finish_within
-                )
-                found = self._announcer.news([*pending, *overdue], look.whole)
-                known = {marker.batch_id for marker in overdue}
-                if new := [marker for marker in found if marker.batch_id not in known]:
-                    await asyncio.to_thread(inbox.cover, new)
-                self._announcer.told(found)
+                found = await asyncio.to_thread(self._news_of, inbox, scope, look)
                 if look.whole:
                     await self.give_sign()
                 yield _Round(look.whole, found)
                 scope = await self._aimed(watch, inbox)
+
+    def _news_of(self, inbox: Inbox, scope: Scope, look: Look) -> tuple[Marker, ...]:
+        """What a look has to announce; off the event loop, which 100,000 markers would hold."""
+        pending, overdue = _compare(inbox, scope, look, self._finish_within)
+        found = self._announcer.news([*pending, *overdue], look.whole)
+        known = {marker.batch_id for marker in overdue}
+        if new := [marker for marker in found if marker.batch_id not in known]:
+            inbox.cover(new)
+        self._announcer.told(found)
+        return found
 
     @staticmethod
     async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
@@ -329,7 +331,7 @@ async def arrivals(
     async with lookout(landing, clock) as shared, shared.watching(watch):
         while True:
             look = await watch.next()
-            markers = sorted(map(landing.marker, look.entries), key=attrgetter("order"))
+            markers = in_order([landing.marker(entry) for entry in look.entries])
             if found := announcer.news(markers, look.whole):
                 announcer.told(found)
                 yield found

@@ -12,7 +12,7 @@ import pytest
 
 from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing import LandingZone
-from flagfall.marker import Marker, MarkerPattern, is_text
+from flagfall.marker import Marker, MarkerPattern, in_order, is_text
 
 LANDED = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -278,3 +278,13 @@ def test_a_marker_whose_key_the_pattern_no_longer_matches_is_not_found(tmp_path:
     """As after the dataset file was changed while a batch was under way."""
     (tmp_path / "done").touch()
     assert LandingZone(str(tmp_path), "_SUCCESS").find("done") == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 13])
+def test_markers_are_ordered_by_time_and_key_however_many(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flagfall.marker._PIECE", 4)
+    times = [LANDED + timedelta(seconds=n * 7 % 5) for n in range(count)]
+    markers = [replace(marker(f"{n * 5 % 13}/_SUCCESS"), landed_at=t) for n, t in enumerate(times)]
+    assert in_order(markers) == sorted(markers, key=lambda one: (one.landed_at, one.key))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from datetime import timedelta
 from itertools import accumulate
@@ -19,7 +19,7 @@ from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
 from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
 from flagfall.inbox import Inbox, Scope
 from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
-from flagfall.marker import Marker
+from flagfall.marker import Marker, in_order
 from flagfall.stores import Entry, Hint, IsWatched, nobody_watches
 from flagfall.stores.local import LocalStore
 from flagfall.watch import (
@@ -94,6 +94,29 @@ async def test_everything_that_is_pending_is_one_announcement(toy: ToyFeed) -> N
     dropped = [await drop(toy, f"2026-11-{day:02d}") for day in range(1, 6)]
     async with aclosing(announcements(toy.inbox, Timing())) as items:
         assert await soon(items) == tuple(dropped)
+
+
+async def test_what_is_announced_is_found_off_the_event_loop(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 100,000 markers each of these takes longer than the loop may be held."""
+    threads: set[int] = set()
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*args: Any) -> Any:
+            threads.add(threading.get_ident())
+            return function(*args)
+
+        return called
+
+    for name in ("news", "told"):
+        monkeypatch.setattr(watch.Announcer, name, noting(getattr(watch.Announcer, name)))
+    monkeypatch.setattr("flagfall.inbox.in_order", noting(in_order))
+    marker = await drop(toy, "2026-11-01")
+    async with aclosing(announcements(toy.inbox, Timing())) as items:
+        assert await soon(items) == (marker,)
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 class TestGathered:
