@@ -287,7 +287,7 @@ class Lookout:
         self._joined_at = 0.0
         self._looked_at = self._not_before = self._retry_at = clock()
         self._is_due = True
-        self._alarm = Alarm(store.hints(self._is_watched), clock)
+        self._alarm = Alarm(store.hints(self._is_ours), clock)
         self._sweeper = Sweeper(self._look, store.uri, self._has_patient)
         self._task = asyncio.create_task(self._run())
         self.users = 0
@@ -379,11 +379,11 @@ class Lookout:
         return _Plan(frozenset(keys), watches, whole=False)
 
     def _concerns(self, key: str) -> bool:
-        return key in self._sought or self._is_watched(key)
+        return key in self._sought or any(w.landing.is_marker(key) for w in self._watches)
 
-    def _is_watched(self, key: str) -> bool:
-        """Whether it is a marker of one of the watches; also called from other threads."""
-        return any(watch.landing.is_marker(key) for watch in tuple(self._watches))
+    def _is_ours(self, key: str) -> bool:
+        """See ``Store.hints``: what is no marker for a watch is a data file, and nobody's."""
+        return key in self._sought or bool(self._watches)
 
     async def _follow(self, plan: _Plan) -> None:
         started = self._clock()

@@ -69,10 +69,12 @@ class S3Server:
         """A queue; gives its URL."""
         return str(self.client("sqs").create_queue(QueueName=name)["QueueUrl"])
 
-    def notify(self, bucket: str, queue_url: str) -> None:
-        """Have a bucket tell a queue of every new object."""
+    def notify(self, bucket: str, queue_url: str, prefix: str = "") -> None:
+        """Have a bucket tell a queue of every new object below a prefix."""
         arn = f"arn:aws:sqs:us-east-1:123456789012:{queue_url.rpartition('/')[2]}"
-        rule = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        rule: dict[str, Any] = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+        if prefix:
+            rule["Filter"] = {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}
         self.client().put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"QueueConfigurations": [rule]}
         )

@@ -16,7 +16,7 @@ from flagfall import lookout as lookout_module
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing import LandingZone
 from flagfall.lookout import Look, Lookout, Watch, lookout
-from flagfall.stores import EPOCH, Entry, Hint, IsWatched, nobody_watches
+from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SOON = 5.0
@@ -36,7 +36,7 @@ class ScriptedStore:
         self.refuses: set[str] = set()
         self.fails: list[Exception] = []
         self.heard: asyncio.Queue[Hint] = asyncio.Queue()
-        self.is_watched: IsWatched = nobody_watches
+        self.is_ours: IsOurs = nothing_is_ours
 
     def identity(self) -> str:
         return ""
@@ -67,8 +67,8 @@ class ScriptedStore:
         if self.fails:
             raise self.fails.pop(0)
 
-    async def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
-        self.is_watched = is_watched
+    async def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
+        self.is_ours = is_ours
         while True:
             yield await self.heard.get()
 
@@ -389,15 +389,15 @@ async def test_one_who_gives_up_is_looked_for_no_more(store: ScriptedStore) -> N
         patient.cancel()
 
 
-async def test_what_a_sensor_waits_for_is_not_watched_so_that_the_watcher_elsewhere_hears_of_it(
-    store: ScriptedStore,
-) -> None:
+async def test_hints_are_told_what_no_other_process_needs_to_hear_of(store: ScriptedStore) -> None:
     async with lookout(zone()) as shared:
         waiting = asyncio.create_task(shared.find("mon/_SUCCESS", 3600.0))
         await until(lambda: bool(store.finds))
-        assert not store.is_watched("mon/_SUCCESS")
+        assert store.is_ours("mon/_SUCCESS")
+        assert not store.is_ours("tue/_SUCCESS")
         async with shared.watching(Watch(zone(), 3600.0)):
-            assert store.is_watched("mon/_SUCCESS")
-            assert not store.is_watched("mon/data.csv")
-        assert not store.is_watched("mon/_SUCCESS")
+            assert store.is_ours("tue/_SUCCESS")
+            assert store.is_ours("tue/data.csv")
         waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert not store.is_ours("mon/_SUCCESS")

@@ -20,7 +20,7 @@ from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
 from flagfall.inbox import Inbox, Scope
 from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
 from flagfall.marker import Marker, in_order
-from flagfall.stores import Entry, Hint, IsWatched, nobody_watches
+from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.stores.local import LocalStore
 from flagfall.watch import (
     News,
@@ -54,7 +54,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
     return scripted
 
 
-async def no_hints(is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+async def no_hints(is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
     """Hints that are all lost."""
     await asyncio.Event().wait()
     yield None
@@ -469,7 +469,7 @@ class TestAFeedThatCannotBeLookedAt:
         store.keys.add("date=2026-11-01/datapackage.json")
         steps: list[int] = []
 
-        async def hints(is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+        async def hints(is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
             steps.append(1)
             try:
                 async for hint in no_hints():

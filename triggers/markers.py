@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -141,18 +141,19 @@ class MarkerTrigger(_Fields, BaseTrigger):
         yield TriggerEvent(await self._wait(landing))
 
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:
+        """Wait until the deadline, then look once more: the last sweep may be long ago."""
         settle = timedelta(seconds=self.settle)
-        try:
-            async with asyncio.timeout(self._seconds_left()):
-                marker = await wait_for(landing, self.partition, Timing(self.sweep_every), settle)
-        except TimeoutError:
-            where = f"{landing.uri}/{landing.pattern.fill(self.partition)}"
-            return {"late": where, "deadline": self.deadline}
-        return {"marker": marker.to_dict(), "batch_id": marker.batch_id}
+        for seconds in (self._seconds_left(), ONE_LOOK):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    timing = Timing(self.sweep_every)
+                    marker = await wait_for(landing, self.partition, timing, settle)
+                    return {"marker": marker.to_dict(), "batch_id": marker.batch_id}
+        where = f"{landing.uri}/{landing.pattern.fill(self.partition)}"
+        return {"late": where, "deadline": self.deadline}
 
     def _seconds_left(self) -> float | None:
-        """Until the deadline, and in any case long enough to have looked."""
+        """Until the deadline; ``None`` for ever."""
         if not self.deadline:
             return None
-        left = datetime.fromisoformat(self.deadline) - datetime.now(UTC)
-        return max(left.total_seconds(), ONE_LOOK)
+        return (datetime.fromisoformat(self.deadline) - datetime.now(UTC)).total_seconds()

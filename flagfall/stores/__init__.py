@@ -41,8 +41,8 @@ class Entry:
 Hint = frozenset[str] | None
 """Keys that may have changed; ``None``: anything may have."""
 
-IsWatched = Callable[[str], bool]
-"""Whether there is a watch for a key in this process; called from any thread."""
+IsOurs = Callable[[str], bool]
+"""Whether nobody in another process needs to hear of a key; called from any thread."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -58,8 +58,8 @@ def everything(key: str) -> bool:
     return True
 
 
-def nobody_watches(key: str) -> bool:
-    """Who asks for hints does so without a watch."""
+def nothing_is_ours(key: str) -> bool:
+    """Whoever waits for a key may be in another process."""
     return False
 
 
@@ -188,12 +188,11 @@ class Store(Protocol):
     def scratch_root(self) -> Path | None:
         """Where temporary files should be so that ``put_file`` is a rename; ``None``: anywhere."""
 
-    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+    def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
         """An item whenever something may have changed; may never yield, may yield for nothing.
 
         Args:
-            is_watched: What is watched here no other process has to hear of, where a hint reaches
-                one process only.
+            is_ours: What is not is left for other processes, where a hint reaches one only.
         """
 
 

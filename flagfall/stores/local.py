@@ -38,10 +38,10 @@ from flagfall.stores import (
     Entry,
     Fetched,
     Hint,
-    IsWatched,
+    IsOurs,
     Shape,
     everything,
-    nobody_watches,
+    nothing_is_ours,
     unheard,
 )
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
@@ -344,7 +344,7 @@ class LocalStore:
         """See ``Store.scratch_root``: a hidden folder of the store, hence on its file system."""
         return self.root / ".scratch"
 
-    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+    def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
         """See ``Store.hints``: inotify, which tells every process."""
         return directory_hints(self.root)
 

@@ -2,8 +2,8 @@
 
 One thread polls a queue for all who wait for it in this process. A message only says "look at this
 key": lost, doubled, out of order or forged ones harm nothing, and so it is deleted as soon as it
-has been passed on to whoever watches there. SQS gives a message to one process only, though: what
-nobody watches here is left for another triggerer, for a while. What a message looks like:
+has been passed on. SQS gives a message to one process only, though: if whoever waits for it may be
+elsewhere, it is left for another triggerer, for a while. What a message looks like:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from flagfall.stores import Hint, IsWatched, nobody_watches
+from flagfall.stores import Hint, IsOurs, nothing_is_ours
 from flagfall.stores.keys import unusable
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ LONGEST_PAUSE = 60.0
 LEFT_FOR = 1
 """Seconds after which SQS gives a message that was not deleted to the next who asks."""
 GIVEN_UP_AFTER = 16
-"""How often a message is received before it is deleted although nobody watches what it names."""
+"""How often a message is received before it is deleted although it is nobody's."""
 _MESSAGES = 10
 """Most messages in one request."""
 _RECEIVED = "ApproximateReceiveCount"
@@ -81,10 +81,10 @@ def _change(told: Any, decode: Callable[[str], str]) -> Iterator[Change]:
 class _Waiting:
     """Who waits for keys of one place, and what has come for it meanwhile."""
 
-    def __init__(self, bucket: str, prefix: str, is_watched: IsWatched) -> None:
+    def __init__(self, bucket: str, prefix: str, is_ours: IsOurs) -> None:
         self._bucket = bucket
         self._start = f"{prefix}/" if prefix else ""
-        self._is_watched = is_watched
+        self._is_ours = is_ours
         self._loop = asyncio.get_running_loop()
         self._keys: set[str] = set()
         self._came = asyncio.Event()
@@ -93,7 +93,7 @@ class _Waiting:
         """Pass on what concerns this place, from any thread.
 
         Returns:
-            What is watched here: nobody else has to hear of it.
+            What is ours: no other process has to hear of it.
         """
         keys = {change: key for change in changed if (key := self._key(change)) is not None}
         try:
@@ -101,7 +101,7 @@ class _Waiting:
                 self._loop.call_soon_threadsafe(self._add, [*keys.values()])
         except RuntimeError:  # its loop has been closed meanwhile
             return set()
-        return {change for change, key in keys.items() if self._is_watched(key)}
+        return {change for change, key in keys.items() if self._is_ours(key)}
 
     def _key(self, change: Change) -> str | None:
         """Below this place; ``None`` for what is elsewhere."""
@@ -174,13 +174,13 @@ class _Poller:
         named = [set(changes(message["Body"])) for message in messages]
         with _lock:
             waiting = list(self.waiting)
-        watched: set[Change] = set()
+        ours: set[Change] = set()
         for place in waiting:
-            watched |= place.tell(set().union(*named))
+            ours |= place.tell(set().union(*named))
         return [
             message
             for message, its in zip(messages, named, strict=True)
-            if its <= watched or _times(message) >= GIVEN_UP_AFTER
+            if its <= ours or _times(message) >= GIVEN_UP_AFTER
         ]
 
     def _pause(self, error: Exception) -> None:
@@ -229,7 +229,7 @@ def _is_wanted(poller: _Poller) -> bool:
 
 
 async def queue_hints(
-    url: str, conn_id: str, bucket: str, prefix: str, is_watched: IsWatched = nobody_watches
+    url: str, conn_id: str, bucket: str, prefix: str, is_ours: IsOurs = nothing_is_ours
 ) -> AsyncIterator[Hint]:
     """Keys below a prefix, as a queue tells of them.
 
@@ -238,9 +238,9 @@ async def queue_hints(
         conn_id: Airflow connection; empty for what the environment gives.
         bucket: Of which keys are wanted.
         prefix: Below which, without a ``/`` at its ends; empty for the whole bucket.
-        is_watched: See ``Store.hints``.
+        is_ours: See ``Store.hints``.
     """
-    place = _Waiting(bucket, prefix, is_watched)
+    place = _Waiting(bucket, prefix, is_ours)
     if url:
         _join(url, conn_id, place)
     try:

@@ -33,10 +33,10 @@ from flagfall.stores import (
     Entry,
     Fetched,
     Hint,
-    IsWatched,
+    IsOurs,
     Shape,
     everything,
-    nobody_watches,
+    nothing_is_ours,
     unheard,
 )
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
@@ -508,11 +508,11 @@ class S3Store:
             self._ask(self._checked(key), lambda store: obstore.sign(store, "GET", key, good_for))
         )
 
-    def hints(self, is_watched: IsWatched = nobody_watches) -> AsyncIterator[Hint]:
+    def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
         """See ``Store.hints``: what the queue tells; without one, nothing ever."""
         from flagfall.stores.queue import queue_hints
 
-        return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix, is_watched)
+        return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix, is_ours)
 
 
 class _OtherRegion(StoreRefused):

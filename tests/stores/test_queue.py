@@ -38,8 +38,8 @@ def pollers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name.startswith("hints http")]
 
 
-def watched(url: str, prefix: str = "in", conn_id: str = "") -> AsyncIterator[Hint]:
-    """What a queue tells to one who watches all keys."""
+def ours(url: str, prefix: str = "in", conn_id: str = "") -> AsyncIterator[Hint]:
+    """What a queue tells to one to whom all its keys belong."""
     return queue_hints(url, conn_id, "bucket", prefix, everything)
 
 
@@ -208,7 +208,7 @@ class TestHints:
             *(notification("bucket", key) for key in ("in/", "in/a/", "in//a", "in/../k")),
             event_bridge("bucket", "in/\ud800"),
         ]
-        async with aclosing(watched(url)) as hints:
+        async with aclosing(ours(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, *strangers)
             await until(lambda: left(s3, url) == 0)
@@ -217,7 +217,7 @@ class TestHints:
             assert await task == {"k"}
 
     async def test_a_whole_bucket_hears_of_all_its_keys(self, s3: S3Server, url: str) -> None:
-        async with aclosing(watched(url, "")) as hints:
+        async with aclosing(ours(url, "")) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/k", "k"))
             assert await task == {"in/k", "k"}
@@ -227,7 +227,7 @@ class TestHints:
         await asyncio.to_thread(send, s3, url, *bodies)
         s3.requests.clear()
         found: set[str] = set()
-        async with aclosing(watched(url)) as hints:
+        async with aclosing(ours(url)) as hints:
             while len(found) < 25:
                 found |= await next_hint(hints)
             await until(lambda: left(s3, url) == 0)
@@ -243,13 +243,13 @@ class TestHints:
     async def test_waiting_does_not_hold_the_event_loop(self, s3: S3Server, url: str) -> None:
         await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
         with blockbuster_ctx("flagfall"):
-            async with aclosing(watched(url)) as hints:
+            async with aclosing(ours(url)) as hints:
                 assert await next_hint(hints) == {"k"}
 
     async def test_what_comes_while_nobody_asks_is_told_together_at_the_next_question(
         self, s3: S3Server, url: str
     ) -> None:
-        async with aclosing(watched(url)) as hints:
+        async with aclosing(ours(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/0"))
             await task
@@ -263,7 +263,7 @@ class TestSharing:
     async def test_all_who_wait_share_one_thread_and_hear_what_is_theirs(
         self, s3: S3Server, url: str
     ) -> None:
-        places = [watched(url, prefix) for prefix in ("in", "in", "other")]
+        places = [ours(url, prefix) for prefix in ("in", "in", "other")]
         async with aclosing(places[0]), aclosing(places[1]), aclosing(places[2]):
             one, two, other = [await waiting(place) for place in places]
             assert len(pollers()) == 1
@@ -274,7 +274,7 @@ class TestSharing:
             assert await other == {"k"}
 
     async def test_the_last_to_leave_ends_the_thread(self, s3: S3Server, url: str) -> None:
-        one, two = (watched(url) for _ in range(2))
+        one, two = (ours(url) for _ in range(2))
         tasks = [await waiting(one), await waiting(two)]
         await asyncio.to_thread(send, s3, url, notification("bucket", "in/1"))
         await asyncio.gather(*tasks)
@@ -291,7 +291,7 @@ class TestSharing:
     async def test_who_comes_back_at_once_misses_nothing(self, s3: S3Server, url: str) -> None:
         """The thread that is about to end must not swallow what another one is asked for."""
         for n in range(5):
-            async with aclosing(watched(url)) as hints:
+            async with aclosing(ours(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", f"in/{n}"))
                 assert await task == {str(n)}
@@ -299,7 +299,7 @@ class TestSharing:
 
     def test_each_event_loop_is_served(self, s3: S3Server, url: str) -> None:
         async def once(key: str) -> None:
-            async with aclosing(watched(url)) as hints:
+            async with aclosing(ours(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", f"in/{key}"))
                 assert await task == {key}
@@ -310,14 +310,14 @@ class TestSharing:
     def test_a_loop_that_was_closed_without_leaving_does_not_stop_the_others(
         self, s3: S3Server, url: str
     ) -> None:
-        left_open = watched(url)
+        left_open = ours(url)
         loop = asyncio.new_event_loop()
         send(s3, url, notification("bucket", "in/0"))
         loop.run_until_complete(next_hint(left_open))
         loop.close()
 
         async def another() -> None:
-            async with aclosing(watched(url)) as hints:
+            async with aclosing(ours(url)) as hints:
                 task = await waiting(hints)
                 await asyncio.to_thread(send, s3, url, notification("bucket", "in/1"))
                 assert await task == {"1"}
@@ -354,12 +354,12 @@ class TestSeveralProcesses:
             assert await next_hint(hints) == {"k"}
             await until(deleted)
 
-    async def test_whoever_watches_hears_of_everything_whoever_received_it_first(
+    async def test_whoever_waits_hears_of_everything_whoever_received_it_first(
         self, s3: S3Server, url: str
     ) -> None:
         keys = {str(n) for n in range(8)}
         found: set[str] = set()
-        here, there = watched(url), queue_hints(url, "another", "bucket", "in")
+        here, there = ours(url), queue_hints(url, "another", "bucket", "in")
         async with aclosing(here), aclosing(there):
             told_there = await waiting(there)
             messages = [notification("bucket", f"in/{key}") for key in keys]
@@ -369,10 +369,10 @@ class TestSeveralProcesses:
                 found |= await next_hint(here)
             await until(lambda: left(s3, url) == 0)
 
-    async def test_each_hears_what_it_watches_of_a_queue_for_both(
+    async def test_each_hears_what_it_waits_for_of_a_queue_for_both(
         self, s3: S3Server, url: str
     ) -> None:
-        places = [watched(url, name, conn_id=name) for name in ("one", "two")]
+        places = [ours(url, name, conn_id=name) for name in ("one", "two")]
         async with aclosing(places[0]), aclosing(places[1]):
             one, two = [await waiting(place) for place in places]
             messages = [notification("bucket", f"{name}/k") for name in ("two", "one")]
@@ -380,7 +380,7 @@ class TestSeveralProcesses:
             assert await one == await two == {"k"}
             await until(lambda: left(s3, url) == 0)
 
-    async def test_a_message_of_several_objects_stays_until_all_are_watched(
+    async def test_a_message_of_several_objects_stays_until_all_are_ours(
         self, s3: S3Server, url: str
     ) -> None:
         async with aclosing(queue_hints(url, "", "bucket", "in", {"a"}.__contains__)) as hints:
@@ -389,7 +389,7 @@ class TestSeveralProcesses:
             assert await task == await next_hint(hints) == {"a", "b"}
             assert left(s3, url) == 1
 
-    async def test_what_nobody_watches_anywhere_is_received_so_often_and_no_more(
+    async def test_what_nobody_waits_for_anywhere_is_received_so_often_and_no_more(
         self, s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(queue, "GIVEN_UP_AFTER", 2)
@@ -416,7 +416,7 @@ class TestFailures:
         self, s3: S3Server, url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         absent = f"{url}-later"
-        async with aclosing(watched(absent)) as hints:
+        async with aclosing(ours(absent)) as hints:
             task = await waiting(hints)
             s3.requests.clear()
             await until(lambda: sum(r.status == 400 for r in s3.requests) >= 3)
@@ -445,7 +445,7 @@ class TestFailures:
             return client(conn_id, service)
 
         monkeypatch.setattr(aws, "client", broken_at_first)
-        async with aclosing(watched(url)) as hints:
+        async with aclosing(ours(url)) as hints:
             task = await waiting(hints)
             await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
             assert await task == {"k"}

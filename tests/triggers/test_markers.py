@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +191,23 @@ async def test_a_deadline_that_passes_says_where_was_looked(
     payload = await first_event(one(toy, deadline=deadline))
     where = f"{toy.landing}/date=2026-11-01/datapackage.json"
     assert payload == {"late": where, "deadline": deadline}
+
+
+async def test_a_marker_that_no_hint_told_of_is_not_called_late(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another triggerer may have had the hint, and the next sweep be after the deadline."""
+
+    async def unheard(root: Path) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield None
+
+    monkeypatch.setattr("flagfall.stores.local.directory_hints", unheard)
+    deadline = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
+    waiting = asyncio.create_task(first_event(one(toy, deadline=deadline, sweep_every=3600.0)))
+    await asyncio.sleep(0.7)
+    marker = await asyncio.to_thread(toy.drop, "2026-11-01")
+    assert (await waiting)["batch_id"] == marker.batch_id
 
 
 async def test_a_marker_that_is_there_counts_even_after_the_deadline(toy: ToyFeed) -> None:

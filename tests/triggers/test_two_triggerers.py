@@ -58,7 +58,7 @@ async def test_a_hint_that_reached_the_sensor_elsewhere_still_reaches_the_feed(
 ) -> None:
     """The next sweep is an hour away, and begins after days so old."""
     queue = s3.make_queue(f"queue-{uuid.uuid4().hex[:12]}")
-    s3.notify(bucket, queue)
+    s3.notify(bucket, queue, "landing/")
     landing = f"s3://{bucket}/landing"
     feed = MarkerFeedTrigger(
         dataset="toy",
@@ -77,6 +77,7 @@ async def test_a_hint_that_reached_the_sensor_elsewhere_still_reaches_the_feed(
             first = asyncio.ensure_future(anext(events))
             await asyncio.sleep(3.0)
             for day in days:
+                s3.client().put_object(Bucket=bucket, Key=f"landing/date={day}/data.csv")
                 s3.client().put_object(Bucket=bucket, Key=f"landing/date={day}/_SUCCESS")
             async with asyncio.timeout(SOON):
                 announced += (await first).payload["pending"]
