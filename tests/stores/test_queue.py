@@ -326,6 +326,17 @@ class TestSharing:
         asyncio.run(another())
 
 
+def action(asked: Asked) -> str:
+    """What SQS is asked for."""
+    return asked.headers["x-amz-target"].rpartition(".")[2]
+
+
+def always(message: dict[str, Any]) -> Callable[[Asked], Answer]:
+    """An SQS that has the same message for everybody at any time."""
+    told = {"ReceiveMessage": {"Messages": [{"ReceiptHandle": "it", **message}]}}
+    return lambda asked: Answer(200, json.dumps(told.get(action(asked), {})).encode())
+
+
 class TestSeveralProcesses:
     """SQS gives a message to one of those who ask; each connection has a poller of its own."""
 
@@ -339,20 +350,18 @@ class TestSeveralProcesses:
     async def test_a_server_that_does_not_count_has_a_message_deleted_at_once(
         self, canned: Canned
     ) -> None:
-        message = {"ReceiptHandle": "it", "Body": notification("bucket", "in/k")}
-
-        def answers(asked: Asked) -> Answer:
-            action = asked.headers["x-amz-target"].rpartition(".")[2]
-            told = {"Messages": [message]} if action == "ReceiveMessage" else {}
-            return Answer(200, json.dumps(told).encode())
-
-        def deleted() -> bool:
-            return any(a.headers["x-amz-target"].endswith("DeleteMessageBatch") for a in heard)
-
-        heard, canned.answers = canned.asked, answers
+        canned.answers = always({"Body": notification("bucket", "in/k")})
         async with aclosing(queue_hints(f"{canned.url}/1/q", "", "bucket", "in")) as hints:
             assert await next_hint(hints) == {"k"}
-            await until(deleted)
+            await until(lambda: "DeleteMessageBatch" in [action(asked) for asked in canned.asked])
+
+    async def test_who_left_a_message_does_not_take_it_again_at_once(self, canned: Canned) -> None:
+        counted = {"Attributes": {"ApproximateReceiveCount": "1"}}
+        canned.answers = always({"Body": notification("bucket", "in/k"), **counted})
+        async with aclosing(queue_hints(f"{canned.url}/1/q", "", "bucket", "in")) as hints:
+            assert await next_hint(hints) == {"k"}
+            await asyncio.sleep(1.2)
+            assert [action(asked) for asked in canned.asked] == ["ReceiveMessage"]
 
     async def test_whoever_waits_hears_of_everything_whoever_received_it_first(
         self, s3: S3Server, url: str
