@@ -24,7 +24,6 @@ from flagfall.local_s3 import LocalS3
 from flagfall.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, publish
 from flagfall.records import Evaluation
-from flagfall.stores import _s3, aws
 
 FIRST = date(2013, 3, 1)
 PATIENCE = 600.0
@@ -53,8 +52,7 @@ def cluster(workers: int, shard: int) -> Iterator[Cluster]:
         producer = S3Producer(s3)
         datasets = {"FLAGFALL_DATASETS": str(_datasets(folder, shard))}
         stack.enter_context(patch.dict(os.environ, {**producer.settings, **datasets}))
-        aws._accounts[CONN_ID] = s3.account(CONN_ID)
-        stack.callback(_s3.cache_clear)
+        stack.enter_context(s3.reached_by(CONN_ID))
         airflow = LocalCluster(folder / "airflow", {**producer.settings, **datasets}, workers)
         stack.enter_context(airflow)
         for sql in (WATCHED, f"select 1 from dag where dag_id = '{DAG}'"):

@@ -34,7 +34,6 @@ from flagfall.local_s3 import LocalS3
 from flagfall.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.records import Evaluation, Receipt
-from flagfall.stores.aws import look_up_with
 
 FIRST_DAY = date(2013, 12, 11)
 DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(5))
@@ -146,8 +145,7 @@ def _producer(store: str, home: Path) -> Iterator[Producer]:
     if store == "disk":
         yield DiskProducer(home / "data")
         return
-    with LocalS3(home, BUCKET, marker=DEFAULT_MARKER) as server:
-        look_up_with(server.account)
+    with LocalS3(home, BUCKET, marker=DEFAULT_MARKER) as server, server.reached_by(CONN_ID):
         console.print(f"S3 and SQS (moto's server) are up at {server.url}")
         yield S3Producer(server)
 

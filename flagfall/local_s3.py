@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import boto3
 
 from flagfall.errors import FlagfallError
 from flagfall.local_airflow import answers, free_port
-from flagfall.stores.aws import Account
+from flagfall.stores.aws import Account, known
 
 PATIENCE = 60.0
 """Seconds in which the server has to answer."""
@@ -50,9 +51,9 @@ class LocalS3:
         """A plain boto3 client, such as a producer's own code has."""
         return self._session.client(service, endpoint_url=self.url)
 
-    def account(self, conn_id: str) -> Account:
-        """The way in, whatever the connection."""
-        return Account(self._session, self.client)
+    def reached_by(self, conn_id: str) -> AbstractContextManager[None]:
+        """Have this process reach it by a connection for a while, as Airflow does by its own."""
+        return known(conn_id, Account(self._session, self.client))
 
     def connection(self) -> str:
         """An Airflow connection that leads here, as JSON."""

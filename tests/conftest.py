@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from flagfall.stores import _s3, aws
+from flagfall.stores import aws, forget_stores
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.s3 import S3Server, s3_server
 
@@ -50,7 +50,7 @@ def s3(
     _server.requests.clear()
     aws._accounts.update(_accounts)
     yield _server
-    _s3.cache_clear()
+    forget_stores()
     _accounts.update({conn_id: one for conn_id, one in aws._accounts.items() if not conn_id})
     aws.forget("")
 

@@ -21,7 +21,7 @@ from flagfall.publish import publish
 from flagfall.records import Receipt
 from flagfall.stages import Delivery, report_run, run_stage
 from flagfall.status import rejected_for
-from flagfall.stores import _s3, aws, open_store
+from flagfall.stores import aws, forget_stores, open_store
 from flagfall.stores.queue import changes
 from tests.feeds import TOY
 from tests.s3 import S3Server
@@ -52,7 +52,7 @@ def rights(s3: S3Server, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
     key = iam.create_access_key(UserName=name)["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    _s3.cache_clear()
+    forget_stores()
     aws.forget("")
     authorise_after(s3, "0")
     try:

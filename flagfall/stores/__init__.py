@@ -225,6 +225,11 @@ def _local(root: str) -> Store:
     return LocalStore(root)
 
 
+def forget_stores() -> None:
+    """Open each store anew the next time: who a connection leads to has changed."""
+    _s3.cache_clear()
+
+
 @lru_cache(maxsize=256)
 def _s3(uri: str, conn_id: str, sqs_queue: str) -> Store:
     """One for all who use it: 10,000 sensors share its connections."""

@@ -10,7 +10,8 @@ Everything here blocks, and may ask Airflow, so nothing here is for the event lo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.stores import forget_stores
 
 if TYPE_CHECKING:
     import boto3
@@ -176,6 +178,18 @@ def forget(conn_id: str, used: Account | None = None) -> None:
     with _turn(conn_id):
         if used is None or _accounts.get(conn_id) is used:
             _accounts.pop(conn_id, None)
+
+
+@contextmanager
+def known(conn_id: str, found: Account) -> Iterator[None]:
+    """Have a connection lead to an account for a while, without looking it up."""
+    with _turn(conn_id):
+        _accounts[conn_id] = found
+    try:
+        yield
+    finally:
+        forget(conn_id, found)
+        forget_stores()
 
 
 def client(conn_id: str, service: str) -> Any:

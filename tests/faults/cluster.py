@@ -19,7 +19,6 @@ from flagfall.inbox import Feed, Inbox
 from flagfall.local_cluster import LocalCluster
 from flagfall.local_s3 import LocalS3
 from flagfall.publish import DEFAULT_MARKER
-from flagfall.stores import _s3, aws
 from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
 from tests.faults.producer import Drop, S3Producer
@@ -140,8 +139,7 @@ def cluster_world(
         s3 = stack.enter_context(LocalS3(folder / "s3", BUCKET, marker=DEFAULT_MARKER))
         settings = {**DemoProducer(s3).settings, **(more or {})}
         stack.enter_context(patch.dict(os.environ, settings))
-        aws._accounts[CONN_ID] = s3.account(CONN_ID)
-        stack.callback(_s3.cache_clear)
+        stack.enter_context(s3.reached_by(CONN_ID))
         cluster = HarmedCluster(folder / "airflow", {**settings, **_faults(faults)}, workers)
         running = _world(folder, stack.enter_context(cluster), s3, faults)
         running.wait(lambda: cluster.query(WATCHED), "nobody watches")

@@ -42,7 +42,7 @@ from flagfall.publish import publish
 from flagfall.receipts import current_view
 from flagfall.records import Receipt, Staged
 from flagfall.stages import Delivery, run_stage
-from flagfall.stores import _s3, aws, queue
+from flagfall.stores import aws, forget_stores, queue
 from flagfall.stores.s3 import S3Store
 from flagfall.watch import News, Timing, announcements
 from tests.faults.s3_proxy import S3Proxy, Seen
@@ -77,7 +77,7 @@ def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
         aws.forget("")
         yield found
-        _s3.cache_clear()
+        forget_stores()
         aws.forget("")
 
 

@@ -12,7 +12,6 @@ from flagfall.dataset import Dataset, read_dataset
 from flagfall.inbox import Feed, Inbox
 from flagfall.local_postgres import Postgres
 from flagfall.local_s3 import LocalS3
-from flagfall.stores import aws
 from tests.faults import bad_inputs
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Comparison, DiskFiles, Files, S3Files, Verdict
@@ -185,7 +184,7 @@ def world(folder: Path, names: Sequence[str], on_postgres: bool = True) -> Itera
     with ExitStack() as stack:
         s3 = stack.enter_context(LocalS3(folder / "s3", "campaign"))
         proxy = stack.enter_context(S3Proxy(s3.url))
-        aws._accounts["campaign_s3"] = s3.account("campaign_s3")
+        stack.enter_context(s3.reached_by("campaign_s3"))
         settings = {
             "FLAGFALL_DATASETS": str(folder / "datasets"),
             "AIRFLOW_CONN_CAMPAIGN_S3": s3.connection().replace(s3.url, proxy.url),

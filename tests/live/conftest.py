@@ -14,7 +14,6 @@ from flagfall.dataset import Dataset, read_dataset
 from flagfall.local_airflow import LocalAirflow
 from flagfall.local_s3 import LocalS3
 from flagfall.publish import DEFAULT_MARKER
-from flagfall.stores import aws
 from tests.feeds import S3Feed, ToyFeed
 
 BUCKET = "live-feeds"
@@ -88,10 +87,9 @@ WATCHING = "select id from trigger where classpath like '%FeedTrigger' and trigg
 class Live:
     """A running Airflow, its feeds, and what its database says."""
 
-    def __init__(self, airflow: LocalAirflow, root: Path, cloud: LocalS3) -> None:
+    def __init__(self, airflow: LocalAirflow, root: Path) -> None:
         self.airflow = airflow
         self.root = root
-        self._cloud = cloud
         self._token = ""
 
     def dataset(self, name: str) -> Dataset:
@@ -101,7 +99,6 @@ class Live:
         return ToyFeed(self.root / name, self.dataset(name))
 
     def s3_feed(self, name: str) -> S3Feed:
-        aws._accounts["live_s3"] = self._cloud.account("live_s3")
         return S3Feed(self.root / name, BUCKET, self.dataset(name))
 
     def call(self, method: str, path: str, body: object) -> Any:
@@ -148,6 +145,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
         yield server
 
 
+@pytest.fixture
+def live_s3(cloud: LocalS3) -> Iterator[None]:
+    """The test itself reaches the S3 by the connection that Airflow has for it."""
+    with cloud.reached_by("live_s3"):
+        yield
+
+
 @pytest.fixture(scope="session")
 def live(tmp_path_factory: pytest.TempPathFactory, cloud: LocalS3) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("live")
@@ -160,4 +164,4 @@ def live(tmp_path_factory: pytest.TempPathFactory, cloud: LocalS3) -> Iterator[L
     with LocalAirflow(root / "airflow", DAGS, settings) as airflow:
         watched = lambda: len(airflow.query(WATCHING)) == len(FEEDS)  # noqa: E731  said once
         airflow.wait_until(watched, "the feeds were not watched")
-        yield Live(airflow, root, cloud)
+        yield Live(airflow, root)

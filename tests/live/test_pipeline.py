@@ -60,6 +60,7 @@ def this_minute() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H-%M")
 
 
+@pytest.mark.usefixtures("live_s3")
 @pytest.mark.parametrize("name", ["due", "cloud"])
 def test_a_batch_that_is_due_is_waited_for_without_a_worker(live: Live, name: str) -> None:
     """Scheduled to deferred without a start on a worker; done soon after the marker came."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import botocore.session
 import pytest
 
-from flagfall.stores import _s3, aws
+from flagfall.stores import aws, forget_stores
 from tests.canned import Answer, Canned, canned_server
 
 botocore.session.create_loader = cache(botocore.session.create_loader)
@@ -31,7 +31,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(aws, "PATIENCE", {"retries": {"total_max_attempts": 1}})
     aws.forget("")
     yield
-    _s3.cache_clear()
+    forget_stores()
     aws.look_up_with(aws.of_environment)
 
 
