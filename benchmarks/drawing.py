@@ -13,6 +13,8 @@ from table import Cell, Plot, Table
 
 OURS = "#c2410c"
 THEIRS = ("#334155", "#0e7490", "#7c3aed", "#4d7c0f", "#a16207", "#be185d", "#1d4ed8", "#78716c")
+VARIANTS = ("--", ":", "-.")
+"""Lines of ours beside the first: ``Flagfall, incremental``."""
 STYLE = {
     "axes.edgecolor": "#94a3b8",
     "axes.grid": True,
@@ -46,12 +48,11 @@ def names(table: Table) -> list[str]:
 def _figure(table: Table, plot: Plot) -> Figure:
     figure = Figure(figsize=(7.6, 4.8), layout="constrained")
     axes: Axes = figure.subplots()
-    colours = iter(THEIRS)
+    colours, variants = iter(THEIRS), iter(VARIANTS)
     for label, points in _lines(table, plot):
         ours = label.startswith("Flagfall")
-        colour = OURS if ours and "," not in label else next(colours)
-        style = {"color": OURS if ours else colour, "linewidth": 2.6 if ours else 1.6}
-        dashes = "--" if ours and "," in label else "-"
+        style = {"color": OURS if ours else next(colours), "linewidth": 2.6 if ours else 1.6}
+        dashes = next(variants) if ours and "," in label else "-"
         axes.plot(*zip(*points, strict=True), dashes, marker="o", ms=5, label=label, **style)
     axes.set(xscale="log", yscale="log", xlabel=plot.x, ylabel=plot.y)
     figure.suptitle(plot.title, x=0.01, ha="left", fontweight="bold", fontsize=12)
@@ -67,10 +68,18 @@ def _figure(table: Table, plot: Plot) -> Figure:
 
 
 def _lines(table: Table, plot: Plot) -> Iterator[tuple[str, Points]]:
-    """Each line's label and its points; what is not above zero has no place on these axes."""
-    rows = list(zip(table.column(plot.by), table.column(plot.x), table.column(plot.y), strict=True))
-    for label in dict.fromkeys(table.column(plot.by)):
+    """Each line's label and its points; what is not above zero has no place on these axes.
+
+    Raises:
+        ValueError: A line would have two points above each other: ``only`` is missing.
+    """
+    named = [dict(zip([c.name for c in table.columns], row, strict=True)) for row in table.rows]
+    kept = [row for row in named if plot.only is None or row[plot.only[0]] == plot.only[1]]
+    rows = [(row[plot.by], row[plot.x], row[plot.y]) for row in kept]
+    for label in dict.fromkeys(by for by, *_ in rows):
         points = [(x, y) for by, x, y in rows if by == label and _above(x) and _above(y)]
+        if len({x for x, _ in points}) < len(points):
+            raise ValueError(f"{table.name}: {label} has several rows for one {plot.x}")
         if points:
             yield str(label), points  # type: ignore[misc]  # numbers, by _above
 

@@ -324,7 +324,8 @@ def main() -> None:
         columns = (Column("layout"), Column("sweep"), Column("files", ",.0f"), *TIMES)
         columns += (Column("a file, µs", ".2f"),)
         plots = tuple(
-            Plot("sweep", "files", "time, s", f"One sweep of {layout.name}") for layout in (DATA,)
+            Plot("sweep", "files", "time, s", f"One sweep: {layout.name}", ("layout", layout.name))
+            for layout in (DATA, RECEIVED, DAYS)
         )
         found(Table("sweeps_disk", columns, tuple(on_disk(*how)), plots))
     if given.only != "disk":

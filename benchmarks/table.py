@@ -39,12 +39,14 @@ class Plot(NamedTuple):
         x: Name of the column that goes to the right.
         y: Name of the column that goes up.
         title: What one reads off it.
+        only: Name of a column and a cell: of rows that have it there; ``None`` for all.
     """
 
     by: str
     x: str
     y: str
     title: str
+    only: tuple[str, Cell] | None = None
 
 
 @dataclass(frozen=True)

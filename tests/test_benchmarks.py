@@ -77,6 +77,20 @@ def test_a_part_that_is_run_leaves_its_tables_and_where_they_were_measured(
     assert "Flagfall" in (kept / "parse_new.svg").read_text()
 
 
+def test_a_plot_has_only_the_rows_that_it_is_of_and_no_line_runs_back(
+    table: Any, tmp_path: Path
+) -> None:
+    columns = table.Column("layout"), table.Column("side"), table.Column("files"), table.Column("s")
+    rows = tuple((layout, "Flagfall", files, 0.5) for layout in ("a", "b") for files in (10, 100))
+    of_one = table.Plot("side", "files", "s", "Time of a", ("layout", "a"))
+    made = table.Table("t", columns, rows, (of_one,))
+    drawing = import_module("drawing")
+    drawing.draw(made, tmp_path)
+    assert [points for _, points in drawing._lines(made, of_one)] == [[(10, 0.5), (100, 0.5)]]
+    with pytest.raises(ValueError, match="several rows for one files"):
+        drawing.draw(replace(made, plots=(of_one._replace(only=None),)), tmp_path)
+
+
 def test_a_part_that_fails_leaves_what_was_there(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

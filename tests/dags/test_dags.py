@@ -44,7 +44,7 @@ def test_airflow_can_store_every_dag(file: str) -> None:
         assert DagSerialization.to_dict(dag)["dag"]["dag_id"] == dag.dag_id
 
 
-def test_the_pipeline_is_scheduled_on_its_landed_asset_which_is_awaited(flights: DAG) -> None:
+def test_the_pipeline_is_scheduled_on_its_landed_asset_which_is_watched(flights: DAG) -> None:
     landed = flights.timetable.asset_condition.objects[0]  # type: ignore[attr-defined]
     assert landed.name == "flights_landed"
     assert [type(w.trigger).__name__ for w in landed.watchers] == ["MarkerFeedTrigger"]

@@ -77,7 +77,7 @@ async def test_a_directory_made_later_is_noticed(root: Path) -> None:
         await waiting
 
 
-async def test_a_directory_removed_and_made_again_is_awaited_again(root: Path) -> None:
+async def test_a_directory_removed_and_made_again_is_watched_again(root: Path) -> None:
     """Also where the new one has the inode of the old one."""
     async with aclosing(await standing(root)) as hints:
         root.rmdir()
