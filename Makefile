@@ -10,7 +10,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -
 .PHONY: demo test bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
-	$(BIN)/flagfall demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
+	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
 test: $(VENV)/.dev servers

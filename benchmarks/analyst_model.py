@@ -12,10 +12,10 @@ from pathlib import Path
 import polars as pl
 from analyst import CONSTANTS, MODEL
 
-from flagfall.dataset import find_dataset
-from flagfall.features import Constants
-from flagfall.flights import all_flights
+from flagfall.dataset.loader import find_dataset
+from flagfall.scoring.features import Constants
 from models.flights_delay import train
+from sandbox.flights import all_flights
 
 
 def main() -> None:

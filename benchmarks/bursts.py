@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.on_postgres import ACTIVE, PostgresAirflow, airflow_on_postgres
 from benchmarks.table import Column, Plot, Table, found
-from flagfall.local_airflow import interruptible
+from sandbox.airflow import interruptible
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 10, 100, 1_000, 10_000)

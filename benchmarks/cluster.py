@@ -15,15 +15,15 @@ from unittest.mock import patch
 
 from table import Cell, Column, Table, found
 
-from flagfall.dataset import find_dataset
-from flagfall.demo import BUCKET, CONN_ID, S3Producer
-from flagfall.flights import write_day
-from flagfall.inbox import Feed, Inbox
-from flagfall.local_cluster import PROJECT, LocalCluster
-from flagfall.local_s3 import LocalS3
-from flagfall.marker import Marker
+from flagfall.dataset.loader import find_dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.records import Evaluation
+from flagfall.landing.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, publish
-from flagfall.records import Evaluation
+from sandbox.cluster import PROJECT, LocalCluster
+from sandbox.demo import BUCKET, CONN_ID, S3Producer
+from sandbox.flights import write_day
+from sandbox.s3 import LocalS3
 
 FIRST = date(2013, 3, 1)
 PATIENCE = 600.0

@@ -34,20 +34,21 @@ import polars as pl
 from table import Cell, Column, Plot, Table, found
 from watched import KILLED
 
-from flagfall.dataset import Dataset, find_dataset
-from flagfall.engines import open_engine, scorer_of
-from flagfall.features import Constants, feature_expressions
-from flagfall.flights import all_flights
-from flagfall.inbox import Feed, Inbox
+from flagfall.concurrency import thread_count
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.records import Staged
 from flagfall.publish import publish
-from flagfall.records import Staged
-from flagfall.stages import Delivery, run_stage
+from flagfall.rows import DataFile
+from flagfall.rows.csv_rows import csv_rows
+from flagfall.rows.rules import RowRules
+from flagfall.rows.source import Bounds
+from flagfall.scoring.engines import open_engine, scorer_of
+from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import BATCH_ROWS
-from flagfall.tables import DataFile
-from flagfall.tables.csv_rows import csv_rows
-from flagfall.tables.rules import RowRules
-from flagfall.tables.source import Bounds
-from flagfall.threads import thread_count
+from flagfall.stages.shard import Delivery, run_stage
+from sandbox.flights import all_flights
 
 ROOT = Path(__file__).parents[1]
 ANALYST = ROOT / ".flagfall" / "analyst" / "bin" / "python"

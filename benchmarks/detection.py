@@ -20,8 +20,8 @@ from heartbeat import Heartbeat
 from kinds import MARKER, Bucket, Disk, Place
 from table import Cell, Column, Table
 
-from flagfall.local_s3 import REGION, LocalS3
-from triggers import MarkerFeedTrigger
+from flagfall.triggers import MarkerFeedTrigger
+from sandbox.s3 import REGION, LocalS3
 
 BEAT = 0.005
 """Seconds between two beats of what tells how long the event loop was held."""

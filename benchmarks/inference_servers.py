@@ -18,13 +18,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from table import Column, Table, found
 
-from flagfall.dataset import Server, find_dataset
-from flagfall.engines import Engine, open_engine, scorer_of
-from flagfall.engines.open_inference import OpenInferenceEngine
-from flagfall.engines.scores import Floats
-from flagfall.features import Constants, feature_expressions
-from flagfall.flights import all_flights
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Server
+from flagfall.scoring.engines import Engine, open_engine, scorer_of
+from flagfall.scoring.engines.open_inference import OpenInferenceEngine
+from flagfall.scoring.engines.scores import Floats
+from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import BATCH_ROWS
+from sandbox.flights import all_flights
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.servers import SERVERS

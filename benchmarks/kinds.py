@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flagfall.local_s3 import REGION, LocalS3
+from sandbox.s3 import REGION, LocalS3
 
 CONN_ID = "benchmark_s3"
 MARKER = "_SUCCESS"
@@ -223,7 +223,9 @@ def marker_sensor(name: str, label: str, place: Place, queue: str = "") -> Kind:
         f' marker="n={{n}}/{MARKER}", partition={{"n": str(n)}}{more})'
     )
     told = queue or isinstance(place, Disk)
-    return Kind(name, label, None if told else 30.0, code, "from operators import MarkerSensor")
+    return Kind(
+        name, label, None if told else 30.0, code, "from flagfall.operators import MarkerSensor"
+    )
 
 
 def file_sensor(disk: Disk, mode: str, every: float | None = None) -> Kind:

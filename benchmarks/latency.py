@@ -28,12 +28,13 @@ from kinds import Bucket, Disk, Kind, Place
 from live import DAGS, ROOT, STOCK, Board, LiveAirflow, Task, helpers, live_airflow
 from table import Cell, Column, Table, found
 
-from flagfall.dataset import Dataset, read_dataset
-from flagfall.flights import write_day
-from flagfall.inbox import Feed, Inbox
-from flagfall.local_airflow import interruptible
-from flagfall.local_s3 import LocalS3
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Feed, Inbox
 from flagfall.publish import publish
+from sandbox.airflow import interruptible
+from sandbox.flights import write_day
+from sandbox.s3 import LocalS3
 
 PATIENCE = 180.0
 """Seconds after which a marker is given up."""
@@ -191,7 +192,7 @@ class Ours:
         )
         files = {f"{kind.name}.py": kind.sensors(self.rounds) for kind in self.sensors}
         files["floor.py"] = kinds.floor_watcher(self.folder).watcher()
-        files["ml_pipeline.py"] = (DAGS / "ml_pipeline.py").read_text()
+        files["feeds.py"] = (DAGS / "feeds.py").read_text()
         settings = kinds.connections(server)
         settings["FLAGFALL_DATASETS"] = str(self.folder / "datasets")
         self.world = World(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from on_postgres import PostgresAirflow
 
-from flagfall.local_postgres import Postgres
+from sandbox.postgres import Postgres
 
 ROOT = Path(__file__).parents[1]
 DAGS = ROOT / "dags"

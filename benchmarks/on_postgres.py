@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from flagfall.local_airflow import LocalAirflow
-from flagfall.local_postgres import Postgres
+from sandbox.airflow import LocalAirflow
+from sandbox.postgres import Postgres
 
 ACTIVE = "select 1 from dag_run where dag_id like ? and state in ('queued', 'running')"
 

@@ -19,8 +19,8 @@ STOCK = {
     "S3KeySensor": "from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor",
 }
 OURS = {
-    "MarkerSensor": "from operators import MarkerSensor",
-    "MarkerFeedTrigger": "from triggers import MarkerFeedTrigger",
+    "MarkerSensor": "from flagfall.operators import MarkerSensor",
+    "MarkerFeedTrigger": "from flagfall.triggers import MarkerFeedTrigger",
 }
 CODE = """
 import runpy, sys, time

@@ -1,7 +1,8 @@
 """What one more batch costs in a run, beside one DAG run per file and one mapped task per file.
 
-All do the same work on the same days of flights, with the same functions of ``flagfall.stages``;
-only what calls them differs. A loop in one process shows what the functions take by themselves.
+All do the same work on the same days of flights, with the same functions of
+``flagfall.stages``; only what calls them differs. A loop in one process shows what the functions
+take by themselves.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pathlib import Path
 
 from benchmarks.on_postgres import ACTIVE, PostgresAirflow, airflow_on_postgres
 from benchmarks.table import Column, Plot, Table, found
-from flagfall.dataset import read_dataset
-from flagfall.flights import write_day
-from flagfall.inbox import Feed, Inbox
-from flagfall.local_airflow import interruptible
+from flagfall.dataset.loader import read_dataset
+from flagfall.inbox.inbox import Feed, Inbox
 from flagfall.publish import publish
+from sandbox.airflow import interruptible
+from sandbox.flights import write_day
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 10, 100, 1_000)
@@ -47,9 +48,11 @@ lake: {uri: LAKE}
 LOOP = """\
 import sys
 from pathlib import Path
-from flagfall.dataset import read_dataset
-from flagfall.inbox import Feed, Inbox
-from flagfall.stages import STAGES, Delivery, report_run, run_stage
+from flagfall.dataset.loader import read_dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.stages import STAGES
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.report.run import report_run
 
 dataset = read_dataset(Path(sys.argv[1]))
 inbox = Inbox(Feed.of(dataset))
@@ -62,10 +65,11 @@ report_run(dataset, inbox, "run", [delivery.marker for delivery in deliveries])
 TASKS = """\
 from pathlib import Path
 from airflow.sdk import DAG, task, task_group
-from flagfall.dataset import read_dataset
-from flagfall.inbox import Feed, Inbox
-from flagfall.marker import Marker
-from flagfall.stages import Delivery, report_run, run_stage
+from flagfall.dataset.loader import read_dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.landing.marker import Marker
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.report.run import report_run
 
 def feed():
     dataset = read_dataset(Path("DATASET"))
@@ -327,7 +331,7 @@ def _cpu_of_children() -> float:
 
 def _write_dags(folder: Path, places: Sequence[Place]) -> None:
     (folder / "dags").mkdir()
-    shutil.copy(ROOT / "dags" / "ml_pipeline.py", folder / "dags")
+    shutil.copy(ROOT / "dags" / "feeds.py", folder / "dags")
     for place in places:
         place.write_dataset("shards")
         for kind, dag in THEIRS.items():

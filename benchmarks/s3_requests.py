@@ -17,12 +17,14 @@ from unittest.mock import patch
 
 from table import Cell, Column, Table, found
 
-from flagfall.claim import claim
-from flagfall.dataset import find_dataset
-from flagfall.flights import all_flights
-from flagfall.inbox import Feed, Inbox
+from flagfall.dataset.loader import find_dataset
+from flagfall.inbox.claim import claim
+from flagfall.inbox.inbox import Feed, Inbox
 from flagfall.publish import publish
-from flagfall.stages import STAGES, Delivery, report_run, run_stage
+from flagfall.report.run import report_run
+from flagfall.stages import STAGES
+from flagfall.stages.shard import Delivery, run_stage
+from sandbox.flights import all_flights
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.s3 import Request, S3Server, s3_server

@@ -12,10 +12,11 @@ from typing import Any
 
 from table import Cell, Column, Table
 
-from flagfall.claim import FEWEST, dealt_out
-from flagfall.cost import PAGE
-from flagfall.dataset import Limits, Watch
-from flagfall.lookout import SWEEP_SHARE
+from flagfall.cli.cost import PAGE
+from flagfall.dataset.schema import Watch
+from flagfall.inbox.claim import FEWEST, dealt_out
+from flagfall.landing.limits import Limits
+from flagfall.watch.shared_poll import SWEEP_SHARE
 
 PARTS = {"waits", "bursts", "per_batch", "data_plane", "s3_requests"}
 """Of which tables are needed."""

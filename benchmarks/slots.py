@@ -20,8 +20,8 @@ from kinds import Bucket, Disk, Kind, Place
 from live import DAGS, STOCK, LiveAirflow, helpers, live_airflow
 from table import Cell, Column, Table, found
 
-from flagfall.local_airflow import AirflowFailed, interruptible
-from flagfall.local_s3 import LocalS3
+from sandbox.airflow import AirflowFailed, interruptible
+from sandbox.s3 import LocalS3
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at who holds a slot."""
@@ -174,7 +174,7 @@ class Bench:
         datasets = self.folder / "datasets"
         datasets.mkdir()
         (datasets / "feed.yaml").write_text(kinds.feed("feed", self.place, self.folder))
-        files["ml_pipeline.py"] = (DAGS / "ml_pipeline.py").read_text()
+        files["feeds.py"] = (DAGS / "feeds.py").read_text()
         return {"FLAGFALL_DATASETS": str(datasets)}
 
     def _watch(self, airflow: LiveAirflow) -> Found:

@@ -119,7 +119,7 @@ def ours(zone: Path, layout: Layout, lake: Path, ahead: timedelta) -> Sweep:
 
     With a clock that is ahead of the landing, the watermark says so; else every single receipt.
     """
-    from flagfall.inbox import Feed, Inbox
+    from flagfall.inbox.inbox import Feed, Inbox
 
     feed = Feed("sweeps", str(zone), layout.marker, str(lake))
     inbox = Inbox(feed, lambda: datetime.now(UTC) + ahead)
@@ -207,7 +207,7 @@ def ours_on_s3(keys: int, lake: str, full: bool) -> Sweep:
 
     The lake is on disk, so that all requests are for the landing zone.
     """
-    from flagfall.inbox import Feed, Inbox
+    from flagfall.inbox.inbox import Feed, Inbox
 
     last = datetime.fromisoformat(partition(keys - 1).partition("=")[2]).replace(tzinfo=UTC)
     feed = Feed(

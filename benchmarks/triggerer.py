@@ -36,7 +36,7 @@ def sleeping(n: int, place: str) -> BaseTrigger:
 
 def marker(n: int, place: str) -> BaseTrigger:
     """One of ours, as ``MarkerSensor`` makes it: on a disk or on S3."""
-    from triggers import MarkerTrigger
+    from flagfall.triggers import MarkerTrigger
 
     partition = {"n": f"{n:05}"}
     return MarkerTrigger(landing=place, marker="{n}/_SUCCESS", partition=partition)

@@ -1,14 +1,12 @@
-"""Shows in Airflow's import errors what is wrong with a dataset file.
-
-The other DAG files leave a broken dataset out, so that it does not stop the feeds beside it; this
-one has no DAG and fails in its place.
-"""
+"""Shows in Airflow's import errors what is wrong with a dataset file. It has no DAG."""
 
 from __future__ import annotations
 
-from flagfall.dataset import usable_datasets
-from operators.providers import lacking
+import os
+from pathlib import Path
 
-usable, broken = usable_datasets()
-if broken := [*broken, *filter(None, map(lacking, usable))]:
-    raise ExceptionGroup("dataset files that cannot be used", broken)
+from flagfall.dags import check_datasets
+
+BESIDE = Path(__file__).resolve().parent.parent / "datasets"
+
+check_datasets(os.environ.get("FLAGFALL_DATASETS") or BESIDE)  # a failed check is no airflow dag

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Asset
 
-from flagfall.dataset import Arrival, Dataset, usable_datasets
-from operators.notices import on_failure
-from operators.sensors import MarkerSensor
+from flagfall.dataset.schema import Arrival, Dataset
+from flagfall.operators.notices import on_failure
+from flagfall.operators.sensors import MarkerSensor
 
 
 def partition(arrival: Arrival) -> dict[str, str]:
@@ -58,8 +58,3 @@ Waits for `{dataset.landing.uri}/{dataset.landing.marker}` with the fields
 When it fails, the marker is late: ask the producer. Nothing else has to be done: when the marker
 comes, `{dataset.name}_pipeline` takes it in.
 """
-
-
-for _dataset in usable_datasets()[0]:
-    if _dataset.arrival.schedule is not None:
-        globals()[f"{_dataset.name}_expected"] = expected(_dataset)

@@ -7,6 +7,7 @@ marker lands. While anything waits, no worker slot is held.
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import (
@@ -21,13 +22,12 @@ from airflow.sdk import (
     task_group,
 )
 
-from flagfall.dataset import Dataset, Pod, usable_datasets
+from flagfall.dataset.schema import Dataset, Pod
+from flagfall.operators.notices import on_failure, on_retry
+from flagfall.operators.pods import executor_config
+from flagfall.operators.stages import ClaimOperator, ReportOperator, StageOperator
 from flagfall.stages import STAGES
-from operators.notices import on_failure, on_retry
-from operators.pods import executor_config
-from operators.providers import lacking
-from operators.stages import ClaimOperator, ReportOperator, StageOperator
-from triggers.markers import MarkerFeedTrigger
+from flagfall.triggers.markers import MarkerFeedTrigger
 
 GO_ON_WITH_THE_REST = TriggerRule.NONE_SKIPPED
 """Where the stage before failed on some batches of a shard, the others go on."""
@@ -68,8 +68,8 @@ def landed(dataset: Dataset) -> Asset:
     return Asset(f"{dataset.name}_landed", watchers=[watcher])
 
 
-def pipeline(dataset: Dataset) -> DAG:
-    """The DAG of one dataset."""
+def pipeline(dataset: Dataset, folder: Path) -> DAG:
+    """The DAG of one dataset, whose file is in ``folder``: each task reads it again."""
     with DAG(
         f"{dataset.name}_pipeline",
         description=dataset.title,
@@ -83,6 +83,7 @@ def pipeline(dataset: Dataset) -> DAG:
         claimed = ClaimOperator(
             task_id="claim",
             dataset=dataset.name,
+            datasets=folder,
             landed=f"{dataset.name}_landed",
             again=f"{dataset.name}_landed_again",
             executor_config=executor_config(dataset, "claim"),
@@ -90,25 +91,27 @@ def pipeline(dataset: Dataset) -> DAG:
         report = ReportOperator(
             task_id="generate_report",
             dataset=dataset.name,
+            datasets=folder,
             claimed=claimed.output,
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # the claim is the one, at least
             outlets=[Asset(f"{dataset.name}_report")],
             executor_config=executor_config(dataset, "generate_report"),
         )
-        _shards(dataset, claimed) >> report
+        _shards(dataset, folder, claimed) >> report
     return dag
 
 
-def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
+def _shards(dataset: Dataset, folder: Path, claimed: ClaimOperator) -> Any:
     """The stages, once for every shard; gives what the last of them returned."""
 
     def in_pod(pod: Pod, batches: Any) -> BaseOperator:
         # Here, since its provider may not be installed.
-        from operators.pod_inference import PodInferenceOperator
+        from flagfall.operators.pod_inference import PodInferenceOperator
 
         return PodInferenceOperator(
             task_id="run_inference",
             dataset=dataset.name,
+            datasets=folder,
             batches=batches,
             pod=pod,
             trigger_rule=GO_ON_WITH_THE_REST,
@@ -121,6 +124,7 @@ def _shards(dataset: Dataset, claimed: ClaimOperator) -> Any:
         return StageOperator(
             task_id=task_id,
             dataset=dataset.name,
+            datasets=folder,
             stage=name,
             batches=batches,
             trigger_rule=rule,
@@ -163,8 +167,3 @@ finished; they are handed out again by themselves after {dataset.watch.redeliver
 `flagfall status {dataset.name}` shows what is pending, accepted and rejected; `flagfall replay
 {dataset.name} BATCH` hands a batch out again.
 """
-
-
-for _dataset in usable_datasets()[0]:
-    if lacking(_dataset) is None:
-        globals()[f"{_dataset.name}_pipeline"] = pipeline(_dataset)

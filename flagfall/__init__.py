@@ -1,13 +1,13 @@
 """Flagfall: from a marker file to a report.
 
-The core. It never imports Airflow, so it can be tested in milliseconds, run in a container and
-outlive Airflow's next change. Arrows point down only::
+A room imports only from the rooms below it::
 
-    cli, demo
-    stages/       what is done to a batch
-    claim, watch  what to take on; when to look
-    inbox         pending = sweep − receipts
-    receipts, lake, landing, manifest
-    records, marker_formats, marker, dataset, errors
-    stores/       the one place that knows a storage API
+    dags  operators  triggers    for Airflow; nothing else imports Airflow
+    cli                          the command line
+    report  watch  stages        the page of a run; when to look; what is done to a batch
+    rows  inbox  scoring         checked rows; pending = sweep − receipts; features, engines, drift
+    lake  dataset  publish       receipts and output; the YAML file; how a producer writes
+    landing                      markers and what they vouch for
+    stores                       the one place that knows a storage API
+    concurrency  errors
 """

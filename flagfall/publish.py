@@ -23,7 +23,7 @@ from flagfall.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from flagfall.marker import is_text
+from flagfall.landing.marker import is_text
 from flagfall.stores import Fetched, Store, open_store, unheard
 from flagfall.stores.copying import digest_of
 

@@ -10,8 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from operators.sensors import MarkerSensor
-    from operators.stages import ClaimOperator, PublishOperator, ReportOperator, StageOperator
+    from flagfall.operators.sensors import MarkerSensor
+    from flagfall.operators.stages import (
+        ClaimOperator,
+        PublishOperator,
+        ReportOperator,
+        StageOperator,
+    )
 
 __all__ = ["ClaimOperator", "MarkerSensor", "PublishOperator", "ReportOperator", "StageOperator"]
 

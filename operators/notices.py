@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ImportString, TypeAdapter
 
-from flagfall.dataset import Dataset
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import StoreError
 
 if TYPE_CHECKING:

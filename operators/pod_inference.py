@@ -6,18 +6,20 @@ The one module that needs Airflow's Kubernetes provider; nothing else imports it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
-from flagfall.dataset import Pod, datasets_folder, find_dataset, variables
+from flagfall.dataset.loader import datasets_folder, find_dataset, variables
+from flagfall.dataset.schema import Pod
 from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
-from flagfall.inbox import Feed, Inbox
-from flagfall.records import Predicted
-from flagfall.stages import Delivery
-from operators.stages import deliveries, leave, summary, tell
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.records import Predicted
+from flagfall.operators.stages import deliveries, leave, summary, tell
+from flagfall.stages.shard import Delivery
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,12 +43,21 @@ class PodInferenceOperator(KubernetesPodOperator):
         batches: What the stage before returned (templated); ``None`` where it died and returned
             nothing.
         pod: What to run it in.
+        datasets: Folder of the dataset's file; ``None`` as for ``StageOperator``.
     """
 
     template_fields: Sequence[str] = (*KubernetesPodOperator.template_fields, "batches")
     ui_color = "#e4efe6"
 
-    def __init__(self, *, dataset: str, batches: Any, pod: Pod, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        batches: Any,
+        pod: Pod,
+        datasets: Path | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             name=f"flagfall-{dataset.replace('_', '-')}-infer",
             image=pod.image,
@@ -71,6 +82,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             **kwargs,
         )
         self.dataset = dataset
+        self.datasets = datasets
         self.batches = batches
 
     def build_pod_request_obj(self, context: Context | None = None, **kwargs: Any) -> k8s.V1Pod:
@@ -81,7 +93,7 @@ class PodInferenceOperator(KubernetesPodOperator):
         """
         ids = [delivery.marker.batch_id for delivery in _accepted(self._given())]
         self.arguments = ["stage", STAGE, self.dataset, *ids]
-        self.env_vars = variables(datasets_folder() / f"{self.dataset}.yaml")
+        self.env_vars = variables((self.datasets or datasets_folder()) / f"{self.dataset}.yaml")
         return super().build_pod_request_obj(context, **kwargs)
 
     def execute(self, context: Context) -> None:
@@ -127,7 +139,7 @@ class PodInferenceOperator(KubernetesPodOperator):
 
     def _conclude(self, context: Context) -> list[str]:
         """Tell and leave what is done; gives the ids of the batches that are not."""
-        inbox = Inbox(Feed.of(find_dataset(self.dataset)))
+        inbox = Inbox(Feed.of(find_dataset(self.dataset, self.datasets)))
         given = self._given()
         ids = [delivery.marker.batch_id for delivery in _accepted(given)]
         found = zip(ids, inbox.lake.find_all(Predicted, ids), strict=True)

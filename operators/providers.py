@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from flagfall.dataset import Dataset, datasets_folder
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, Problem
 
 KUBERNETES = "apache-airflow-providers-cncf-kubernetes"
 
 
-def lacking(dataset: Dataset) -> DatasetInvalid | None:
-    """Why a dataset cannot have its DAG in this Airflow; ``None`` where it can."""
+def lacking(dataset: Dataset, folder: Path) -> DatasetInvalid | None:
+    """Why a dataset in ``folder`` cannot have its DAG in this Airflow; ``None`` where it can."""
     if dataset.model is None or dataset.model.engine != "pod":
         return None
     try:
         version(KUBERNETES)
     except PackageNotFoundError:
         why = f"'pod' needs {KUBERNETES}; install it, or choose another engine"
-        file = str(datasets_folder() / f"{dataset.name}.yaml")
+        file = str(folder / f"{dataset.name}.yaml")
         return DatasetInvalid(file, [Problem("model.engine", None, why)])
     return None

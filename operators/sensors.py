@@ -10,12 +10,12 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow.triggers.base import StartTriggerArgs
 
-from flagfall.landing import LandingZone
+from flagfall.landing.zone import LandingZone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-TRIGGER = "triggers.markers.MarkerTrigger"
+TRIGGER = "flagfall.triggers.markers.MarkerTrigger"
 """Imported on the triggerer; here only by a task that has to be deferred from a worker."""
 
 
@@ -101,7 +101,7 @@ class MarkerSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Defer at once; only where the task was not started from its trigger."""
-        from triggers.markers import MarkerTrigger
+        from flagfall.triggers.markers import MarkerTrigger
 
         self.defer(
             trigger=MarkerTrigger(**self._trigger_arguments()),

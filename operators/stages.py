@@ -17,22 +17,15 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from flagfall.claim import AT_ONCE, claim
-from flagfall.dataset import find_dataset
+from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotFinished
-from flagfall.inbox import Feed, Inbox
-from flagfall.marker import Marker
+from flagfall.inbox.claim import AT_ONCE, claim
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.landing.marker import Marker
 from flagfall.publish import publish
-from flagfall.stages import (
-    Delivery,
-    decided,
-    foremost,
-    report_run,
-    still_there,
-    try_stage,
-    unfinished,
-)
-from triggers import connections
+from flagfall.report.run import decided, report_run, still_there, unfinished
+from flagfall.stages.shard import Delivery, foremost, try_stage
+from flagfall.triggers import connections
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,11 +42,14 @@ class _DatasetOperator(BaseOperator):
 
     Args:
         dataset: Name of the dataset.
+        datasets: Folder of its file; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/`` in the
+            current directory.
     """
 
-    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+    def __init__(self, *, dataset: str, datasets: Path | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dataset = dataset
+        self.datasets = datasets
 
 
 class ClaimOperator(_DatasetOperator):
@@ -64,7 +60,7 @@ class ClaimOperator(_DatasetOperator):
     asset itself, so that the next run is queued at once.
 
     Args:
-        dataset: Name of the dataset.
+        dataset, datasets: Name of the dataset, and folder of its file.
         landed: Name of the asset that schedules the pipeline.
         again: Alias in the task's outlets through which it is updated.
     """
@@ -78,7 +74,7 @@ class ClaimOperator(_DatasetOperator):
 
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Claim what is pending."""
-        dataset = find_dataset(self.dataset)
+        dataset = find_dataset(self.dataset, self.datasets)
         taken = claim(Inbox(Feed.of(dataset)), dataset, at_once=self._at_once())
         self.log.info(
             "%d batches in %d shards, %d left", taken.batches, len(taken.shards), taken.left
@@ -104,7 +100,7 @@ class StageOperator(_DatasetOperator):
     them if its trigger rule lets it.
 
     Args:
-        dataset: Name of the dataset.
+        dataset, datasets: Name of the dataset, and folder of its file.
         stage: ``ingest``, ``preprocess``, ``infer`` or ``evaluate``.
         batches: For ``ingest`` the markers of a shard, else what the stage before returned
             (templated); ``None`` where it died and returned nothing.
@@ -124,7 +120,7 @@ class StageOperator(_DatasetOperator):
         Raises:
             FlagfallError: What failed, when all have been tried.
         """
-        dataset = find_dataset(self.dataset)
+        dataset = find_dataset(self.dataset, self.datasets)
         inbox = Inbox(Feed.of(dataset))
         given = list(deliveries(self.batches or ()))
         done, failures = try_stage(self.stage, dataset, inbox, given)
@@ -202,7 +198,7 @@ class ReportOperator(_DatasetOperator):
     run does, and its outlets are not updated; the button still opens the report.
 
     Args:
-        dataset: Name of the dataset.
+        dataset, datasets: Name of the dataset, and folder of its file.
         claimed: What ``ClaimOperator`` returned (templated).
     """
 
@@ -221,7 +217,7 @@ class ReportOperator(_DatasetOperator):
         Raises:
             NotFinished: Batches are not, the others are reported.
         """
-        dataset = find_dataset(self.dataset)
+        dataset = find_dataset(self.dataset, self.datasets)
         claimed = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
         inbox = Inbox(Feed.of(dataset))
         receipts = decided(inbox, claimed)

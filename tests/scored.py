@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from flagfall.dataset import Dataset
-from flagfall.drift import fit_reference
-from flagfall.features import Constants
+from flagfall.dataset.schema import Dataset
+from flagfall.scoring.drift import fit_reference
+from flagfall.scoring.features import Constants
 from tests.feeds import BY_DAY, S3Feed, ToyFeed, make_s3_toy, make_toy
 from tests.tiny_onnx import write_model
 

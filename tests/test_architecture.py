@@ -16,20 +16,29 @@ PROJECT = Path(__file__).resolve().parent.parent
 HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3"]
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
-LAYERS = [
-    {"cli", "demo"},
-    {"local_airflow", "local_cluster", "local_postgres", "local_redis", "local_s3", "machine"},
-    {"check", "cost", "status", "stages"},
-    {"drift", "engines", "features", "flights", "plots", "summary", "tables", "threads"},
-    {"claim", "health", "lookout", "watch"},
-    {"inbox"},
-    {"receipts", "lake", "landing", "manifest", "publish"},
-    {"kept", "records", "dataset", "marker_formats"},
-    {"marker"},
-    {"stores", "tokens"},
-    {"errors"},
+ADAPTERS = {"dags", "operators", "triggers"}
+"""The parts that know Airflow. They are at the top of the repository, and links in ``flagfall``."""
+
+ROOMS = [
+    "dags",
+    "operators",
+    "triggers",
+    "cli",
+    "report",
+    "watch",
+    "stages",
+    "rows",
+    "inbox",
+    "scoring",
+    "lake",
+    "dataset",
+    "publish",
+    "landing",
+    "stores",
+    "concurrency",
+    "errors",
 ]
-"""Parts of ``flagfall``, from the top down: each may import from its own layer and those below."""
+"""Rooms of ``flagfall``, from the top down: each may import from those below it only."""
 
 
 def module_of(path: Path) -> str:
@@ -37,9 +46,22 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def sources(package: str) -> dict[str, Path]:
-    """Files of a package by module name."""
-    return {module_of(path): path for path in sorted((PROJECT / package).rglob("*.py"))}
+def sources() -> dict[str, Path]:
+    """Files of ``flagfall`` by module name, the adapters among them."""
+    core = {module_of(path): path for path in (PROJECT / "flagfall").rglob("*.py")}
+    files = (path for room in ADAPTERS for path in (PROJECT / room).rglob("*.py"))
+    return core | {f"flagfall.{module_of(path)}": path for path in files}
+
+
+def room_of(module: str) -> str:
+    """The room of a module: ``stores`` for ``flagfall.stores.s3``."""
+    return module.split(".")[1]
+
+
+def core() -> dict[str, Path]:
+    """Files of ``flagfall`` without the adapters."""
+    adapters = tuple(f"flagfall.{room}" for room in ADAPTERS)
+    return {name: path for name, path in sources().items() if not name.startswith(adapters)}
 
 
 @cache
@@ -58,24 +80,18 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part_of(module: str) -> str:
-    """The part of ``flagfall`` that a module belongs to: ``stores`` for ``flagfall.stores.s3``."""
-    return module.split(".")[1]
+def arrows() -> set[tuple[str, str]]:
+    """Pairs of modules of ``flagfall`` in different rooms: who imports, and what."""
+    known = {name for name in sources() if name.count(".")}
+    return {
+        (module, target)
+        for module in known
+        for target in imports(sources()[module]) & known
+        if room_of(module) != room_of(target)
+    }
 
 
-def parts() -> dict[str, set[str]]:
-    """What each part of ``flagfall`` imports of ``flagfall``."""
-    found: dict[str, set[str]] = {}
-    known = set(sources("flagfall"))
-    for module, path in sources("flagfall").items():
-        if module != "flagfall":
-            targets = {part_of(name) for name in imports(path) if name in known - {"flagfall"}}
-            found.setdefault(part_of(module), set()).update(targets)
-    return found
-
-
-PARTS = parts()
-LAYER = {name: depth for depth, names in enumerate(LAYERS) for name in names}
+ARROWS = arrows()
 
 
 def python(code: str, **environment: str) -> str:
@@ -94,47 +110,44 @@ def python(code: str, **environment: str) -> str:
 
 
 class TestArrowsPointDown:
-    def test_every_part_of_flagfall_has_its_place(self) -> None:
-        assert set(PARTS) <= set(LAYER), "give the new module a place in LAYERS"
+    def test_every_room_has_its_place(self) -> None:
+        rooms = {room_of(module) for module in sources() if module.count(".")} - {"__main__"}
+        assert rooms == set(ROOMS), "give the new room a place in ROOMS"
 
-    @pytest.mark.parametrize("part", sorted(PARTS))
-    def test_a_part_imports_nothing_from_above(self, part: str) -> None:
-        above = {other for other in PARTS[part] if LAYER[other] < LAYER[part]}
-        assert above == set()
+    def test_a_room_imports_nothing_from_above(self) -> None:
+        place = {room: depth for depth, room in enumerate([*ROOMS, "__main__"])}
+        upward = [
+            f"{module} imports {target}"
+            for module, target in sorted(ARROWS)
+            if place[room_of(target)] < place[room_of(module)] and module != "flagfall.__main__"
+        ]
+        assert upward == []
 
-    def test_no_two_parts_need_each_other(self) -> None:
-        waiting = {part: targets - {part} for part, targets in PARTS.items()}
-        while ready := [part for part, targets in waiting.items() if not targets & set(waiting)]:
-            for part in ready:
-                del waiting[part]
-        assert waiting == {}, "these go round in a circle"
+    def test_the_scan_sees_imports(self) -> None:
+        assert ("flagfall.operators.stages", "flagfall.stages.shard") in ARROWS
 
     def test_stores_know_nothing_of_markers(self) -> None:
-        assert PARTS["stores"] <= {"stores", "errors"}
+        targets = {room_of(target) for module, target in ARROWS if room_of(module) == "stores"}
+        assert targets <= {"concurrency", "errors"}
 
-    def test_errors_know_nothing_at_all(self) -> None:
-        assert PARTS["errors"] == set()
-
-    @pytest.mark.parametrize(
-        "part", ["inbox", "watch", "claim", "receipts", "landing", "manifest", "marker_formats"]
-    )
-    def test_what_decides_knows_nothing_of_disks_or_buckets(self, part: str) -> None:
+    @pytest.mark.parametrize("room", ["inbox", "watch", "landing"])
+    def test_what_decides_knows_nothing_of_disks_or_buckets(self, room: str) -> None:
         storage = {"os", "pathlib", "shutil", "tempfile", "glob", "io", "aiofiles", "watchfiles"}
         storage |= {"boto3", "botocore", "obstore", "flagfall.stores.local", "flagfall.stores.s3"}
-        known = sources("flagfall").items()
-        paths = [path for module, path in known if module.split(".")[1:2] == [part]]
+        paths = [path for name, path in core().items() if name.split(".")[1:2] == [room]]
+        paths = [path for path in paths if path.stem != "heartbeat"]  # it has its process's id
         assert paths
         assert storage & set().union(*(imports(path) for path in paths)) == set()
 
-    @pytest.mark.parametrize("package", ["airflow", "triggers", "operators", "dags", "tests"])
+    @pytest.mark.parametrize("package", ["airflow", "sandbox", "tests"])
     def test_the_core_never_imports_what_is_built_on_it(self, package: str) -> None:
-        for module, path in sources("flagfall").items():
+        for module, path in core().items():
             found = {name for name in imports(path) if name.split(".")[0] == package}
             assert found == set(), module
 
-    def test_triggers_and_operators_know_no_disk_library_and_no_table_library(self) -> None:
-        for package in ("triggers", "operators", "dags"):
-            for module, path in sources(package).items():
+    def test_adapters_know_no_disk_library_and_no_table_library(self) -> None:
+        for module, path in sources().items():
+            if module.split(".")[1:2] and room_of(module) in ADAPTERS:
                 found = {name.split(".")[0] for name in imports(path)}
                 assert found & {*HEAVY, "aiofiles", "watchfiles", "boto3", "obstore"} == set(), (
                     module
@@ -142,7 +155,7 @@ class TestArrowsPointDown:
 
 
 def test_the_whole_core_can_be_imported_without_airflow() -> None:
-    modules = list(sources("flagfall"))
+    modules = [name for name in core() if name != "flagfall.__main__"]
     code = (
         "import importlib, sys\n"
         "sys.modules['airflow'] = None  # importing it fails from here on\n"
@@ -155,8 +168,13 @@ def test_the_whole_core_can_be_imported_without_airflow() -> None:
 @pytest.mark.parametrize(
     "modules",
     [
-        ["flagfall.dataset", "flagfall.inbox", "flagfall.watch", "flagfall.cli"],
-        ["triggers.markers", "operators.stages", "operators.sensors"],
+        [
+            "flagfall.dataset.schema",
+            "flagfall.inbox.inbox",
+            "flagfall.watch.loop",
+            "flagfall.cli.main",
+        ],
+        ["flagfall.triggers.markers", "flagfall.operators.stages", "flagfall.operators.sensors"],
     ],
     ids=["core", "Airflow's"],
 )
@@ -174,10 +192,15 @@ def test_nothing_heavy_is_imported_while_dags_are_parsed_or_on_the_triggerer(
 
 def test_a_dag_file_that_only_waits_for_markers_imports_nothing_that_takes_batches_in() -> None:
     """It is parsed again in every task, also in the one that a marker wakes."""
-    unwanted = ["flagfall.inbox", "flagfall.stages", "flagfall.watch", "operators.stages"]
+    unwanted = [
+        "flagfall.inbox.inbox",
+        "flagfall.stages.shard",
+        "flagfall.watch.loop",
+        "flagfall.operators.stages",
+    ]
     code = (
         "import sys\n"
-        "from operators import MarkerSensor\n"
+        "from flagfall.operators import MarkerSensor\n"
         f"print([name for name in {unwanted!r} if name in sys.modules])\n"
     )
     assert python(code).splitlines()[-1] == "[]"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.claim import claim, shards
-from flagfall.dataset import Limits
-from flagfall.inbox import Scope, Swept
-from flagfall.marker import Marker
+from flagfall.inbox.claim import claim, shards
+from flagfall.inbox.inbox import Scope, Swept
+from flagfall.landing.limits import Limits
+from flagfall.landing.marker import Marker
 from tests.feeds import Clock, ToyFeed, make_toy
 
 
@@ -54,7 +54,7 @@ def test_shards_close_when_they_are_full_or_heavy(toy: ToyFeed) -> None:
 def test_what_works_at_the_same_time_gets_the_same_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int, sizes: list[int]
 ) -> None:
-    monkeypatch.setattr("flagfall.claim.FEWEST", 2)
+    monkeypatch.setattr("flagfall.inbox.claim.FEWEST", 2)
     toy = make_toy(tmp_path, more="limits: {shard_batches: 5}")
     for number in range(batches):
         toy.drop(f"{number:02d}")
@@ -65,7 +65,7 @@ def test_what_works_at_the_same_time_gets_the_same_share(
 def test_a_run_has_no_more_shards_than_airflow_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flagfall.claim.SHARDS", 3)
+    monkeypatch.setattr("flagfall.inbox.claim.SHARDS", 3)
     toy = make_toy(tmp_path, more="limits: {shard_bytes: 1}")
     dropped = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
     taken = claim(toy.inbox(), toy.dataset, sleep=never)

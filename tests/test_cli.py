@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from flagfall.cli import app, main
+from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
-from flagfall.health import Health
+from flagfall.watch.heartbeat import Health
 from tests.feeds import TOY, ToyFeed, make_toy
 from tests.s3 import S3Server
 from tests.test_inbox import accept
@@ -77,7 +77,7 @@ def publish(flagfall: CommandLine, toy: ToyFeed, day: str, text: str = "id,value
 
 
 def shell(*arguments: object, **more: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flagfall.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "flagfall", *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.cost import Cost, Sizes, cost_of_waiting
-from flagfall.dataset import Dataset
-from flagfall.status import status
+from flagfall.cli.cost import Cost, Sizes, cost_of_waiting
+from flagfall.cli.status import status
+from flagfall.dataset.schema import Dataset
 from tests.feeds import BY_DAY, Clock, ToyFeed, make_s3_toy
 from tests.s3 import S3Server
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.dataset import (
-    Dataset,
+from flagfall.dataset.loader import (
     dataset_files,
     datasets_folder,
     find_dataset,
     read_dataset,
     usable_datasets,
 )
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, NotThere
-from flagfall.marker import MarkerPattern
+from flagfall.landing.marker import MarkerPattern
 
 GOOD = """\
 title: A toy feed

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from flagfall import dataset as dataset_module
-from flagfall.dataset import Dataset, Notice, read_dataset
-from flagfall.demo import DAYS
-from flagfall.flights import write_day
+from flagfall.dataset import schema as dataset_module
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset, Notice
+from sandbox.demo import DAYS
+from sandbox.flights import write_day
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -43,7 +44,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(
     for command in commands:
         arguments = shlex.split(command)[1:]
         done = subprocess.run(
-            [sys.executable, "-m", "flagfall.cli", *arguments],
+            [sys.executable, "-m", "flagfall", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,

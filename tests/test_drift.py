@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset import Column, Dataset, Feature, Lake, Landing, Table
-from flagfall.drift import (
+from flagfall.dataset.schema import Column, Dataset, Feature, Lake, Landing, Table
+from flagfall.errors import ModelInvalid
+from flagfall.lake.records import Drift
+from flagfall.scoring.drift import (
     MOVED,
     CategoryBins,
     NumberBins,
@@ -23,8 +25,6 @@ from flagfall.drift import (
     psi,
     too_few_rows,
 )
-from flagfall.errors import ModelInvalid
-from flagfall.records import Drift
 
 Random = np.random.Generator
 

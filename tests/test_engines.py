@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flagfall.dataset import find_dataset
-from flagfall.engines import open_engine
-from flagfall.engines.onnx import OnnxEngine
+from flagfall.dataset.loader import find_dataset
 from flagfall.errors import ModelInvalid, NotThere
+from flagfall.scoring.engines import open_engine
+from flagfall.scoring.engines.onnx import OnnxEngine
 from tests.feeds import ToyFeed
 from tests.tiny_onnx import write_model
 
@@ -95,8 +95,8 @@ def test_a_dataset_without_a_model_has_no_engine(toy: ToyFeed) -> None:
 def test_nobody_is_told_of_a_model_that_is_opened(tmp_path: Path) -> None:
     """onnxruntime, left alone, keeps an id in the home folder and sends what it did with it."""
     code = (
-        "from flagfall.dataset import find_dataset\n"
-        "from flagfall.engines import open_engine\n"
+        "from flagfall.dataset.loader import find_dataset\n"
+        "from flagfall.scoring.engines import open_engine\n"
         "open_engine(find_dataset('flights'))\n"
     )
     plain = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}

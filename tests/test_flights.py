@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall import flights
-from flagfall.dataset import Column, find_dataset
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Column
 from flagfall.errors import NotThere
-from flagfall.features import polars_schema
+from sandbox import flights
 
 DAY = date(2013, 12, 14)
 

@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from flagfall.dataset import Dataset, find_dataset
-from flagfall.drift import Reference
-from flagfall.engines import open_engine, scorer_of
-from flagfall.features import Constants, feature_expressions, label_expression
-from flagfall.flights import all_flights
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.scoring.drift import Reference
+from flagfall.scoring.engines import open_engine, scorer_of
+from flagfall.scoring.features import Constants, feature_expressions, label_expression
+from sandbox.flights import all_flights
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from flagfall import health
 from flagfall.errors import StoreRefused, StoreUnavailable
-from flagfall.health import SIGN, SIGN_EVERY, ReachedAgain, Signs, Trouble, last_sign, reason
 from flagfall.stores.local import LocalStore
+from flagfall.watch import heartbeat as health
+from flagfall.watch.heartbeat import (
+    SIGN,
+    SIGN_EVERY,
+    ReachedAgain,
+    Signs,
+    Trouble,
+    last_sign,
+    reason,
+)
 
 AWAY = StoreUnavailable("/nfs", "stale file handle")
 REFUSED = StoreRefused("/nfs", "permission denied")

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flagfall.errors import NotThere
-from flagfall.inbox import WATERMARK_MARGIN, Inbox
-from flagfall.marker import Marker
-from flagfall.receipts import Watermark
-from flagfall.records import Receipt
+from flagfall.inbox.inbox import WATERMARK_MARGIN, Inbox
+from flagfall.lake.receipts import Watermark
+from flagfall.lake.records import Receipt
+from flagfall.landing.marker import Marker
 from tests.feeds import Clock, ToyFeed
 
 

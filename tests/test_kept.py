@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flagfall.dataset import Dataset
-from flagfall.kept import kept
+from flagfall.concurrency import kept
+from flagfall.dataset.schema import Dataset
 from tests.feeds import make_toy
 
 

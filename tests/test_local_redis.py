@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.local_redis import LocalRedis, RedisFailed
+from sandbox.redis import LocalRedis, RedisFailed
 
 
 def test_it_answers_while_it_is_entered_and_leaves_nothing(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from flagfall import lookout as lookout_module
 from flagfall.errors import StoreRefused, StoreUnavailable
-from flagfall.landing import LandingZone
-from flagfall.lookout import Look, Lookout, Watch, lookout
+from flagfall.landing.zone import LandingZone
 from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
+from flagfall.watch import shared_poll as lookout_module
+from flagfall.watch.shared_poll import Look, Lookout, Watch, lookout
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SOON = 5.0
@@ -80,7 +80,7 @@ def entry(key: str) -> Entry:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
     scripted = ScriptedStore()
-    monkeypatch.setattr("flagfall.landing.open_store", lambda *_: scripted)
+    monkeypatch.setattr("flagfall.landing.zone.open_store", lambda *_: scripted)
     monkeypatch.setattr(lookout_module, "backoff", lambda failures: 0.01)
     monkeypatch.setattr(lookout_module, "JOIN_DELAY", 0.05)
     return scripted

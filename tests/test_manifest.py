@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
-from flagfall.manifest import Expected, parse_marker, read_manifest
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import Expected, parse_marker, read_manifest
 from tests.zone import Zone
 
 DIGEST = hashlib.sha256(b"x").hexdigest()

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from flagfall.errors import MarkerPatternInvalid
-from flagfall.landing import LandingZone
-from flagfall.marker import Marker, MarkerPattern, in_order, is_text
+from flagfall.landing.marker import Marker, MarkerPattern, in_order, is_text
+from flagfall.landing.zone import LandingZone
 
 LANDED = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -284,7 +284,7 @@ def test_a_marker_whose_key_the_pattern_no_longer_matches_is_not_found(tmp_path:
 def test_markers_are_ordered_by_time_and_key_however_many(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flagfall.marker._PIECE", 4)
+    monkeypatch.setattr("flagfall.landing.marker._PIECE", 4)
     times = [LANDED + timedelta(seconds=n * 7 % 5) for n in range(count)]
     markers = [replace(marker(f"{n * 5 % 13}/_SUCCESS"), landed_at=t) for n, t in enumerate(times)]
     assert in_order(markers) == sorted(markers, key=lambda one: (one.landed_at, one.key))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
-from flagfall.manifest import Expected, parse_marker
-from flagfall.marker import Marker
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import Expected, parse_marker
+from flagfall.landing.marker import Marker
 from tests.zone import Zone
 
 PRODUCERS = Path(__file__).parent / "producers"

@@ -13,19 +13,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall import tokens
-from flagfall.check import check_dataset
-from flagfall.dataset import Dataset, Server, datasets_folder, find_dataset, read_dataset
-from flagfall.engines import open_engine, scorer_of
-from flagfall.engines.open_inference import OpenInferenceEngine, _gave_up
-from flagfall.engines.scores import Floats
+from flagfall.cli.check import check_dataset
+from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset
+from flagfall.dataset.schema import Dataset, Server
 from flagfall.errors import DatasetInvalid, NotThere, ServerRefused, ServerUnavailable
-from flagfall.features import Constants, feature_expressions
-from flagfall.flights import all_flights
-from flagfall.lake import Lake
-from flagfall.local_airflow import free_port
+from flagfall.lake.output import Lake
+from flagfall.scoring import server_tokens as tokens
+from flagfall.scoring.engines import open_engine, scorer_of
+from flagfall.scoring.engines.open_inference import OpenInferenceEngine, _gave_up
+from flagfall.scoring.engines.scores import Floats
+from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import infer
 from flagfall.stages.preprocess import preprocess
+from sandbox.airflow import free_port
+from sandbox.flights import all_flights
 from tests.canned_inference import Canned, Reply, canned_inference
 from tests.servers import SERVERS
 from tests.stages.test_infer import BATCH, stage, written

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from flagfall import plots
-from flagfall.summary import Period, calibration
+from flagfall.report import plots
+from flagfall.report.summary import Period, calibration
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "$<b>\\frac{1$"

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from flagfall.dataset import Limits
 from flagfall.errors import (
     BatchInvalid,
     MarkerPatternInvalid,
@@ -25,8 +24,9 @@ from flagfall.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from flagfall.landing import LandingZone
-from flagfall.manifest import missing, read_manifest
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import missing, read_manifest
+from flagfall.landing.zone import LandingZone
 from flagfall.publish import AT_ONCE, data_files, publish
 from flagfall.stores import Fetched, open_store
 from flagfall.stores.s3 import S3Store
@@ -573,7 +573,7 @@ def heavy(tmp_path: Path) -> Path:
 @pytest.fixture
 def publishing(heavy: Path, remote: Place, s3: S3Server) -> Iterator[subprocess.Popen[str]]:
     """A real process that has sent some files and not all."""
-    command = [sys.executable, "-m", "flagfall.cli", "publish", str(heavy), remote.uri]
+    command = [sys.executable, "-m", "flagfall", "publish", str(heavy), remote.uri]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -585,7 +585,7 @@ def publishing(heavy: Path, remote: Place, s3: S3Server) -> Iterator[subprocess.
 
 
 def publish_in_a_process(source: Path, place: Place) -> str:
-    command = [sys.executable, "-m", "flagfall.cli", "publish", str(source), place.uri]
+    command = [sys.executable, "-m", "flagfall", "publish", str(source), place.uri]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

@@ -10,9 +10,9 @@ from threading import Barrier
 
 import pytest
 
-from flagfall.marker import Marker
-from flagfall.receipts import Receipts, Watermark, current_view
-from flagfall.records import Receipt, Status
+from flagfall.lake.receipts import Receipts, Watermark, current_view
+from flagfall.lake.records import Receipt, Status
+from flagfall.landing.marker import Marker
 from flagfall.stores.local import LocalStore
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -21,7 +21,7 @@ def feed(tmp_path: Path, s3: S3Server, bucket: str) -> S3Feed:
 
 def flagfall(feed: S3Feed, *arguments: str) -> str:
     environment = {**os.environ, "FLAGFALL_DATASETS": str(feed.root / "datasets")}
-    command = [sys.executable, "-m", "flagfall.cli", *arguments]
+    command = [sys.executable, "-m", "flagfall", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -44,7 +44,14 @@ def test_watch_hears_of_a_marker_from_a_queue(feed: S3Feed, s3: S3Server) -> Non
     s3.notify(feed.bucket, queue)
     feed.drop("2026-11-01")
     options = ("--marker", feed.dataset.landing.marker, "--sqs-queue", queue)
-    command = [sys.executable, "-m", "flagfall.cli", "watch", feed.dataset.landing.uri, *options]
+    command = [
+        sys.executable,
+        "-m",
+        "flagfall",
+        "watch",
+        feed.dataset.landing.uri,
+        *options,
+    ]
     with subprocess.Popen(
         [*command, "--sweep-every", "3600", "--count", "2"], stdout=subprocess.PIPE, text=True
     ) as watching:

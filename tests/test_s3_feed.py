@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from flagfall.claim import claim
-from flagfall.inbox import Inbox
-from flagfall.stages import Delivery, report_run, run_stage
-from flagfall.watch import Timing, announcements, wait_for
+from flagfall.inbox.claim import claim
+from flagfall.inbox.inbox import Inbox
+from flagfall.report.run import report_run
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.watch.loop import Timing, announcements, wait_for
 from tests.feeds import Clock, S3Feed, make_s3_toy
 from tests.s3 import S3Server
 

@@ -12,17 +12,18 @@ from typing import Any
 
 import pytest
 
-from flagfall.claim import claim
-from flagfall.cost import Sizes, cost_of_waiting
-from flagfall.dataset import read_dataset
+from flagfall.cli.cost import Sizes, cost_of_waiting
+from flagfall.cli.status import rejected_for
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import AccessDenied, StoreRefused
-from flagfall.inbox import Feed, Inbox
+from flagfall.inbox.claim import claim
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.records import Receipt
 from flagfall.publish import publish
-from flagfall.records import Receipt
-from flagfall.stages import Delivery, report_run, run_stage
-from flagfall.status import rejected_for
+from flagfall.report.run import report_run
+from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import aws, forget_stores, open_store
-from flagfall.stores.queue import changes
+from flagfall.stores.sqs import changes
 from tests.feeds import TOY
 from tests.s3 import S3Server
 from tests.test_docs import README, blocks

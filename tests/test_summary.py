@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from flagfall.marker import Marker
-from flagfall.records import Receipt
-from flagfall.summary import (
+from flagfall.lake.records import Receipt
+from flagfall.landing.marker import Marker
+from flagfall.report.summary import (
     Batch,
     Pool,
     Trend,

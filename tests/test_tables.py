@@ -19,17 +19,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset import Dataset, Limits
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, DatasetInvalid
-from flagfall.features import polars_schema
-from flagfall.tables import PART_ROWS, Checked, DataFile, check_files
-from flagfall.tables import check as check_module
-from flagfall.tables import keys as keys_module
-from flagfall.tables import output as output_module
-from flagfall.tables import source as source_module
-from flagfall.tables.keys import find_repeats
-from flagfall.tables.parquet_rows import parquet_rows
-from flagfall.tables.source import Bounds
+from flagfall.landing.limits import Limits
+from flagfall.rows import PART_ROWS, Checked, DataFile, check_files
+from flagfall.rows import checked_files as check_module
+from flagfall.rows import output as output_module
+from flagfall.rows import repeated_keys as keys_module
+from flagfall.rows import source as source_module
+from flagfall.rows.parquet_rows import parquet_rows
+from flagfall.rows.repeated_keys import find_repeats
+from flagfall.rows.source import Bounds
 
 Files = dict[str, str | bytes]
 

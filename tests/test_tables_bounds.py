@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall.dataset import Dataset, Limits
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
-from flagfall.tables import Checked, DataFile, check_files
+from flagfall.landing.limits import Limits
+from flagfall.rows import Checked, DataFile, check_files
 
 LINE_LIMIT = Limits().row_bytes
 EXPAND_BYTES, EXPAND_RATIO = Limits().expand_bytes, Limits().expand_ratio
@@ -175,8 +176,9 @@ def test_rejected_rows_are_kept_up_to_a_bound_and_counted_beyond(tmp_path: Path)
 MEASURE = """
 import sys
 from pathlib import Path
-from flagfall.dataset import Dataset, Limits
-from flagfall.tables import DataFile, check_files
+from flagfall.dataset.schema import Dataset
+from flagfall.landing.limits import Limits
+from flagfall.rows import DataFile, check_files
 
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -6,7 +6,7 @@ from threading import Barrier, get_ident
 import polars as pl
 import pytest
 
-from flagfall.threads import MOST_THREADS, in_order, thread_count
+from flagfall.concurrency import MOST_THREADS, in_order, thread_count
 
 
 def test_results_come_in_the_order_of_the_items_however_long_each_takes() -> None:

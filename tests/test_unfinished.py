@@ -11,18 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.claim import APART, Claim, claim
-from flagfall.dataset import Dataset, Limits
+from flagfall.cli.status import status
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, StoreUnavailable
-from flagfall.inbox import Inbox
-from flagfall.lake import Lake
-from flagfall.marker import Marker
-from flagfall.receipts import Receipts
-from flagfall.records import Evaluation, Featured, Predicted, Receipt, Staged
-from flagfall.stages import STAGES, Delivery, run_stage
+from flagfall.inbox.claim import APART, Claim, claim
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.output import Lake
+from flagfall.lake.receipts import Receipts
+from flagfall.lake.records import Evaluation, Featured, Predicted, Receipt, Staged
+from flagfall.landing.limits import Limits
+from flagfall.landing.marker import Marker
+from flagfall.stages import STAGES
 from flagfall.stages.ingest import ingest
-from flagfall.status import status
-from flagfall.watch import Timing, announcements
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.watch.loop import Timing, announcements
 from tests.feeds import Clock, S3Feed, ToyFeed
 from tests.s3 import S3Server
 from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
@@ -117,8 +119,8 @@ def with_the_receipt(patch: pytest.MonkeyPatch) -> None:
 
 DEATHS = {
     "before staged": before(Staged),
-    "before the entry": at("flagfall.inbox.Inbox.receive"),
-    "between entry and receipt": at("flagfall.receipts.Receipts.write"),
+    "before the entry": at("flagfall.inbox.inbox.Inbox.receive"),
+    "between entry and receipt": at("flagfall.lake.receipts.Receipts.write"),
     "with the receipt": with_the_receipt,
     "after ingest": in_stage("preprocess"),
     "before features": before(Featured),
@@ -126,7 +128,7 @@ DEATHS = {
     "before predictions": before(Predicted),
     "after predictions": in_stage("evaluate"),
     "before the evaluation": before(Evaluation),
-    "after the evaluation": at("flagfall.inbox.Inbox.finish"),
+    "after the evaluation": at("flagfall.inbox.inbox.Inbox.finish"),
 }
 
 

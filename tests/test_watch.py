@@ -14,23 +14,16 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from flagfall import health, watch
 from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
-from flagfall.health import Health, ReachedAgain, Unreachable, last_sign
-from flagfall.inbox import Inbox, Scope
-from flagfall.lookout import LONGEST_BACKOFF, Sweeper, backoff
-from flagfall.marker import Marker, in_order
+from flagfall.inbox.inbox import Inbox, Scope
+from flagfall.landing.marker import Marker, in_order
 from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.stores.local import LocalStore
-from flagfall.watch import (
-    News,
-    Timing,
-    announcements,
-    arrivals,
-    due,
-    gathered,
-    wait_for,
-)
+from flagfall.watch import heartbeat as health
+from flagfall.watch import loop as watch
+from flagfall.watch.heartbeat import Health, ReachedAgain, Unreachable, last_sign
+from flagfall.watch.loop import News, Timing, announcements, arrivals, due, gathered, wait_for
+from flagfall.watch.shared_poll import LONGEST_BACKOFF, Sweeper, backoff
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.test_inbox import accept
 from tests.test_lookout import ScriptedStore
@@ -50,7 +43,7 @@ def blocked_loop_fails() -> Iterator[BlockBuster]:
 def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
     """A landing zone that fails as it is told to."""
     scripted = ScriptedStore()
-    monkeypatch.setattr("flagfall.landing.open_store", lambda *_: scripted)
+    monkeypatch.setattr("flagfall.landing.zone.open_store", lambda *_: scripted)
     return scripted
 
 
@@ -111,7 +104,7 @@ async def test_what_is_announced_is_found_off_the_event_loop(
 
     for name in ("news", "told"):
         monkeypatch.setattr(watch.Announcer, name, noting(getattr(watch.Announcer, name)))
-    monkeypatch.setattr("flagfall.inbox.in_order", noting(in_order))
+    monkeypatch.setattr("flagfall.inbox.inbox.in_order", noting(in_order))
     marker = await drop(toy, "2026-11-01")
     async with aclosing(announcements(toy.inbox, Timing())) as items:
         assert await soon(items) == (marker,)

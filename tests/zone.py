@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.dataset import Limits
 from flagfall.errors import BatchInvalid
-from flagfall.landing import LandingZone
-from flagfall.manifest import Manifest, missing, read_manifest
-from flagfall.marker import Marker
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import Manifest, missing, read_manifest
+from flagfall.landing.marker import Marker
+from flagfall.landing.zone import LandingZone
 
 
 class Zone:

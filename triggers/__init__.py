@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from triggers.markers import MarkerFeedTrigger, MarkerTrigger
+from flagfall.triggers.markers import MarkerFeedTrigger, MarkerTrigger
 
 __all__ = ["MarkerFeedTrigger", "MarkerTrigger"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from flagfall import tokens
 from flagfall.errors import NotThere, StoreRefused
+from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws
 
 

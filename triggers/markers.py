@@ -16,12 +16,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from flagfall.dataset import Dataset
-from flagfall.health import ReachedAgain, Unreachable
-from flagfall.inbox import Feed, Inbox
-from flagfall.landing import LandingZone, landing_zone
-from flagfall.watch import News, Timing, announcements, gathered, wait_for
-from triggers import connections
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.landing.zone import LandingZone, landing_zone
+from flagfall.triggers import connections
+from flagfall.watch.heartbeat import ReachedAgain, Unreachable
+from flagfall.watch.loop import News, Timing, announcements, gathered, wait_for
 
 connections.use()
 

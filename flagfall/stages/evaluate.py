@@ -16,12 +16,12 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from flagfall import drift
-from flagfall.dataset import Dataset, Thresholds
+from flagfall.dataset.schema import Dataset, Thresholds
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import FeatureInvalid, label_expression, raw_expression
-from flagfall.lake import Lake
-from flagfall.records import HISTOGRAM_BINS, Drift, Evaluation, Predicted, Scores, Staged
+from flagfall.lake.output import Lake
+from flagfall.lake.records import HISTOGRAM_BINS, Drift, Evaluation, Predicted, Scores, Staged
+from flagfall.scoring import drift
+from flagfall.scoring.features import FeatureInvalid, label_expression, raw_expression
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -17,16 +17,15 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from flagfall.dataset import Dataset, Scorer
-from flagfall.engines import Engine, open_engine, scorer_of
-from flagfall.engines.scores import Floats
+from flagfall.concurrency import in_order, kept, thread_count
+from flagfall.dataset.schema import Dataset, Scorer
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import Constants
-from flagfall.kept import kept
-from flagfall.lake import Lake, part_name
-from flagfall.records import Featured, Part, Predicted
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Featured, Part, Predicted
+from flagfall.scoring.engines import Engine, open_engine, scorer_of
+from flagfall.scoring.engines.scores import Floats
+from flagfall.scoring.features import Constants
 from flagfall.stages.preprocess import feature_columns
-from flagfall.threads import in_order, thread_count
 
 BATCH_ROWS = 10_000
 """Rows that the engine is given at once; more do not make it faster."""

@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from flagfall.dataset import Dataset
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
-from flagfall.inbox import Inbox
-from flagfall.manifest import Expected
-from flagfall.marker import Marker
-from flagfall.records import Receipt, SourceFile, Staged
-from flagfall.tables import Checked, DataFile, check_files
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.records import Receipt, SourceFile, Staged
+from flagfall.landing.manifest import Expected
+from flagfall.landing.marker import Marker
+from flagfall.rows import Checked, DataFile, check_files
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
-from flagfall.dataset import Dataset
-from flagfall.engines import scorer_of
+from flagfall.concurrency import in_order, thread_count
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
-from flagfall.features import Constants, FeatureInvalid, feature_expressions, raw_expression
-from flagfall.lake import Lake, part_name
-from flagfall.records import Featured, Part, Staged
-from flagfall.threads import in_order, thread_count
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Featured, Part, Staged
+from flagfall.scoring.engines import scorer_of
+from flagfall.scoring.features import Constants, FeatureInvalid, feature_expressions, raw_expression
 
 FEATURE_PREFIX = "feature."
 """Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""

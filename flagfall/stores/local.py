@@ -45,7 +45,7 @@ from flagfall.stores import (
     unheard,
 )
 from flagfall.stores.copying import BLOCK, blocks_of, copy, digest_of, new_file
-from flagfall.stores.hints import directory_hints
+from flagfall.stores.inotify import directory_hints
 from flagfall.stores.os_errors import translated
 
 log = logging.getLogger(__name__)

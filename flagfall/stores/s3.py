@@ -40,7 +40,7 @@ from flagfall.stores import (
     unheard,
 )
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
-from flagfall.stores.keys import unusable
+from flagfall.stores.s3_keys import unusable
 
 if TYPE_CHECKING:
     from obstore import Attributes, GetOptions, ObjectMeta
@@ -510,7 +510,7 @@ class S3Store:
 
     def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
         """See ``Store.hints``: what the queue tells; without one, nothing ever."""
-        from flagfall.stores.queue import queue_hints
+        from flagfall.stores.sqs import queue_hints
 
         return queue_hints(self.sqs_queue, self.conn_id, self.bucket, self.prefix, is_ours)
 

@@ -28,10 +28,11 @@ from onnxmltools.convert import convert_lightgbm
 from onnxmltools.convert.common.data_types import FloatTensorType
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from flagfall.dataset import Dataset, find_dataset
-from flagfall.drift import REFERENCE_FILE, fit_reference
-from flagfall.engines.onnx import MODEL_FILE, VERSION_KEY, OnnxEngine
-from flagfall.features import (
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.scoring.drift import REFERENCE_FILE, fit_reference
+from flagfall.scoring.engines.onnx import MODEL_FILE, VERSION_KEY, OnnxEngine
+from flagfall.scoring.features import (
     CONSTANTS_FILE,
     Constants,
     feature_expressions,
@@ -39,7 +40,7 @@ from flagfall.features import (
     label_expression,
     raw_expression,
 )
-from flagfall.flights import all_flights
+from sandbox.flights import all_flights
 
 FOLDER = Path(__file__).parent
 VERSION = "1.0.0"

@@ -39,7 +39,7 @@ def _main() -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    dag = runpy.run_path(str(DAGS / "ml_pipeline.py"))["toy_pipeline"]
+    dag = runpy.run_path(str(DAGS / "feeds.py"))["toy_pipeline"]
     for task in dag.tasks:
         task.retries = 0
     run = dag.test()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.records import Evaluation
+from flagfall.lake.records import Evaluation
 from tests.dags.one_run import run_once
 from tests.scored import GOOD, POISON, make_scored_toy
 

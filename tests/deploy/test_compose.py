@@ -14,7 +14,7 @@ from airflow.configuration import conf
 from cryptography.fernet import Fernet
 from sqlalchemy.engine import make_url
 
-from flagfall.local_airflow import read_settings
+from sandbox.airflow import read_settings
 from tests.deploy.cluster import DEPLOY
 from tests.deploy.docker import steps
 

@@ -133,7 +133,7 @@ class TestAsItIsBuilt:
         (datasets / "flights.yaml").write_text(text + more)
         show = (
             "import runpy; "
-            "dag = runpy.run_path('/opt/flagfall/dags/ml_pipeline.py')['flights_pipeline']; "
+            "dag = runpy.run_path('/opt/flagfall/dags/feeds.py')['flights_pipeline']; "
             "print(dag.get_task('run_inference').executor_config['pod_override'].spec)"
         )
         settings = {**home, "FLAGFALL_DATASETS": str(datasets)}
@@ -144,8 +144,9 @@ class TestAsItIsBuilt:
         assert ours == {"dags", "datasets", "models", "deploy"}
         packages = site_packages(image)
         assert not (packages / "tests").exists()
-        for name in ("flagfall", "operators", "triggers"):
-            assert [p for p in (packages / name).rglob("*test*") if p.suffix == ".py"] == []
+        assert [p for p in (packages / "flagfall").rglob("*test*") if p.suffix == ".py"] == []
+        installed = {p.name for p in packages.iterdir()}
+        assert not {"dags", "operators", "sandbox", "triggers"} & installed
 
     def test_what_built_it_is_not_in_it(self, image: Image) -> None:
         names = {p.name for p in (image.root / "opt/venv/bin").iterdir()}
@@ -163,7 +164,7 @@ class TestAsItIsBuilt:
         before = times(image)
         image.run("airflow version", home)
         image.run("flagfall check flights", home)
-        image.run("python -W ignore /opt/flagfall/dags/ml_pipeline.py", home)
+        image.run("python -W ignore /opt/flagfall/dags/feeds.py", home)
         assert times(image) == before
 
     def test_the_pod_template_is_where_the_values_say(self, image: Image) -> None:

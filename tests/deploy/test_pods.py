@@ -30,8 +30,9 @@ from airflow.serialization.serialized_objects import DagSerialization
 from kubernetes.client import ApiClient, models
 from kubernetes.utils.quantity import parse_quantity
 
-from flagfall.dataset import Dataset, read_dataset
-from operators.pods import STARTS_PODS, executor_config
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.operators.pods import STARTS_PODS, executor_config
 from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, environment, values
 from tests.feeds import make_toy
 
@@ -131,7 +132,7 @@ def api_server() -> Iterator[str]:
 
 def dag() -> Any:
     """The DAG as the scheduler has it: stored, and read again."""
-    made: DAG = runpy.run_path(str(DAGS / "ml_pipeline.py"))["toy_pipeline"]
+    made: DAG = runpy.run_path(str(DAGS / "feeds.py"))["toy_pipeline"]
     return DagSerialization.from_dict(DagSerialization.to_dict(made))
 
 
@@ -151,7 +152,7 @@ def workload(task: Any) -> ExecuteTask:
     )
     return ExecuteTask(
         ti=instance,
-        dag_rel_path=Path("ml_pipeline.py"),
+        dag_rel_path=Path("feeds.py"),
         token="of-this-task",
         log_path="log",
         bundle_info=BundleInfo(name="dags-folder", version=None),
@@ -454,7 +455,7 @@ def test_only_resources_have_the_kubernetes_client_imported(
     make_toy(tmp_path, more=more)
     code = (
         "import runpy, sys\n"
-        f"runpy.run_path({str(DAGS / 'ml_pipeline.py')!r})\n"
+        f"runpy.run_path({str(DAGS / 'feeds.py')!r})\n"
         "print([name for name in sys.modules if name == 'kubernetes'])\n"
     )
     done = subprocess.run(

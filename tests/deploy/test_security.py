@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.dataset import read_dataset
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused
 from flagfall.publish import publish
-from flagfall.stages import Delivery, run_stage
+from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import open_store
+from flagfall.triggers.markers import MarkerFeedTrigger
 from tests.deploy.cluster import DEPLOY, values
 from tests.s3 import S3Server
 from tests.test_docs import blocks
 from tests.test_s3_readme import LAKE, LANDING, buckets, drop, feed, rights
-from triggers.markers import MarkerFeedTrigger
 
 __all__ = ["buckets"]  # a fixture
 PAGE = (DEPLOY.parent / "docs/security.md").read_text()

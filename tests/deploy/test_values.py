@@ -15,7 +15,7 @@ import yaml
 from airflow.configuration import conf
 from kubernetes.utils.quantity import parse_quantity
 
-from flagfall.local_airflow import SETTINGS, read_settings
+from sandbox.airflow import SETTINGS, read_settings
 from tests.deploy.cluster import CORES, DEPLOY, POD_TEMPLATE, as_variables, environment, values
 
 DESCRIPTION = conf.configuration_description

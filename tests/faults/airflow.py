@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import psycopg2
 
-from flagfall.local_airflow import TRIGGERER, LocalAirflow
-from flagfall.local_postgres import Postgres
+from sandbox.airflow import TRIGGERER, LocalAirflow
+from sandbox.postgres import Postgres
 
 RESTART_AFTER = 1.0
 """Seconds after which a component that died is started again."""

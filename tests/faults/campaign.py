@@ -21,7 +21,7 @@ from pathlib import Path
 import jinja2
 import psutil
 
-from flagfall.local_airflow import interruptible
+from sandbox.airflow import interruptible
 from tests.faults import cluster, harm, stock
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.world import ALL, Line, World, world

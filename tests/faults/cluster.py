@@ -11,14 +11,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
-from flagfall.dataset import find_dataset
-from flagfall.demo import BUCKET, CONN_ID
-from flagfall.demo import S3Producer as DemoProducer
-from flagfall.flights import all_flights
-from flagfall.inbox import Feed, Inbox
-from flagfall.local_cluster import LocalCluster
-from flagfall.local_s3 import LocalS3
+from flagfall.dataset.loader import find_dataset
+from flagfall.inbox.inbox import Feed, Inbox
 from flagfall.publish import DEFAULT_MARKER
+from sandbox.cluster import LocalCluster
+from sandbox.demo import BUCKET, CONN_ID
+from sandbox.demo import S3Producer as DemoProducer
+from sandbox.flights import all_flights
+from sandbox.s3 import LocalS3
 from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
 from tests.faults.producer import Drop, S3Producer

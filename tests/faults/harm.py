@@ -16,8 +16,8 @@ from datetime import timedelta
 from itertools import chain, cycle, islice
 from pathlib import Path
 
-from flagfall.inbox import Feed, Inbox
-from flagfall.stages import Delivery, run_stage
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.stages.shard import Delivery, run_stage
 from tests.faults import bad_inputs
 from tests.faults.airflow import SECOND
 from tests.faults.comparison import Comparison, DiskFiles, Verdict, seconds_of

@@ -17,13 +17,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
-from flagfall.claim import Claim, claim
-from flagfall.dataset import read_dataset
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import InputError, StoreError, StoreRefused
-from flagfall.inbox import Feed, Inbox, utcnow
-from flagfall.marker import Marker
-from flagfall.stages import Delivery, report_run, run_stage
-from flagfall.watch import Timing, announcements
+from flagfall.inbox.claim import Claim, claim
+from flagfall.inbox.inbox import Feed, Inbox, utcnow
+from flagfall.landing.marker import Marker
+from flagfall.report.run import report_run
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.watch.loop import Timing, announcements
 from tests.faults.ledger import Ledger, read_ledger
 from tests.feeds import TOY, ToyFeed
 
@@ -35,8 +36,8 @@ MARKER = "_SUCCESS"
 
 _T = TypeVar("_T")
 
-for _stage in ("ingest", "report"):  # a plain user may not be let into root's Python later
-    import_module(f"flagfall.stages.{_stage}")
+for _module in ("stages.ingest", "report.page"):  # a plain user may not read root's Python later
+    import_module(f"flagfall.{_module}")
 
 
 def make_feed(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from flagfall.dataset import Dataset
-from flagfall.flights import all_flights
+from flagfall.dataset.schema import Dataset
 from flagfall.publish import publish
+from sandbox.flights import all_flights
 
 ROWS = 20
 """Flights in a batch."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flagfall.local_postgres import Postgres
+from sandbox.postgres import Postgres
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Verdict
 from tests.faults.world import Line

@@ -24,10 +24,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flagfall.errors import MESSAGE_END, MESSAGE_START, BatchInvalid, MarkerPatternInvalid
-from flagfall.inbox import Feed, Inbox
-from flagfall.manifest import parse_marker
-from flagfall.marker import Marker, MarkerPattern
-from flagfall.marker_formats.common import LONGEST_NAME
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.landing.formats.named import LONGEST_NAME
+from flagfall.landing.manifest import parse_marker
+from flagfall.landing.marker import Marker, MarkerPattern
 from tests.faults.bad_inputs import COMMITTER, DIGEST, GOOD, MARKER
 from tests.faults.test_bad_inputs import make_feed, snapshot, take_in
 

@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from flagfall.dataset import Limits, read_dataset
-from flagfall.inbox import Feed, Inbox
-from flagfall.lake import RECORD_LIMIT
-from flagfall.records import Receipt
+from flagfall.dataset.loader import read_dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.output import RECORD_LIMIT
+from flagfall.lake.records import Receipt
+from flagfall.landing.limits import Limits
+from flagfall.rows.output import OTHER_REASONS
 from flagfall.stages.ingest import ingest
-from flagfall.tables.output import OTHER_REASONS
 from tests.faults.bad_inputs import (
     GOOD,
     HEADER,

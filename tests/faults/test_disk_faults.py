@@ -21,10 +21,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall.claim import claim
 from flagfall.errors import StoreError, StoreUnavailable
-from flagfall.receipts import Watermark
-from flagfall.stages import Delivery, run_stage
+from flagfall.inbox.claim import claim
+from flagfall.lake.receipts import Watermark
+from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores.local import LocalStore
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.feeds import ToyFeed
@@ -380,7 +380,7 @@ def limit(name, most): Path("/proc/sys/user", name).write_text(str(most))
 """
 HINTS = f"""{LIMIT}
 import threading, time
-from flagfall.stores import hint_process
+from flagfall.stores import inotify_process as hint_process
 root, name = Path(sys.argv[1]), sys.argv[2]
 def heal():
     time.sleep(1.5)

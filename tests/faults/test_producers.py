@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from flagfall.claim import claim
+from flagfall.inbox.claim import claim
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.faults.ledger import Ledger
 

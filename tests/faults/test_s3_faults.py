@@ -33,18 +33,19 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from flagfall import lookout
-from flagfall.claim import claim
-from flagfall.dataset import read_dataset
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreError, StoreRefused, StoreUnavailable
-from flagfall.marker import Marker
+from flagfall.inbox.claim import claim
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Receipt, Staged
+from flagfall.landing.marker import Marker
 from flagfall.publish import publish
-from flagfall.receipts import current_view
-from flagfall.records import Receipt, Staged
-from flagfall.stages import Delivery, run_stage
-from flagfall.stores import aws, forget_stores, queue
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.stores import aws, forget_stores
+from flagfall.stores import sqs as queue
 from flagfall.stores.s3 import S3Store
-from flagfall.watch import News, Timing, announcements
+from flagfall.watch import shared_poll as lookout
+from flagfall.watch.loop import News, Timing, announcements
 from tests.faults.s3_proxy import S3Proxy, Seen
 from tests.feeds import BY_DAY, S3Feed, make_s3_toy
 from tests.s3 import S3Server

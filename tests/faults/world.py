@@ -8,10 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flagfall.dataset import Dataset, read_dataset
-from flagfall.inbox import Feed, Inbox
-from flagfall.local_postgres import Postgres
-from flagfall.local_s3 import LocalS3
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Feed, Inbox
+from sandbox.postgres import Postgres
+from sandbox.s3 import LocalS3
 from tests.faults import bad_inputs
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Comparison, DiskFiles, Files, S3Files, Verdict

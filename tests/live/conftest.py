@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from flagfall.dataset import Dataset, read_dataset
-from flagfall.local_airflow import LocalAirflow
-from flagfall.local_s3 import LocalS3
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset
 from flagfall.publish import DEFAULT_MARKER
+from sandbox.airflow import LocalAirflow
+from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
 
 BUCKET = "live-feeds"

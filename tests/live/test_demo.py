@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+PROJECT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "flagfall.cli", "demo", *arguments],
+        [sys.executable, "-m", "sandbox.demo", *arguments],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

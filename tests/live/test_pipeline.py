@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.flights import weather_of
-from flagfall.inbox import Feed, Inbox
-from flagfall.records import Staged
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.lake.records import Staged
+from sandbox.flights import weather_of
 from tests.live.conftest import FEEDS, WATCHING, Live
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]

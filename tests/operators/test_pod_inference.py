@@ -17,12 +17,13 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client import ApiClient
 
-from flagfall.dataset import read_dataset
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import HOPELESS, NotThere, PodRefused
-from flagfall.records import Predicted
-from flagfall.stages import STAGES, Delivery, run_stage
-from operators import StageOperator, providers
-from operators.pod_inference import PodInferenceOperator
+from flagfall.lake.records import Predicted
+from flagfall.operators import StageOperator, providers
+from flagfall.operators.pod_inference import PodInferenceOperator
+from flagfall.stages import STAGES
+from flagfall.stages.shard import Delivery, run_stage
 from tests.canned_kubernetes import Cluster, canned_kubernetes, run_container
 from tests.feeds import S3Feed, ToyFeed
 from tests.operators.test_stages import Events, Instance
@@ -72,7 +73,7 @@ def prepared(feed: ToyFeed | S3Feed, *texts: str) -> list[dict[str, Any]]:
 
 
 def pipeline() -> DAG:
-    found: DAG = runpy.run_path(str(DAGS / "ml_pipeline.py"))["toy_pipeline"]
+    found: DAG = runpy.run_path(str(DAGS / "feeds.py"))["toy_pipeline"]
     return found
 
 
@@ -274,7 +275,7 @@ def test_without_the_provider_the_dataset_is_an_import_error_and_stops_no_other_
         raise providers.PackageNotFoundError(name)
 
     monkeypatch.setattr(providers, "version", missing)
-    found = runpy.run_path(str(DAGS / "ml_pipeline.py"))
+    found = runpy.run_path(str(DAGS / "feeds.py"))
     assert "other_pipeline" in found
     assert "toy_pipeline" not in found
     with pytest.raises(ExceptionGroup) as failed:
@@ -287,7 +288,7 @@ def test_without_the_provider_the_dataset_is_an_import_error_and_stops_no_other_
 def test_the_provider_is_loaded_only_for_datasets_that_ask_for_it(tmp_path: Path) -> None:
     make_scored_toy(tmp_path)
     code = (
-        f"import runpy, sys; runpy.run_path({str(DAGS / 'ml_pipeline.py')!r});"
+        f"import runpy, sys; runpy.run_path({str(DAGS / 'feeds.py')!r});"
         "print('kubernetes' in sys.modules)"
     )
     ran = subprocess.run(

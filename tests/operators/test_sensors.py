@@ -11,9 +11,9 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
-from operators import MarkerSensor
-from operators.sensors import MarkerLate
-from triggers import MarkerTrigger
+from flagfall.operators import MarkerSensor
+from flagfall.operators.sensors import MarkerLate
+from flagfall.triggers import MarkerTrigger
 
 MARKER = {
     "uri": "/landing/date=2026-11-01/_SUCCESS",
@@ -42,7 +42,7 @@ def test_it_starts_on_the_triggerer_without_a_worker() -> None:
     started = waiting.start_trigger_args
     assert waiting.start_from_trigger
     assert started is not None
-    assert started.trigger_cls == "triggers.markers.MarkerTrigger"
+    assert started.trigger_cls == "flagfall.triggers.markers.MarkerTrigger"
     MarkerTrigger(**(started.trigger_kwargs or {}))  # its arguments are those of the trigger
 
 

@@ -9,10 +9,10 @@ from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.errors import ModelInvalid, NotFinished, NotThere
-from flagfall.marker import Marker
-from flagfall.records import Evaluation
+from flagfall.lake.records import Evaluation
+from flagfall.landing.marker import Marker
+from flagfall.operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from flagfall.stores import aws
-from operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
 from tests.feeds import ToyFeed, make_toy
 from tests.s3 import S3Server
 from tests.scored import GOOD, POISON, make_scored_toy
@@ -102,7 +102,7 @@ def test_a_claim_deals_out_to_as_many_tasks_as_airflow_runs_at_the_same_time(
     of_dag: int,
     sizes: list[int],
 ) -> None:
-    monkeypatch.setattr("flagfall.claim.FEWEST", 1)
+    monkeypatch.setattr("flagfall.inbox.claim.FEWEST", 1)
     monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", str(parallelism))
     for number in range(6):
         toy.drop(f"{number:02d}")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from flagfall.local_airflow import answers, free_port
+from sandbox.airflow import answers, free_port
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / ".flagfall"

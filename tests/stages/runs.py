@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from flagfall.dataset import Dataset, Thresholds
-from flagfall.lake import Lake
-from flagfall.marker import Marker
-from flagfall.records import Drift, Evaluation, Predicted, Receipt, Scores, Status
+from flagfall.dataset.schema import Dataset, Thresholds
+from flagfall.lake.output import Lake
+from flagfall.lake.records import Drift, Evaluation, Predicted, Receipt, Scores, Status
+from flagfall.landing.marker import Marker
+from flagfall.report.page import Report, write_report
 from flagfall.stages.evaluate import find_alerts, histogram
-from flagfall.stages.report import Report, write_report
 
 NOW = datetime(2026, 11, 22, 6, 0, 9, tzinfo=UTC)
 FEATURES = ("departure", "carrier", "temp")

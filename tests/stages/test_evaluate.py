@@ -10,12 +10,14 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from flagfall.dataset import Dataset, Thresholds, read_dataset
-from flagfall.drift import fit_reference
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset, Thresholds
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import FeatureInvalid, polars_schema, raw_expression
-from flagfall.lake import Lake, part_name
-from flagfall.records import Drift, Evaluation, Part, Predicted, Staged
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Drift, Evaluation, Part, Predicted, Staged
+from flagfall.scoring.drift import fit_reference
+from flagfall.scoring.features import FeatureInvalid, raw_expression
 from flagfall.stages.evaluate import evaluate, find_alerts, histogram
 
 BATCH = "2026-11-22.0123456789abcdef"

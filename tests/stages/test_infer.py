@@ -8,15 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset import Dataset, find_dataset, read_dataset
-from flagfall.engines import open_engine, scorer_of
+from flagfall.dataset.loader import find_dataset, read_dataset
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import Constants, feature_expressions
-from flagfall.flights import all_flights
-from flagfall.lake import Lake, part_name
-from flagfall.records import Part, Predicted, Staged
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Part, Predicted, Staged
+from flagfall.scoring.engines import open_engine, scorer_of
+from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import BATCH_ROWS, infer
 from flagfall.stages.preprocess import preprocess
+from sandbox.flights import all_flights
 from tests.feeds import ToyFeed
 from tests.tiny_onnx import write_model
 

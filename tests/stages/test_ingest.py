@@ -11,12 +11,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flagfall.claim import claim
 from flagfall.errors import StoreUnavailable
-from flagfall.marker import Marker
-from flagfall.records import Receipt, Staged
-from flagfall.stages import Delivery, run_stage
+from flagfall.inbox.claim import claim
+from flagfall.lake.records import Receipt, Staged
+from flagfall.landing.marker import Marker
 from flagfall.stages.ingest import ingest
+from flagfall.stages.shard import Delivery, run_stage
 from tests.feeds import ToyFeed, make_toy
 
 DAY = "2026-11-01"

@@ -8,14 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall.dataset import Dataset, Feature, find_dataset
-from flagfall.engines import scorer_of
+from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.schema import Dataset, Feature
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.features import Constants, FeatureInvalid
-from flagfall.flights import flights_of
-from flagfall.lake import Lake, part_name
-from flagfall.records import Featured, Part, Staged
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Featured, Part, Staged
+from flagfall.scoring.engines import scorer_of
+from flagfall.scoring.features import Constants, FeatureInvalid
 from flagfall.stages.preprocess import preprocess
+from sandbox.flights import flights_of
 from tests.feeds import ToyFeed
 
 BATCH = "2013-12-14.0123456789abcdef"

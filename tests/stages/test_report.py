@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.stages.report import LATEST, seconds, share, slug, visible
-from flagfall.summary import cut
+from flagfall.report.page import LATEST, seconds, share, slug, visible
+from flagfall.report.summary import cut
 from tests.browser import Browser, BrowserContext, Dialog
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receipt
 
@@ -422,7 +422,7 @@ def test_pictures_have_no_colours_but_the_pages(page: str) -> None:
 
 
 def _schemes() -> list[dict[str, str]]:
-    template = Path(__file__).parents[2] / "flagfall/stages/report.html.j2"
+    template = Path(__file__).parents[2] / "flagfall/report/report.html.j2"
     blocks = re.findall(r":root \{(.*?)\}", template.read_text(encoding="utf-8"), flags=re.S)
     light, dark = (dict(re.findall(r"(--[\w-]+): (#\w{6})", block)) for block in blocks)
     return [light, {**light, **dark}]

@@ -671,7 +671,7 @@ class TestCertificates:
 
 def test_stores_can_be_imported_without_any_library_of_amazons() -> None:
     code = (
-        "import sys, flagfall.stores.s3, flagfall.stores.queue\n"
+        "import sys, flagfall.stores.s3, flagfall.stores.sqs\n"
         "print([n for n in ('boto3', 'botocore', 'obstore') if n in sys.modules])\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

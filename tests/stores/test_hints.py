@@ -14,7 +14,7 @@ import psutil
 import pytest
 from blockbuster import blockbuster_ctx
 
-from flagfall.stores.hints import _Watch, directory_hints
+from flagfall.stores.inotify import _Watch, directory_hints
 
 # ruff: noqa: ASYNC240  (the tests may block their own event loop for a file)
 
@@ -161,7 +161,7 @@ def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_pat
     script.write_text(
         "import asyncio\n"
         "from pathlib import Path\n"
-        "from flagfall.stores.hints import _Watch, directory_hints\n"
+        "from flagfall.stores.inotify import _Watch, directory_hints\n"
         "async def main():\n"
         f"    async for _ in directory_hints(Path({str(root)!r})):\n"
         "        print('hinted', flush=True)\n"

@@ -19,7 +19,7 @@ import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 
 from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
-from flagfall.marker import MarkerPattern
+from flagfall.landing.marker import MarkerPattern
 from flagfall.stores import Entry, Shape, open_store
 from flagfall.stores.local import LocalStore
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from blockbuster import blockbuster_ctx
 
-from flagfall.stores import Hint, aws, everything, open_store, queue
-from flagfall.stores.queue import Change, changes, queue_hints
+from flagfall.stores import Hint, aws, everything, open_store
+from flagfall.stores import sqs as queue
+from flagfall.stores.sqs import Change, changes, queue_hints
 from tests.canned import Answer, Asked, Canned
 from tests.s3 import S3Server
 
@@ -508,7 +509,7 @@ def test_an_open_wait_does_not_keep_python_from_ending(canned: Canned) -> None:
     canned.answers = silent
     code = (
         "import asyncio\n"
-        "from flagfall.stores.queue import queue_hints\n"
+        "from flagfall.stores.sqs import queue_hints\n"
         "async def main():\n"
         f"    hints = queue_hints('{canned.url}/1/q', '', 'bucket', 'in')\n"
         "    task = asyncio.ensure_future(anext(hints))\n"

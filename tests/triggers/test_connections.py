@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from flagfall import tokens
 from flagfall.errors import NotThere, StoreRefused
+from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws, open_store
+from flagfall.triggers import MarkerFeedTrigger, connections
 from tests.s3 import S3Server
 from tests.test_docs import README
-from triggers import MarkerFeedTrigger, connections
 
 ROLE = "arn:aws:iam::123456789012:role/flagfall"
 

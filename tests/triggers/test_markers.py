@@ -12,11 +12,11 @@ from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from flagfall import health
 from flagfall.errors import StoreRefused
 from flagfall.stores import aws
+from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
+from flagfall.watch import heartbeat as health
 from tests.feeds import ToyFeed
-from triggers import MarkerFeedTrigger, MarkerTrigger
 
 SOON = 5.0
 FEED = {
@@ -49,7 +49,7 @@ EVERY_TRIGGER = [(MarkerFeedTrigger, FEED), (MarkerTrigger, ONE)]
 
 @pytest.fixture(autouse=True)
 def blocked_loop_fails() -> Iterator[BlockBuster]:
-    with blockbuster_ctx("triggers") as blocker:
+    with blockbuster_ctx("flagfall.triggers") as blocker:
         yield blocker
 
 
@@ -186,7 +186,7 @@ async def test_waiting_for_one_marker_ends_with_it(toy: ToyFeed) -> None:
 async def test_a_deadline_that_passes_says_where_was_looked(
     toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triggers.markers.ONE_LOOK", 0.1)
+    monkeypatch.setattr("flagfall.triggers.markers.ONE_LOOK", 0.1)
     deadline = datetime.now(UTC).isoformat()
     payload = await first_event(one(toy, deadline=deadline))
     where = f"{toy.landing}/date=2026-11-01/datapackage.json"

@@ -10,14 +10,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
+from flagfall.triggers import MarkerFeedTrigger
 from tests.s3 import S3Server
-from triggers import MarkerFeedTrigger
 
 SOON = 30.0
 MARKER = "date={date}/_SUCCESS"
 SENSOR = """
 import asyncio
-from triggers import MarkerTrigger
+from flagfall.triggers import MarkerTrigger
 
 async def main():
     due = MarkerTrigger(

@@ -130,11 +130,11 @@ def _install() -> None:
     from wrapt import when_imported
 
     patches: dict[str, Callable[[Any], None]] = {
-        "triggers.markers": _triggers,
-        "flagfall.lookout": _lookout,
-        "flagfall.inbox": _inbox,
-        "operators.stages": _operators,
-        "flagfall.lake": _lake,
+        "flagfall.triggers.markers": _triggers,
+        "flagfall.watch.shared_poll": _lookout,
+        "flagfall.inbox.inbox": _inbox,
+        "flagfall.operators.stages": _operators,
+        "flagfall.lake.output": _lake,
     }
     for name, patch in patches.items():
         when_imported(name)(patch)

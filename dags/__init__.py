@@ -1,0 +1,82 @@
+"""DAGs out of dataset files, for any DAG folder.
+
+Two lines in a file of your own are enough::
+
+    from flagfall.dags import pipelines
+    globals().update(pipelines("/path/to/datasets"))
+
+A third one, in a file of its own, shows mistakes in dataset files as Airflow's import errors::
+
+    from flagfall.dags import check_datasets
+    check_datasets("/path/to/datasets")
+
+It has to be a file of its own: Airflow stops every DAG of a file that has an import error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from airflow.sdk import DAG, get_parsing_context
+
+from flagfall.dataset.loader import datasets_folder, usable_datasets
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import DatasetInvalid
+from flagfall.operators.providers import lacking
+
+log = logging.getLogger(__name__)
+
+
+def pipelines(folder: Path | str | None = None) -> dict[str, DAG]:
+    """The DAGs of every dataset file that can be used, by DAG id.
+
+    ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``. A
+    file with a mistake is logged and left out, so that it does not stop the feeds beside it. In a
+    task only that task's DAG is made.
+
+    Args:
+        folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
+            in the current directory.
+    """
+    folder = Path(folder or datasets_folder())
+    usable, broken = _usable(folder)
+    for problem in broken:
+        log.error("%s", problem)
+    wanted = get_parsing_context().dag_id
+    dags = (dag for dataset in usable for dag in _dags(dataset, folder, wanted))
+    return {dag.dag_id: dag for dag in dags}
+
+
+def check_datasets(folder: Path | str | None = None) -> None:
+    """Raise where a dataset file cannot be used.
+
+    Args:
+        folder: As for ``pipelines``.
+
+    Raises:
+        ExceptionGroup: One ``DatasetInvalid`` per file: file, line, key and what was expected.
+    """
+    if broken := _usable(Path(folder or datasets_folder()))[1]:
+        raise ExceptionGroup("dataset files that cannot be used", broken)
+
+
+def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
+    """Datasets that can have their DAGs in this Airflow, and what is wrong with the others."""
+    read, broken = usable_datasets(folder)
+    problems = {dataset.name: lacking(dataset, folder) for dataset in read}
+    usable = [dataset for dataset in read if problems[dataset.name] is None]
+    return usable, [*broken, *filter(None, problems.values())]
+
+
+def _dags(dataset: Dataset, folder: Path, wanted: str | None) -> Iterator[DAG]:
+    """The DAGs of one dataset; only the one that is wanted is imported and made."""
+    if wanted in (None, f"{dataset.name}_pipeline"):
+        from flagfall.dags.ml_pipeline import pipeline
+
+        yield pipeline(dataset, folder)
+    if wanted in (None, f"{dataset.name}_expected") and dataset.arrival.schedule is not None:
+        from flagfall.dags.expected_markers import expected
+
+        yield expected(dataset)

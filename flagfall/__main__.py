@@ -1,0 +1,5 @@
+"""``python -m flagfall``: the command line."""
+
+from flagfall.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The inbox: what is pending, and what a run claims of it."""

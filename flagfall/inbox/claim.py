@@ -1,0 +1,170 @@
+"""Claiming: from what is pending to the shards of one run.
+
+A shard is many small batches or one large one, so that a thousand small batches do not become five
+thousand task instances.
+
+What was accepted and never evaluated, since the run that took it on died, is taken on again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import ceil
+
+from flagfall.concurrency import in_parallel
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import BatchInvalid
+from flagfall.inbox.inbox import Inbox, Swept
+from flagfall.lake.records import Evaluation, Receipt
+from flagfall.landing.limits import Limits
+from flagfall.landing.marker import Marker
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Shards that are worked on at the same time, where nobody knows better."""
+FEWEST = 100
+"""Small batches that are not dealt out further: to start a task takes as long as to ingest them."""
+SHARDS = 1_000
+"""Most shards of a run: Airflow maps a task no more than 1,024 times (``core.max_map_length``)."""
+APART = 16
+"""Shards that unfinished deliveries are dealt out to, so that one that fails, or kills its worker,
+holds up few others, and even a model that fails on all makes no more failures than this."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one run takes on.
+
+    Attributes:
+        shards: Pending markers in the order in which they landed, grouped; then unfinished ones.
+        left: Pending markers that are left for the next run.
+    """
+
+    shards: tuple[tuple[Marker, ...], ...]
+    left: int
+
+    @property
+    def batches(self) -> int:
+        """How many batches the run takes on."""
+        return sum(len(shard) for shard in self.shards)
+
+
+def claim(
+    inbox: Inbox,
+    dataset: Dataset,
+    sleep: Callable[[float], None] = time.sleep,
+    at_once: int = AT_ONCE,
+) -> Claim:
+    """Ask the inbox what is pending and what is unfinished, and group it.
+
+    An unfinished delivery is taken on ``watch.redeliver_after`` its receipt, and again after that
+    time. This must not run while a run of the same dataset is under way.
+
+    A batch that is not complete yet is left alone while its marker is younger than ``settle``.
+    Where nothing else is pending, this waits for it, at most twice ``settle``.
+
+    Args:
+        inbox: The dataset's inbox.
+        dataset: What is claimed for.
+        sleep: Waits for so many seconds.
+        at_once: Shards that are worked on at the same time: many batches are dealt out to so many.
+    """
+    settle = dataset.landing.settle
+    give_up = inbox.clock() + 2 * settle
+    while True:
+        scope = inbox.scope()
+        swept = inbox.sweep(scope)
+        pending = swept.pending
+        inbox.advance(pending, scope)
+        ready = _ready(pending, inbox, dataset)
+        if ready or not pending or scope.began >= give_up:
+            break
+        sleep(max(settle.total_seconds() / 4, 0.05))
+    taken = ready[: dataset.limits.batches_per_run]
+    sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
+    weighed = zip(taken, sizes, strict=True)
+    fresh = tuple(islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
+    claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
+    room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
+    again = _again(inbox, dataset, swept, room)
+    return replace(claimed, shards=(*fresh, *_apart(again, dataset.limits)))
+
+
+def dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
+    """The limits, with shards so small that what works at the same time gets the same share."""
+    rounds = ceil(count / (at_once * limits.shard_batches)) or 1
+    share = max(FEWEST, ceil(count / (at_once * rounds)))
+    return limits.model_copy(update={"shard_batches": min(share, limits.shard_batches)})
+
+
+def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Receipt]:
+    """At most ``room`` unfinished deliveries that are due; noted as tried now.
+
+    One whose marker is pending, too, waits for what becomes of the new delivery.
+    """
+    pending = {marker.uri for marker in swept.pending}
+    overdue = inbox.overdue(swept.unfinished, dataset.watch.redeliver_after)
+    waiting = [marker for marker in overdue if marker.uri not in pending]
+    receipts = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
+    taken = list(islice(filter(None, receipts), room))
+    if taken:
+        shown = ", ".join(receipt.batch_id for receipt in taken[:10])
+        log.warning("%d accepted and not evaluated, tried again: %s", len(taken), shown)
+    list(in_parallel(inbox.hand_out_again, [receipt.marker for receipt in taken]))
+    return taken
+
+
+def _to_finish(marker: Marker, inbox: Inbox, dataset: Dataset) -> Receipt | None:
+    """The receipt of a delivery that has to be evaluated still; else its entry is removed.
+
+    It has not, when it is evaluated, was superseded or never accepted, or there is no model now.
+    """
+    current = inbox.receipts.current(marker)
+    counts = current is not None and current.batch_id == marker.batch_id
+    if dataset.model and counts and inbox.lake.find(Evaluation, marker.batch_id) is None:
+        return current
+    inbox.finish(marker)
+    return None
+
+
+def _apart(receipts: Sequence[Receipt], limits: Limits) -> Iterator[tuple[Marker, ...]]:
+    """Shards of as few deliveries each as ``APART`` shards allow."""
+    for start in range(APART):
+        dealt = ((receipt.marker, receipt.bytes) for receipt in receipts[start::APART])
+        yield from shards(dealt, limits)
+
+
+def _ready(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> list[Marker]:
+    """Those that are not still on their way: young, and not complete."""
+    now, settle = inbox.clock(), dataset.landing.settle
+    young = [marker for marker in pending if marker.is_young(now, settle)]
+    problems = in_parallel(lambda marker: inbox.problem(marker, dataset.limits), young)
+    unsettled = {m.batch_id for m, problem in zip(young, problems, strict=True) if problem}
+    return [marker for marker in pending if marker.batch_id not in unsettled]
+
+
+def shards(weighed: Iterable[tuple[Marker, int]], limits: Limits) -> Iterator[tuple[Marker, ...]]:
+    """Group markers, each with the bytes of its batch, in order."""
+    shard: list[Marker] = []
+    weight = 0
+    for marker, size in weighed:
+        if shard and (len(shard) >= limits.shard_batches or weight + size > limits.shard_bytes):
+            yield tuple(shard)
+            shard, weight = [], 0
+        shard.append(marker)
+        weight += size
+    if shard:
+        yield tuple(shard)
+
+
+def _bytes(marker: Marker, inbox: Inbox, limits: Limits) -> int:
+    """Bytes that the marker vouches for, as far as it says."""
+    try:
+        return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
+    except (BatchInvalid, FileNotFoundError):
+        return 0  # ingest says why

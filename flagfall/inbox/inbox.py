@@ -1,0 +1,426 @@
+"""The inbox: what is pending, and what becomes of it.
+
+**pending = sweep(landing) − receipts.** Nothing else decides what has to be done. A marker is
+pending from the moment at which it lands until a receipt for its identity exists; no event, run or
+restart changes that.
+
+A delivery that was accepted and has to be scored is *unfinished* until its evaluation is in the
+lake. An entry says so from just before its receipt on, so that it is found again whatever dies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from operator import attrgetter
+
+from flagfall.concurrency import in_parallel
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
+from flagfall.lake.output import RECORD_LIMIT, Lake
+from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, Watermark
+from flagfall.lake.records import Receipt
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import Manifest, missing, read_manifest
+from flagfall.landing.marker import Marker, in_order
+from flagfall.landing.zone import LandingZone
+from flagfall.stores import EPOCH, Entry
+
+FARTHEST_ZONE = timedelta(hours=12)
+"""How far a producer's date may be behind UTC's."""
+WATERMARK_AGE = timedelta(minutes=5)
+"""How long a watermark that was read is good for."""
+WATERMARK_STEP = timedelta(minutes=1)
+"""By how much it must move for that to be written."""
+WATERMARK_MARGIN = timedelta(hours=2)
+"""How far the clocks of a producer's file system and of this machine may be apart."""
+
+
+def utcnow() -> datetime:
+    """The clock; tests give their own."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where a feed lands and where it is remembered: all that the inbox needs to know.
+
+    Attributes:
+        dataset: Name of the dataset.
+        landing: URI of the landing zone.
+        marker: Pattern of the markers below it.
+        lake: URI of the lake.
+        landing_conn_id: Airflow connection for the landing zone; empty for what the environment
+            gives.
+        lake_conn_id: The same for the lake.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+        since: strftime pattern of the keys of a time, such as ``date=%Y-%m-%d``, where they sort
+            by it; empty where they do not.
+        behind: Markers of a time are expected no later than so many seconds after it.
+        full_sweep_every: Seconds between two sweeps that look at everything, where others do not.
+    """
+
+    dataset: str
+    landing: str
+    marker: str
+    lake: str
+    landing_conn_id: str = ""
+    lake_conn_id: str = ""
+    sqs_queue: str = ""
+    since: str = ""
+    behind: float = 0.0
+    full_sweep_every: float = 3600.0
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Feed:
+        """The feed of a dataset."""
+        return cls(
+            dataset=dataset.name,
+            landing=dataset.landing.uri,
+            marker=dataset.landing.marker,
+            lake=dataset.lake.uri,
+            landing_conn_id=dataset.landing.conn_id,
+            lake_conn_id=dataset.lake.conn_id,
+            sqs_queue=dataset.landing.sqs_queue,
+            since=dataset.since,
+            behind=(dataset.arrival.lag + dataset.arrival.deadline).total_seconds(),
+            full_sweep_every=dataset.watch.full_sweep_every.total_seconds(),
+        )
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a sweep looks at.
+
+    Attributes:
+        watermark: How far the landing zone had been swept.
+        began: When the scope was made, not later than the sweep (UTC).
+        start: Markers up to this key are left out.
+        full: Whether everything that there is is compared with every receipt.
+    """
+
+    watermark: Watermark
+    began: datetime
+    start: str = ""
+    full: bool = False
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found.
+
+    Attributes:
+        pending: What has landed and has no receipt, in the order in which it landed.
+        unfinished: Entries of deliveries that are not evaluated yet (see ``Filed``).
+    """
+
+    pending: list[Marker]
+    unfinished: tuple[Entry, ...]
+
+
+class Inbox:
+    """The inbox of one feed.
+
+    Args:
+        feed: Where to look.
+        clock: Gives the time (UTC).
+    """
+
+    def __init__(self, feed: Feed, clock: Callable[[], datetime] = utcnow) -> None:
+        self.feed = feed
+        self.clock = clock
+        self.landing = LandingZone(feed.landing, feed.marker, feed.landing_conn_id, feed.sqs_queue)
+        self.lake = Lake(feed.lake, feed.dataset, feed.lake_conn_id)
+        self.receipts = Receipts(self.lake.store)
+        self._received: set[str] = set()
+        self._unfiled: dict[str, datetime] = {}
+        self._overdue: dict[str, Marker | None] = {}
+        self._watermark = Watermark()
+        self._watermark_read_at: datetime | None = None
+
+    def scope(self) -> Scope:
+        """What the next sweep has to look at.
+
+        Where every look costs requests, and keys sort by time, it begins where the last full sweep,
+        by whomever, left off; and every now and then it is a full one again.
+        """
+        began = self.clock()
+        watermark = self._current_watermark(began)
+        is_due = (began - watermark.swept_at).total_seconds() >= self.feed.full_sweep_every
+        if not self._metered or is_due or not watermark.start:
+            return self.full_scope()
+        return Scope(watermark, began, watermark.start)
+
+    def full_scope(self) -> Scope:
+        """What a sweep looks at that looks at everything.
+
+        On S3 it compares with every receipt, too; on a disk the watermark tells which have one.
+        """
+        began = self.clock()
+        return Scope(self._current_watermark(began), began, full=self._metered)
+
+    @property
+    def _metered(self) -> bool:
+        return self.landing.store.metered
+
+    def _current_watermark(self, now: datetime) -> Watermark:
+        """The watermark, which may have been read a while ago: it only gets better."""
+        place = self.landing.store.identity()
+        read_at = self._watermark_read_at
+        if read_at is None or now - read_at >= WATERMARK_AGE or place != self._watermark.place:
+            self._watermark = self.receipts.watermark(place)
+            self._watermark_read_at = now
+        return self._watermark
+
+    def pending(
+        self, scope: Scope | None = None, entries: Iterable[Entry] | None = None
+    ) -> list[Marker]:
+        """What has landed and has no receipt, in the order in which it landed (see ``sweep``)."""
+        return self.sweep(scope, entries).pending
+
+    def sweep(self, scope: Scope | None = None, entries: Iterable[Entry] | None = None) -> Swept:
+        """What is pending, and what was received and is not finished.
+
+        On a disk, markers that moved here before the watermark are left out: they have receipts. S3
+        does not tell when an object came to be seen, so there none is.
+
+        Args:
+            scope: What to look at; ``None`` for what is due now.
+            entries: What a look has found; ``None`` to look now.
+        """
+        scope = self.scope() if scope is None else scope
+        hidden_before = self.hidden_before(scope)
+        landed = self.landing.entries(scope.start, hidden_before) if entries is None else entries
+        seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
+        since = self.receipts_since(scope)
+        filed = self.receipts.filed(since)
+        found = [
+            marker
+            for marker in chain(seen, filter(None, map(self._handed_out, filed.replays)))
+            if marker.batch_id not in filed.known and not self._has_receipt(marker, since)
+        ]
+        self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
+        return Swept(in_order(found), filed.unfinished)
+
+    def hidden_before(self, scope: Scope) -> datetime:
+        """Markers that moved here before this time have receipts (UTC)."""
+        return EPOCH if self._metered else scope.watermark.landed_before
+
+    def receipts_since(self, scope: Scope) -> date:
+        """From which day on receipts have to be listed."""
+        if scope.full:
+            return EPOCH.date()
+        margin = timedelta(days=1, seconds=self.feed.behind) if self._metered else timedelta()
+        return max(EPOCH, scope.watermark.landed_before - margin).date()
+
+    def _has_receipt(self, marker: Marker, since: date) -> bool:
+        """Whether a receipt is filed under a day that the sweep of receipts did not list.
+
+        It is, when the marker was received long ago and its inode or a directory above was touched
+        since; on S3 its day cannot change. Each answer is remembered for as long as it cannot
+        change unseen.
+        """
+        if self._metered and marker.landed_at.date() >= since:
+            return False
+        if marker.batch_id in self._received:
+            return True
+        if self._unfiled.get(marker.batch_id) == marker.landed_at:
+            return False
+        if self.receipts.find(marker) is None:
+            return False
+        self._received.add(marker.batch_id)
+        return True
+
+    def _handed_out(self, key: str) -> Marker | None:
+        """The delivery of an entry; ``None`` where that was removed meanwhile."""
+        try:
+            return Marker.from_dict(json.loads(self.lake.store.read(key, RECORD_LIMIT)))
+        except FileNotFoundError:
+            return None
+
+    def overdue(self, unfinished: Iterable[Entry], after: timedelta) -> list[Marker]:
+        """Deliveries that nobody has finished for so long, the longest first.
+
+        Args:
+            unfinished: Entries that a sweep found; each is read once, and only when it is due.
+            after: Time since the delivery was accepted or last handed out again.
+        """
+        limit = self.clock() - after
+        waiting = sorted(unfinished, key=attrgetter("landed_at"))
+        keys = [entry.key for entry in waiting if entry.landed_at <= limit]
+        known = self._overdue
+        found = in_parallel(lambda key: known.get(key) or self._handed_out(key), keys)
+        self._overdue = dict(zip(keys, found, strict=True))
+        return [marker for marker in self._overdue.values() if marker is not None]
+
+    def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
+        """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
+
+        A sweep that left keys out moves no time, only the key at which the next one begins.
+        """
+        if scope.start:
+            self._narrow(pending, scope)
+            return
+        oldest = min((marker.landed_at for marker in pending), default=scope.began)
+        moved = replace(
+            scope.watermark,
+            landed_before=min(oldest, scope.began - WATERMARK_MARGIN),
+            swept_at=scope.began,
+        )
+        if self._is_worth_writing(moved, scope.watermark):
+            self._move(replace(moved, start=self._start(pending, moved)))
+
+    def _narrow(self, pending: Sequence[Marker], scope: Scope) -> None:
+        """Have sweeps begin later, unless somebody found something earlier meanwhile."""
+        start = self._start(pending, scope.watermark)
+        if start > scope.start:
+            now = self.receipts.watermark(scope.watermark.place)
+            if now.start == scope.start:
+                self._move(replace(now, start=start))
+
+    def _is_worth_writing(self, moved: Watermark, before: Watermark) -> bool:
+        if self._metered:
+            step = timedelta(seconds=self.feed.full_sweep_every)
+            return moved.swept_at - before.swept_at >= step
+        return moved.landed_before - before.landed_before > WATERMARK_STEP
+
+    def _start(self, pending: Iterable[Marker], watermark: Watermark) -> str:
+        """The key up to which all that was seen has a receipt and nothing more is expected."""
+        if not self.feed.since:
+            return ""
+        expected = watermark.landed_before - timedelta(seconds=self.feed.behind) - FARTHEST_ZONE
+        return min([expected.strftime(self.feed.since), *_befores(pending)])
+
+    def cover(self, found: Iterable[Marker]) -> None:
+        """See to it that a sweep by anybody else looks at these markers, too."""
+        lowest = min(_befores(found), default="")
+        if not (self.feed.since and self._metered and lowest):
+            return
+        self._watermark_read_at = None
+        watermark = self._current_watermark(self.clock())
+        if lowest < watermark.start:
+            self._move(replace(watermark, start=lowest))
+
+    def _move(self, watermark: Watermark) -> None:
+        self.receipts.move_watermark(watermark)
+        self._watermark_read_at = None
+
+    def gone(self, marker: Marker) -> str | None:
+        """Why a claimed marker is no longer in the landing zone; ``None`` where it is.
+
+        Raises:
+            StoreUnavailable: It is not there, but nor is the landing zone.
+        """
+        now = self.landing.find(marker.key)
+        if not now:
+            self.check_place()
+            why = "the marker was removed before its batch was taken in"
+            return f"{marker.uri}: {why}; drop it again"
+        if now[0].version != marker.version:
+            why = f"{marker.uri}: the marker was written again before its batch was taken in"
+            return f"{why}; the new delivery counts"
+        return None
+
+    def check_place(self) -> None:
+        """See to it that what is missing is not missing because the landing zone is.
+
+        Raises:
+            StoreUnavailable: The landing zone is not there, or is not the directory that was last
+                swept, as when a share is not mounted.
+        """
+        if self._metered:
+            return  # a bucket that is away answers with an error
+        place = self.landing.store.identity()
+        if not place or self.receipts.watermark(place) == Watermark(place):
+            why = "is not the directory that was last swept; is it mounted? If it was made anew"
+            raise StoreUnavailable(self.landing.uri, f"{why}, the next run goes on with it")
+
+    def manifest(self, marker: Marker, limits: Limits) -> Manifest:
+        """What the marker vouches for (see ``read_manifest``)."""
+        return read_manifest(marker, self.landing.pattern, self.landing.store, limits)
+
+    def problem(self, marker: Marker, limits: Limits) -> str | None:
+        """Why a batch is not complete, in words; ``None`` where nothing is missing."""
+        try:
+            return missing(self.manifest(marker, limits), marker, self.landing.store)
+        except BatchInvalid as invalid:
+            return str(invalid)
+        except FileNotFoundError:
+            return f"{marker.uri}: the marker is gone"
+
+    def receive(self, receipt: Receipt, unfinished: bool = False) -> Receipt:
+        """File a receipt: from here on its delivery is not pending any more.
+
+        Args:
+            receipt: The receipt.
+            unfinished: Whether the delivery has to be evaluated; it is handed out again until then.
+        """
+        if unfinished:
+            self.lake.store.create(_unfinished_key(receipt.marker), _note(receipt.marker))
+        filed = self.receipts.write(receipt)
+        if receipt.marker.replay:
+            self.lake.store.delete(_replay_key(receipt.marker))
+        return filed
+
+    def hand_out_again(self, marker: Marker) -> None:
+        """Note that an unfinished delivery is tried now: it is overdue again only later."""
+        self.lake.store.put(_unfinished_key(marker), _note(marker))
+
+    def finish(self, marker: Marker) -> None:
+        """Note that nothing is left to be done for a delivery."""
+        self.lake.store.delete(_unfinished_key(marker))
+
+    def reject(self, marker: Marker, reason: str, message: str, **details: object) -> Receipt:
+        """Turn a delivery away, with a reason that its producer can act on."""
+        return self.receive(
+            Receipt.model_validate(
+                {
+                    "batch_id": marker.batch_id,
+                    "marker": marker,
+                    "status": "rejected",
+                    "reason": reason,
+                    "message": message,
+                    "received_at": self.clock(),
+                    **details,
+                }
+            )
+        )
+
+    def replay(self, batch_id: str) -> Marker:
+        """Hand a delivery that has a receipt out again, as a delivery of its own.
+
+        Raises:
+            NotThere: No receipt has this batch id.
+        """
+        receipt = self.receipts.by_id(batch_id)
+        if receipt is None:
+            hint = "`flagfall status` lists the last ones"
+            raise NotThere(f"receipt in {self.lake.store.uri} for batch", batch_id, hint)
+        again = replace(receipt.marker, replay=self._replays_so_far(receipt.marker) + 1)
+        again = replace(again, landed_at=self.clock())
+        self.lake.store.create(_replay_key(again), _note(again))
+        return again
+
+    def _replays_so_far(self, marker: Marker) -> int:
+        same = [r for r in self.receipts.deliveries(marker) if r.marker.version == marker.version]
+        return max((r.marker.replay for r in same), default=0)
+
+
+def _replay_key(marker: Marker) -> str:
+    return f"{REPLAYS}/{marker.batch_id}.json"
+
+
+def _unfinished_key(marker: Marker) -> str:
+    return f"{UNFINISHED}/{marker.batch_id}.json"
+
+
+def _note(marker: Marker) -> bytes:
+    return json.dumps(marker.to_dict()).encode()
+
+
+def _befores(markers: Iterable[Marker]) -> Iterator[str]:
+    """A key just before each marker's; replays are found without a look at the landing zone."""
+    return (marker.key[:-1] for marker in markers if not marker.replay)

@@ -1,0 +1,1 @@
+"""The lake: receipts, records and the output of the stages."""

@@ -1,0 +1,116 @@
+"""Where each stage's output lives in the lake, and when it counts as done.
+
+::
+
+    <lake>/<dataset>/staged/<batch-id>/part-00000.parquet … record.json
+                     rejected/<batch-id>/rows.jsonl
+                     features/<batch-id>/…  predictions/<batch-id>/…
+                     evaluations/<batch-id>/record.json
+                     receipts/landed=<day>/<batch-id>.json (see receipts.py)
+                     reports/<run>.html  reports/latest.html
+
+Parts are written first under names that follow from the batch, ``record.json`` last and once.
+A stage that is run again for a delivery that it had finished finds the record and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from flagfall.concurrency import in_parallel
+from flagfall.lake.records import Evaluation, Featured, Part, Predicted, Staged
+from flagfall.stores import Store, open_store
+from flagfall.stores.scratch import scratch_folder
+
+RECORD_LIMIT = 64 << 20
+"""Largest record that is read back, in bytes: the bounds of ``limits`` keep all within it."""
+
+LATEST = "reports/latest.html"
+"""Key of the last report."""
+
+AnyRecord = TypeVar("AnyRecord", Staged, Featured, Predicted, Evaluation)
+
+_FOLDERS: dict[type, str] = {
+    Staged: "staged",
+    Featured: "features",
+    Predicted: "predictions",
+    Evaluation: "evaluations",
+}
+
+
+class Lake:
+    """The output of one dataset.
+
+    Args:
+        uri: The lake's URI.
+        dataset: Name of the dataset.
+        conn_id: Airflow connection; empty for what the environment gives.
+    """
+
+    def __init__(self, uri: str, dataset: str, conn_id: str = "") -> None:
+        self.store: Store = open_store(f"{uri.rstrip('/')}/{dataset}", conn_id)
+
+    def uri(self, kind: type, batch_id: str) -> str:
+        """Where the output of a stage for a batch is."""
+        return f"{self.store.uri}/{_FOLDERS[kind]}/{batch_id}"
+
+    def find(self, kind: type[AnyRecord], batch_id: str) -> AnyRecord | None:
+        """The record of a finished stage, or ``None``."""
+        try:
+            data = self.store.read(f"{_FOLDERS[kind]}/{batch_id}/record.json", RECORD_LIMIT)
+        except FileNotFoundError:
+            return None
+        return kind.model_validate_json(data)
+
+    def has(self, kind: type[AnyRecord], batch_id: str) -> bool:
+        """Whether a stage is finished, without reading its record."""
+        return self.store.stat(f"{_FOLDERS[kind]}/{batch_id}/record.json") is not None
+
+    def find_all(
+        self, kind: type[AnyRecord], batch_ids: Iterable[str]
+    ) -> Iterator[AnyRecord | None]:
+        """The records of a finished stage, in order, a few read at a time."""
+        return in_parallel(lambda batch_id: self.find(kind, batch_id), batch_ids)
+
+    def finish(self, record: AnyRecord, files: Iterable[Path] = ()) -> AnyRecord:
+        """Move a stage's parts in, then write its record.
+
+        Returns:
+            The record that counts: an earlier one where the stage had been finished meanwhile.
+        """
+        kind = type(record)
+        folder = f"{_FOLDERS[kind]}/{record.batch_id}"
+        for file in files:
+            self.store.put_file(file, f"{folder}/{file.name}")
+        if self.store.create(f"{folder}/record.json", record.to_json()):
+            return record
+        found = self.find(kind, record.batch_id)
+        assert found is not None, f"{folder}/record.json vanished"
+        return found
+
+    def parts(self, record: Staged | Featured | Predicted, scratch: Path) -> Iterator[Path]:
+        """Local paths of a stage's Parquet files, in order."""
+        folder = f"{_FOLDERS[type(record)]}/{record.batch_id}"
+        for part in record.parts:
+            yield self.store.local(f"{folder}/{part.name}", scratch)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder from which ``finish`` can move files cheaply; gone afterwards.
+
+        Raises:
+            StoreUnavailable: It cannot be made or written to, as on a disk that is full.
+        """
+        with scratch_folder(self.store.scratch_root()) as folder:
+            yield folder
+
+
+def part_name(index: int) -> str:
+    """File name of the ``index``-th part, counted from 0."""
+    return f"part-{index:05d}.parquet"
+
+
+__all__ = ["Lake", "Part", "part_name"]

@@ -1,0 +1,193 @@
+"""What the lake remembers of each batch: small, frozen, JSON, one record per stage.
+
+A record is written last, with create-if-absent, so that its existence means "this stage is done for
+this delivery", and its parts are complete.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from flagfall.landing.marker import Marker
+
+HISTOGRAM_BINS = 100
+"""Bins of equal width over scores from 0 to 1."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def to_json(self) -> bytes:
+        """The record as UTF-8 JSON, indented for people."""
+        return self.model_dump_json(indent=1).encode()
+
+
+def _marker(value: Any) -> Any:
+    return Marker.from_dict(value) if isinstance(value, dict) else value
+
+
+MarkerJson = Annotated[Marker, BeforeValidator(_marker), PlainSerializer(Marker.to_dict)]
+
+
+class SourceFile(_Record):
+    """A data file as it was read.
+
+    Attributes:
+        path: Below the landing zone.
+        bytes: Size as read.
+        sha256: Hex digest of the bytes as read.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Part(_Record):
+    """One Parquet file of a stage's output; ``name`` is below the stage's folder for the batch."""
+
+    name: str
+    rows: int
+
+
+class Staged(_Record):
+    """What ingest made of a batch.
+
+    Attributes:
+        files: The producer's files.
+        parts: Typed rows.
+        rows: Rows in ``parts``.
+        rejected_rows: Rows kept apart because they break a rule.
+        reasons: Rejected rows by rule, such as ``{"tailnum: required": 3}``; a row may break
+        several.
+    """
+
+    batch_id: str
+    files: tuple[SourceFile, ...]
+    parts: tuple[Part, ...]
+    rows: int
+    rejected_rows: int
+    reasons: dict[str, int]
+
+    @property
+    def content(self) -> dict[str, str]:
+        """What tells this content from any other: sha256 by file."""
+        return {file.path: file.sha256 for file in self.files}
+
+
+class Featured(_Record):
+    """What preprocess made of a batch: the model's inputs, float32, with the key columns."""
+
+    batch_id: str
+    parts: tuple[Part, ...]
+    rows: int
+    model_version: str
+
+
+class Predicted(_Record):
+    """What the model said of a batch.
+
+    Attributes:
+        positives: Rows of class 1.
+        mean_score: ``None`` for a batch without rows.
+    """
+
+    batch_id: str
+    parts: tuple[Part, ...]
+    rows: int
+    positives: int
+    mean_score: float | None
+    model_version: str
+
+
+class Scores(_Record):
+    """Scores counted in ``HISTOGRAM_BINS`` bins, by what really happened."""
+
+    unlabelled: tuple[int, ...]
+    negative: tuple[int, ...]
+    positive: tuple[int, ...]
+
+
+class Drift(_Record):
+    """How far one feature (or ``score``) has moved from the reference.
+
+    Attributes:
+        psi: Population stability index; 0 is the same distribution.
+        missing_share: Share of rows without a value.
+        reference_missing_share: The same, at training.
+        usual: Largest PSI of a training batch against all of them; ``None`` where not known.
+        noise: About the PSI that chance alone makes with so many rows.
+    """
+
+    feature: str
+    psi: float
+    missing_share: float
+    reference_missing_share: float
+    usual: float | None = None
+    noise: float = 0.0
+
+
+class Evaluation(_Record):
+    """How well a batch went.
+
+    Attributes:
+        labelled: Rows whose label is known.
+        positives: Labelled rows that are positive.
+        auc: Area under the ROC curve; ``None`` unless both classes are there. So for the next two.
+        average_precision: Area under precision over recall.
+        brier: Mean squared difference of score and outcome; ``None`` without labels.
+        calibration_gap: Mean score minus share of positives, over labelled rows.
+        scores: Enough for a distribution, a ROC curve and a calibration plot over many batches.
+        drift: One entry per feature, and one named ``score``.
+        alerts: One sentence per threshold that was passed; empty means normal.
+    """
+
+    batch_id: str
+    rows: int
+    labelled: int
+    positives: int
+    auc: float | None
+    average_precision: float | None
+    brier: float | None
+    calibration_gap: float | None
+    scores: Scores
+    drift: tuple[Drift, ...]
+    alerts: tuple[str, ...]
+    model_version: str
+
+
+Status = Literal["accepted", "rejected", "unchanged"]
+
+
+class Receipt(_Record):
+    """That a delivery was taken in, or turned away, or brought nothing new. Written once.
+
+    Attributes:
+        reason: A short stable word; empty when accepted.
+        message: The reason in words for the producer; empty when accepted.
+        content: sha256 by data file; empty where the files could not be read.
+        supersedes: Batch id of the accepted delivery of the same marker that this one replaces
+            (or, when unchanged, repeats).
+        received_at: When this receipt was written (UTC).
+    """
+
+    batch_id: str
+    marker: MarkerJson
+    status: Status
+    reason: str = ""
+    message: str = ""
+    rows: int = 0
+    rejected_rows: int = 0
+    reasons: dict[str, int] = {}
+    bytes: int = 0
+    content: dict[str, str] = {}
+    supersedes: str | None = None
+    received_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """From the marker's landing to this receipt."""
+        return (self.received_at.astimezone(UTC) - self.marker.landed_at).total_seconds()

@@ -1,0 +1,89 @@
+"""The landing zone: where producers write, seen as markers."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import lru_cache
+
+from flagfall.landing.marker import Marker, MarkerPattern, is_text
+from flagfall.stores import EPOCH, Entry, open_store
+
+log = logging.getLogger(__name__)
+
+
+class LandingZone:
+    """Where the batches of one feed land. Nothing in it is ever changed.
+
+    Args:
+        uri: A directory, which need not exist yet, or ``s3://bucket/prefix``.
+        marker: Pattern of the markers below it.
+        conn_id: Airflow connection; empty for what the environment gives.
+        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+
+    Attributes:
+        place: What tells this place, as it is reached, from any other.
+
+    Raises:
+        MarkerPatternInvalid: The pattern cannot be used.
+        StoreRefused: No store knows this kind of URI.
+    """
+
+    def __init__(self, uri: str, marker: str, conn_id: str = "", sqs_queue: str = "") -> None:
+        self.pattern = MarkerPattern(marker)
+        self.store = open_store(uri, conn_id, sqs_queue)
+        self.uri = self.store.uri
+        self.place = (self.uri, conn_id, sqs_queue)
+
+    def is_marker(self, key: str) -> bool:
+        """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
+        return self.pattern.match(key) is not None and _is_text(key)
+
+    def entries(self, start: str = "", moved_since: datetime = EPOCH) -> list[Entry]:
+        """A sweep: every marker after ``start``; what cannot be read hides only itself.
+
+        Args:
+            start: A key.
+            moved_since: Markers that moved here before may be left out.
+        """
+        return list(
+            self.store.list(
+                start_after=start,
+                where=self.is_marker,
+                skip_unreadable=True,
+                shapes=[self.pattern.shape],
+                moved_since=moved_since,
+            )
+        )
+
+    def markers(self) -> list[Marker]:
+        """A sweep: every marker."""
+        return [self.marker(entry) for entry in self.entries()]
+
+    def marker(self, entry: Entry) -> Marker:
+        """The marker that a listing shows."""
+        fields = self.pattern.match(entry.key)
+        assert fields is not None, "listed with this pattern"
+        uri = f"{self.uri}/{entry.key}"
+        return Marker(uri, entry.key, entry.version, entry.landed_at, entry.size, fields)
+
+    def find(self, key: str) -> list[Marker]:
+        """The marker at ``key`` as it is now; an empty list where there is none.
+
+        A key that the pattern does not match names no marker: the pattern may have changed since.
+        """
+        entry = self.store.stat(key) if self.pattern.match(key) is not None else None
+        return [self.marker(entry)] if entry else []
+
+
+@lru_cache(maxsize=256)
+def landing_zone(uri: str, marker: str, conn_id: str = "", sqs_queue: str = "") -> LandingZone:
+    """One for all who wait there: 10,000 sensors need not make 10,000. See ``LandingZone``."""
+    return LandingZone(uri, marker, conn_id, sqs_queue)
+
+
+def _is_text(key: str) -> bool:
+    if not is_text(key):
+        log.warning("%r is left alone: its name is not UTF-8; rename it", key)
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""The report of a run: over which deliveries, and which of them are not finished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from flagfall.concurrency import in_parallel
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import NotThere
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Evaluation, Receipt
+from flagfall.landing.marker import Marker
+
+HISTORY = timedelta(days=30)
+"""How far back a report looks, by the day on which a marker landed."""
+
+
+def decided(inbox: Inbox, markers: Sequence[Marker]) -> dict[str, Receipt]:
+    """Receipts of those deliveries that have one, by batch id; none of them changes any more."""
+    found = in_parallel(inbox.receipts.find, markers)
+    return {receipt.batch_id: receipt for receipt in found if receipt}
+
+
+def report_run(
+    dataset: Dataset,
+    inbox: Inbox,
+    run: str,
+    markers: Sequence[Marker],
+    receipts: Mapping[str, Receipt] | None = None,
+) -> dict[str, Any]:
+    """Write the report of a run over those of its deliveries that have a receipt.
+
+    Args:
+        dataset: Their dataset.
+        inbox: The dataset's inbox.
+        run: Name of the run; any text.
+        markers: Its deliveries.
+        receipts: Their receipts (see ``decided``); ``None`` to look them up.
+
+    Returns:
+        Where the report is, and its verdict, as plain values.
+
+    Raises:
+        NotThere: None has one.
+    """
+    from flagfall.report.page import write_report  # matplotlib, only where a report is written
+
+    now = inbox.clock()
+    known = decided(inbox, markers) if receipts is None else receipts
+    own = [known[marker.batch_id] for marker in markers if marker.batch_id in known]
+    if not own:
+        names = ", ".join(marker.batch_id for marker in markers[:3])
+        raise NotThere("receipt for batch", names, "run its ingest stage first")
+    history = current_view(inbox.receipts.since((now - HISTORY).date(), known))
+    told = asdict(write_report(dataset, inbox.lake, run, own, history, now))
+    counts = Counter(receipt.status for receipt in own)
+    return {**told, "reasons": list(told["reasons"]), "batches": dict(counts)}
+
+
+def still_there(
+    inbox: Inbox, markers: Sequence[Marker], receipts: Mapping[str, Receipt]
+) -> list[Marker]:
+    """Those that were received, or can be: a marker that was taken away is no delivery."""
+    states = in_parallel(lambda m: m.batch_id in receipts or inbox.gone(m) is None, markers)
+    return [marker for marker, there in zip(markers, states, strict=True) if there]
+
+
+def unfinished(
+    dataset: Dataset, inbox: Inbox, markers: Sequence[Marker], receipts: Mapping[str, Receipt]
+) -> list[str]:
+    """Batch ids of the deliveries that were not received, or accepted and not evaluated."""
+    states = in_parallel(
+        lambda marker: _is_finished(dataset, inbox, receipts.get(marker.batch_id)), markers
+    )
+    return [m.batch_id for m, finished in zip(markers, states, strict=True) if not finished]
+
+
+def _is_finished(dataset: Dataset, inbox: Inbox, receipt: Receipt | None) -> bool:
+    if receipt is None:
+        return False
+    if receipt.status != "accepted" or dataset.model is None:
+        return True
+    return inbox.lake.has(Evaluation, receipt.batch_id)

@@ -1,0 +1,200 @@
+"""From the value that a producer wrote to the value that the lake keeps, or null.
+
+Null stands for both a missing value and one that cannot be read; ``rules`` tells them apart.
+Nothing is trimmed or guessed: ``" 5"`` and ``"1.0"`` are not integers.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from functools import lru_cache
+
+import polars as pl
+
+from flagfall.dataset.columns import polars_type
+from flagfall.dataset.schema import Column
+
+TRUE_TEXTS = ["true", "True", "TRUE", "1"]
+FALSE_TEXTS = ["false", "False", "FALSE", "0"]
+"""Defaults of Table Schema."""
+
+_ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
+_ISO_DATETIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
+_PROBE = datetime(2001, 2, 3, 16, 5, 6, tzinfo=UTC)
+
+_DIRECTIVE = re.compile(r"\.%f|%.|[^%]|%$", re.DOTALL)
+_DIRECTIVES = {
+    "%Y": r"\d{4}",
+    "%y": r"\d{2}",
+    "%m": r"\d{1,2}",
+    "%d": r"\d{1,2}",
+    "%j": r"\d{1,3}",
+    "%H": r"\d{1,2}",
+    "%I": r"\d{1,2}",
+    "%M": r"\d{1,2}",
+    "%S": r"[0-5]?\d",
+    ".%f": r"\.\d{1,6}",
+    "%p": r"[AaPp][Mm]",
+    "%b": r"[A-Za-z]{3}",
+    "%B": r"[A-Za-z]+",
+    "%a": r"[A-Za-z]{3}",
+    "%A": r"[A-Za-z]+",
+    "%z": r"[+-]\d{2}:?\d{2}",
+    "%%": "%",
+}
+
+
+def understands(column: Column, dtype: pl.DataType) -> bool:
+    """Whether values of a Parquet type can be values of the column."""
+    return _native(column.type, dtype, pl.col("x")) is not None or isinstance(
+        dtype, pl.String | pl.Null | pl.Categorical | pl.Enum
+    )
+
+
+def typed(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+    """The column's value, of ``features.polars_type``; null where it is missing or unreadable.
+
+    Args:
+        column: The column.
+        dtype: Type of ``raw``, one that ``understands`` accepts.
+        raw: The value as it was written; null where it is missing.
+    """
+    native = None if isinstance(dtype, pl.String) else _native(column.type, dtype, raw)
+    if native is not None:
+        return native
+    if isinstance(dtype, pl.Null):
+        return raw.cast(polars_type(column.type))
+    return _from_text(column, raw)
+
+
+def text_of(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+    """A value as text, for people."""
+    if not isinstance(dtype, pl.Date | pl.Datetime):
+        return raw.cast(pl.String())
+    # polars panics when it prints a date that no calendar has.
+    return _calendar(raw).cast(pl.String()).fill_null(raw.to_physical().cast(pl.String()))
+
+
+def format_problem(column: Column) -> str | None:
+    """Why the ``format`` of a date or datetime cannot be used; ``None`` if it can."""
+    if column.type not in ("date", "datetime") or column.format == "default":
+        return None
+    unknown = [t for t in _DIRECTIVE.findall(column.format) if "%" in t and t not in _DIRECTIVES]
+    if unknown:
+        return f"expected directives out of {' '.join(_DIRECTIVES)}, got {' '.join(unknown)}"
+    written = _PROBE.strftime(column.format)
+    if _read_one(column, written) != _read_by_python(column, written):
+        return f"expected a format that names a whole {column.type}, got {column.format!r}"
+    return None
+
+
+def _read_one(column: Column, written: str) -> object:
+    return pl.Series([written]).to_frame("x").select(_from_text(column, pl.col("x"))).item()
+
+
+def _read_by_python(column: Column, written: str) -> date:
+    read = datetime.strptime(written, column.format)
+    naive = read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None)
+    return naive.date() if column.type == "date" else naive
+
+
+# --------------------------------------------------------------------------------------- from text
+
+
+def _from_text(column: Column, raw: pl.Expr) -> pl.Expr:
+    if column.type == "integer":
+        return raw.cast(pl.Int64(), strict=False)
+    if column.type == "number":
+        return raw.cast(pl.Float64(), strict=False)
+    if column.type == "boolean":
+        return _boolean(raw)
+    if column.type == "date":
+        return _calendar(_date(column.format, raw))
+    if column.type == "datetime":
+        return _calendar(_datetime(column.format, raw))
+    return raw
+
+
+def _boolean(raw: pl.Expr) -> pl.Expr:
+    return pl.when(raw.is_in(TRUE_TEXTS)).then(True).when(raw.is_in(FALSE_TEXTS)).then(False)
+
+
+def _calendar(value: pl.Expr) -> pl.Expr:
+    """Only the years 0001 to 9999, as ISO 8601 and Python's datetime have them."""
+    return pl.when(value.dt.year().is_between(1, 9999)).then(value)
+
+
+def _only(pattern: str, raw: pl.Expr) -> pl.Expr:
+    return pl.when(raw.str.contains(pattern)).then(raw)
+
+
+def _date(form: str, raw: pl.Expr) -> pl.Expr:
+    pattern, chrono = (_ISO_DATE, "%Y-%m-%d") if form == "default" else _strptime(form)
+    return _only(pattern, raw).str.to_date(chrono, strict=False)
+
+
+def _datetime(form: str, raw: pl.Expr) -> pl.Expr:
+    if form == "default":
+        return _iso_datetime(raw)
+    pattern, chrono = _strptime(form)
+    return _parse(_only(pattern, raw), chrono)
+
+
+def _parse(text: pl.Expr, chrono: str) -> pl.Expr:
+    parsed = text.str.to_datetime(chrono, time_unit="us", strict=False)
+    return parsed.dt.replace_time_zone(None)
+
+
+def _iso_datetime(raw: pl.Expr) -> pl.Expr:
+    """Offsets are taken off; without one the time is UTC."""
+    text = _only(_ISO_DATETIME, raw).str.replace(" ", "T", literal=True)
+    text = text.str.replace(r"^(.{16})(Z|[+-].*)?$", "${1}:00${2}")
+    text = text.str.replace("Z", "+00:00", literal=True)
+    text = text.str.replace(r"([+-]\d{2})$", "${1}:00")
+    naive = _parse(text, "%Y-%m-%dT%H:%M:%S%.f")
+    return pl.coalesce(naive, _parse(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
+
+
+@lru_cache
+def _strptime(form: str) -> tuple[str, str]:
+    """A pattern for the texts that Python's strptime takes, and the format in polars' words.
+
+    polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13.
+    """
+    tokens = _DIRECTIVE.findall(form)
+    pattern = "".join(_DIRECTIVES.get(token) or re.escape(token) for token in tokens)
+    return f"^{pattern}$", form.replace(".%f", "%.f")
+
+
+# ----------------------------------------------------------------------------- from Parquet's types
+
+
+def _native(wanted: str, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr | None:
+    if wanted == "integer" and dtype.is_integer():
+        return raw.cast(pl.Int64(), strict=False)
+    if wanted == "integer" and dtype.is_numeric():
+        whole = raw.cast(pl.Int64(), strict=False)
+        return pl.when(whole.cast(dtype) == raw).then(whole)
+    if wanted == "number" and dtype.is_numeric():
+        return raw.cast(pl.Float64())
+    if wanted == "boolean" and isinstance(dtype, pl.Boolean):
+        return raw
+    if wanted == "date" and isinstance(dtype, pl.Date):
+        return _calendar(raw)
+    if wanted == "date" and isinstance(dtype, pl.Datetime):
+        return _midnight(_utc(raw))
+    if wanted == "datetime" and isinstance(dtype, pl.Datetime):
+        return _calendar(_utc(raw))
+    return None
+
+
+def _utc(raw: pl.Expr) -> pl.Expr:
+    """Times without a zone are in UTC already."""
+    utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return utc.cast(pl.Datetime("us"), strict=False)
+
+
+def _midnight(moment: pl.Expr) -> pl.Expr:
+    day = _calendar(moment).dt.date()
+    return pl.when(day.cast(pl.Datetime("us")) == moment).then(day)

@@ -1,0 +1,211 @@
+"""The whole check of a batch: see the package's docstring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from flagfall.concurrency import in_order, kept, thread_count
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.schema import Dataset, Table
+from flagfall.errors import BatchInvalid
+from flagfall.lake.records import Part
+from flagfall.rows.csv_rows import csv_rows
+from flagfall.rows.json_rows import json_rows
+from flagfall.rows.output import Parts, Place, Placed, RejectedRows
+from flagfall.rows.parquet_rows import parquet_rows, try_parquet
+from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
+from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
+from flagfall.rows.source import Block, Bounds, DataFile, size_of
+
+REPEATED = "primaryKey: repeats an earlier row"
+
+GROUP_ROWS = 5_000
+GROUP_BYTES = 1 << 20
+"""Blocks of no more rows are checked together, up to this size."""
+
+_SCRATCH = "keys.log"
+_rules = kept(RowRules)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of a batch's rows.
+
+    Attributes:
+        parts: Typed rows in Parquet, of at most ``PART_ROWS`` each; none for a batch without rows.
+        files: The same, as local paths.
+        rejected: One JSON object per rejected row, with ``file``; ``line``, counted from 1 with the
+            header, or for Parquet ``row_number``; ``reasons``; ``row``, the text by column, each
+            clipped to 200 characters. A row that could not be split into columns has an empty
+            ``row``, and its line in ``text``. ``None`` where no row is rejected. After
+            ``limits.rejected_bytes`` of them, further rows are only counted.
+        rows: Rows in ``parts``.
+        rejected_rows: Rows that are rejected.
+        reasons: Rejected rows by reason, most frequent first; a row may have several. Beyond
+            ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
+    """
+
+    parts: tuple[Part, ...]
+    files: tuple[Path, ...]
+    rejected: Path | None
+    rows: int
+    rejected_rows: int
+    reasons: dict[str, int]
+
+
+def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
+    """Read the data files of a batch, and keep the rows that hold to the dataset's columns.
+
+    The same files in the same order give the same bytes. Should a key repeat in another block (of
+    some 40,000 rows), the files are read a second time, to tell the repeats.
+
+    Args:
+        files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these
+            with .gz, or .parquet.
+        dataset: Its ``table`` says what is checked.
+        folder: Where parts and ``rows.jsonl`` are written; of no use after an error.
+
+    Raises:
+        BatchInvalid: A file cannot be read for certain; the message names the file, and the line
+            where it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
+            ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
+            ``parquet``, ``types``.
+        DatasetInvalid: A column's format or constraints cannot be used.
+    """
+    batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset.table) for file in files])
+    try_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
+    checked = batch.check(folder)
+    repeats = batch.find_repeats(checked, folder)
+    if repeats is not None:
+        for path in (*checked.files, *filter(None, [checked.rejected])):
+            path.unlink()
+        checked = batch.check(folder, repeats)
+    for path in folder.glob("keys.*"):
+        path.unlink()
+    return checked
+
+
+@dataclass(frozen=True)
+class _Reader:
+    place: Place
+    blocks: Callable[[Bounds], Iterator[Block]]
+
+
+def _is_parquet(file: DataFile) -> bool:
+    return file.name.lower().endswith(".parquet")
+
+
+def _reader(file: DataFile, table: Table) -> _Reader:
+    names = [column.name for column in table.fields]
+    name = file.name.lower()
+    ending = Path(name.removesuffix(".gz")).suffix
+    if _is_parquet(file):
+        place = Place(file.name, "row_number")
+        return _Reader(place, partial(parquet_rows, file, table))
+    if ending == ".csv":
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, ","))
+    if ending == ".tsv":
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, "\t"))
+    if ending in (".jsonl", ".ndjson"):
+        return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
+    understood = ".csv, .tsv, .jsonl and .ndjson, also with .gz, and .parquet"
+    raise BatchInvalid("format", f"{file.name}: format not known; understood are {understood}")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    dataset: Dataset
+    rules: RowRules
+    readers: Sequence[_Reader]
+
+    def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
+        parts = Parts(folder, polars_schema(self.dataset))
+        with (
+            closing(RejectedRows(folder, self.dataset.limits)) as rejected,
+            closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
+        ):
+            for group, sifted in in_order(
+                self._sift, _grouped(_ahead(self._blocks())), thread_count()
+            ):
+                self._take(group, sifted, keys, parts, rejected)
+        parts.finish()
+        return Checked(
+            parts=tuple(parts.parts),
+            files=tuple(parts.files),
+            rejected=rejected.path,
+            rows=sum(part.rows for part in parts.parts),
+            rejected_rows=rejected.rows,
+            reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
+        )
+
+    def _blocks(self) -> Iterator[Placed]:
+        bounds = Bounds(self.dataset.limits)
+        for reader in self.readers:
+            for block in reader.blocks(bounds):
+                yield Placed(reader.place, block)
+
+    def _sift(self, group: Sequence[Placed]) -> tuple[Sequence[Placed], Sifted]:
+        return group, self.rules.split(pl.concat(placed.block.rows for placed in group))
+
+    def _take(
+        self,
+        group: Sequence[Placed],
+        sifted: Sifted,
+        keys: KeyLog,
+        parts: Parts,
+        rejected: RejectedRows,
+    ) -> None:
+        kept, repeated = keys.split(sifted.accepted)
+        parts.add(self.rules.values(kept))
+        reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
+        rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
+
+    def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
+        key = self.dataset.table.primary_key
+        rows = [part.rows for part in checked.parts]
+        return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:
+    """The same blocks; while a large one is checked, a thread reads the next."""
+    for block in blocks:
+        if _size_if_small(block.block) >= GROUP_BYTES:
+            yield from _threaded(block, blocks)
+        else:
+            yield block  # to start a thread takes longer than to read another such
+
+
+def _threaded(block: Placed | None, blocks: Iterator[Placed]) -> Iterator[Placed]:
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        while block is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
+            block = coming.result()
+
+
+def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
+    """Small blocks together, since each check takes some 10 ms, however few rows there are."""
+    group: list[Placed] = []
+    total = 0
+    for placed in blocks:
+        rows, size = placed.block.rows, _size_if_small(placed.block)
+        if group and (total + size > GROUP_BYTES or rows.schema != group[0].block.rows.schema):
+            yield group
+            group, total = [], 0
+        group.append(placed)
+        total += size
+    if group:
+        yield group
+
+
+def _size_if_small(block: Block) -> int:
+    if block.rows.height + block.broken.height > GROUP_ROWS:
+        return GROUP_BYTES
+    return size_of(block.rows) + size_of(block.broken)

@@ -1,0 +1,345 @@
+"""CSV (RFC 4180) and its tab-separated form, with a header.
+
+polars splits rows fast, but fails as a whole on one bad row and pads short ones silently. So the
+places of separators, quotes and line ends are looked at first, with numpy: rows with another number
+of fields than the header are taken out and kept apart, and only what is certain goes to polars.
+
+A quote inside a field that does not begin with one (``5" pipe``) is taken as it stands, as Python's
+csv module does; blocks with such fields are read by that module and are about ten times slower.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from flagfall.errors import BatchInvalid
+from flagfall.landing.limits import Limits
+from flagfall.rows.source import (
+    BLOCK_ROWS,
+    BROKEN,
+    CLIP,
+    Block,
+    Bounds,
+    DataFile,
+    Lines,
+    line_blocks,
+    missing_columns,
+    too_long,
+)
+
+_QUOTE, _LF, _CR = b'"\n\r'
+_TORN = "row: a carriage return outside quotes"
+_OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.signedinteger]
+
+
+def csv_rows(
+    file: DataFile, names: Sequence[str], separator: str, bounds: Bounds
+) -> Iterator[Block]:
+    """The rows of a file, as text.
+
+    Blank lines are left out. ``lines`` are true lines: a line break within quotes counts.
+
+    Args:
+        file: The file; unpacked if its name ends with ``.gz``.
+        names: Columns that are wanted; others in the file are left out.
+        separator: One ASCII character.
+        bounds: Of its batch.
+
+    Raises:
+        BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
+    """
+    layout: _Layout | None = None
+    limits = bounds.limits
+    for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
+        records = _split(file, lines, separator, limits)
+        if layout is None and len(records.start):
+            layout = _layout(file, records, names, separator, limits)
+            records = records.take(slice(1, None))
+        if layout is not None:
+            yield from (layout.block(file, piece) for piece in records.pieces())
+    if layout is None:
+        raise BatchInvalid("empty", f"{file.name}: empty; expected a header with the column names")
+
+
+# ------------------------------------------------------------------ where the last whole row ends
+
+
+def _whole_rows(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
+    """A ``Cut``: a line feed ends a row unless an odd number of quotes lies before it."""
+    if b'"' not in data:
+        return data, len(data)
+    view = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(view == _QUOTE)
+    feeds = np.flatnonzero(view == _LF)
+    outside = feeds[np.searchsorted(quotes, feeds) % 2 == 0]
+    end = int(outside[-1]) + 1 if len(outside) else 0
+    if _regular(view, quotes, ord(separator)):
+        return data[:end], end
+    return _requoted(file, separator, limits, data, line)
+
+
+def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
+    """Whether quotes only enclose whole fields, and are doubled inside them."""
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = view[opening - 1]
+    opens = (opening == 0) | np.isin(before, [separator, _LF, _QUOTE])
+    after, next_but_one = view[closing + 1], view[np.minimum(closing + 2, len(view) - 1)]
+    closes = np.isin(after, [separator, _LF, _QUOTE]) | ((after == _CR) & (next_but_one == _LF))
+    return bool(opens.all() and closes.all())
+
+
+def _requoted(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
+    """The same rows with every field in quotes, on the same lines."""
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
+    done = 0
+    limit = csv.field_size_limit(limits.row_bytes)
+    try:
+        for fields in reader:
+            writer.writerow(fields)
+            done = reader.line_num
+    except csv.Error as error:
+        if str(error) != "unexpected end of data":
+            raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
+    finally:
+        csv.field_size_limit(limit)
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
+    return written.getvalue().encode(), int(feeds[done - 1]) + 1 if done else 0
+
+
+def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
+    place = f"line {first}" if first == last else f"lines {first} to {last}"
+    message = f"{file.name}: {place}: {error}; enclose fields in quotes and double those within"
+    return BatchInvalid("quoting", message)
+
+
+# ------------------------------------------------------------------------------ where the rows are
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Rows of a block that are not blank.
+
+    Attributes:
+        data: The block.
+        start: Where each row begins in ``data``.
+        end: Where its line feed is.
+        line: Line of the file at which it begins.
+        fields: How many it has.
+        torn: Whether it has a carriage return outside quotes that does not end a line.
+        line_ends: Carriage returns in ``data`` that belong to a line end; ``None``: there are none.
+    """
+
+    data: bytes
+    start: Places
+    end: Places
+    line: Places
+    fields: Places
+    torn: Mask
+    line_ends: Mask | None
+
+    def pieces(self) -> Iterator[_Records]:
+        for first in range(0, len(self.start), BLOCK_ROWS):
+            yield self.take(slice(first, first + BLOCK_ROWS))
+
+    def take(self, which: Mask | slice) -> _Records:
+        return _Records(
+            self.data,
+            self.start[which],
+            self.end[which],
+            self.line[which],
+            self.fields[which],
+            self.torn[which],
+            self.line_ends,
+        )
+
+    def text(self, index: int, most: int) -> str:
+        """A row as it stands, of that many characters at most."""
+        start = self.start[index]
+        data = self.data[start : min(self.end[index], start + 4 * most)]
+        return data.decode(errors="ignore").rstrip("\r")[:most]
+
+    def joined(self) -> bytes:
+        """The rows without blank lines and carriage returns between them."""
+        first, last = self.start[0], self.end[-1] + 1
+        kept = int((self.end - self.start + 1).sum())
+        if kept == last - first and self.line_ends is None:
+            return self.data[first:last]
+        edges = np.zeros(last - first + 1, np.int8)
+        edges[self.start - first] += 1
+        edges[self.end + 1 - first] -= 1
+        inside = np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_)
+        if self.line_ends is not None:
+            inside &= ~self.line_ends[first:last]
+        return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
+
+
+def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
+    view = np.frombuffer(lines.data, np.uint8)
+    feeds, separators, returns = view == _LF, view == ord(separator), None
+    end = line_feeds = np.flatnonzero(feeds)
+    if b"\r" in lines.data:
+        returns = view == _CR
+    if b'"' in lines.data:
+        outside = _outside_quotes(view)
+        end = np.flatnonzero(feeds & outside)
+        separators &= outside
+        returns = None if returns is None else returns & outside
+    start = np.concatenate([[0], end[:-1] + 1])
+    line = np.arange(len(end)) if end is line_feeds else np.searchsorted(line_feeds, start)
+    longest = int((end - start).argmax())
+    if end[longest] - start[longest] > limits.row_bytes:
+        raise too_long(file, lines.line + int(line[longest]), limits)
+    fields = np.add.reduceat(separators, start, dtype=np.int32) + 1
+    return _without_blanks(lines, start, end, line, fields, returns)
+
+
+def _without_blanks(
+    lines: Lines, start: Places, end: Places, line: Places, fields: Places, returns: Mask | None
+) -> _Records:
+    torn, line_ends = np.zeros(len(start), np.bool_), None
+    blank = end == start
+    if returns is not None:
+        line_ends = _line_ends(returns, end)
+        torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.int32) > 0
+        blank = np.add.reduceat(~line_ends, start, dtype=np.int32) == 1
+    records = _Records(lines.data, start, end, lines.line + line, fields, torn, line_ends)
+    return records.take(~blank) if blank.any() else records
+
+
+def _outside_quotes(view: Bytes) -> Mask:
+    """False from an opening quote to the byte before the closing one."""
+    inside = np.bitwise_xor.accumulate((view == _QUOTE).view(np.uint8))
+    outside: Mask = inside == 0
+    return outside
+
+
+def _line_ends(returns: Mask, end: Places) -> Mask:
+    """The carriage returns of CR LF, and of CR CR LF, as text mode on Windows makes of it."""
+    mask = np.zeros(len(returns), np.bool_)
+    once = end[returns[end - 1]]
+    mask[once - 1] = True
+    mask[once[returns[once - 2]] - 2] = True
+    return mask
+
+
+# ---------------------------------------------------------------------------- from rows to columns
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header says.
+
+    Attributes:
+        width: Columns of the file.
+        places: Where the wanted ones are, by name.
+    """
+
+    width: int
+    places: dict[str, int]
+    separator: str
+
+    def block(self, file: DataFile, records: _Records) -> Block:
+        good = (records.fields == self.width) & ~records.torn
+        kept = records if good.all() else records.take(good)
+        return Block(
+            rows=self._columns(file, kept),
+            lines=pl.Series(kept.line, dtype=pl.Int64),
+            broken=self._broken(records.take(~good)),
+        )
+
+    def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
+        try:
+            rows = self._read(records.joined() if len(records.start) else b"")
+        except pl.exceptions.PolarsError as error:
+            raise _not_rows(file, records) from error
+        if rows.height != len(records.start):
+            raise _not_rows(file, records)
+        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+
+    def _read(self, data: bytes) -> pl.DataFrame:
+        return pl.read_csv(
+            # Without a mark, polars takes what begins with "x^" for compressed data.
+            codecs.BOM_UTF8 + data,
+            has_header=False,
+            schema={str(place): pl.String() for place in range(self.width)},
+            columns=sorted(self.places.values()),
+            separator=self.separator,
+            quote_char='"' if b'"' in data else None,
+            empty_string_is_null=False,
+        )
+
+    def _broken(self, records: _Records) -> pl.DataFrame:
+        texts = [records.text(index, CLIP * self.width) for index in range(len(records.start))]
+        counts = zip(records.fields.tolist(), records.torn.tolist(), strict=True)
+        reasons = [_TORN if torn else _count(fields, self.width) for fields, torn in counts]
+        return pl.DataFrame([records.line, reasons, texts], schema=BROKEN)
+
+
+def _not_rows(file: DataFile, records: _Records) -> BatchInvalid:
+    message = f"{file.name}: from line {records.line[0]}: cannot be split into rows"
+    return BatchInvalid("quoting", f"{message}; write it as RFC 4180 says")
+
+
+@lru_cache
+def _count(fields: int, width: int) -> str:
+    """Of a bounded number of texts, however many fields there are."""
+    if fields > 2 * width:
+        return f"row: more than {2 * width} fields, expected {width}"
+    return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
+
+
+def _layout(
+    file: DataFile, records: _Records, names: Sequence[str], separator: str, limits: Limits
+) -> _Layout:
+    if records.torn[0]:
+        message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
+        raise BatchInvalid("columns", f"{message}; write line feeds")
+    found = _header(file, records, separator, limits)
+    if set(names) - set(found):
+        raise missing_columns(file, names, found, _separator_hint(found, separator))
+    if twice := sorted(name for name in names if found.count(name) > 1):
+        raise BatchInvalid(
+            "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
+        )
+    if len(found) > limits.columns:
+        why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
+        raise BatchInvalid("columns", f"{why}; write one row per observation")
+    return _Layout(len(found), {name: found.index(name) for name in names}, separator)
+
+
+def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:
+    text = io.StringIO(records.text(0, limits.row_bytes), newline="")
+    try:
+        return next(csv.reader(text, delimiter=separator))
+    except csv.Error as error:
+        why = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
+        raise BatchInvalid("columns", f"{why}; write it as RFC 4180 says") from error
+
+
+def _separator_hint(found: Sequence[str], separator: str) -> str:
+    if len(found) > 1:
+        return ""
+    for other, words in _OTHER_SEPARATORS.items():
+        if other != separator and other in found[0]:
+            wanted = _OTHER_SEPARATORS[separator]
+            return f"the separator seems to be {words}; expected {wanted}"
+    return ""

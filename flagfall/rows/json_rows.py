@@ -1,0 +1,192 @@
+"""JSON lines: one object per line, each value plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+import polars as pl
+from pydantic_core import from_json
+
+from flagfall.dataset.schema import Table
+from flagfall.landing.limits import Limits
+from flagfall.rows.source import (
+    BLOCK_ROWS,
+    BROKEN,
+    CLIP,
+    COLUMNS_SHOWN,
+    Block,
+    Bounds,
+    DataFile,
+    Lines,
+    line_blocks,
+    missing_columns,
+    too_long,
+)
+
+
+def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
+    """The rows of a file, as text or plain numbers; the same rules hold as for CSV.
+
+    A key that a row lacks is a missing value, since some writers leave nulls out. A whole float is
+    an integer; a number is not a string.
+
+    Raises:
+        BatchInvalid: ``columns`` where a required column is in no row, or as ``line_blocks`` does.
+    """
+    reader = _Reader(file, table, bounds.limits)
+    for lines in line_blocks(file, bounds):
+        yield from reader.blocks(lines)
+    reader.finish()
+
+
+_Broken = tuple[int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Object:
+    line: int
+    text: bytes
+    values: dict[str, Any]
+
+
+class _Reader:
+    def __init__(self, file: DataFile, table: Table, limits: Limits) -> None:
+        self._file = file
+        self._limits = limits
+        self._types = {column.name: column.type for column in table.fields}
+        self._numbers_are_values = not any(map(_is_number, table.missing_values))
+        self._found: set[str] = set()
+        self._required = [
+            column.name
+            for column in table.fields
+            if column.constraints.required or column.name in table.primary_key
+        ]
+        self._never_seen = set(self._required)
+        self._any_rows = False
+
+    def blocks(self, lines: Lines) -> Iterator[Block]:
+        texts = lines.data.split(b"\n")
+        for first in range(0, len(texts), BLOCK_ROWS):
+            yield self._block(texts[first : first + BLOCK_ROWS], lines.line + first)
+
+    def finish(self) -> None:
+        """Complain of a column that is in no row."""
+        if self._any_rows and self._never_seen:
+            raise missing_columns(self._file, self._required, sorted(self._found))
+
+    def _block(self, texts: Sequence[bytes], first_line: int) -> Block:
+        objects, broken = self._objects(texts, first_line)
+        faults: dict[int, str] = {}
+        rows = pl.DataFrame(
+            {
+                name: self._column(name, [row.values.get(name) for row in objects], faults)
+                for name in self._types
+            }
+        )
+        lines = pl.Series([row.line for row in objects], dtype=pl.Int64)
+        if faults:
+            good = ~pl.int_range(len(objects), eager=True).is_in(list(faults))
+            rows, lines = rows.filter(good), lines.filter(good)
+            broken += [
+                self._broken(objects[index].line, reason, objects[index].text)
+                for index, reason in faults.items()
+            ]
+        return Block(rows, lines, pl.DataFrame(broken, schema=BROKEN, orient="row"))
+
+    def _objects(
+        self, texts: Sequence[bytes], first_line: int
+    ) -> tuple[list[_Object], list[_Broken]]:
+        objects: list[_Object] = []
+        broken: list[_Broken] = []
+        for line, text in enumerate(texts, start=first_line):
+            if len(text) > self._limits.row_bytes:
+                raise too_long(self._file, line, self._limits)
+            if not text.strip():
+                continue
+            values = _object(text)
+            if isinstance(values, str):
+                broken.append(self._broken(line, values, text))
+            else:
+                objects.append(_Object(line, text, values))
+                self._note(values)
+        return objects, broken
+
+    def _column(self, name: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
+        wanted = self._types[name]
+        if self._numbers_are_values and wanted in ("integer", "number"):
+            numbers = _numbers(wanted, values)
+            if numbers is not None:
+                return numbers
+        return _column(name, wanted, values, faults)
+
+    def _note(self, values: Mapping[str, Any]) -> None:
+        self._any_rows = True
+        if self._never_seen:
+            self._never_seen.difference_update(values)
+        if len(self._found) <= COLUMNS_SHOWN:
+            self._found.update(values)
+
+    def _broken(self, line: int, reason: str, text: bytes) -> _Broken:
+        most = CLIP * len(self._types)
+        return line, reason, text[: 4 * most].decode(errors="ignore")[:most]
+
+
+def _object(text: bytes) -> dict[str, Any] | str:
+    """The object, or why there is none."""
+    try:
+        values = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return "row: not JSON"
+    return values if isinstance(values, dict) else "row: not a JSON object"
+
+
+def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
+    """A column as text; rows with values that have none go to ``faults``."""
+    if set(map(type, values)) <= {str, NoneType}:
+        return pl.Series(values, dtype=pl.String)
+    texts: list[str | None] = []
+    for index, value in enumerate(values):
+        texts.append(None)
+        if isinstance(value, dict | list):
+            faults.setdefault(index, f"{name}: an object or a list")
+        elif wanted == "string" and not isinstance(value, str | None):
+            faults.setdefault(index, f"{name}: not a string")
+        elif value is not None:
+            texts[-1] = _text(value, whole=wanted == "integer")
+    return pl.Series(texts, dtype=pl.String)
+
+
+def _numbers(wanted: str, values: list[Any]) -> pl.Series | None:
+    """A column of plain numbers as it is, which is faster than by way of text."""
+    kinds = set(map(type, values)) - {NoneType}
+    if kinds == {int}:
+        return _series(values, pl.Int64())
+    if kinds == {float} or (kinds == {int, float} and wanted == "number"):
+        return _series(values, pl.Float64())
+    return None
+
+
+def _series(values: list[Any], dtype: pl.DataType) -> pl.Series | None:
+    try:
+        return pl.Series(values, dtype=dtype)
+    except (TypeError, OverflowError):  # an integer of more than 64 bits
+        return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: str | bool | float, whole: bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if whole and isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,119 @@
+"""Parquet files of other writers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import polars as pl
+
+from flagfall.dataset.schema import Table
+from flagfall.errors import BatchInvalid
+from flagfall.landing.limits import Limits
+from flagfall.rows.casting import understands
+from flagfall.rows.parquet_sandbox import (
+    CELL_BYTES,
+    Slicing,
+    TrialEnded,
+    count_rows,
+    slices,
+    text_bytes,
+    try_out,
+)
+from flagfall.rows.source import (
+    BLOCK_BYTES,
+    BLOCK_ROWS,
+    BROKEN,
+    Block,
+    Bounds,
+    DataFile,
+    Expansion,
+    may_unpack_to,
+    missing_columns,
+)
+
+
+def try_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
+    """Make sure that reading these files cannot end this process.
+
+    Raises:
+        BatchInvalid: ``parquet``: one of them would, or takes too much memory or time.
+    """
+    if not files:
+        return
+    sizes = [file.path.stat().st_size for file in files]
+    most = [
+        (str(file.path), min(limits.batch_bytes, may_unpack_to(limits, size)))
+        for file, size in zip(files, sizes, strict=True)
+    ]
+    try:
+        try_out(most, _slicing(table), limits.parquet_memory)
+    except TrialEnded as ended:
+        why = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
+        message = f"{why}; write it again, with smaller pages (limits.parquet_memory)"
+        raise BatchInvalid("parquet", message) from ended
+
+
+def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
+    """The rows of a file, in Parquet's own types; ``lines`` are row numbers, counted from 1.
+
+    Raises:
+        BatchInvalid: ``columns``, ``types``, ``expands``, ``long-line`` or ``parquet`` (damaged).
+    """
+    path, stored = str(file.path), file.path.stat().st_size
+    with _damage(file):
+        found = pl.read_parquet_schema(path)
+    _check_types(file, table, found)
+    expansion = Expansion(file, bounds)
+    first = 1
+    with _damage(file):
+        rows = count_rows(path)
+        expansion.add(rows * len(table.fields) * CELL_BYTES, stored)
+        for block in slices(path, rows, _slicing(table)):
+            _check_lengths(file, block, first, bounds.limits.row_bytes)
+            expansion.add(text_bytes(block), stored)
+            lines = pl.int_range(first, first + block.height, eager=True)
+            yield Block(_labels_as_text(block), lines, BROKEN.to_frame())
+            first += block.height
+
+
+def _slicing(table: Table) -> Slicing:
+    names = [column.name for column in table.fields]
+    return Slicing(names, most_rows=BLOCK_ROWS, most_bytes=4 * BLOCK_BYTES)
+
+
+def _labels_as_text(block: pl.DataFrame) -> pl.DataFrame:
+    labels = [n for n, dtype in block.schema.items() if isinstance(dtype, pl.Categorical | pl.Enum)]
+    return block.with_columns(pl.col(labels).cast(pl.String()))
+
+
+@contextmanager
+def _damage(file: DataFile) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        message = f"{file.name}: cut short, damaged or not Parquet ({why}); write it again"
+        raise BatchInvalid("parquet", message) from error
+
+
+def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:
+    names = [column.name for column in table.fields]
+    if set(names) - set(found):
+        raise missing_columns(file, names, list(found))
+    wrong = [
+        f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
+        for column in table.fields
+        if not understands(column, found[column.name])
+    ]
+    if wrong:
+        raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")
+
+
+def _check_lengths(file: DataFile, block: pl.DataFrame, first: int, most: int) -> None:
+    for column in block.select(pl.col(pl.String()).str.len_bytes()):
+        longest = column.arg_max()
+        if longest is not None and column[longest] > most:
+            place = f"{file.name}: row {first + longest}: {column.name}"
+            why = f"{place}: a text of more than {most} bytes (limits.row_bytes)"
+            raise BatchInvalid("long-line", f"{why}; leave it out, or shorten it")

@@ -1,0 +1,204 @@
+"""What a dataset's columns ask of every row, as expressions of polars.
+
+Each rule is named by the text that a producer reads, such as ``temp: below minimum -40``, so that
+counts and reasons need no translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from flagfall.dataset.columns import polars_type
+from flagfall.dataset.schema import Column, Dataset
+from flagfall.errors import DatasetInvalid, Problem
+from flagfall.rows.casting import format_problem, typed
+
+ROW = "row"
+REASONS = "reasons"
+REJECTED = pl.Schema({ROW: pl.UInt32(), REASONS: pl.List(pl.String())})
+"""Columns of rejected rows."""
+
+ENUM_SHOWN = 10
+"""Values of an ``enum`` that a reason names."""
+
+_GOOD = "good"
+
+_READABLE = {
+    "integer": "not an integer",
+    "number": "not a number",
+    "boolean": "not a boolean",
+    "date": "not a date",
+    "datetime": "not a datetime",
+}
+
+
+def _value(index: int) -> str:
+    return f"value {index}"
+
+
+def _given(index: int) -> str:
+    return f"given {index}"
+
+
+class Sifted(NamedTuple):
+    """Rows, split by the rules; each has its place among them all as ``row``.
+
+    Attributes:
+        accepted: Rows that keep all rules, with their values by position.
+        rejected: Rows that break some, with the list column ``reasons``.
+    """
+
+    accepted: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+class RowRules:
+    """The rules of a dataset.
+
+    Attributes:
+        key: Columns of accepted rows that are the primary key.
+
+    Raises:
+        DatasetInvalid: A column's format or pattern cannot be used.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._table = dataset.table
+        self._columns = dataset.table.fields
+        _check_columns(dataset)
+        rules = list(self._all_rules())
+        self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
+        broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
+        self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()
+        names = [column.name for column in self._columns]
+        self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
+
+    def split(self, rows: pl.DataFrame) -> Sifted:
+        """Accept or reject every row; both keep the order. May be called by several threads."""
+        prepared = self._prepare(rows)
+        good = prepared.select(self._keeps_all.fill_null(True).alias(_GOOD))[_GOOD]
+        accepted = prepared.select(ROW, *map(_value, range(len(self._columns)))).filter(good)
+        # Only the bad rows are worth the cost of telling the rules apart.
+        rejected = prepared.filter(~good).select(ROW, self._reasons.alias(REASONS))
+        return Sifted(accepted, rejected)
+
+    def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
+        """Accepted rows with exactly the dataset's columns."""
+        return accepted.select(
+            pl.col(_value(index)).alias(column.name) for index, column in enumerate(self._columns)
+        )
+
+    def _prepare(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """By position: whether there is a value, and the value or null where it cannot be read."""
+        given = [
+            self._is_given(rows.schema[column.name], pl.col(column.name))
+            for column in self._columns
+        ]
+        values = [
+            typed(column, rows.schema[column.name], pl.when(is_given).then(pl.col(column.name)))
+            for column, is_given in zip(self._columns, given, strict=True)
+        ]
+        return rows.select(
+            pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
+            *(expression.alias(_given(index)) for index, expression in enumerate(given)),
+            *(expression.alias(_value(index)) for index, expression in enumerate(values)),
+        )
+
+    def _is_given(self, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+        if isinstance(dtype, pl.String):
+            return raw.is_not_null() & ~raw.is_in(list(self._table.missing_values))
+        return raw.is_not_null()
+
+    def _all_rules(self) -> Iterator[tuple[str, pl.Expr]]:
+        for index, column in enumerate(self._columns):
+            required = column.constraints.required or column.name in self._table.primary_key
+            value, given = pl.col(_value(index)), pl.col(_given(index))
+            for text, rule in _rules(column, required, value, given):
+                yield f"{column.name}: {text}", rule
+
+
+def _rules(
+    column: Column, required: bool, value: pl.Expr, given: pl.Expr
+) -> Iterator[tuple[str, pl.Expr]]:
+    """Reasons, each with what must hold for a row to be free of it; null holds."""
+    if required:
+        yield "required", given
+    if column.type in _READABLE:
+        suffix = "" if column.format == "default" else f" as {column.format}"
+        yield _READABLE[column.type] + suffix, value.is_not_null() | ~given
+    if column.type == "number":
+        yield "not a finite number", value.is_finite()
+        value = pl.when(value.is_finite()).then(value)
+    yield from _constraints(column, value)
+
+
+def _constraints(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
+    limits = column.constraints
+    if limits.minimum is not None:
+        yield f"below minimum {limits.minimum}", value >= _comparable(limits.minimum)
+    if limits.maximum is not None:
+        yield f"above maximum {limits.maximum}", value <= _comparable(limits.maximum)
+    if limits.enum is not None:
+        yield f"not one of {_shown(limits.enum)}", value.is_in(_members(column).implode())
+    if limits.pattern is not None:
+        yield f"does not match {limits.pattern}", value.str.contains(_whole(limits.pattern))
+    if limits.min_length is not None:
+        yield f"shorter than {limits.min_length}", value.str.len_chars() >= limits.min_length
+    if limits.max_length is not None:
+        yield f"longer than {limits.max_length}", value.str.len_chars() <= limits.max_length
+
+
+def _comparable(bound: Any) -> Any:
+    """Times with an offset as the same time in UTC, without."""
+    if isinstance(bound, datetime) and bound.tzinfo is not None:
+        return bound.astimezone(UTC).replace(tzinfo=None)
+    return bound
+
+
+def _members(column: Column) -> pl.Series:
+    values = [_comparable(value) for value in column.constraints.enum or ()]
+    return pl.Series(values, dtype=polars_type(column.type), strict=False)
+
+
+def _shown(values: Sequence[object]) -> str:
+    more = f" and {len(values) - ENUM_SHOWN} more" if len(values) > ENUM_SHOWN else ""
+    return ", ".join(str(value) for value in values[:ENUM_SHOWN]) + more
+
+
+def _whole(pattern: str) -> str:
+    return f"^(?:{pattern})$"
+
+
+# ------------------------------------------------------- formats and patterns that cannot be used
+
+
+def _check_columns(dataset: Dataset) -> None:
+    problems = [
+        Problem(f"schema.fields[{index}].{key}", None, message)
+        for index, column in enumerate(dataset.table.fields)
+        for key, message in _column_problems(column)
+    ]
+    if problems:
+        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
+
+
+def _column_problems(column: Column) -> Iterator[tuple[str, str]]:
+    if problem := format_problem(column):
+        yield "format", problem
+    if column.constraints.pattern and (problem := _pattern_problem(column.constraints.pattern)):
+        yield "constraints.pattern", problem
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    """Why polars cannot match it: it takes linear time on any text, and so lacks look-around."""
+    try:
+        pl.Series([""]).str.contains(_whole(pattern))
+    except pl.exceptions.PolarsError as error:
+        lines = str(error).splitlines()
+        why = next((line for line in lines if line.startswith("error: ")), lines[0])
+        return f"expected a pattern without what polars lacks, got {pattern!r}: {why}"
+    return None

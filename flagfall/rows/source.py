@@ -1,0 +1,268 @@
+"""From a file to blocks of whole lines, within bounds.
+
+Nothing that a producer writes may fill the memory or the disk. How much is too much stands in the
+dataset's ``limits``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+import polars as pl
+
+from flagfall.errors import BatchInvalid
+from flagfall.landing.limits import Limits
+
+BLOCK_BYTES = 4 << 20
+"""Bytes of text that are held and checked at a time."""
+
+BLOCK_ROWS = 50_000
+"""Most rows that are checked at a time, however short they are."""
+
+CLIP = 200
+"""Characters of a rejected value that are kept."""
+
+COLUMNS_SHOWN = 40
+"""Columns of a file that a message names."""
+
+_LF = b"\n"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file of a batch.
+
+    Attributes:
+        name: Path below the landing zone, for messages; its ending says the format.
+        path: A local copy, already verified.
+    """
+
+    name: str
+    path: Path
+
+
+BROKEN = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "text": pl.String()})
+"""Rows that could not be split into columns: where, why, and the clipped line as it stands."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a file.
+
+    Attributes:
+        rows: The dataset's columns in its order: text, or types that ``typed`` understands.
+        lines: Where each row begins: line of the file, or row of a Parquet file, counted from 1.
+        broken: ``BROKEN``: rows that lie between them.
+    """
+
+    rows: pl.DataFrame
+    lines: pl.Series
+    broken: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines.
+
+    Attributes:
+        data: Valid UTF-8 that ends with a line feed.
+        line: Line of the file at which it begins, counted from 1.
+    """
+
+    data: bytes
+    line: int
+
+
+def size_of(rows: pl.DataFrame) -> int:
+    """Bytes of the values; unlike ``estimated_size``, the same however they lie in memory."""
+    if not rows.height:
+        return 0
+    texts = rows.select(pl.col(pl.String()).str.len_bytes().sum())
+    return 8 * rows.height * rows.width + sum(
+        int(total or 0) for row in texts.rows() for total in row
+    )
+
+
+Cut = Callable[[bytes, int], tuple[bytes, int]]
+"""From whole lines and their first line number to whole rows, and how many bytes these took up."""
+
+
+def may_unpack_to(limits: Limits, stored: int) -> int:
+    """Bytes to which so many bytes of a file may unpack."""
+    return max(limits.expand_bytes, limits.expand_ratio * stored)
+
+
+class Bounds:
+    """What the files of a batch may cause; a new one for each time that they are read.
+
+    Args:
+        limits: The dataset's.
+
+    Attributes:
+        unpacked: Bytes to which all files have unpacked so far.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.unpacked = 0
+
+
+class Expansion:
+    """Counts what a file unpacks to."""
+
+    def __init__(self, file: DataFile, bounds: Bounds) -> None:
+        self._file = file
+        self._bounds = bounds
+        self._total = 0
+
+    def add(self, count: int, stored: int) -> None:
+        """Count some more bytes.
+
+        Args:
+            count: How many.
+            stored: How many bytes of the file they and those before took up.
+
+        Raises:
+            BatchInvalid: They are too many now.
+        """
+        self._total += count
+        self._bounds.unpacked += count
+        if self._total > may_unpack_to(self._bounds.limits, stored):
+            raise BatchInvalid(
+                "expands",
+                f"{self._file.name}: {stored} bytes of it unpack to {self._total} or more"
+                " (limits.expand_bytes, limits.expand_ratio); split the file, or write it with less"
+                " repetition",
+            )
+        if self._bounds.unpacked > (most := self._bounds.limits.batch_bytes):
+            why = f"{self._file.name}: with this file the batch unpacks to more than {most} bytes"
+            raise BatchInvalid("expands", f"{why} (limits.batch_bytes); split the batch")
+
+
+def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
+    if file.name.lower().endswith(".gz"):
+        return cast(BinaryIO, gzip.open(stored, "rb"))
+    return stored
+
+
+def _read(file: DataFile, stream: BinaryIO) -> bytes:
+    try:
+        return stream.read(BLOCK_BYTES)
+    except EOFError as error:
+        message = f"{file.name}: the gzip data is cut short; write the file again"
+        raise BatchInvalid("gzip", message) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        detail = str(error).partition(" (")[0]  # Python shows the bytes that it found
+        message = f"{file.name}: not valid gzip ({detail}); write it again, or name it without .gz"
+        raise BatchInvalid("gzip", message) from error
+
+
+def _without_mark(file: DataFile, data: bytes) -> bytes:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BatchInvalid("encoding", f"{file.name}: line 1: UTF-16; write the file as UTF-8")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
+    """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
+
+    Raises:
+        BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
+    """
+    expansion = Expansion(file, bounds)
+    with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
+        data = _without_mark(file, _read(file, stream))
+        while data:
+            expansion.add(len(data), stored.tell())
+            yield data
+            data = _read(file, stream)
+    yield b""
+
+
+def _whole_lines(data: bytes, at_end: bool) -> bytes:
+    if at_end and data and not data.endswith(_LF):
+        return data + _LF
+    return data[: data.rfind(_LF) + 1]
+
+
+def _check_text(file: DataFile, data: bytes, line: int) -> None:
+    nul = data.find(b"\0")
+    if nul >= 0:
+        place = f"{file.name}: line {line + data.count(_LF, 0, nul)}"
+        message = f"{place}: a NUL byte; the file is damaged, or is not UTF-8 text: write it again"
+        raise BatchInvalid("nul-byte", message)
+    if data.isascii():
+        return
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = f"{file.name}: line {line + data.count(_LF, 0, error.start)}"
+        message = f"{place}: not UTF-8 (byte 0x{data[error.start]:02x}); write the file as UTF-8"
+        raise BatchInvalid("encoding", message) from error
+
+
+def _count_lines(data: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _LF[0]))
+
+
+def too_long(file: DataFile, line: int, limits: Limits) -> BatchInvalid:
+    """The error for a row of more than ``limits.row_bytes``."""
+    return BatchInvalid(
+        "long-line",
+        f"{file.name}: line {line}: a row of more than {limits.row_bytes} bytes (limits.row_bytes);"
+        " is a quote left open, or are the line ends missing?",
+    )
+
+
+def everything(data: bytes, line: int) -> tuple[bytes, int]:
+    """The ``Cut`` for formats in which every line is a row."""
+    return data, len(data)
+
+
+def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterator[Lines]:
+    """The rows of a text file, in blocks of about ``BLOCK_BYTES``.
+
+    Args:
+        file: The file.
+        bounds: Of its batch.
+        cut: Says where the last whole row of some lines ends.
+
+    Raises:
+        BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
+            ``gzip`` or ``expands``.
+    """
+    rest, line = b"", 1
+    for data in byte_blocks(file, bounds):
+        rest += data
+        whole = _whole_lines(rest, at_end=not data)
+        _check_text(file, whole, line)
+        rows, used = cut(whole, line)
+        if rows:
+            yield Lines(rows, line)
+        line += _count_lines(whole[:used])
+        rest = rest[used:]
+        if len(rest) > bounds.limits.row_bytes:
+            raise too_long(file, line, bounds.limits)
+    if rest:
+        message = (
+            f"{file.name}: line {line}: a quote is opened and never closed; close or double it"
+        )
+        raise BatchInvalid("open-quote", message)
+
+
+def missing_columns(
+    file: DataFile, wanted: Sequence[str], found: Sequence[str], remedy: str = ""
+) -> BatchInvalid:
+    """The error for a file that lacks columns."""
+    missing = ", ".join(name for name in wanted if name not in found)
+    shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
+    more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
+    message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
+    return BatchInvalid("columns", f"{message}; {remedy or 'write the missing ones, too'}")

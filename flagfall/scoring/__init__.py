@@ -1,0 +1,1 @@
+"""Scoring: features, engines and drift."""

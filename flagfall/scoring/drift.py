@@ -1,0 +1,319 @@
+"""Drift: how far a batch has moved from the rows that the model was trained on.
+
+The measure is the population stability index, PSI = Σ (q − p) · ln(q / p) over bins, with ``p`` the
+share of reference rows and ``q`` the share of the batch's rows in a bin (the symmetric
+Kullback-Leibler or Jeffreys divergence; N. Siddiqi, *Credit Risk Scorecards*, Wiley 2006, ch. 9).
+The customary reading: below 0.1 stable, 0.1 to 0.25 moved, above 0.25 moved a lot.
+
+Two things make that reading wrong for a daily batch, and both are kept in view:
+
+- *Noise.* Without any drift the index is about ``(bins − 1) · (1/n + 1/m)`` for n rows against m
+  (B. Yurdakul and J. Naranjo, *Statistical properties of the population stability index*, Journal
+  of Risk Model Validation 14(4), 2020). Nothing is subtracted; ``alert_above`` wants enough rows.
+- *Clustering.* One day has one weekday and one sort of weather, so a day never looks like eight
+  months. ``fit_reference`` therefore also measures the reference's own batches against the whole,
+  and an index counts as unusual only above what those reached (``usual``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import ModelInvalid
+from flagfall.lake.records import Drift
+
+REFERENCE_FILE = "reference.json"
+SCORE = "score"
+STABLE, MOVED = 0.1, 0.25
+"""The customary reading of a PSI: below the first stable, above the second moved a lot."""
+
+DRIFT_OF = "drift of "
+"""Begins an alert on drift; the feature's name follows."""
+
+NUMBER_BINS = 10
+CATEGORY_BINS = 20
+CATEGORY_SHARE = 0.01
+"""A category below this share of the reference is counted with the other rare and unknown ones."""
+
+_NOISE_SHARE = 1 / 3
+_USUAL_MARGIN = 1.1
+_SMOOTHING = 0.5
+
+Counts = npt.NDArray[np.int64]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NumberBins(_Frozen):
+    """Reference of a number.
+
+    Attributes:
+        edges: Inner edges, ascending: bin i holds ``edges[i-1] < value <= edges[i]``. Deciles,
+            fewer where values repeat.
+        counts: Reference rows by bin, one more than ``edges``.
+        missing: Reference rows without a value.
+        usual: Largest PSI of one of the reference's own batches against the whole; ``None`` where
+            its batches were not known or had too few rows.
+    """
+
+    kind: Literal["number"] = "number"
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+    usual: float | None = None
+
+    def count(self, values: pl.Series) -> Counts:
+        """Rows of ``values`` by bin, those without a value last."""
+        present = values.fill_nan(None).drop_nulls().to_numpy()
+        bins = np.searchsorted(np.asarray(self.edges), present, side="left")
+        found = np.bincount(bins, minlength=len(self.edges) + 1)
+        return np.append(found, len(values) - len(present))
+
+    @property
+    def reference(self) -> Counts:
+        """Reference rows by bin, in the order of ``count``."""
+        return np.array([*self.counts, self.missing], dtype=np.int64)
+
+
+class CategoryBins(_Frozen):
+    """Reference of a category.
+
+    Attributes:
+        counts: Reference rows by text, for the frequent texts.
+        other: Reference rows with a rare text. A text that the reference never had counts here too.
+        missing: Reference rows without a value.
+        usual: As for ``NumberBins``.
+    """
+
+    kind: Literal["category"] = "category"
+    counts: dict[str, int]
+    other: int
+    missing: int
+    usual: float | None = None
+
+    def count(self, values: pl.Series) -> Counts:
+        """Rows of ``values`` by bin, other texts and those without a value last."""
+        present = values.drop_nulls()
+        tally = dict(present.value_counts().iter_rows())
+        known = [tally.get(text, 0) for text in self.counts]
+        return np.array([*known, len(present) - sum(known), values.null_count()], dtype=np.int64)
+
+    @property
+    def reference(self) -> Counts:
+        """Reference rows by bin, in the order of ``count``."""
+        return np.array([*self.counts.values(), self.other, self.missing], dtype=np.int64)
+
+
+Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
+
+
+class Reference(_Frozen):
+    """What the model was trained on, in counts.
+
+    Attributes:
+        rows: Reference rows.
+        features: Bins by feature, in the model's order.
+        score: Bins of the model's score over the reference rows.
+    """
+
+    rows: int
+    features: dict[str, Bins]
+    score: NumberBins
+
+    def bins(self) -> Iterator[tuple[str, NumberBins | CategoryBins]]:
+        """Every feature's bins, then those of ``score``."""
+        yield from self.features.items()
+        yield SCORE, self.score
+
+    def write(self, model_path: str) -> None:
+        """Write ``reference.json`` into a model's folder."""
+        path = Path(model_path) / REFERENCE_FILE
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, model_path: str) -> Reference:
+        """The reference in a model's folder.
+
+        Raises:
+            ModelInvalid: The file is missing or is not what training writes.
+        """
+        try:
+            return cls.model_validate_json((Path(model_path) / REFERENCE_FILE).read_bytes())
+        except FileNotFoundError as missing:
+            why = f"{REFERENCE_FILE} is missing; run the model's training script"
+            raise ModelInvalid(model_path, why) from missing
+        except ValidationError as error:
+            raise ModelInvalid(model_path, f"{REFERENCE_FILE}: {error}") from error
+
+
+def fit_reference(
+    dataset: Dataset,
+    raw: pl.DataFrame,
+    scores: npt.NDArray[np.floating],
+    batches: Sequence[object] | pl.Series | None = None,
+) -> Reference:
+    """Fit the reference on training rows.
+
+    Args:
+        dataset: Declares the features.
+        raw: One column per feature, before encoding (``features.raw_expression``).
+        scores: The model's score of each row, 0 to 1.
+        batches: For each row, the batch it would have come in (for a daily feed, its date). Give it
+            wherever it is known: without it an alert compares one batch with all of the training
+            rows, and a feature that is the same for a whole day (a weekday, the weather) then
+            alerts every day.
+    """
+    columns = {
+        feature.name: _fit(raw[feature.name], feature.encode) for feature in dataset.features
+    }
+    score = _fit_number(pl.Series(SCORE, scores))
+    fitted = Reference(rows=raw.height, features=columns, score=score)
+    if batches is None or raw.height == 0:
+        return fitted
+    return _with_usual(fitted, raw, scores, pl.Series("batch", batches))
+
+
+def _fit(values: pl.Series, encode: Literal["number", "category"]) -> NumberBins | CategoryBins:
+    return _fit_number(values) if encode == "number" else _fit_category(values)
+
+
+def _fit_number(values: pl.Series) -> NumberBins:
+    present = values.fill_nan(None).drop_nulls().to_numpy()
+    finite = present[np.isfinite(present)]
+    shares = np.arange(1, NUMBER_BINS) / NUMBER_BINS
+    # "lower" makes every edge a value that occurs, so that repeated values share one bin.
+    edges = np.unique(np.quantile(finite, shares, method="lower")) if finite.size else finite
+    empty = NumberBins(edges=tuple(edges.tolist()), counts=(), missing=0)
+    *counts, missing = empty.count(values).tolist()
+    return NumberBins(edges=empty.edges, counts=tuple(counts), missing=missing)
+
+
+def _fit_category(values: pl.Series) -> CategoryBins:
+    present = values.drop_nulls()
+    tally = sorted(present.value_counts().iter_rows(), key=lambda pair: (-pair[1], pair[0]))
+    frequent = {
+        text: rows for text, rows in tally[:CATEGORY_BINS] if rows >= CATEGORY_SHARE * len(present)
+    }
+    other = len(present) - sum(frequent.values())
+    return CategoryBins(counts=frequent, other=other, missing=values.null_count())
+
+
+def _with_usual(
+    fitted: Reference, raw: pl.DataFrame, scores: npt.NDArray[np.floating], batches: pl.Series
+) -> Reference:
+    *usual, usual_score = map(_largest, zip(*_reached(fitted, raw, scores, batches), strict=True))
+    features = {
+        name: bins.model_copy(update={"usual": value})
+        for (name, bins), value in zip(fitted.features.items(), usual, strict=True)
+    }
+    score = fitted.score.model_copy(update={"usual": usual_score})
+    return Reference(rows=fitted.rows, features=features, score=score)
+
+
+def _reached(
+    fitted: Reference, raw: pl.DataFrame, scores: npt.NDArray[np.floating], batches: pl.Series
+) -> Iterator[tuple[Drift, ...]]:
+    order = pl.DataFrame({"batch": batches}).with_row_index("row")
+    for rows in order.group_by("batch").agg("row")["row"]:
+        tally = Tally(fitted)
+        tally.add(raw[rows], scores[rows.to_numpy()])
+        yield tally.drift()
+
+
+def _largest(batches: Iterable[Drift]) -> float | None:
+    return max((drift.psi for drift in batches if not too_few_rows(drift, MOVED)), default=None)
+
+
+def psi(reference: Counts, batch: Counts) -> float:
+    """Population stability index of two counts over the same bins; 0 is the same distribution.
+
+    Bins that are empty on both sides are left out. Half a row is added to each of the others, on
+    both sides, so that a bin that is empty on one side stays finite.
+    """
+    used = (reference > 0) | (batch > 0)
+    p, q = (_shares(counts[used]) for counts in (reference, batch))
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def _shares(counts: Counts) -> npt.NDArray[np.float64]:
+    smoothed = counts + _SMOOTHING
+    return smoothed / smoothed.sum()  # type: ignore[no-any-return]  # numpy: Any
+
+
+def noise(reference: Counts, batch: Counts) -> float:
+    """About the index that two samples of these sizes show without any drift."""
+    bins = np.count_nonzero((reference > 0) | (batch > 0))
+    return float((bins - 1) * (1 / max(reference.sum(), 1) + 1 / max(batch.sum(), 1)))
+
+
+def too_few_rows(drift: Drift, psi_max: float) -> bool:
+    """Whether a batch is too small to tell drift above ``psi_max`` from noise.
+
+    So where noise alone would make more than a third of ``psi_max``: under about 120 rows for ten
+    bins and 0.25. With more rows, noise passes ``psi_max`` less often than once in a hundred.
+    """
+    return drift.noise > psi_max * _NOISE_SHARE
+
+
+def alert_above(drift: Drift, psi_max: float) -> float | None:
+    """The index above which a feature is worth an alert.
+
+    Returns:
+        The larger of ``psi_max`` and a tenth above what the reference's own batches reached;
+        ``None`` where the batch has too few rows.
+    """
+    if too_few_rows(drift, psi_max):
+        return None
+    return max(psi_max, _USUAL_MARGIN * (drift.usual or 0.0))
+
+
+class Tally:
+    """Counts over the parts of a batch; memory follows the bins, not the rows."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._features = reference.features
+        self._score = reference.score
+        self._counts = [np.zeros_like(bins.reference) for _, bins in reference.bins()]
+
+    def add(self, raw: pl.DataFrame, scores: npt.NDArray[np.floating]) -> None:
+        """Count more rows: raw features as for ``fit_reference``, and their scores."""
+        found = [bins.count(raw[name]) for name, bins in self._features.items()]
+        found.append(self._score.count(pl.Series(SCORE, scores)))
+        for total, counts in zip(self._counts, found, strict=True):
+            total += counts
+
+    def drift(self) -> tuple[Drift, ...]:
+        """One entry per feature, then one named ``score``; none at all without rows."""
+        bins = [*self._features.items(), (SCORE, self._score)]
+        if not self._counts[-1].sum():
+            return ()
+        return tuple(
+            _drift(name, reference, counts)
+            for (name, reference), counts in zip(bins, self._counts, strict=True)
+        )
+
+
+def _drift(name: str, bins: NumberBins | CategoryBins, counts: Counts) -> Drift:
+    reference = bins.reference
+    return Drift(
+        feature=name,
+        psi=psi(reference, counts),
+        missing_share=_missing_share(counts),
+        reference_missing_share=_missing_share(reference),
+        usual=bins.usual,
+        noise=noise(reference, counts),
+    )
+
+
+def _missing_share(counts: Counts) -> float:
+    return float(counts[-1] / max(counts.sum(), 1))

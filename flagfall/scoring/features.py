@@ -1,0 +1,156 @@
+"""Features: from a dataset's typed columns to the float32 inputs of its model.
+
+Training and scoring both call ``feature_expressions`` with the same ``Constants``, so they cannot
+differ. Constants are fitted once, at training, and kept in the model's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.schema import Dataset, Feature
+from flagfall.errors import InputError, ModelInvalid
+
+CONSTANTS_FILE = "constants.json"
+UNKNOWN = -1.0
+"""Code of a category that was not there at training, and of a missing one."""
+
+
+class FeatureInvalid(InputError):
+    """A feature's expression does not work on the dataset's columns."""
+
+    def __init__(self, dataset: str, name: str, expr: str, why: str) -> None:
+        super().__init__(f"datasets/{dataset}.yaml: features: {name}: {expr!r}: {why}")
+
+
+class Constants(BaseModel):
+    """What training fitted.
+
+    Attributes:
+        version: Version of the model that they belong to.
+        features: Names of the inputs, in the model's order.
+        fill: Value that stands in for a missing one, by numeric feature.
+        codes: Code of each category's text, by categorical feature.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    features: tuple[str, ...]
+    fill: dict[str, float]
+    codes: dict[str, dict[str, int]]
+
+    @classmethod
+    def read(cls, model_path: str) -> Constants:
+        """The constants in a model's folder.
+
+        Raises:
+            ModelInvalid: The file is missing or is not what training writes.
+        """
+        path = Path(model_path) / CONSTANTS_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError as missing:
+            why = f"{CONSTANTS_FILE} is missing; run the model's training script"
+            raise ModelInvalid(model_path, why) from missing
+        except ValidationError as error:
+            raise ModelInvalid(model_path, f"{CONSTANTS_FILE}: {error}") from error
+
+
+def raw_expression(feature: Feature) -> pl.Expr:
+    """A feature before encoding: a number, or a category's text."""
+    source = pl.sql_expr(feature.expr) if feature.expr is not None else pl.col(feature.name)
+    cast = pl.Float32() if feature.encode == "number" else pl.String()
+    return source.cast(cast).alias(feature.name)
+
+
+def feature_expression(feature: Feature, constants: Constants) -> pl.Expr:
+    """A feature as the model takes it: float32, never null."""
+    raw = raw_expression(feature)
+    if feature.encode == "number":
+        filled = raw.fill_nan(None).fill_null(constants.fill[feature.name])
+        return filled.cast(pl.Float32()).alias(feature.name)
+    codes = constants.codes[feature.name]
+    coded = raw.replace_strict(codes, default=UNKNOWN, return_dtype=pl.Float32())
+    return coded.fill_null(UNKNOWN).alias(feature.name)
+
+
+def feature_expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
+    """All features, in the model's order.
+
+    Raises:
+        ModelInvalid: The model was trained on other features than the dataset declares.
+    """
+    declared = tuple(feature.name for feature in dataset.features)
+    if declared != constants.features or not _encoded_alike(dataset, constants):
+        assert dataset.model is not None, "features are for a model"
+        why = (
+            f"trained on {list(constants.features)}, categories {sorted(constants.codes)};"
+            f" {dataset.name} declares {list(declared)}, categories {_categories(dataset)}"
+        )
+        raise ModelInvalid(dataset.model.path, f"{why}; train it again")
+    return [feature_expression(feature, constants) for feature in dataset.features]
+
+
+def _categories(dataset: Dataset) -> list[str]:
+    return sorted(f.name for f in dataset.features if f.encode == "category")
+
+
+def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
+    """Whether the dataset's categories are those that were fitted as categories."""
+    return _categories(dataset) == sorted(constants.codes)
+
+
+def label_expression(dataset: Dataset) -> pl.Expr:
+    """What really happened, as a nullable boolean column ``label``."""
+    assert dataset.label is not None, "only for datasets with a label"
+    return pl.sql_expr(dataset.label.expr).cast(pl.Boolean()).alias("label")
+
+
+def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str) -> Constants:
+    """Fit fill values (medians) and category codes (sorted texts) on training rows."""
+    raw = staged.select(raw_expression(feature) for feature in dataset.features)
+    numbers = [f.name for f in dataset.features if f.encode == "number"]
+    categories = [f.name for f in dataset.features if f.encode == "category"]
+    return Constants(
+        version=version,
+        features=tuple(feature.name for feature in dataset.features),
+        fill={name: _median(raw[name]) for name in numbers},
+        codes={name: _codes(raw[name].drop_nulls().unique().to_list()) for name in categories},
+    )
+
+
+def _median(values: pl.Series) -> float:
+    median = values.fill_nan(None).median()
+    return float(median) if isinstance(median, int | float) else 0.0
+
+
+def _codes(texts: Sequence[str]) -> dict[str, int]:
+    return {text: code for code, text in enumerate(sorted(texts))}
+
+
+def check_expressions(dataset: Dataset) -> None:
+    """Try every feature and the label on an empty table.
+
+    Raises:
+        FeatureInvalid: Naming the feature and what polars says of it.
+    """
+    empty = pl.DataFrame(schema=polars_schema(dataset))
+    for feature in dataset.features:
+        _check(dataset, empty, feature.name, feature.expr or feature.name, feature)
+    if dataset.label is not None:
+        _check(dataset, empty, "label", dataset.label.expr, None)
+
+
+def _check(
+    dataset: Dataset, empty: pl.DataFrame, name: str, expr: str, feature: Feature | None
+) -> None:
+    try:
+        empty.select(raw_expression(feature) if feature else label_expression(dataset))
+    except pl.exceptions.PolarsError as error:
+        raise FeatureInvalid(dataset.name, name, expr, str(error).splitlines()[0]) from error

@@ -1,0 +1,145 @@
+"""The stages: what is done to the batches of a shard, one after the other.
+
+A stage is a function of a dataset, its inbox and a marker. It can be run again at any time: what it
+had finished it finds in the lake.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import HOPELESS, NotThere
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.records import Receipt, Status
+from flagfall.landing.marker import Marker
+from flagfall.stages import STAGES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What passes from stage to stage of one batch: a reference, never rows.
+
+    Attributes:
+        marker: The marker of the batch.
+        status: What became of it; ``None`` before ingest.
+        rows: Rows accepted.
+        rejected_rows: Rows kept apart.
+    """
+
+    marker: Marker
+    status: Status | None = None
+    rows: int = 0
+    rejected_rows: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom."""
+        counts = {"rows": self.rows, "rejected_rows": self.rejected_rows}
+        return {"marker": self.marker.to_dict(), "status": self.status, **counts}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Delivery:
+        """The inverse of ``to_dict``."""
+        return cls(**{**plain, "marker": Marker.from_dict(plain["marker"])})
+
+    def received(self, receipt: Receipt) -> Delivery:
+        """The same delivery, with what its receipt says."""
+        return replace(
+            self,
+            status=receipt.status,
+            rows=receipt.rows,
+            rejected_rows=receipt.rejected_rows,
+        )
+
+
+def run_stage(
+    stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
+) -> list[Delivery]:
+    """Run a stage on every delivery of a shard (see ``try_stage``).
+
+    Raises:
+        NotThere: There is no such stage.
+        FlagfallError: What failed, when all have been tried (see ``foremost``).
+    """
+    done, failures = try_stage(stage, dataset, inbox, deliveries)
+    if failures:
+        raise foremost(failures)
+    return done
+
+
+def foremost(failures: Sequence[Exception]) -> Exception:
+    """The first that may heal if the stage is run again, else the first.
+
+    So one batch that cannot be helped does not keep the others of its shard from a second try.
+    """
+    return next((error for error in failures if not isinstance(error, HOPELESS)), failures[0])
+
+
+def try_stage(
+    stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
+) -> tuple[list[Delivery], list[Exception]]:
+    """Run a stage on every delivery of a shard; one that fails does not keep the others from it.
+
+    One whose marker is not there any more is left out of what is returned: it is none of this run.
+
+    Args:
+        stage: One of ``STAGES``.
+        dataset: Their dataset.
+        inbox: The dataset's inbox.
+        deliveries: Rejected and unchanged ones pass through untouched.
+
+    Returns:
+        Those that were done, and what went wrong with the others.
+
+    Raises:
+        NotThere: There is no such stage.
+    """
+    step = _step(stage)
+    done: list[Delivery] = []
+    failures: list[Exception] = []
+    for delivery in deliveries:
+        try:
+            done += step(dataset, inbox, delivery)
+        except Exception as error:
+            log.exception("%s: %s of %s failed", dataset.name, stage, delivery.marker.batch_id)
+            failures.append(error)
+    return done, failures
+
+
+def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], list[Delivery]]:
+    if stage not in STAGES:
+        raise NotThere("stage", stage, f"there are: {', '.join(STAGES)}")
+    module = import_module(f"flagfall.stages.{stage}")  # only the stage that runs is loaded
+    function: Callable[..., Any] = getattr(module, stage)
+    if stage == "ingest":
+        return lambda dataset, inbox, delivery: _ingested(function, dataset, inbox, delivery)
+    return lambda dataset, inbox, delivery: _on_accepted(
+        function, dataset, inbox, delivery, is_last=stage == STAGES[-1]
+    )
+
+
+def _ingested(
+    function: Callable[..., Receipt | None], dataset: Dataset, inbox: Inbox, delivery: Delivery
+) -> list[Delivery]:
+    receipt = function(dataset, inbox, delivery.marker)
+    return [] if receipt is None else [delivery.received(receipt)]
+
+
+def _on_accepted(
+    function: Callable[..., Any],
+    dataset: Dataset,
+    inbox: Inbox,
+    delivery: Delivery,
+    is_last: bool,
+) -> list[Delivery]:
+    if delivery.status == "accepted" and dataset.model is not None:
+        function(dataset, inbox.lake, delivery.marker.batch_id)
+        if is_last:
+            inbox.finish(delivery.marker)
+    return [delivery]

@@ -1,0 +1,1 @@
+"""Watching a landing zone: on the triggerer, and from the command line."""

@@ -1,0 +1,383 @@
+"""The watch loop: wait for the next look, then say what is new.
+
+Hints make it fast, sweeps make it certain. A hint may be late, lost, doubled or forged; what it
+missed the next sweep finds, at the latest ``sweep_every`` later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
+from flagfall.inbox.inbox import Inbox, Scope
+from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import parse_marker
+from flagfall.landing.marker import Marker, in_order
+from flagfall.landing.zone import LandingZone
+from flagfall.stores import Hint
+from flagfall.watch.heartbeat import ReachedAgain, Signs, Trouble, Unreachable, reason
+from flagfall.watch.shared_poll import Look, Watch, lookout
+
+log = logging.getLogger(__name__)
+
+HUNG_AFTER = 900.0
+"""Seconds without a look that came back, beyond the longest time between two, that are trouble."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How often to look and to say it again, in seconds.
+
+    Attributes:
+        sweep_every: Longest time between two sweeps.
+        redeliver_after: A marker that is still pending is announced again after this time.
+    """
+
+    sweep_every: float = 30.0
+    redeliver_after: float = 900.0
+
+
+def due(
+    pending: Sequence[Marker], told: Mapping[str, float], now: float, redeliver_after: float
+) -> list[Marker]:
+    """Which of the pending markers are to be announced: new ones, and ones told long ago.
+
+    Args:
+        pending: What the sweep found.
+        told: When each batch id was announced, on the clock of ``now``.
+        now: Seconds on a clock that never goes back.
+        redeliver_after: Seconds.
+    """
+    return [
+        marker
+        for marker in pending
+        if marker.batch_id not in told or now - told[marker.batch_id] >= redeliver_after
+    ]
+
+
+class Announcer:
+    """Remembers what has been said, and when.
+
+    Args:
+        redeliver_after: Seconds after which it is said again.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, redeliver_after: float, clock: Callable[[], float]) -> None:
+        self._redeliver_after = redeliver_after
+        self._clock = clock
+        self._told: dict[str, float] = {}
+
+    def news(self, pending: Sequence[Marker], whole: bool) -> tuple[Marker, ...]:
+        """What is to be said now.
+
+        Args:
+            pending: What a look found.
+            whole: Whether that is all there is; what is gone may then be forgotten.
+        """
+        now = self._clock()
+        if whole:
+            still = {marker.batch_id for marker in pending}
+            self._told = {b: when for b, when in self._told.items() if b in still}
+        return tuple(due(pending, self._told, now, self._redeliver_after))
+
+    def forget(self) -> None:
+        """Say everything again that still is."""
+        self._told.clear()
+
+    def told(self, markers: Iterable[Marker]) -> None:
+        """Remember that this has been said."""
+        now = self._clock()
+        self._told |= {marker.batch_id: now for marker in markers}
+
+
+News = tuple[Marker, ...] | Unreachable | ReachedAgain
+"""What becomes pending; that the storage cannot be reached; that it can again."""
+
+
+async def announcements(
+    make_inbox: Callable[[], Inbox],
+    timing: Timing,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncGenerator[News]:
+    """Everything that becomes pending, and again what still is, for ever.
+
+    What is not finished ``redeliver_after`` its receipt is announced, too, and again. Each item of
+    markers holds all that is to be announced at that moment: what is pending, in the order of
+    landing, then what is unfinished.
+
+    It never raises: whatever goes wrong, what it can be is tried again, ever more rarely up to
+    ``LONGEST_BACKOFF``. Trouble is said in the log and by signs in the lake at once, and by an item
+    when it lasts.
+
+    Args:
+        make_inbox: Gives the inbox; called until it does.
+        timing: How often to look.
+        clock: Seconds on a clock that never goes back.
+        sleep: Waits for so many seconds.
+    """
+    trouble = Trouble(clock)
+    async with aclosing(_Watcher(make_inbox, timing, clock)) as watcher:
+        while True:
+            try:
+                async with aclosing(_until_trouble(watcher, trouble)) as news:
+                    async for one in news:
+                        yield one
+            except Exception as error:
+                if told := trouble.failed(error):
+                    yield told
+                watcher.forget()
+                await watcher.give_sign(reason(error))
+                await sleep(trouble.pause)
+
+
+async def gathered(
+    news: AsyncGenerator[News], seconds: float, clock: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[News]:
+    """Announcements that come close after each other, as one; trouble is passed on at once.
+
+    Nothing is lost with what is held back: whoever watches next announces all that is pending.
+
+    Args:
+        news: Of ``announcements``; closed at the end.
+        seconds: How long one is held back for others; where they keep coming, up to twice as long.
+        clock: Seconds on a clock that never goes back.
+    """
+    held: tuple[Marker, ...] = ()
+    since = clock()
+    async with aclosing(_or_none(news, seconds)) as items:
+        async for one in items:
+            if isinstance(one, Unreachable | ReachedAgain):
+                yield one
+                continue
+            since = since if held else clock()
+            held += one or ()
+            if held and (one is None or clock() - since >= seconds):
+                yield held
+                held = ()
+
+
+async def _until_trouble(watcher: _Watcher, trouble: Trouble) -> AsyncGenerator[News]:
+    async with aclosing(_or_none(watcher.rounds(), watcher.patience)) as rounds:
+        async for one in rounds:
+            if one is None:
+                if told := trouble.failed(watcher.hangs):
+                    yield told
+                continue
+            if one.whole and (over := trouble.over()):
+                yield over
+            if one.found:
+                yield one.found
+
+
+async def _or_none(items: AsyncGenerator[_T], patience: float) -> AsyncGenerator[_T | None]:
+    """The items, and ``None`` whenever none has come for ``patience`` seconds; the wait goes on."""
+    async with aclosing(items):
+        while True:
+            waiting = asyncio.ensure_future(anext(items))
+            try:
+                while not (await asyncio.wait({waiting}, timeout=patience))[0]:
+                    yield None
+                yield await waiting
+            finally:
+                await _end(waiting)
+
+
+async def _end(task: asyncio.Future[_T]) -> None:
+    """Cancel a task and wait until it has ended, however often this is cancelled meanwhile.
+
+    A generator that is closed before its ``anext`` has ended raises ``RuntimeError`` instead, which
+    would hide the cancellation.
+    """
+    task.cancel()
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What came of one look.
+
+    Attributes:
+        whole: Whether everything was looked at; else only some keys that a hint named.
+        found: What is to be announced.
+    """
+
+    whole: bool
+    found: tuple[Marker, ...]
+
+
+class _Watcher:
+    """Looks, compares with the inbox, and remembers what was announced, whatever goes wrong."""
+
+    def __init__(
+        self, make_inbox: Callable[[], Inbox], timing: Timing, clock: Callable[[], float]
+    ) -> None:
+        self._make_inbox = make_inbox
+        self._every = min(timing.sweep_every, timing.redeliver_after)
+        self._finish_within = timedelta(seconds=timing.redeliver_after)
+        self._clock = clock
+        self._announcer = Announcer(timing.redeliver_after, clock)
+        self._inbox: Inbox | None = None
+        self._signs: Signs | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self.patience = self._every + HUNG_AFTER
+        self.hangs = StoreUnavailable(
+            "landing zone or lake", f"no look has come back for {self.patience:.0f} s; it hangs"
+        )
+
+    async def rounds(self) -> AsyncGenerator[_Round]:
+        """Look, as often as there is something to look for.
+
+        Raises:
+            StoreError: Something that it takes cannot be reached.
+        """
+        inbox = await self._opened()
+        watch = Watch(inbox.landing, self._every, patient=False)
+        scope = await self._aimed(watch, inbox)
+        async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
+            while True:
+                look = await watch.next()
+                found = await asyncio.to_thread(self._news_of, inbox, scope, look)
+                if look.whole:
+                    await self.give_sign()
+                yield _Round(look.whole, found)
+                scope = await self._aimed(watch, inbox)
+
+    def _news_of(self, inbox: Inbox, scope: Scope, look: Look) -> tuple[Marker, ...]:
+        """What a look has to announce; off the event loop, which 100,000 markers would hold."""
+        pending, overdue = _compare(inbox, scope, look, self._finish_within)
+        found = self._announcer.news([*pending, *overdue], look.whole)
+        known = {marker.batch_id for marker in overdue}
+        if new := [marker for marker in found if marker.batch_id not in known]:
+            inbox.cover(new)
+        self._announcer.told(found)
+        return found
+
+    @staticmethod
+    async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
+        """What the next look is to see, of which the watch is told."""
+        scope = await asyncio.to_thread(inbox.scope)
+        watch.start, watch.moved_since = scope.start, inbox.hidden_before(scope)
+        return scope
+
+    async def _opened(self) -> Inbox:
+        if self._inbox is None:
+            self._inbox = await asyncio.to_thread(self._make_inbox)
+            self._signs = Signs(self._inbox.lake.store, self._every, self._clock)
+            self._hearing = asyncio.create_task(_hear(self._inbox.landing.store.hints()))
+        return self._inbox
+
+    def forget(self) -> None:
+        """Announce what is pending anew: runs may have failed on what this one could not reach."""
+        self._announcer.forget()
+
+    async def give_sign(self, why: str = "") -> None:
+        """See ``Signs.give``; nothing where not even the lake's address can be right."""
+        if self._signs is not None:
+            await self._signs.give(why)
+
+    async def aclose(self) -> None:
+        """Let go of the hints."""
+        if self._hearing is not None:
+            await _end(self._hearing)
+
+
+async def _hear(hints: AsyncIterator[Hint]) -> None:
+    """Keep what gives hints alive between two lookouts: it would complain at every new start."""
+    async for _ in hints:
+        pass
+
+
+def _compare(
+    inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
+) -> tuple[list[Marker], list[Marker]]:
+    """Which of the markers that a look found are pending; and what should be finished by now."""
+    sees_all = look.start <= scope.start and look.moved_since <= inbox.hidden_before(scope)
+    is_whole = look.whole and sees_all
+    if not is_whole:
+        scope = replace(scope, start=look.start or scope.start, full=False)
+    swept = inbox.sweep(scope, look.entries)
+    if is_whole and (scope.full or scope.start):
+        inbox.advance(swept.pending, scope)
+    return swept.pending, inbox.overdue(swept.unfinished, finish_within)
+
+
+async def arrivals(
+    landing: LandingZone, sweep_every: float, clock: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[tuple[Marker, ...]]:
+    """Every marker once, as it lands or is written anew; those that are there already first."""
+    announcer = Announcer(float("inf"), clock)
+    watch = Watch(landing, sweep_every)
+    async with lookout(landing, clock) as shared, shared.watching(watch):
+        while True:
+            look = await watch.next()
+            markers = in_order([landing.marker(entry) for entry in look.entries])
+            if found := announcer.news(markers, look.whole):
+                announcer.told(found)
+                yield found
+
+
+async def wait_for(
+    landing: LandingZone,
+    fields: dict[str, str],
+    timing: Timing,
+    settle: timedelta,
+    clock: Callable[[], float] = time.monotonic,
+) -> Marker:
+    """Wait for the marker whose pattern has these fields, readable or older than ``settle``.
+
+    Whether it has a receipt does not matter: what is waited for is that it is there.
+
+    Raises:
+        MarkerPatternInvalid: The pattern and the fields do not name one marker.
+        StoreRefused: Something has to be changed; waiting cannot help.
+    """
+    key = landing.pattern.fill(fields)
+    async with lookout(landing, clock) as shared:
+        while True:
+            marker = landing.marker(await shared.find(key, timing.sweep_every))
+            if await is_written(marker, landing, settle):
+                return marker
+            await asyncio.sleep(max(settle.total_seconds() / 4, 0.05))
+
+
+async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) -> bool:
+    """Whether a marker can be read as one, or is too old to become one."""
+    limits = Limits()
+    try:
+        if not marker.size:
+            return True  # an empty one is complete
+        content = await landing.store.read_async(marker.key, limits.marker_bytes)
+        await asyncio.to_thread(parse_marker, marker, content, limits.files)
+    except (BatchInvalid, ValueError):
+        return not marker.is_young(datetime.now(UTC), settle)
+    except StoreRefused:
+        if marker.is_young(datetime.now(UTC), settle):
+            return False  # its producer may be about to make it readable
+        raise
+    except StoreUnavailable as error:
+        log.warning("%s; trying again", error)
+        return False
+    except FileNotFoundError:
+        return False
+    return True
