@@ -38,38 +38,36 @@ format: $(VENV)/.dev
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url $(if $(UPGRADE),--upgrade)
 lock: $(UV)
-	$(LOCK) pyproject.toml -o requirements.txt
-	$(LOCK) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
-	$(LOCK) --group pyproject.toml:s3 -c requirements-dev.txt -o demo-s3-requirements.txt
-	$(LOCK) --group pyproject.toml:cluster -c requirements-dev.txt -o demo-celery-requirements.txt
-	$(LOCK) --group pyproject.toml:image -c requirements-dev.txt -o deploy/requirements.txt
-	$(LOCK) --group pyproject.toml:build -o deploy/build-requirements.txt
-	for server in mlserver triton; do \
-		$(LOCK) tests/servers/$$server.in -o tests/servers/$$server.txt || exit; done
-	$(LOCK) benchmarks/analyst-requirements.in -c models/flights_delay/requirements.txt \
-		-o benchmarks/analyst-requirements.txt
+	$(LOCK) pyproject.toml --extra all -o requirements.txt
+	$(LOCK) pyproject.toml --extra all --group dev -c requirements.txt -o requirements/dev.txt
+	for group in s3 cluster image; do \
+		$(LOCK) --group pyproject.toml:$$group -c requirements/dev.txt -o requirements/$$group.txt || exit; done
+	$(LOCK) --group pyproject.toml:build -o requirements/build.txt
+	for tool in model mlserver triton; do \
+		$(LOCK) requirements/$$tool.in -o requirements/$$tool.txt || exit; done
+	$(LOCK) requirements/analyst.in -c requirements/model.txt -o requirements/analyst.txt
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/train
 	$(UV) pip install --quiet --python .flagfall/train/bin/python --require-hashes --no-deps \
-		-r models/flights_delay/requirements.txt -r demo-requirements.txt
+		-r requirements/model.txt -r requirements/demo.txt
 	PYTHONPATH=. .flagfall/train/bin/python models/flights_delay/train.py $(ARGS)
 
 # Airflow with its asynchronous S3 client, which needs an older botocore: to measure against.
-.flagfall/stock/.done: $(UV) requirements.txt requirements-dev.txt
+.flagfall/stock/.done: $(UV) requirements.txt requirements/dev.txt
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/stock
 	$(UV) pip install --quiet --compile-bytecode --python .flagfall/stock/bin/python $$(sed -nE \
 		-e 's/^(apache-airflow==[0-9.]+).*/\1/p' \
 		-e 's/^(apache-airflow-providers-amazon)(==[0-9.]+).*/\1[aiobotocore]\2/p' requirements.txt) \
-		$$(sed -nE -e 's/^((asyncpg|psycopg2-binary)==[0-9.]+).*/\1/p' requirements-dev.txt)
+		$$(sed -nE -e 's/^((asyncpg|psycopg2-binary)==[0-9.]+).*/\1/p' requirements/dev.txt)
 	touch $@
 
 # What the analyst's script of the benchmark needs: Airflow brings neither pandas nor scikit-learn's model.
-.flagfall/analyst/.done: benchmarks/analyst-requirements.txt $(UV)
+.flagfall/analyst/.done: requirements/analyst.txt $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/analyst
 	$(UV) pip install --quiet --python .flagfall/analyst/bin/python --require-hashes --no-deps \
-		--compile-bytecode -r $< -r demo-requirements.txt
+		--compile-bytecode -r $< -r requirements/demo.txt
 	touch $@
 
 # MLServer and NVIDIA's Triton, on which the tests score: each in an environment of its own, of a Python
@@ -77,7 +75,7 @@ model: $(UV)
 SERVERS := $(patsubst %,.flagfall/%/.done,mlserver triton)
 servers: $(SERVERS)
 
-$(SERVERS): .flagfall/%/.done: tests/servers/%.txt | $(UV)
+$(SERVERS): .flagfall/%/.done: requirements/%.txt | $(UV)
 	$(UV) venv --quiet --clear --python '>=3.11,<3.13' .flagfall/$*
 	$(UV) pip install --quiet --python .flagfall/$*/bin/python --require-hashes --no-deps -r $<
 	touch $@
@@ -89,20 +87,20 @@ $(UV):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-$(VENV)/.run: $(UV) requirements.txt demo-requirements.txt pyproject.toml
+$(VENV)/.run: $(UV) requirements.txt requirements/demo.txt pyproject.toml
 	$(INSTALL) --require-hashes -r requirements.txt
-	$(INSTALL) --require-hashes -r demo-requirements.txt
+	$(INSTALL) --require-hashes -r requirements/demo.txt
 	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.s3: $(VENV)/.run demo-s3-requirements.txt
-	$(INSTALL) --require-hashes -r demo-s3-requirements.txt
+$(VENV)/.s3: $(VENV)/.run requirements/s3.txt
+	$(INSTALL) --require-hashes -r requirements/s3.txt
 	touch $@
 
-$(VENV)/.celery: $(VENV)/.run demo-celery-requirements.txt
-	$(INSTALL) --require-hashes -r demo-celery-requirements.txt
+$(VENV)/.celery: $(VENV)/.run requirements/cluster.txt
+	$(INSTALL) --require-hashes -r requirements/cluster.txt
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
-	$(INSTALL) --require-hashes -r requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	$(INSTALL) --require-hashes -r requirements/dev.txt
 	touch $@

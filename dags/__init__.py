@@ -2,15 +2,16 @@
 
 Two lines in a file of your own are enough::
 
-    from flagfall.dags import pipelines
+    from flagfall.dags import pipelines  # airflow
     globals().update(pipelines("/path/to/datasets"))
 
 A third one, in a file of its own, shows mistakes in dataset files as Airflow's import errors::
 
-    from flagfall.dags import check_datasets
+    from flagfall.dags import check_datasets  # airflow
     check_datasets("/path/to/datasets")
 
-It has to be a file of its own: Airflow stops every DAG of a file that has an import error.
+It has to be a file of its own: Airflow stops every DAG of a file that has an import error. And
+Airflow reads a file only if it has the words "airflow" and "dag" in it: hence the comments.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from airflow.sdk import DAG, get_parsing_context
-
 from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid
+from flagfall.extras import require
 from flagfall.operators.providers import lacking
+
+require("airflow")
+from airflow.sdk import DAG, get_parsing_context
 
 log = logging.getLogger(__name__)
 

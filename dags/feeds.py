@@ -1,4 +1,4 @@
-"""The DAGs of ``$FLAGFALL_DATASETS``, else of this repository's ``datasets/``."""
+"""Airflow's DAGs for ``$FLAGFALL_DATASETS``, else for this repository's ``datasets/``."""
 
 from __future__ import annotations
 

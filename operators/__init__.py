@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from flagfall.extras import require
+
 if TYPE_CHECKING:
     from flagfall.operators.sensors import MarkerSensor
     from flagfall.operators.stages import (
@@ -25,4 +27,5 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "sensors" if name == "MarkerSensor" else "stages"
+    require("airflow")
     return getattr(import_module(f"{__name__}.{module}"), name)

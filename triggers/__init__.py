@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from flagfall.extras import require
+
+require("airflow")
 from flagfall.triggers.markers import MarkerFeedTrigger, MarkerTrigger
 
 __all__ = ["MarkerFeedTrigger", "MarkerTrigger"]

@@ -11,6 +11,7 @@ from typing import Any
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
+from flagfall.extras import require
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, Receipt
@@ -48,7 +49,8 @@ def report_run(
     Raises:
         NotThere: None has one.
     """
-    from flagfall.report.page import write_report  # matplotlib, only where a report is written
+    require("report")
+    from flagfall.report.page import write_report
 
     now = inbox.clock()
     known = decided(inbox, markers) if receipts is None else receipts

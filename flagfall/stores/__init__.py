@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from flagfall.errors import StoreRefused
+from flagfall.extras import require
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ def forget_stores() -> None:
 @lru_cache(maxsize=256)
 def _s3(uri: str, conn_id: str, sqs_queue: str) -> Store:
     """One for all who use it: 10,000 sensors share its connections."""
+    require("s3")
     from flagfall.stores.s3 import S3Store
 
     return S3Store(uri, conn_id, sqs_queue)

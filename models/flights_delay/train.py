@@ -1,6 +1,6 @@
 """Train the model that says, before departure, whether a flight will arrive over 15 minutes late.
 
-Run from the project's root, in a virtual environment with ``requirements.txt`` of this folder::
+Run from the project's root, in a virtual environment with ``requirements/model.txt``::
 
     python -m models.flights_delay.train           # writes the model's files and prints the figures
     python -m models.flights_delay.train --check   # trains again, compares files and README.md

@@ -53,7 +53,7 @@ class TestAsItIsWritten:
     def test_what_is_installed_are_the_lock_files(self) -> None:
         text = DOCKERFILE.read_text()
         files = re.findall(r"--requirement (\S+)", text)
-        locks = {"requirements.txt", "deploy/requirements.txt", "deploy/build-requirements.txt"}
+        locks = {"requirements.txt", "requirements/image.txt", "requirements/build.txt"}
         assert set(files) == locks
 
     def test_every_stage_begins_with_a_base_of_one_version(self) -> None:
@@ -79,16 +79,16 @@ class TestAsItIsWritten:
 
     def test_make_and_the_image_install_with_the_same_uv(self) -> None:
         (version,) = re.findall(r"uv==(\S+)", (ROOT / "Makefile").read_text())
-        assert pinned("uv", "deploy/build-requirements.txt") == version
+        assert pinned("uv", "requirements/build.txt") == version
 
     def test_the_image_has_the_pins_of_requirements_txt(self) -> None:
         """Where both files name a package, they name one version, so that none is moved."""
         names = re.findall(
-            r"^([\w.-]+)==", (ROOT / "deploy/requirements.txt").read_text(), re.MULTILINE
+            r"^([\w.-]+)==", (ROOT / "requirements/image.txt").read_text(), re.MULTILINE
         )
         both = [n for n in names if re.search(rf"^{n}==", requirements(), re.MULTILINE)]
         assert len(both) > 50
-        assert [n for n in both if pinned(n) != pinned(n, "deploy/requirements.txt")] == []
+        assert [n for n in both if pinned(n) != pinned(n, "requirements/image.txt")] == []
 
 
 def requirements() -> str:

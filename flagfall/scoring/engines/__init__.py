@@ -10,6 +10,7 @@ from typing import Protocol
 
 from flagfall.dataset.schema import Dataset, Scorer
 from flagfall.errors import NotThere
+from flagfall.extras import require
 from flagfall.scoring.engines.scores import Floats
 from flagfall.scoring.features import Constants
 
@@ -68,6 +69,7 @@ def open_engine(dataset: Dataset) -> Engine:
         return OpenInferenceEngine(
             dataset.name, scorer.server_model, scorer.server, constants.version, constants.features
         )
+    require("onnx")
     from flagfall.scoring.engines.onnx import OnnxEngine
 
     return OnnxEngine(scorer.path, constants.version, len(constants.features))
