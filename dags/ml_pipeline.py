@@ -21,8 +21,9 @@ from airflow.sdk import (
     TriggerRule,
     task_group,
 )
+from airflow.sdk.configuration import conf
 
-from flagfall.dataset.schema import Dataset, Pod
+from flagfall.dataset.schema import Dataset, Pod, TaskSettings
 from flagfall.operators.notices import on_failure, on_retry
 from flagfall.operators.pods import executor_config
 from flagfall.operators.stages import ClaimOperator, ReportOperator, StageOperator
@@ -31,6 +32,8 @@ from flagfall.triggers.markers import MarkerFeedTrigger
 
 GO_ON_WITH_THE_REST = TriggerRule.NONE_SKIPPED
 """Where the stage before failed on some batches of a shard, the others go on."""
+NO_RETRIES = {"retries": 0}
+"""For the report: the next run writes one that is missing, so a retry would only delay that run."""
 RETRY_WHAT_MAY_HEAL = ExceptionRetryPolicy(
     rules=[
         RetryRule(
@@ -61,6 +64,19 @@ def default_args(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def task_settings(dataset: Dataset, task_id: str) -> dict[str, Any]:
+    """What the dataset's file sets for one task in ``tasks`` and ``resources``."""
+    given: TaskSettings = getattr(dataset.tasks, task_id)
+    settings = {"retries": given.retries, "execution_timeout": given.timeout}
+    pod = {"executor_config": executor_config(dataset, task_id)}
+    return pod | {name: value for name, value in settings.items() if value is not None}
+
+
+def active_tasks(dataset: Dataset) -> int:
+    """How many tasks run at once: few, so that one feed's backlog leaves room for the others."""
+    return dataset.limits.active_tasks or conf.getint("core", "max_active_tasks_per_dag")
+
+
 def landed(dataset: Dataset) -> Asset:
     """The asset that schedules a pipeline; declared here only, or it would be watched twice."""
     trigger = MarkerFeedTrigger.of(dataset)
@@ -76,6 +92,7 @@ def pipeline(dataset: Dataset, folder: Path) -> DAG:
         schedule=[landed(dataset)],
         catchup=False,
         max_active_runs=1,
+        max_active_tasks=active_tasks(dataset),
         default_args=default_args(dataset),
         doc_md=_doc(dataset),
         tags=["flagfall", dataset.name],
@@ -86,7 +103,7 @@ def pipeline(dataset: Dataset, folder: Path) -> DAG:
             datasets=folder,
             landed=f"{dataset.name}_landed",
             again=f"{dataset.name}_landed_again",
-            executor_config=executor_config(dataset, "claim"),
+            **task_settings(dataset, "claim"),
         )
         report = ReportOperator(
             task_id="generate_report",
@@ -95,7 +112,7 @@ def pipeline(dataset: Dataset, folder: Path) -> DAG:
             claimed=claimed.output,
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,  # the claim is the one, at least
             outlets=[Asset(f"{dataset.name}_report")],
-            executor_config=executor_config(dataset, "generate_report"),
+            **NO_RETRIES | task_settings(dataset, "generate_report"),
         )
         _shards(dataset, folder, claimed) >> report
     return dag
@@ -116,7 +133,7 @@ def _shards(dataset: Dataset, folder: Path, claimed: ClaimOperator) -> Any:
             pod=pod,
             trigger_rule=GO_ON_WITH_THE_REST,
             outlets=[Asset(f"{dataset.name}_predictions")],
-            executor_config=executor_config(dataset, "run_inference"),
+            **task_settings(dataset, "run_inference"),
         )
 
     def stage(task_id: str, name: str, batches: Any, *outlets: str) -> BaseOperator:
@@ -129,7 +146,7 @@ def _shards(dataset: Dataset, folder: Path, claimed: ClaimOperator) -> Any:
             batches=batches,
             trigger_rule=rule,
             outlets=[Asset(f"{dataset.name}_{outlet}") for outlet in outlets],
-            executor_config=executor_config(dataset, task_id),
+            **task_settings(dataset, task_id),
         )
 
     @task_group(group_id="shard", prefix_group_id=False)

@@ -211,6 +211,20 @@ MISTAKES = [
         "expected a model for this task",
     ),
     Mistake(
+        "model:\n  path: models/toy\nlabel:\n  expr: id > 1\n",
+        "tasks: {run_inference: {retries: 1}}\n",
+        20,
+        "tasks.run_inference",
+        "expected a model for this task",
+    ),
+    Mistake(
+        "lake:\n",
+        "tasks: {claim: {retries: -1}}\nlake:\n",
+        5,
+        "tasks.claim.retries",
+        "greater than or equal to 0",
+    ),
+    Mistake(
         "lake:\n", "thresholds: {auc_min: 1.1}\nlake:\n", 5, "thresholds.auc_min", "equal to 1"
     ),
 ]

@@ -520,6 +520,29 @@ class Resources(_Model):
     generate_report: TaskResources | None = None
 
 
+class TaskSettings(_Model):
+    """How one task is run; ``None`` for the default of ``dags/ml_pipeline.py``.
+
+    Attributes:
+        retries: How often it is tried again; 0 for never.
+        timeout: When Airflow ends it.
+    """
+
+    retries: Annotated[int, Field(ge=0, le=100)] | None = None
+    timeout: Interval | None = None
+
+
+class Tasks(_Model):
+    """Tasks that are run in another way than by default."""
+
+    claim: TaskSettings = TaskSettings()
+    ingest_data: TaskSettings = TaskSettings()
+    preprocess_data: TaskSettings = TaskSettings()
+    run_inference: TaskSettings = TaskSettings()
+    evaluate_results: TaskSettings = TaskSettings()
+    generate_report: TaskSettings = TaskSettings()
+
+
 _TASKS_OF_A_MODEL = ("preprocess_data", "run_inference", "evaluate_results")
 
 PREDICTED = frozenset({"score", "class", "model_version"})
@@ -544,6 +567,7 @@ class Dataset(_Model):
     thresholds: Thresholds = Thresholds()
     limits: Limits = Limits()
     resources: Resources = Resources()
+    tasks: Tasks = Tasks()
     notify: tuple[Notice, ...] = ()
 
     @model_validator(mode="after")
@@ -574,8 +598,9 @@ class Dataset(_Model):
 
     def _tasks_are_there(self) -> None:
         for task in _TASKS_OF_A_MODEL:
-            if self.model is None and getattr(self.resources, task) is not None:
-                raise Misfit(("resources", task), "expected a model for this task, got none")
+            for key in ("resources", "tasks"):
+                if self.model is None and task in getattr(self, key).model_fields_set:
+                    raise Misfit((key, task), "expected a model for this task, got none")
 
     def _features_fit(self) -> None:
         _each_once("features", [feature.name for feature in self.features])

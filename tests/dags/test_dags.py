@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import runpy
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from flagfall.dataset.loader import dataset_files
 from flagfall.errors import DatasetInvalid
+from tests.feeds import make_toy
 
 DAGS = Path(__file__).parents[2] / "dags"
 EXPECTED_TASKS = [
@@ -26,6 +28,12 @@ EXPECTED_TASKS = [
 def dags_of(name: str) -> dict[str, DAG]:
     found: dict[str, Any] = runpy.run_path(str(DAGS / f"{name}.py"))
     return {value.dag_id: value for value in found.values() if isinstance(value, DAG)}
+
+
+def toy_pipeline(root: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> DAG:
+    make_toy(root, more=more)
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(root / "datasets"))
+    return dags_of("feeds")["toy_pipeline"]
 
 
 @pytest.fixture
@@ -68,17 +76,37 @@ def test_the_stages_are_mapped_over_shards(flights: DAG) -> None:
     assert inside == set(EXPECTED_TASKS) - {"claim", "generate_report"}
 
 
-def test_one_run_at_a_time_and_as_many_tasks_as_airflow_is_set_to(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("more", "tasks"), [("", 4), ("{active_tasks: 9}", 9)])
+def test_one_run_at_a_time_and_as_many_tasks_as_the_dataset_says(
+    more: str, tasks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = toy_pipeline(tmp_path, monkeypatch, f"limits: {more}" if more else "")
+    assert (dag.max_active_runs, dag.max_active_tasks) == (1, tasks)
+
+
+def test_a_dataset_can_leave_the_number_of_tasks_to_airflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG", "53")
-    dag = dags_of("feeds")["flights_pipeline"]
-    assert (dag.max_active_runs, dag.max_active_tasks) == (1, 53)
+    dag = toy_pipeline(tmp_path, monkeypatch, "limits: {active_tasks: 0}")
+    assert dag.max_active_tasks == 53
 
 
-def test_what_may_heal_is_retried(flights: DAG) -> None:
+def test_what_may_heal_is_retried_and_the_report_is_made_up_for(flights: DAG) -> None:
     retries = {task.task_id: task.retries for task in flights.tasks}
+    assert retries.pop("generate_report") == 0
     assert set(retries.values()) == {3}
+
+
+def test_a_dataset_sets_retries_and_timeout_of_single_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = "tasks: {generate_report: {retries: 2}, ingest_data: {timeout: 6h}}"
+    dag = toy_pipeline(tmp_path, monkeypatch, more)
+    report, ingest, claim = map(dag.get_task, ("generate_report", "ingest_data", "claim"))
+    assert (report.retries, ingest.retries, claim.retries) == (2, 3, 3)
+    assert ingest.execution_timeout == timedelta(hours=6)
+    assert report.execution_timeout == timedelta(hours=2)
 
 
 def test_a_shard_that_fails_leaves_the_others_their_report(flights: DAG) -> None:
@@ -120,19 +148,13 @@ def test_a_scheduled_feed_waits_for_its_marker_and_updates_the_asset_without_a_p
 def test_a_feed_without_a_model_has_no_scoring_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.feeds import make_toy
-
-    make_toy(tmp_path)
-    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
-    dag = dags_of("feeds")["toy_pipeline"]
+    dag = toy_pipeline(tmp_path, monkeypatch)
     assert sorted(dag.task_ids) == ["claim", "generate_report", "ingest_data"]
 
 
 def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.feeds import make_toy
-
     toy = make_toy(tmp_path)
     (toy.root / "datasets" / "broken.yaml").write_text("title: 3\n")
     monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
