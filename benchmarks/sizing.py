@@ -12,7 +12,6 @@ from typing import Any
 
 from table import Cell, Column, Table
 
-from flagfall.cli.cost import PAGE
 from flagfall.dataset.schema import Watch
 from flagfall.inbox.claim import FEWEST, dealt_out
 from flagfall.landing.limits import Limits
@@ -21,6 +20,10 @@ from flagfall.watch.shared_poll import SWEEP_SHARE
 PARTS = {"waits", "bursts", "per_batch", "data_plane", "s3_requests"}
 """Of which tables are needed."""
 DAY = 86_400.0
+PAGE = 1_000
+"""Objects in one answer of S3 to a listing."""
+REQUEST_PRICE = 0.005
+"""Dollars for 1,000 requests to S3 (us-east-1, LIST and PUT)."""
 LANES = 16
 """Tasks of one run at the same time: Airflow's default of ``max_active_tasks_per_dag``."""
 S3_LIST, S3_ANSWER = 0.05, 0.025
@@ -324,12 +327,12 @@ def for_page(tables: Tables, runs: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "measured": found,
         "loads": loads(found).markdown(),
-        "watching": watching(found, Watch().request_price).markdown(),
+        "watching": watching(found, REQUEST_PRICE).markdown(),
         "lanes": LANES,
         "fewest": FEWEST,
         "gathering": gathering(found).markdown(),
-        "asking": asking(found, Watch().request_price).markdown(),
-        "put_price": Watch().request_price,
+        "asking": asking(found, REQUEST_PRICE).markdown(),
+        "put_price": REQUEST_PRICE,
         "get_price": GET_PRICE,
         "list_answer": S3_LIST,
         "answer": S3_ANSWER,

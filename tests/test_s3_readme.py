@@ -1,4 +1,4 @@
-"""What the README says of S3 is tried: rights, notifications, connection, cost."""
+"""What the README says of S3 is tried: rights, notifications, connection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from flagfall.cli.cost import Sizes, cost_of_waiting
-from flagfall.cli.status import rejected_for
+from flagfall.cli.feed_status import rejected_for
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import AccessDenied, StoreRefused
 from flagfall.inbox.claim import claim
@@ -219,12 +218,3 @@ def test_the_two_lines_of_the_readme_make_a_feed(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path / "flights.yaml")
     assert (dataset.landing.uri, dataset.landing.conn_id) == (LANDING, "aws_partner")
     assert dataset.since == "date=%Y-%m-%d"
-
-
-def test_the_cost_that_the_readme_shows_is_the_one_that_is_computed(tmp_path: Path) -> None:
-    text = TOY.format(root=tmp_path, marker="x", more='arrival: {partition: {date: "%Y-%m-%d"}}')
-    (tmp_path / "toy.yaml").write_text(text)
-    cost = cost_of_waiting(read_dataset(tmp_path / "toy.yaml"), Sizes(100_000, 900, 900, 90))
-    assert cost is not None
-    shown = f"{cost.requests_an_hour:,.0f} requests to S3 an hour: ${cost.dollars_an_hour:.4f}"
-    assert f"{shown} an hour, ${cost.dollars_a_month:,.2f} a month" in README

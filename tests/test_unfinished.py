@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.cli.status import status
+from flagfall.cli.feed_status import status
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, StoreUnavailable
 from flagfall.inbox.claim import APART, Claim, claim

@@ -1,29 +1,26 @@
-"""Checking a dataset file as far as that can be done without data."""
+"""``flagfall check``: dataset files, as far as they can be checked without data."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
+from flagfall.cli.console import end, for_each, out
 from flagfall.dataset.schema import Dataset
-from flagfall.rows.rules import RowRules
-from flagfall.scoring.engines import open_engine
-from flagfall.scoring.features import Constants, check_expressions, feature_expressions
 
 
-def check_dataset(dataset: Dataset) -> str:
-    """Try the expressions and open the model.
+def check(
+    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+) -> None:
+    """Check dataset files: keys, feature expressions, and that the model fits.
 
-    Returns:
-        One line that says what was found.
-
-    Raises:
-        DatasetInvalid: A date format or a pattern cannot be used.
-        FeatureInvalid: An expression does not work on the columns.
-        ModelInvalid: The model's folder lacks something, or was trained on other features.
+    Example: flagfall check flights
     """
-    RowRules(dataset)
-    check_expressions(dataset)
-    columns = f"fine; {len(dataset.table.fields)} columns"
-    if dataset.model is None:
-        return f"{columns}, no model"
-    feature_expressions(dataset, Constants.read(dataset.model.path))
-    engine = open_engine(dataset)
-    return f"{columns}, {len(dataset.features)} features, model {engine.version}"
+    end(for_each(dataset, _check))
+
+
+def _check(dataset: Dataset) -> None:
+    from flagfall.cli.dataset_check import check_dataset  # polars: the other commands start without
+
+    out.print(f"{dataset.name}: {check_dataset(dataset)}", highlight=False, soft_wrap=True)

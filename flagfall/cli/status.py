@@ -1,173 +1,135 @@
-"""How a feed stands: what landed, is pending, was decided, is late; and whether it is watched."""
+"""``flagfall status``: how feeds stand, as a table or as JSON."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
 
-from flagfall.cli.cost import Cost, Sizes, cost_of_waiting
-from flagfall.dataset.schema import Dataset
-from flagfall.errors import NotThere, StoreError
-from flagfall.inbox.inbox import Inbox, Scope
-from flagfall.lake.receipts import batch_id_of, current_view
-from flagfall.lake.records import Receipt
-from flagfall.landing.marker import Marker
-from flagfall.stores import EPOCH
-from flagfall.watch.heartbeat import Health, last_sign
+import typer
+from rich.table import Table
 
-WINDOW = timedelta(days=30)
-"""How far back receipts are counted."""
+from flagfall.cli.console import AsJson, end, for_each, out, printable
+from flagfall.cli.feed_status import Seen, Status, status
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.watch.heartbeat import Health
+from flagfall.watch.shared_poll import LONGEST_BACKOFF
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What the lake tells.
+def status_command(
+    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what landed, is pending, was accepted or rejected (30 days), is late, and who watches.
 
-    Attributes:
-        receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
-        unscored: Accepted deliveries that count and are not evaluated yet; 0 without a model.
-        watcher: The watcher's last sign; ``None`` where it has given none.
+    Where the storage cannot be reached from here, it shows what the watcher said last.
+
+    Example: flagfall status flights
     """
-
-    receipts: tuple[Receipt, ...]
-    unscored: int
-    watcher: Health | None
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Receipts by status."""
-        return Counter(receipt.status for receipt in self.receipts)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a look at the landing zone tells.
-
-    Attributes:
-        landed: Markers in the landing zone.
-        pending: Those without a receipt, oldest first.
-        late: URI of the marker that should be there by now; ``None`` where none is late.
-        cost: What it costs to wait; ``None`` where nothing is on S3.
-    """
-
-    landed: int
-    pending: tuple[Marker, ...]
-    late: str | None
-    cost: Cost | None
-
-    @property
-    def oldest_pending(self) -> datetime | None:
-        """When the oldest pending marker landed."""
-        return self.pending[0].landed_at if self.pending else None
+    found: list[Status] = []
+    failures = for_each(dataset, lambda one: found.append(status(one, Inbox(Feed.of(one)))))
+    if as_json:
+        for one in found:
+            print(json.dumps(_plain(one)))
+    else:
+        _show(found, with_deliveries=bool(dataset))
+    end([*failures, *(one.error for one in found if one.error)])
 
 
-@dataclass(frozen=True)
-class Status:
-    """One feed at one moment.
-
-    Attributes:
-        at: That moment (UTC).
-        kept: ``None`` where the lake cannot be reached from here.
-        seen: ``None`` where the landing zone, or the lake, cannot be reached from here.
-        error: Why something is ``None``.
-    """
-
-    dataset: str
-    at: datetime
-    kept: Kept | None = None
-    seen: Seen | None = None
-    error: StoreError | None = None
+def _show(found: list[Status], with_deliveries: bool) -> None:
+    if found:
+        out.print(_overview(found))
+    for line in (line for one in found for line in _attention(one)):
+        out.print(printable(line), highlight=False, soft_wrap=True)
+    for one in found if with_deliveries else ():
+        out.print(_deliveries(one))
 
 
-def status(dataset: Dataset, inbox: Inbox) -> Status:
-    """Look at a feed. It changes nothing, and tells what it can where something is out of reach."""
-    found = Status(dataset.name, inbox.clock())
-    try:
-        found = replace(found, kept=_kept(dataset, inbox, found.at))
-        return replace(found, seen=_seen(dataset, inbox, found.at))
-    except StoreError as error:
-        return replace(found, error=error)
+_COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored")
 
 
-def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
-    receipts = inbox.receipts.since((now - WINDOW).date())
-    unscored = _unscored(dataset, inbox, receipts)
-    return Kept(tuple(receipts), unscored, last_sign(inbox.lake.store))
+def _plain(found: Status) -> dict[str, Any]:
+    kept, seen = found.kept, found.seen
+    oldest = seen.oldest_pending if seen else None
+    return {
+        "dataset": found.dataset,
+        "landed": seen.landed if seen else None,
+        "pending": len(seen.pending) if seen else None,
+        **{name: kept.counts[name] if kept else None for name in _COUNTED[2:5]},
+        "unscored": kept.unscored if kept else None,
+        "oldest_pending": oldest.isoformat() if oldest else None,
+        "late": seen.late if seen else None,
+        "watch": _plain_sign(kept.watcher, found.at) if kept and kept.watcher else None,
+        "error": str(found.error) if found.error else None,
+    }
 
 
-def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:
-    scope = inbox.scope()
-    survey = _Survey(inbox, scope.start)
-    return Seen(
-        landed=len(survey.entries),
-        pending=tuple(inbox.pending(inbox.full_scope(), survey.entries)),
-        late=late(dataset, inbox, now),
-        cost=cost_of_waiting(dataset, _sizes(inbox, scope, survey)),
-    )
+def _plain_sign(sign: Health, now: datetime) -> dict[str, Any]:
+    """A watcher's last sign; its state is ``silent`` where the next one is overdue."""
+    plain = sign.model_dump(mode="json", exclude={"every"})
+    return {**plain, "state": "silent"} if sign.is_overdue(now) else plain
 
 
-class _Survey:
-    """Everything that is in a landing zone, counted while it is listed.
-
-    Args:
-        inbox: Of the feed.
-        start: The key at which a sweep begins.
-    """
-
-    def __init__(self, inbox: Inbox, start: str) -> None:
-        self.objects = 0
-        self.new_objects = 0
-        self._start = start
-        self._landing = inbox.landing
-        found = inbox.landing.store.list(where=self._is_marker, skip_unreadable=True)
-        self.entries = list(found)
-
-    def _is_marker(self, key: str) -> bool:
-        self.objects += 1
-        self.new_objects += key > self._start
-        return self._landing.is_marker(key)
+def _overview(found: list[Status]) -> Table:
+    table = Table()
+    for head in ("dataset", *_COUNTED):
+        table.add_column(head, justify="left" if head == "dataset" else "right")
+    for one in found:
+        plain = _plain(one)
+        counts = (plain[head] for head in _COUNTED)
+        table.add_row(one.dataset, *("?" if count is None else str(count) for count in counts))
+    return table
 
 
-def _sizes(inbox: Inbox, scope: Scope, survey: _Survey) -> Sizes:
-    landing, lake = inbox.landing.store.metered, inbox.lake.store.metered
-    since = (EPOCH.date(), inbox.receipts_since(scope))
-    receipts = [len(inbox.receipts.filed(day).known) if lake else None for day in since]
-    objects = (survey.objects, survey.new_objects) if landing else (None, None)
-    return Sizes(*objects, *receipts)
+def _attention(found: Status) -> Iterator[str]:
+    if found.seen:
+        yield from (f"{found.dataset}: {line}" for line in _of_landing_zone(found.seen))
+    if found.kept:
+        yield f"{found.dataset}: {_of_watcher(found.dataset, found.kept.watcher, found.at)}"
 
 
-def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
-    """Unfinished deliveries, less those that were superseded or not accepted in the end."""
-    if dataset.model is None:
-        return 0
-    filed = inbox.receipts.filed(EPOCH.date())
-    decided = {receipt.batch_id for receipt in receipts}
-    counted = {receipt.batch_id for receipt in current_view(receipts)}
-    unfinished = {batch_id_of(entry.key) for entry in filed.unfinished}
-    return len((unfinished & filed.known) - (decided - counted))
+def _of_landing_zone(seen: Seen) -> Iterator[str]:
+    if seen.oldest_pending:
+        yield f"the oldest pending marker landed {_when(seen.oldest_pending)}"
+    if seen.late:
+        yield f"late: {seen.late}"
 
 
-def rejected_for(inbox: Inbox, reason: str) -> list[str]:
-    """Batch ids whose last word, within ``WINDOW``, is a rejection for this reason.
+def _of_watcher(dataset: str, sign: Health | None, now: datetime) -> str:
+    """Who watches, in words."""
+    remedy = f"it takes a triggerer, {dataset}_pipeline unpaused, and storage that answers"
+    if sign is None:
+        return f"NOBODY WATCHES, nor ever has: {remedy}"
+    who = f"process {sign.pid} on {sign.host}"
+    if sign.is_overdue(now):
+        return f"NOBODY WATCHES: no sign since {_when(sign.looked_at)} ({who}): {remedy}"
+    if sign.state == "unreachable":
+        return (
+            f"NOT REACHED by the watcher since {_when(sign.since)}, it tries at least every"
+            f" {LONGEST_BACKOFF:.0f} s ({who}): {sign.why}"
+        )
+    ago = (now - sign.looked_at).total_seconds()
+    return f"watched since {_when(sign.since)}, last sign {max(ago, 0):.0f} s ago ({who})"
 
-    Raises:
-        NotThere: There is none.
-    """
-    receipts = inbox.receipts.since((inbox.clock() - WINDOW).date())
-    last = {receipt.marker.uri: receipt for receipt in receipts}
-    found = [r.batch_id for r in last.values() if r.status == "rejected" and r.reason == reason]
-    if not found:
-        reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}
-        raise NotThere("batch rejected for", reason, f"there are: {', '.join(sorted(reasons))}")
-    return found
+
+def _deliveries(found: Status, shown: int = 20) -> Table:
+    table = Table("batch", "status", "rows", "rejected", "landed", "why", title="Last deliveries")
+    for marker in found.seen.pending[:shown] if found.seen else ():
+        table.add_row(marker.batch_id, "pending", "", "", _when(marker.landed_at), "")
+    for receipt in reversed(found.kept.receipts[-shown:] if found.kept else ()):
+        table.add_row(
+            receipt.batch_id,
+            receipt.status,
+            str(receipt.rows),
+            str(receipt.rejected_rows),
+            _when(receipt.marker.landed_at),
+            printable(receipt.message),
+        )
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
 
 
-def late(dataset: Dataset, inbox: Inbox, now: datetime) -> str | None:
-    """The marker that was due, and whose deadline has passed, if it is not there."""
-    arrival = dataset.arrival
-    if arrival.schedule is None:
-        return None
-    due = arrival.due_before(now - arrival.deadline)
-    key = inbox.landing.pattern.fill(arrival.fields_at(due))
-    return None if inbox.landing.find(key) else f"{inbox.landing.uri}/{key}"
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"

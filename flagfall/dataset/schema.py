@@ -168,14 +168,12 @@ class Watch(_Model):
         gather: A marker is held back for so long, so that others that come share its run.
         full_sweep_every: Longest time between two sweeps of S3 that look at everything; the others
             look at what is new, where ``arrival.partition`` tells what that is.
-        request_price: Dollars for 1,000 requests, for ``flagfall status``.
     """
 
     sweep_every: Interval = timedelta(seconds=30)
     redeliver_after: Interval = timedelta(minutes=15)
     gather: Wait = timedelta(0)
     full_sweep_every: Interval = timedelta(hours=1)
-    request_price: Annotated[float, Field(ge=0)] = 0.005
 
 
 def _has_times(schedule: str) -> bool:

@@ -1,0 +1,101 @@
+"""``flagfall publish``, ``replay`` and ``stage``: what is done to single batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from flagfall.cli.console import DatasetName, err, out, printable
+from flagfall.cli.feed_status import rejected_for
+from flagfall.dataset.loader import find_dataset
+from flagfall.errors import NotThere
+from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.publish import DEFAULT_MARKER, data_files, publish
+from flagfall.report.run import report_run
+from flagfall.stages import STAGES
+from flagfall.stages.shard import Delivery, run_stage
+
+
+def publish_command(
+    source: Annotated[Path, typer.Argument(help="Directory with the batch's data files.")],
+    destination: Annotated[str, typer.Argument(help="URI of the batch's folder.")],
+    marker: Annotated[str, typer.Option(help="File name of the marker.")] = DEFAULT_MARKER,
+) -> None:
+    """Copy a batch to the landing zone: data first, then the marker, last and in one step.
+
+    What is there already is skipped: run it again to complete what broke off.
+
+    Example: flagfall publish ./2013-11-05 .flagfall/data/landing/flights/date=2013-11-05
+    """
+    total = sum(file.stat().st_size for file in data_files(source, marker))
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task("publishing", total=total)
+        done = publish(source, destination, marker, lambda count: progress.advance(task, count))
+    line = f"{done.files} files, {done.bytes:,} bytes, {done.marker}"
+    line += f", {done.skipped:,} already there" if done.skipped else ""
+    out.print(printable(line), highlight=False, soft_wrap=True)
+
+
+def replay(
+    dataset: DatasetName,
+    batch: Annotated[
+        str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")
+    ] = "",
+    reason: Annotated[
+        str, typer.Option(help="All that count as rejected for this reason, of 30 days.")
+    ] = "",
+) -> None:
+    """Hand a batch that has a receipt out again, as after a change of the dataset file or model.
+
+    With --reason all that were rejected for it, as after a mistake in the rights of a role.
+
+    Example: flagfall replay flights 2013-11-05.0123456789abcdef
+    """
+    inbox = Inbox(Feed.of(find_dataset(dataset)))
+    if bool(batch) == bool(reason):
+        raise NotThere("batch", batch, "give either a batch id or --reason")
+    for batch_id in rejected_for(inbox, reason) if reason else [batch]:
+        again = inbox.replay(batch_id)
+        out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
+
+
+def stage(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}, report.")],
+    dataset: DatasetName,
+    batches: Annotated[list[str], typer.Argument(help="Batch ids; for ingest of pending ones.")],
+) -> None:
+    """Run one stage on some batches, as a container does, and print what became of them as JSON.
+
+    Example: flagfall stage ingest flights 2013-11-05.0123456789abcdef
+    """
+    if name not in (*STAGES, "report"):
+        raise NotThere("stage", name, f"there are: {', '.join(STAGES)}, report")
+    found = find_dataset(dataset)
+    inbox = Inbox(Feed.of(found))
+    deliveries = list(_by_ids(inbox, batches))
+    if name == "report":
+        markers = [delivery.marker for delivery in deliveries]
+        print(json.dumps(report_run(found, inbox, batches[0], markers)))
+        return
+    done = run_stage(name, found, inbox, deliveries)
+    print(json.dumps([one.to_dict() for one in done]))
+
+
+def _by_ids(inbox: Inbox, batches: Sequence[str]) -> Iterator[Delivery]:
+    """Batches by their ids. The landing zone is only looked at for those without a receipt."""
+    receipts = inbox.receipts.by_ids(batches)
+    is_received = receipts.keys() >= set(batches)
+    pending = {} if is_received else {marker.batch_id: marker for marker in inbox.pending()}
+    for batch in batches:
+        if batch in receipts:
+            yield Delivery(receipts[batch].marker).received(receipts[batch])
+        elif batch in pending:
+            yield Delivery(pending[batch])
+        else:
+            hint = "`flagfall status DATASET` lists pending and received ones"
+            raise NotThere("batch", batch, hint)

@@ -1,0 +1,59 @@
+"""What the commands share: how they print, and how they go through datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datasets
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import FlagfallError, NotThere
+
+out = Console(markup=False)  # names come from producers
+err = Console(markup=False, highlight=False, stderr=True)
+
+DatasetName = Annotated[str, typer.Argument(help="Name of a file in datasets/, without .yaml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+
+
+def printable(text: str) -> str:
+    """Text that may come from a producer; what would steer a terminal is written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def complain(error: FlagfallError) -> None:
+    """Print an error."""
+    lines = map(printable, str(error).splitlines())
+    err.print("flagfall: " + "\n".join(lines), soft_wrap=True)
+
+
+def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
+    """Do something with one dataset, or with all of them; one that fails does not stop the others.
+
+    Returns:
+        What went wrong.
+
+    Raises:
+        NotThere: There is none.
+    """
+    usable, broken = ([find_dataset(name)], []) if name else usable_datasets()
+    if not usable and not broken:
+        raise NotThere("dataset in", str(datasets_folder()), "a feed is one file <name>.yaml there")
+    failures: list[FlagfallError] = [*broken]
+    for dataset in usable:
+        try:
+            do(dataset)
+        except FlagfallError as error:
+            failures.append(error)
+    return failures
+
+
+def end(failures: list[FlagfallError]) -> None:
+    """Print errors, and end the command with 1 where there is one."""
+    for failure in failures:
+        complain(failure)
+    if failures:
+        raise typer.Exit(1)

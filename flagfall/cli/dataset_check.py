@@ -1,0 +1,29 @@
+"""Checking a dataset file as far as that can be done without data."""
+
+from __future__ import annotations
+
+from flagfall.dataset.schema import Dataset
+from flagfall.rows.rules import RowRules
+from flagfall.scoring.engines import open_engine
+from flagfall.scoring.features import Constants, check_expressions, feature_expressions
+
+
+def check_dataset(dataset: Dataset) -> str:
+    """Try the expressions and open the model.
+
+    Returns:
+        One line that says what was found.
+
+    Raises:
+        DatasetInvalid: A date format or a pattern cannot be used.
+        FeatureInvalid: An expression does not work on the columns.
+        ModelInvalid: The model's folder lacks something, or was trained on other features.
+    """
+    RowRules(dataset)
+    check_expressions(dataset)
+    columns = f"fine; {len(dataset.table.fields)} columns"
+    if dataset.model is None:
+        return f"{columns}, no model"
+    feature_expressions(dataset, Constants.read(dataset.model.path))
+    engine = open_engine(dataset)
+    return f"{columns}, {len(dataset.features)} features, model {engine.version}"

@@ -1,0 +1,138 @@
+"""How a feed stands: what landed, is pending, was decided, is late; and whether it is watched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import NotThere, StoreError
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import batch_id_of, current_view
+from flagfall.lake.records import Receipt
+from flagfall.landing.marker import Marker
+from flagfall.stores import EPOCH
+from flagfall.watch.heartbeat import Health, last_sign
+
+WINDOW = timedelta(days=30)
+"""How far back receipts are counted."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the lake tells.
+
+    Attributes:
+        receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
+        unscored: Accepted deliveries that count and are not evaluated yet; 0 without a model.
+        watcher: The watcher's last sign; ``None`` where it has given none.
+    """
+
+    receipts: tuple[Receipt, ...]
+    unscored: int
+    watcher: Health | None
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Receipts by status."""
+        return Counter(receipt.status for receipt in self.receipts)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at the landing zone tells.
+
+    Attributes:
+        landed: Markers in the landing zone.
+        pending: Those without a receipt, oldest first.
+        late: URI of the marker that should be there by now; ``None`` where none is late.
+    """
+
+    landed: int
+    pending: tuple[Marker, ...]
+    late: str | None
+
+    @property
+    def oldest_pending(self) -> datetime | None:
+        """When the oldest pending marker landed."""
+        return self.pending[0].landed_at if self.pending else None
+
+
+@dataclass(frozen=True)
+class Status:
+    """One feed at one moment.
+
+    Attributes:
+        at: That moment (UTC).
+        kept: ``None`` where the lake cannot be reached from here.
+        seen: ``None`` where the landing zone, or the lake, cannot be reached from here.
+        error: Why something is ``None``.
+    """
+
+    dataset: str
+    at: datetime
+    kept: Kept | None = None
+    seen: Seen | None = None
+    error: StoreError | None = None
+
+
+def status(dataset: Dataset, inbox: Inbox) -> Status:
+    """Look at a feed. It changes nothing, and tells what it can where something is out of reach."""
+    found = Status(dataset.name, inbox.clock())
+    try:
+        found = replace(found, kept=_kept(dataset, inbox, found.at))
+        return replace(found, seen=_seen(dataset, inbox, found.at))
+    except StoreError as error:
+        return replace(found, error=error)
+
+
+def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
+    receipts = inbox.receipts.since((now - WINDOW).date())
+    unscored = _unscored(dataset, inbox, receipts)
+    return Kept(tuple(receipts), unscored, last_sign(inbox.lake.store))
+
+
+def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:
+    entries = inbox.landing.entries()
+    return Seen(
+        landed=len(entries),
+        pending=tuple(inbox.pending(inbox.full_scope(), entries)),
+        late=late(dataset, inbox, now),
+    )
+
+
+def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
+    """Unfinished deliveries, less those that were superseded or not accepted in the end."""
+    if dataset.model is None:
+        return 0
+    filed = inbox.receipts.filed(EPOCH.date())
+    decided = {receipt.batch_id for receipt in receipts}
+    counted = {receipt.batch_id for receipt in current_view(receipts)}
+    unfinished = {batch_id_of(entry.key) for entry in filed.unfinished}
+    return len((unfinished & filed.known) - (decided - counted))
+
+
+def rejected_for(inbox: Inbox, reason: str) -> list[str]:
+    """Batch ids whose last word, within ``WINDOW``, is a rejection for this reason.
+
+    Raises:
+        NotThere: There is none.
+    """
+    receipts = inbox.receipts.since((inbox.clock() - WINDOW).date())
+    last = {receipt.marker.uri: receipt for receipt in receipts}
+    found = [r.batch_id for r in last.values() if r.status == "rejected" and r.reason == reason]
+    if not found:
+        reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}
+        raise NotThere("batch rejected for", reason, f"there are: {', '.join(sorted(reasons))}")
+    return found
+
+
+def late(dataset: Dataset, inbox: Inbox, now: datetime) -> str | None:
+    """The marker that was due, and whose deadline has passed, if it is not there."""
+    arrival = dataset.arrival
+    if arrival.schedule is None:
+        return None
+    due = arrival.due_before(now - arrival.deadline)
+    key = inbox.landing.pattern.fill(arrival.fields_at(due))
+    return None if inbox.landing.find(key) else f"{inbox.landing.uri}/{key}"

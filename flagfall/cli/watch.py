@@ -1,0 +1,59 @@
+"""``flagfall watch``: markers as they land."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+
+from flagfall.cli.console import AsJson, printable
+from flagfall.landing.marker import Marker
+from flagfall.landing.zone import LandingZone
+from flagfall.watch.loop import arrivals
+
+
+def watch(
+    uri: Annotated[
+        str, typer.Argument(help="The landing zone: a directory or s3://bucket/prefix.")
+    ],
+    marker: Annotated[str, typer.Option(help="Pattern such as 'date={date}/_SUCCESS'.")],
+    as_json: AsJson = False,
+    sweep_every: Annotated[float, typer.Option(help="Seconds between sweeps.", min=0.1)] = 30.0,
+    count: Annotated[int, typer.Option(help="End after so many; 0: never.", min=0)] = 0,
+    sqs_queue: Annotated[
+        str,
+        typer.Option(
+            help="URL of a queue that tells of new objects; not one that a triggerer listens to,"
+            " which would hear less."
+        ),
+    ] = "",
+) -> None:
+    """Print markers as they land, those that are there already first. Needs no Airflow.
+
+    Example: flagfall watch .flagfall/data/landing/flights --marker 'date={date}/datapackage.json'
+    """
+    try:
+        landing = LandingZone(uri, marker, sqs_queue=sqs_queue)
+        asyncio.run(_watch(landing, sweep_every, as_json, count))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def _watch(landing: LandingZone, sweep_every: float, as_json: bool, count: int) -> None:
+    shown = 0
+    async with aclosing(arrivals(landing, sweep_every)) as found:
+        async for markers in found:
+            for marker in markers:
+                print(_arrival(marker, as_json), flush=True)
+                shown += 1
+                if shown == count:
+                    return
+
+
+def _arrival(marker: Marker, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({**marker.to_dict(), "batch_id": marker.batch_id})
+    return f"{marker.landed_at:%Y-%m-%d %H:%M:%S.%f}  {printable(marker.uri)}"
