@@ -15,7 +15,7 @@ from table import Cell, Column, Table
 from flagfall.dataset.schema import Watch
 from flagfall.inbox.claim import FEWEST, dealt_out
 from flagfall.landing.limits import Limits
-from flagfall.watch.shared_poll import SWEEP_SHARE
+from flagfall.watch.sweeper import SWEEP_SHARE
 
 PARTS = {"waits", "bursts", "per_batch", "data_plane", "s3_requests"}
 """Of which tables are needed."""

@@ -24,7 +24,7 @@ from flagfall.errors import (
     StoreUnavailable,
 )
 from flagfall.landing.marker import is_text
-from flagfall.stores import Fetched, Store, open_store, unheard
+from flagfall.stores import Fetched, Store, ignore_progress, open_store
 from flagfall.stores.copying import digest_of
 
 DEFAULT_MARKER = "datapackage.json"
@@ -68,7 +68,7 @@ def publish(
     source: Path,
     destination: str,
     marker: str = DEFAULT_MARKER,
-    on_bytes: Callable[[int], None] = unheard,
+    on_bytes: Callable[[int], None] = ignore_progress,
     conn_id: str = "",
 ) -> Published:
     """Copy the files of a directory, then write their marker.

@@ -15,7 +15,7 @@ import pytest
 
 from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
-from flagfall.watch.heartbeat import Health
+from flagfall.watch.heartbeat import WatcherState
 from tests.feeds import TOY, ToyFeed, make_toy
 from tests.s3 import S3Server
 from tests.test_inbox import accept
@@ -269,10 +269,10 @@ class TestStatus:
         assert "broken.yaml: line 1: title: expected text" in ran.err
         assert "check the URI in the dataset file" in ran.err
 
-    def sign(self, toy: ToyFeed, state: str, ago: timedelta, why: str = "") -> Health:
+    def sign(self, toy: ToyFeed, state: str, ago: timedelta, why: str = "") -> WatcherState:
         """What a watcher has left in the lake."""
         when = datetime.now(UTC) - ago
-        sign = Health.model_validate(
+        sign = WatcherState.model_validate(
             {
                 "state": state,
                 "since": when - timedelta(hours=1),

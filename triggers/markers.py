@@ -20,8 +20,8 @@ from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Feed, Inbox
 from flagfall.landing.zone import LandingZone, landing_zone
 from flagfall.triggers import connections
-from flagfall.watch.heartbeat import ReachedAgain, Unreachable
 from flagfall.watch.loop import News, Timing, announcements, gathered, wait_for
+from flagfall.watch.outage import ReachedAgain, Unreachable
 
 connections.use()
 

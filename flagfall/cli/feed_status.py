@@ -13,7 +13,7 @@ from flagfall.lake.receipts import batch_id_of, current_view
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH
-from flagfall.watch.heartbeat import Health, last_sign
+from flagfall.watch.heartbeat import WatcherState, last_heartbeat
 
 WINDOW = timedelta(days=30)
 """How far back receipts are counted."""
@@ -31,7 +31,7 @@ class Kept:
 
     receipts: tuple[Receipt, ...]
     unscored: int
-    watcher: Health | None
+    watcher: WatcherState | None
 
     @property
     def counts(self) -> Counter[str]:
@@ -90,7 +90,7 @@ def status(dataset: Dataset, inbox: Inbox) -> Status:
 def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
     receipts = inbox.receipts.since((now - WINDOW).date())
     unscored = _unscored(dataset, inbox, receipts)
-    return Kept(tuple(receipts), unscored, last_sign(inbox.lake.store))
+    return Kept(tuple(receipts), unscored, last_heartbeat(inbox.lake.store))
 
 
 def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:

@@ -13,8 +13,8 @@ from rich.table import Table
 from flagfall.cli.console import AsJson, end, for_each, out, printable
 from flagfall.cli.feed_status import Seen, Status, status
 from flagfall.inbox.inbox import Feed, Inbox
-from flagfall.watch.heartbeat import Health
-from flagfall.watch.shared_poll import LONGEST_BACKOFF
+from flagfall.stores.backoff import LONGEST_BACKOFF
+from flagfall.watch.heartbeat import WatcherState
 
 
 def status_command(
@@ -65,7 +65,7 @@ def _plain(found: Status) -> dict[str, Any]:
     }
 
 
-def _plain_sign(sign: Health, now: datetime) -> dict[str, Any]:
+def _plain_sign(sign: WatcherState, now: datetime) -> dict[str, Any]:
     """A watcher's last sign; its state is ``silent`` where the next one is overdue."""
     plain = sign.model_dump(mode="json", exclude={"every"})
     return {**plain, "state": "silent"} if sign.is_overdue(now) else plain
@@ -96,7 +96,7 @@ def _of_landing_zone(seen: Seen) -> Iterator[str]:
         yield f"late: {seen.late}"
 
 
-def _of_watcher(dataset: str, sign: Health | None, now: datetime) -> str:
+def _of_watcher(dataset: str, sign: WatcherState | None, now: datetime) -> str:
     """Who watches, in words."""
     remedy = f"it takes a triggerer, {dataset}_pipeline unpaused, and storage that answers"
     if sign is None:

@@ -52,12 +52,12 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     if staged is not None:  # a run died between the staged output and the receipt
         return _accept(dataset, inbox, marker, staged)
     if (gone := inbox.gone(marker)) is not None:
-        return _let_go(inbox, marker, gone)
+        return _leave_pending(inbox, marker, gone)
     try:
         return _take_in(dataset, inbox, marker)
     except BatchInvalid as invalid:
         if (gone := inbox.gone(marker)) is not None:  # what was read may be no batch of this one
-            return _let_go(inbox, marker, gone)
+            return _leave_pending(inbox, marker, gone)
         return inbox.reject(marker, invalid.reason, str(invalid))
 
 
@@ -74,7 +74,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
         return _accept(dataset, inbox, marker, staged)
 
 
-def _let_go(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
+def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
     """Leave alone what is not there; only a replay, which a person asked for, needs an answer."""
     if marker.replay:
         return inbox.reject(marker, "marker-removed", why)
@@ -87,7 +87,7 @@ def _copy(
 ) -> tuple[tuple[SourceFile, ...], list[DataFile]]:
     """Copy a batch's files, checking each against its marker on the way."""
     try:
-        expected = _insisting(
+        expected = _retry_refusals(
             partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
         ).files
     except FileNotFoundError as gone:
@@ -105,7 +105,7 @@ def _copies(
     total = 0
     for index, file in enumerate(expected):
         target = folder / f"source-{index:05d}"
-        source = _insisting(
+        source = _retry_refusals(
             partial(_fetch, inbox, file, target, most - total),
             partial(_check_readable, inbox, marker),
         )
@@ -113,7 +113,7 @@ def _copies(
         yield source, DataFile(file.key, target)
 
 
-def _insisting(do: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
+def _retry_refusals(do: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
     """Do what may be refused, several times: for a while everything may be.
 
     Args:

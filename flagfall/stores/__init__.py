@@ -64,8 +64,8 @@ def nothing_is_ours(key: str) -> bool:
     return False
 
 
-def unheard(count: int) -> None:
-    """Nobody wants to know how far a copy is."""
+def ignore_progress(count: int) -> None:
+    """Ignores progress."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing where there is none."""
 
-    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+    def fetch(
+        self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
+    ) -> Fetched:
         """Copy an object to a local file and hash it on the way.
 
         Args:
@@ -159,7 +161,9 @@ class Store(Protocol):
             FileNotFoundError: There is none.
         """
 
-    def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+    def upload(
+        self, source: Path, key: str, on_bytes: Callable[[int], None] = ignore_progress
+    ) -> Fetched:
         """Copy a local file in, all or nothing, and hash it on the way. Durable on return.
 
         Args:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from flagfall.stores import Fetched, unheard
+from flagfall.stores import Fetched, ignore_progress
 from flagfall.stores.os_errors import disk_errors, unavailable
 
 BLOCK = 1 << 20
@@ -18,7 +18,7 @@ BLOCK = 1 << 20
 def copy(
     blocks: Iterable[bytes | memoryview],
     sink: BinaryIO,
-    on_bytes: Callable[[int], None] = unheard,
+    on_bytes: Callable[[int], None] = ignore_progress,
 ) -> Fetched:
     """Write blocks to a file; tell their size and sha256."""
     size, digest = 0, hashlib.sha256()

@@ -36,8 +36,8 @@ from flagfall.stores import (
     IsOurs,
     Shape,
     everything,
+    ignore_progress,
     nothing_is_ours,
-    unheard,
 )
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
 from flagfall.stores.s3_keys import unusable
@@ -429,7 +429,9 @@ class S3Store:
         with suppress(FileNotFoundError):
             self._ask(self._checked(key), lambda store: store.delete(key))
 
-    def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+    def fetch(
+        self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
+    ) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
         meta = self._head(self._checked(key))
         with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
@@ -453,7 +455,9 @@ class S3Store:
             raise StoreUnavailable(f"{self.uri}/{key}", f"{_NO_ANSWER} ({why})")
         return found
 
-    def upload(self, source: Path, key: str, on_bytes: Callable[[int], None] = unheard) -> Fetched:
+    def upload(
+        self, source: Path, key: str, on_bytes: Callable[[int], None] = ignore_progress
+    ) -> Fetched:
         """See ``Store.upload``. The hash goes with the object, so that ``holds`` knows it."""
         promised = digest_of(source)
         attributes: Attributes = {**_attributes(key), _SHA256: promised.sha256}

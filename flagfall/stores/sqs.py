@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from flagfall.stores import Hint, IsOurs, nothing_is_ours
+from flagfall.stores.backoff import backoff
 from flagfall.stores.s3_keys import unusable
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 LONG_POLL = 20
 """Seconds that SQS waits for a message: its maximum, hence the fewest requests."""
 FIRST_PAUSE = 2.0
-"""Seconds after a failure; twice as many after each that follows, up to ``LONGEST_PAUSE``."""
+"""Most seconds after one failure, and after any number of them (see ``backoff``)."""
 LONGEST_PAUSE = 60.0
 LEFT_FOR = 1
 """Seconds after which SQS gives a message that was not deleted to the next who asks."""
@@ -189,8 +190,8 @@ class _Poller:
         forget(self.conn_id)
         if not self._failures:
             log.warning("%s: no hints (%s); sweeps go on", self.url, error)
-        self.deserted.wait(min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._failures, 10)))
         self._failures += 1
+        self.deserted.wait(backoff(self._failures, FIRST_PAUSE, LONGEST_PAUSE))
 
 
 def _times(message: Mapping[str, Any]) -> int:

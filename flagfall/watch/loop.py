@@ -1,7 +1,7 @@
-"""The watch loop: wait for the next look, then say what is new.
+"""The watch loop: wait for the next look, then announce what is new.
 
-Hints make it fast, sweeps make it certain. A hint may be late, lost, doubled or forged; what it
-missed the next sweep finds, at the latest ``sweep_every`` later.
+Hints make it fast, sweeps make it certain. Hints may be late, lost, duplicate or forged; the
+next sweep, at the latest ``sweep_every`` later, finds what they missed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Iterable,
-    Mapping,
-    Sequence,
 )
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -30,13 +27,16 @@ from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import Hint
-from flagfall.watch.heartbeat import ReachedAgain, Signs, Trouble, Unreachable, reason
-from flagfall.watch.shared_poll import Look, Watch, lookout
+from flagfall.watch.announcer import Announcer
+from flagfall.watch.heartbeat import Heartbeat
+from flagfall.watch.looks import Look, Watch
+from flagfall.watch.outage import OutageTracker, ReachedAgain, Unreachable, reason
+from flagfall.watch.shared_poll import shared_poll
 
 log = logging.getLogger(__name__)
 
 HUNG_AFTER = 900.0
-"""Seconds without a look that came back, beyond the longest time between two, that are trouble."""
+"""Seconds after which a look that does not return counts as failed, beyond the longest interval."""
 
 _T = TypeVar("_T")
 
@@ -52,60 +52,6 @@ class Timing:
 
     sweep_every: float = 30.0
     redeliver_after: float = 900.0
-
-
-def due(
-    pending: Sequence[Marker], told: Mapping[str, float], now: float, redeliver_after: float
-) -> list[Marker]:
-    """Which of the pending markers are to be announced: new ones, and ones told long ago.
-
-    Args:
-        pending: What the sweep found.
-        told: When each batch id was announced, on the clock of ``now``.
-        now: Seconds on a clock that never goes back.
-        redeliver_after: Seconds.
-    """
-    return [
-        marker
-        for marker in pending
-        if marker.batch_id not in told or now - told[marker.batch_id] >= redeliver_after
-    ]
-
-
-class Announcer:
-    """Remembers what has been said, and when.
-
-    Args:
-        redeliver_after: Seconds after which it is said again.
-        clock: Seconds on a clock that never goes back.
-    """
-
-    def __init__(self, redeliver_after: float, clock: Callable[[], float]) -> None:
-        self._redeliver_after = redeliver_after
-        self._clock = clock
-        self._told: dict[str, float] = {}
-
-    def news(self, pending: Sequence[Marker], whole: bool) -> tuple[Marker, ...]:
-        """What is to be said now.
-
-        Args:
-            pending: What a look found.
-            whole: Whether that is all there is; what is gone may then be forgotten.
-        """
-        now = self._clock()
-        if whole:
-            still = {marker.batch_id for marker in pending}
-            self._told = {b: when for b, when in self._told.items() if b in still}
-        return tuple(due(pending, self._told, now, self._redeliver_after))
-
-    def forget(self) -> None:
-        """Say everything again that still is."""
-        self._told.clear()
-
-    def told(self, markers: Iterable[Marker]) -> None:
-        """Remember that this has been said."""
-        now = self._clock()
-        self._told |= {marker.batch_id: now for marker in markers}
 
 
 News = tuple[Marker, ...] | Unreachable | ReachedAgain
@@ -124,9 +70,8 @@ async def announcements(
     markers holds all that is to be announced at that moment: what is pending, in the order of
     landing, then what is unfinished.
 
-    It never raises: whatever goes wrong, what it can be is tried again, ever more rarely up to
-    ``LONGEST_BACKOFF``. Trouble is said in the log and by signs in the lake at once, and by an item
-    when it lasts.
+    It never raises. After an error it tries again, after pauses that grow up to
+    ``LONGEST_BACKOFF``. The log and the heartbeat say so at once, an item when the outage lasts.
 
     Args:
         make_inbox: Gives the inbox; called until it does.
@@ -134,19 +79,19 @@ async def announcements(
         clock: Seconds on a clock that never goes back.
         sleep: Waits for so many seconds.
     """
-    trouble = Trouble(clock)
+    outage = OutageTracker(clock)
     async with aclosing(_Watcher(make_inbox, timing, clock)) as watcher:
         while True:
             try:
-                async with aclosing(_until_trouble(watcher, trouble)) as news:
+                async with aclosing(_until_failure(watcher, outage)) as news:
                     async for one in news:
                         yield one
             except Exception as error:
-                if told := trouble.failed(error):
-                    yield told
+                if event := outage.failed(error):
+                    yield event
                 watcher.forget()
-                await watcher.give_sign(reason(error))
-                await sleep(trouble.pause)
+                await watcher.beat(reason(error))
+                await sleep(outage.pause)
 
 
 async def gathered(
@@ -175,14 +120,14 @@ async def gathered(
                 held = ()
 
 
-async def _until_trouble(watcher: _Watcher, trouble: Trouble) -> AsyncGenerator[News]:
-    async with aclosing(_or_none(watcher.rounds(), watcher.patience)) as rounds:
+async def _until_failure(watcher: _Watcher, outage: OutageTracker) -> AsyncGenerator[News]:
+    async with aclosing(_or_none(watcher.rounds(), watcher.hangs_after)) as rounds:
         async for one in rounds:
             if one is None:
-                if told := trouble.failed(watcher.hangs):
-                    yield told
+                if event := outage.failed(watcher.hangs):
+                    yield event
                 continue
-            if one.whole and (over := trouble.over()):
+            if one.whole and (over := outage.over()):
                 yield over
             if one.found:
                 yield one.found
@@ -238,11 +183,11 @@ class _Watcher:
         self._clock = clock
         self._announcer = Announcer(timing.redeliver_after, clock)
         self._inbox: Inbox | None = None
-        self._signs: Signs | None = None
-        self._hearing: asyncio.Task[None] | None = None
-        self.patience = self._every + HUNG_AFTER
+        self._heartbeat: Heartbeat | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self.hangs_after = self._every + HUNG_AFTER
         self.hangs = StoreUnavailable(
-            "landing zone or lake", f"no look has come back for {self.patience:.0f} s; it hangs"
+            "landing zone or lake", f"no look has come back for {self.hangs_after:.0f} s; it hangs"
         )
 
     async def rounds(self) -> AsyncGenerator[_Round]:
@@ -254,12 +199,12 @@ class _Watcher:
         inbox = await self._opened()
         watch = Watch(inbox.landing, self._every, patient=False)
         scope = await self._aimed(watch, inbox)
-        async with lookout(inbox.landing, self._clock) as shared, shared.watching(watch):
+        async with shared_poll(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
                 found = await asyncio.to_thread(self._news_of, inbox, scope, look)
                 if look.whole:
-                    await self.give_sign()
+                    await self.beat()
                 yield _Round(look.whole, found)
                 scope = await self._aimed(watch, inbox)
 
@@ -270,7 +215,7 @@ class _Watcher:
         known = {marker.batch_id for marker in overdue}
         if new := [marker for marker in found if marker.batch_id not in known]:
             inbox.cover(new)
-        self._announcer.told(found)
+        self._announcer.announced(found)
         return found
 
     @staticmethod
@@ -283,27 +228,29 @@ class _Watcher:
     async def _opened(self) -> Inbox:
         if self._inbox is None:
             self._inbox = await asyncio.to_thread(self._make_inbox)
-            self._signs = Signs(self._inbox.lake.store, self._every, self._clock)
-            self._hearing = asyncio.create_task(_hear(self._inbox.landing.store.hints()))
+            self._heartbeat = Heartbeat(self._inbox.lake.store, self._every, self._clock)
+            self._listening = asyncio.create_task(
+                _keep_hints_open(self._inbox.landing.store.hints())
+            )
         return self._inbox
 
     def forget(self) -> None:
         """Announce what is pending anew: runs may have failed on what this one could not reach."""
         self._announcer.forget()
 
-    async def give_sign(self, why: str = "") -> None:
-        """See ``Signs.give``; nothing where not even the lake's address can be right."""
-        if self._signs is not None:
-            await self._signs.give(why)
+    async def beat(self, why: str = "") -> None:
+        """See ``Heartbeat.beat``; does nothing before the lake has been opened."""
+        if self._heartbeat is not None:
+            await self._heartbeat.beat(why)
 
     async def aclose(self) -> None:
-        """Let go of the hints."""
-        if self._hearing is not None:
-            await _end(self._hearing)
+        """Stop listening for hints."""
+        if self._listening is not None:
+            await _end(self._listening)
 
 
-async def _hear(hints: AsyncIterator[Hint]) -> None:
-    """Keep what gives hints alive between two lookouts: it would complain at every new start."""
+async def _keep_hints_open(hints: AsyncIterator[Hint]) -> None:
+    """Keep the hint source open between two polls; it would log a warning at each restart."""
     async for _ in hints:
         pass
 
@@ -328,12 +275,12 @@ async def arrivals(
     """Every marker once, as it lands or is written anew; those that are there already first."""
     announcer = Announcer(float("inf"), clock)
     watch = Watch(landing, sweep_every)
-    async with lookout(landing, clock) as shared, shared.watching(watch):
+    async with shared_poll(landing, clock) as shared, shared.watching(watch):
         while True:
             look = await watch.next()
             markers = in_order([landing.marker(entry) for entry in look.entries])
             if found := announcer.news(markers, look.whole):
-                announcer.told(found)
+                announcer.announced(found)
                 yield found
 
 
@@ -353,7 +300,7 @@ async def wait_for(
         StoreRefused: Something has to be changed; waiting cannot help.
     """
     key = landing.pattern.fill(fields)
-    async with lookout(landing, clock) as shared:
+    async with shared_poll(landing, clock) as shared:
         while True:
             marker = landing.marker(await shared.find(key, timing.sweep_every))
             if await is_written(marker, landing, settle):

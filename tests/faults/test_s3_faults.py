@@ -42,9 +42,9 @@ from flagfall.landing.marker import Marker
 from flagfall.publish import publish
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import aws, forget_stores
+from flagfall.stores import backoff as backoffs
 from flagfall.stores import sqs as queue
 from flagfall.stores.s3 import S3Store
-from flagfall.watch import shared_poll as lookout
 from flagfall.watch.loop import News, Timing, announcements
 from tests.faults.s3_proxy import S3Proxy, Seen
 from tests.feeds import BY_DAY, S3Feed, make_s3_toy
@@ -74,7 +74,7 @@ def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy]:
         retries = {"max_retries": 1, "retry_timeout": second, "backoff": backoff}
         monkeypatch.setattr(aws, "TIMEOUTS", dict.fromkeys(aws.TIMEOUTS, second))
         monkeypatch.setattr(aws, "RETRIES", retries)
-        monkeypatch.setattr(lookout, "LONGEST_BACKOFF", 0.5)
+        monkeypatch.setattr(backoffs, "LONGEST_BACKOFF", 0.5)
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.url)
         aws.forget("")
         yield found
@@ -560,7 +560,7 @@ class TestPatience:
 REAL: dict[tuple[object, str], object] = {
     (aws, "TIMEOUTS"): aws.TIMEOUTS,
     (aws, "RETRIES"): aws.RETRIES,
-    (lookout, "LONGEST_BACKOFF"): lookout.LONGEST_BACKOFF,
+    (backoffs, "LONGEST_BACKOFF"): backoffs.LONGEST_BACKOFF,
 }
 
 

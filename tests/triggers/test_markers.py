@@ -15,7 +15,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from flagfall.errors import StoreRefused
 from flagfall.stores import aws
 from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
-from flagfall.watch import heartbeat as health
+from flagfall.watch import outage
 from tests.feeds import ToyFeed
 
 SOON = 5.0
@@ -107,9 +107,9 @@ async def test_a_feed_that_gathers_has_one_event_for_what_comes_in_that_time(toy
 
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trouble lasts after a twentieth of a second, and pauses are as short."""
-    monkeypatch.setattr(health, "TROUBLE_AFTER", 0.05)
-    monkeypatch.setattr(health, "backoff", lambda failures: 0.05)
+    """An outage is announced after a twentieth of a second, and pauses are as short."""
+    monkeypatch.setattr(outage, "OUTAGE_AFTER", 0.05)
+    monkeypatch.setattr(outage, "backoff", lambda failures: 0.05)
 
 
 async def next_payload(events: AsyncIterator[TriggerEvent]) -> Any:
@@ -198,11 +198,11 @@ async def test_a_marker_that_no_hint_told_of_is_not_called_late(
 ) -> None:
     """Another triggerer may have had the hint, and the next sweep be after the deadline."""
 
-    async def unheard(root: Path) -> AsyncIterator[None]:
+    async def ignore_progress(root: Path) -> AsyncIterator[None]:
         await asyncio.Event().wait()
         yield None
 
-    monkeypatch.setattr("flagfall.stores.local.directory_hints", unheard)
+    monkeypatch.setattr("flagfall.stores.local.directory_hints", ignore_progress)
     deadline = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
     waiting = asyncio.create_task(first_event(one(toy, deadline=deadline, sweep_every=3600.0)))
     await asyncio.sleep(0.7)

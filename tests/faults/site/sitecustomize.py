@@ -82,11 +82,11 @@ def _triggers(module: Any) -> None:
     _around(module.MarkerFeedTrigger, "_payload", _its_dataset, before="detected")
 
 
-def _lookout(module: Any) -> None:
-    def dataset(lookout: Any) -> str:
-        return Path(lookout._store.uri).parent.name
+def _shared_poll(module: Any) -> None:
+    def dataset(store: Any) -> str:
+        return Path(store.uri).parent.name
 
-    _around(module.Lookout, "_look", dataset, after="sweeping")
+    _around(module, "look", dataset, after="sweeping")
 
 
 def _inbox(module: Any) -> None:
@@ -131,7 +131,7 @@ def _install() -> None:
 
     patches: dict[str, Callable[[Any], None]] = {
         "flagfall.triggers.markers": _triggers,
-        "flagfall.watch.shared_poll": _lookout,
+        "flagfall.watch.shared_poll": _shared_poll,
         "flagfall.inbox.inbox": _inbox,
         "flagfall.operators.stages": _operators,
         "flagfall.lake.output": _lake,

@@ -1,4 +1,4 @@
-"""The lookout over a scripted store: who looks for what, and how often."""
+"""The shared poll over a scripted store: who looks for what, and how often."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import pytest
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
-from flagfall.watch import shared_poll as lookout_module
-from flagfall.watch.shared_poll import Look, Lookout, Watch, lookout
+from flagfall.watch import shared_poll as module
+from flagfall.watch import sweeper, waiters
+from flagfall.watch.looks import Look, Watch
+from flagfall.watch.shared_poll import SharedPoll, shared_poll
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SOON = 5.0
@@ -81,8 +83,8 @@ def entry(key: str) -> Entry:
 def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
     scripted = ScriptedStore()
     monkeypatch.setattr("flagfall.landing.zone.open_store", lambda *_: scripted)
-    monkeypatch.setattr(lookout_module, "backoff", lambda failures: 0.01)
-    monkeypatch.setattr(lookout_module, "JOIN_DELAY", 0.05)
+    monkeypatch.setattr(sweeper, "backoff", lambda failures: 0.01)
+    monkeypatch.setattr(module, "JOIN_DELAY", 0.05)
     return scripted
 
 
@@ -102,7 +104,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def test_those_who_come_together_share_their_first_look(store: ScriptedStore) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         await asyncio.sleep(0.1)
         waiting = [asyncio.create_task(shared.find(f"{n}/_SUCCESS", 3600.0)) for n in range(100)]
         await until(lambda: bool(store.finds))
@@ -114,7 +116,7 @@ async def test_those_who_come_together_share_their_first_look(store: ScriptedSto
 
 
 async def test_who_comes_later_has_only_his_own_key_looked_for(store: ScriptedStore) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         await asyncio.sleep(0.1)
         first = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
         await until(lambda: len(store.finds) == 1)
@@ -127,7 +129,7 @@ async def test_who_comes_later_has_only_his_own_key_looked_for(store: ScriptedSt
 async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: ScriptedStore) -> None:
     watches = [Watch(zone(), 3600.0), Watch(zone("{day}/{part}.ready"), 3600.0)]
     async with AsyncExitStack() as stack:
-        shared = await stack.enter_async_context(lookout(zone()))
+        shared = await stack.enter_async_context(shared_poll(zone()))
         for watch in watches:
             await stack.enter_async_context(shared.watching(watch))
         sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
@@ -148,7 +150,7 @@ async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: Scr
 async def test_a_listing_leaves_out_only_what_no_watch_wants(store: ScriptedStore) -> None:
     old, new = Watch(zone(), 3600.0), Watch(zone(), 3600.0)
     old.moved_since, new.moved_since = NOW, NOW + timedelta(days=1)
-    async with lookout(zone()) as shared, shared.watching(old), shared.watching(new):
+    async with shared_poll(zone()) as shared, shared.watching(old), shared.watching(new):
         seen = [(await soon(watch.next())).moved_since for watch in (old, new)]
         assert seen == [NOW, NOW + timedelta(days=1)]
         assert store.moved_since == [NOW]
@@ -160,23 +162,23 @@ async def test_a_thousand_whose_markers_come_at_once_go_on_some_at_a_time(
     turn = 0
     went_on: list[int] = []
 
-    async def wait(shared: Lookout, key: str) -> None:
+    async def wait(shared: SharedPoll, key: str) -> None:
         await shared.find(key, 3600.0)
         went_on.append(turn)
 
-    async with lookout(zone()) as shared, asyncio.TaskGroup() as group:
+    async with shared_poll(zone()) as shared, asyncio.TaskGroup() as group:
         store.keys |= {f"{n}/_SUCCESS" for n in range(1000)}
         for key in store.keys:
             group.create_task(wait(shared, key))
         while len(went_on) < 1000:
             turn += 1
             await asyncio.sleep(0)
-    assert max(Counter(went_on).values()) <= lookout_module.TOLD_AT_ONCE
+    assert max(Counter(went_on).values()) <= waiters.RESUMED_AT_ONCE
 
 
 async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: ScriptedStore) -> None:
     watch = Watch(zone(), 3600.0)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         assert (await soon(watch.next())).whole
         store.lists.clear()
         store.keys |= {"late/_SUCCESS", "other/_SUCCESS"}
@@ -187,7 +189,7 @@ async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: Scr
 
 async def test_a_forged_hint_finds_nothing_and_harms_nothing(store: ScriptedStore) -> None:
     watch = Watch(zone(), 3600.0)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         await soon(watch.next())
         await store.heard.put(frozenset({"forged/_SUCCESS"}))
         await until(lambda: bool(store.finds))
@@ -200,7 +202,7 @@ async def test_a_hint_that_names_nothing_looks_at_everything_and_again_a_moment_
     store: ScriptedStore,
 ) -> None:
     watch = Watch(zone(), 3600.0)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         await soon(watch.next())
         store.lists.clear()
         await store.heard.put(None)
@@ -221,7 +223,7 @@ async def test_a_look_begins_after_the_key_that_the_watch_had_when_it_began(
         return listed(**arguments)
 
     store.list = slow  # type: ignore[method-assign]
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         assert (await soon(watch.next())).start == "m"
         store.keys.add("a/_SUCCESS")
         look = await soon(watch.next())
@@ -235,7 +237,7 @@ async def test_a_store_that_fails_for_a_while_is_tried_again_and_nobody_is_forgo
     store.fails = [StoreUnavailable("scripted://store", "away")] * 3
     store.keys.add("a/_SUCCESS")
     watch = Watch(zone(), 3600.0)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         assert (await soon(shared.find("a/_SUCCESS", 3600.0))).key == "a/_SUCCESS"
         assert (await soon(watch.next())).entries == (entry("a/_SUCCESS"),)
 
@@ -244,9 +246,9 @@ async def test_a_store_that_fails_for_a_while_is_tried_again_and_nobody_is_forgo
 async def test_a_store_that_stays_away_is_left_in_peace_between_two_tries(
     store: ScriptedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookout_module, "backoff", lambda failures: 0.1)
+    monkeypatch.setattr(sweeper, "backoff", lambda failures: 0.1)
     store.fails = [StoreUnavailable("scripted://store", "away")] * 1000
-    async with lookout(zone()) as shared, shared.watching(Watch(zone(), 0.01)):
+    async with shared_poll(zone()) as shared, shared.watching(Watch(zone(), 0.01)):
         sensor = asyncio.create_task(shared.find("a/_SUCCESS", 0.01))
         for _ in range(50):
             await store.heard.put(frozenset({"a/_SUCCESS"}))
@@ -261,7 +263,7 @@ async def test_a_watch_that_is_not_patient_is_told_at_once_and_the_log_left_to_i
 ) -> None:
     store.fails = [StoreUnavailable("scripted://store", "away")]
     watch = Watch(zone(), 3600.0, patient=False)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         with pytest.raises(StoreUnavailable, match="away"):
             await soon(watch.next())
         await until(lambda: bool(store.lists))
@@ -273,7 +275,7 @@ async def test_while_a_sensor_waits_too_the_log_tells_of_trouble(
     store: ScriptedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = Watch(zone(), 3600.0, patient=False)
-    async with lookout(zone()) as shared, shared.watching(watch):
+    async with shared_poll(zone()) as shared, shared.watching(watch):
         sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
         await until(lambda: bool(store.lists))
         store.fails = [StoreUnavailable("scripted://store", "away")] * 3
@@ -292,7 +294,7 @@ async def test_a_store_that_refuses_is_told_to_all_and_the_next_one_begins_anew(
     store: ScriptedStore,
 ) -> None:
     watch = Watch(zone(), 3600.0)
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         store.fails = [StoreRefused("scripted://store", "denied")]
         async with shared.watching(watch):
             sensor = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
@@ -302,7 +304,7 @@ async def test_a_store_that_refuses_is_told_to_all_and_the_next_one_begins_anew(
                 await soon(sensor)
         with pytest.raises(StoreRefused, match="denied"):
             await soon(shared.find("b/_SUCCESS", 3600.0))
-        async with lookout(zone()) as fresh:
+        async with shared_poll(zone()) as fresh:
             store.keys.add("b/_SUCCESS")
             assert (await soon(fresh.find("b/_SUCCESS", 3600.0))).key == "b/_SUCCESS"
 
@@ -312,7 +314,7 @@ async def test_a_key_that_is_refused_does_not_stop_those_who_wait_for_others(
 ) -> None:
     store.refuses.add("bad/_SUCCESS")
     store.keys.add("good/_SUCCESS")
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         bad = asyncio.create_task(shared.find("bad/_SUCCESS", 3600.0))
         good = asyncio.create_task(shared.find("good/_SUCCESS", 3600.0))
         assert (await soon(good)).key == "good/_SUCCESS"
@@ -323,16 +325,16 @@ async def test_a_key_that_is_refused_does_not_stop_those_who_wait_for_others(
 async def test_it_is_the_same_for_the_same_place_and_ends_with_the_last(
     store: ScriptedStore,
 ) -> None:
-    async with lookout(zone()) as one:
-        async with lookout(zone("*.ready")) as other:
+    async with shared_poll(zone()) as one:
+        async with shared_poll(zone("*.ready")) as other:
             assert other is one
         assert not one.has_failed
     assert one.has_failed
-    assert not lookout_module._lookouts
+    assert not module._polls
 
 
 async def test_it_sleeps_while_nobody_waits(store: ScriptedStore) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         watch = Watch(zone(), 0.05)
         async with shared.watching(watch):
             await soon(watch.next())
@@ -346,7 +348,7 @@ async def test_it_sleeps_while_nobody_waits(store: ScriptedStore) -> None:
 async def test_one_who_gives_up_before_the_first_look_causes_none(
     store: ScriptedStore,
 ) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         patient = asyncio.create_task(shared.find("b/_SUCCESS", 3600.0))
         await until(lambda: bool(store.finds))
         impatient = asyncio.create_task(shared.find("a/_SUCCESS", 3600.0))
@@ -363,7 +365,7 @@ async def test_one_who_gives_up_before_the_first_look_causes_none(
 async def test_those_who_come_one_after_the_other_for_one_key_do_not_put_its_look_off(
     store: ScriptedStore,
 ) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         first = asyncio.create_task(shared.find("other/_SUCCESS", 3600.0))
         await until(lambda: bool(store.finds))
         store.finds.clear()
@@ -377,7 +379,7 @@ async def test_those_who_come_one_after_the_other_for_one_key_do_not_put_its_loo
 
 
 async def test_one_who_gives_up_is_looked_for_no_more(store: ScriptedStore) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         impatient = asyncio.create_task(shared.find("a/_SUCCESS", 0.1))
         patient = asyncio.create_task(shared.find("b/_SUCCESS", 0.1))
         await until(lambda: bool(store.finds))
@@ -390,7 +392,7 @@ async def test_one_who_gives_up_is_looked_for_no_more(store: ScriptedStore) -> N
 
 
 async def test_hints_are_told_what_no_other_process_needs_to_hear_of(store: ScriptedStore) -> None:
-    async with lookout(zone()) as shared:
+    async with shared_poll(zone()) as shared:
         waiting = asyncio.create_task(shared.find("mon/_SUCCESS", 3600.0))
         await until(lambda: bool(store.finds))
         assert store.is_ours("mon/_SUCCESS")

@@ -18,15 +18,18 @@ from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox, Scope
 from flagfall.landing.marker import Marker, in_order
 from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
+from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 from flagfall.stores.local import LocalStore
-from flagfall.watch import heartbeat as health
+from flagfall.watch import announcer, outage
 from flagfall.watch import loop as watch
-from flagfall.watch.heartbeat import Health, ReachedAgain, Unreachable, last_sign
-from flagfall.watch.loop import News, Timing, announcements, arrivals, due, gathered, wait_for
-from flagfall.watch.shared_poll import LONGEST_BACKOFF, Sweeper, backoff
+from flagfall.watch.announcer import due
+from flagfall.watch.heartbeat import WatcherState, last_heartbeat
+from flagfall.watch.loop import News, Timing, announcements, arrivals, gathered, wait_for
+from flagfall.watch.outage import ReachedAgain, Unreachable
+from flagfall.watch.sweeper import Sweeper
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.test_inbox import accept
-from tests.test_lookout import ScriptedStore
+from tests.watch.test_shared_poll import ScriptedStore
 
 SOON = 5.0
 """Seconds within which what is expected must have come."""
@@ -102,8 +105,8 @@ async def test_what_is_announced_is_found_off_the_event_loop(
 
         return called
 
-    for name in ("news", "told"):
-        monkeypatch.setattr(watch.Announcer, name, noting(getattr(watch.Announcer, name)))
+    for name in ("news", "announced"):
+        monkeypatch.setattr(announcer.Announcer, name, noting(getattr(announcer.Announcer, name)))
     monkeypatch.setattr("flagfall.inbox.inbox.in_order", noting(in_order))
     marker = await drop(toy, "2026-11-01")
     async with aclosing(announcements(toy.inbox, Timing())) as items:
@@ -432,7 +435,7 @@ class TestAFeedThatCannotBeLookedAt:
     ) -> None:
         """As on NFS whose server is gone: each new look would take one more thread for ever."""
         monkeypatch.setattr(watch, "HUNG_AFTER", 0.1)
-        monkeypatch.setattr(health, "TROUBLE_AFTER", 0.05)
+        monkeypatch.setattr(outage, "OUTAGE_AFTER", 0.05)
         server, looks = threading.Event(), []
         look = store.list
 
@@ -481,10 +484,10 @@ class TestAFeedThatCannotBeLookedAt:
         await asyncio.to_thread(toy.landing.touch)
         lake = toy.inbox().lake.store
 
-        async def sign(state: str) -> Health:
+        async def sign(state: str) -> WatcherState:
             async with asyncio.timeout(SOON):
                 while True:
-                    found = await asyncio.to_thread(last_sign, lake)
+                    found = await asyncio.to_thread(last_heartbeat, lake)
                     if found and found.state == state:
                         return found
                     await asyncio.sleep(0.02)

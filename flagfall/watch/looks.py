@@ -1,0 +1,193 @@
+"""What a watch asks of the shared poll, and what a look at the storage finds for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.landing.zone import LandingZone
+from flagfall.stores import EPOCH, Entry, Store
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found for a watch.
+
+    Attributes:
+        entries: Markers.
+        start: Keys up to this one were left out.
+        moved_since: What moved here before may have been left out (UTC).
+        whole: Whether all others were looked at; else only some that a hint named.
+    """
+
+    entries: tuple[Entry, ...]
+    start: str = ""
+    moved_since: datetime = EPOCH
+    whole: bool = False
+
+
+class Watch:
+    """Somebody who waits for all markers of a landing zone.
+
+    Args:
+        landing: The landing zone.
+        every: Longest time between two looks, in seconds.
+        patient: Whether to wait while the storage cannot be reached, of which the log tells; else
+            ``next`` raises.
+
+    Attributes:
+        start: Keys up to this one are of no interest.
+        moved_since: Nor is what moved here before this time (UTC).
+    """
+
+    def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
+        self.landing = landing
+        self.every = every
+        self.patient = patient
+        self.start = ""
+        self.moved_since = EPOCH
+        self._looks: list[Look] = []
+        self._error: Exception | None = None
+        self._news = asyncio.Event()
+
+    def offer(self, look: Look) -> None:
+        """Pass on what was found."""
+        if look.whole:
+            self._looks.clear()
+        self._looks.append(look)
+        self._error = None
+        self._news.set()
+
+    def unavailable(self, error: StoreUnavailable) -> None:
+        """Pass on that a look failed, after which there will be others."""
+        if not self.patient:
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Pass on that no more can be found."""
+        self._error = error
+        self._news.set()
+
+    async def next(self) -> Look:
+        """What was found since the last time, as soon as there was a look.
+
+        Raises:
+            StoreRefused: Something has to be changed; waiting cannot help.
+            StoreUnavailable: The last look failed, and this watch is not patient.
+        """
+        await self._news.wait()
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        looks, self._looks = self._looks, []
+        entries = {entry.key: entry for look in looks for entry in look.entries}
+        return replace(looks[0], entries=tuple(entries.values()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to look for.
+
+    Attributes:
+        keys: Single keys.
+        watches: Who wants to see everything, each with the look that it will get.
+        whole: Whether that is all that anybody waits for.
+    """
+
+    keys: frozenset[str]
+    watches: dict[Watch, Look]
+    whole: bool
+
+    @property
+    def start(self) -> str:
+        """Every watch skips keys up to this one."""
+        return min(look.start for look in self.watches.values())
+
+    @property
+    def moved_since(self) -> datetime:
+        """Every watch skips what moved here before this time (UTC)."""
+        return min(look.moved_since for look in self.watches.values())
+
+
+@dataclass
+class Found:
+    """What a look at the storage found.
+
+    Attributes:
+        entries: By key.
+        refused: Single keys that may not be read.
+        looks: By the watch that they concern.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    refused: dict[str, StoreRefused] = field(default_factory=dict)
+    looks: dict[Watch, Look] = field(default_factory=dict)
+
+
+def looks_for(watches: Iterable[Watch]) -> dict[Watch, Look]:
+    """What each watch wants to see now: that may change while a look is under way."""
+    return {watch: Look((), watch.start, watch.moved_since, whole=True) for watch in watches}
+
+
+def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:
+    """Look at the storage. Blocks.
+
+    Args:
+        store: The landing zone's.
+        plan: What to look for.
+        watches: Everybody who watches; a key that the plan names may concern each of them.
+
+    Raises:
+        StoreUnavailable: The storage cannot be reached.
+        StoreRefused: It may not be listed.
+    """
+    found = Found()
+    keys = plan.keys
+    if plan.watches:
+        found.entries |= {entry.key: entry for entry in _list(store, plan)}
+        if store.metered:  # the listing has the others
+            keys = frozenset(key for key in keys if key <= plan.start)
+    _look_at(store, keys, found)
+    looks = _looks(watches, plan, found.entries.values())
+    found.looks |= {watch: seen for watch, seen in looks if seen.entries or seen.whole}
+    return found
+
+
+def _list(store: Store, plan: Plan) -> Iterable[Entry]:
+    """All markers of the plan's watches; where a request costs money, the plan's keys, too."""
+    zones = {watch.landing.pattern.text: watch.landing for watch in plan.watches}.values()
+    keys = plan.keys if store.metered else frozenset()
+    return store.list(
+        start_after=plan.start,
+        where=lambda key: any(zone.is_marker(key) for zone in zones) or key in keys,
+        skip_unreadable=True,
+        shapes=[zone.pattern.shape for zone in zones],
+        moved_since=plan.moved_since,
+    )
+
+
+def _look_at(store: Store, keys: frozenset[str], found: Found) -> None:
+    """Look at single keys; one that is refused does not hide the others."""
+    try:
+        found.entries |= {entry.key: entry for entry in store.find(keys)}
+    except StoreRefused:
+        for key in keys:
+            try:
+                found.entries |= {entry.key: entry for entry in store.find([key])}
+            except StoreRefused as refused:
+                found.refused[key] = refused
+
+
+def _looks(
+    watches: Iterable[Watch], plan: Plan, entries: Collection[Entry]
+) -> Iterator[tuple[Watch, Look]]:
+    """What each watch gets. Watches of one pattern share the work."""
+    markers: dict[str, tuple[Entry, ...]] = {}
+    for watch in watches:
+        pattern = watch.landing.pattern.text
+        if pattern not in markers:
+            markers[pattern] = tuple(e for e in entries if watch.landing.is_marker(e.key))
+        yield watch, replace(plan.watches.get(watch, Look(())), entries=markers[pattern])
