@@ -375,7 +375,7 @@ class TestCredentials:
         stores = [S3Store(f"s3://bucket/in/{n}", "my_aws") for n in range(5)]
         with found_with(lambda conn_id: account_of(next(sessions), canned.url)):
             for store in stores:
-                store._store  # noqa: B018  all are connected with the old key
+                store._bucket._store  # noqa: B018  all are connected with the old key
             for store in stores:
                 with pytest.raises(StoreRefused):
                     listed(store)
@@ -543,7 +543,7 @@ class TestCredentials:
 
 
 def endpoint(store: S3Store) -> str:
-    return str((store._store.config or {}).get("endpoint"))
+    return str((store._bucket._store.config or {}).get("endpoint"))
 
 
 class TestEndpoints:

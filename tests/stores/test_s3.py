@@ -276,7 +276,7 @@ class TestCopying:
         store.put("k", bytes(1000))
         monkeypatch.setattr(s3_module, "_RANGE", 100)
         monkeypatch.setattr(s3_module, "_RANGES_AHEAD", 1)
-        meta = store._ask("k", lambda one: one.head("k"))
+        meta = store._bucket.head("k")
         with closing(store._ranges("k", meta)) as ranges:
             next(ranges)
             store.put("k", b"y" * 1000)
