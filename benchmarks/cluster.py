@@ -15,8 +15,9 @@ from unittest.mock import patch
 
 from table import Cell, Column, Table, found
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Evaluation
 from flagfall.landing.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, publish
@@ -99,7 +100,7 @@ def run(running: Cluster, days: Sequence[date]) -> tuple[float, int, int]:
 
 def _pending(inbox: Inbox) -> list[Marker]:
     """What has no receipt, however long ago its day was."""
-    return inbox.pending(inbox.full_scope())
+    return inbox.pending(inbox.shortcuts.full_scope())
 
 
 def _day(key: str) -> str:

@@ -35,9 +35,10 @@ from table import Cell, Column, Plot, Table, found
 from watched import KILLED
 
 from flagfall.concurrency import thread_count
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Staged
 from flagfall.publish import publish
 from flagfall.rows import DataFile

@@ -20,6 +20,8 @@ from heartbeat import Heartbeat
 from kinds import MARKER, Bucket, Disk, Place
 from table import Cell, Column, Table
 
+from flagfall.dataset.feed import Feed, LakeAddress
+from flagfall.landing.zone import LandingAddress
 from flagfall.triggers import MarkerFeedTrigger
 from sandbox.s3 import REGION, LocalS3
 
@@ -47,9 +49,9 @@ async def table(markers: int) -> Table:
 async def on_disk(folder: Path, markers: int) -> tuple[Cell, ...]:
     """Renamed into place to yielded."""
     disk = Disk(folder)
-    trigger = MarkerFeedTrigger(
-        dataset="bench", landing=disk.uri("feed"), marker=f"{{n}}/{MARKER}", lake=f"{folder}/lake"
-    )
+    landing = LandingAddress(uri=disk.uri("feed"), marker=f"{{n}}/{MARKER}")
+    feed = Feed(dataset="bench", landing=landing, lake=LakeAddress(uri=f"{folder}/lake"))
+    trigger = MarkerFeedTrigger.of(feed)
     return await _measure(trigger, disk, markers, pause=1.2)
 
 
@@ -63,14 +65,12 @@ async def on_s3(folder: Path, markers: int) -> tuple[Cell, ...]:
             "AWS_ENDPOINT_URL": server.url,
         }
         bucket = Bucket(server)
-        trigger = MarkerFeedTrigger(
-            dataset="bench",
-            landing=bucket.uri("feed"),
-            marker=f"{{n}}/{MARKER}",
-            lake=bucket.uri("lake"),
-            sqs_queue=server.queue,
-            sweep_every=3600.0,
+        landing = LandingAddress(
+            uri=bucket.uri("feed"), marker=f"{{n}}/{MARKER}", sqs_queue=server.queue
         )
+        lake = LakeAddress(uri=bucket.uri("lake"))
+        feed = Feed(dataset="bench", landing=landing, lake=lake, sweep_every=3600.0)
+        trigger = MarkerFeedTrigger.of(feed)
         return await _measure(trigger, bucket, markers, pause=0.1)
 
 

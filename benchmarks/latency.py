@@ -28,9 +28,10 @@ from kinds import Bucket, Disk, Kind, Place
 from live import DAGS, ROOT, STOCK, Board, LiveAirflow, Task, helpers, live_airflow
 from table import Cell, Column, Table, found
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.publish import publish
 from sandbox.airflow import interruptible
 from sandbox.flights import write_day

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from benchmarks.on_postgres import ACTIVE, PostgresAirflow, airflow_on_postgres
 from benchmarks.table import Column, Plot, Table, found
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.publish import publish
 from sandbox.airflow import interruptible
 from sandbox.flights import write_day
@@ -49,7 +50,8 @@ LOOP = """\
 import sys
 from pathlib import Path
 from flagfall.dataset.loader import read_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.report.run import report_run
@@ -66,7 +68,8 @@ TASKS = """\
 from pathlib import Path
 from airflow.sdk import DAG, task, task_group
 from flagfall.dataset.loader import read_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.report.run import report_run

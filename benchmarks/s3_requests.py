@@ -17,9 +17,10 @@ from unittest.mock import patch
 
 from table import Cell, Column, Table, found
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.inbox.claim import claim
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.publish import publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES

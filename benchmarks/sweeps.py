@@ -119,16 +119,19 @@ def ours(zone: Path, layout: Layout, lake: Path, ahead: timedelta) -> Sweep:
 
     With a clock that is ahead of the landing, the watermark says so; else every single receipt.
     """
-    from flagfall.inbox.inbox import Feed, Inbox
+    from flagfall.dataset.feed import Feed, LakeAddress
+    from flagfall.inbox.inbox import Inbox
+    from flagfall.landing.zone import LandingAddress
 
-    feed = Feed("sweeps", str(zone), layout.marker, str(lake))
+    landing = LandingAddress(uri=str(zone), marker=layout.marker)
+    feed = Feed(dataset="sweeps", landing=landing, lake=LakeAddress(uri=str(lake)))
     inbox = Inbox(feed, lambda: datetime.now(UTC) + ahead)
     if ahead:
-        inbox.advance([], inbox.full_scope())
+        inbox.shortcuts.advance([], inbox.shortcuts.full_scope())
     else:
         file_receipts(inbox.pending(), lake)
     assert not inbox.pending(), "everything has its receipt"
-    return lambda: asyncio.to_thread(lambda: inbox.sweep(inbox.scope()))
+    return lambda: asyncio.to_thread(lambda: inbox.sweep(inbox.shortcuts.scope()))
 
 
 def file_receipts(markers: Any, lake: Path) -> None:
@@ -207,17 +210,23 @@ def ours_on_s3(keys: int, lake: str, full: bool) -> Sweep:
 
     The lake is on disk, so that all requests are for the landing zone.
     """
-    from flagfall.inbox.inbox import Feed, Inbox
+    from flagfall.dataset.feed import Feed, LakeAddress
+    from flagfall.inbox.inbox import Inbox
+    from flagfall.landing.zone import LandingAddress
 
     last = datetime.fromisoformat(partition(keys - 1).partition("=")[2]).replace(tzinfo=UTC)
     feed = Feed(
-        "sweeps", LANDING, "date={date}/_SUCCESS", lake, since="date=%Y-%m-%d", behind=3600.0
+        dataset="sweeps",
+        landing=LandingAddress(uri=LANDING, marker="date={date}/_SUCCESS"),
+        lake=LakeAddress(uri=lake),
+        since="date=%Y-%m-%d",
+        behind=3600.0,
     )
     inbox = Inbox(feed, lambda: last + timedelta(hours=18))
     if not full:
-        scope = inbox.full_scope()
-        inbox.advance(inbox.pending(scope), scope)
-    scope = inbox.full_scope if full else inbox.scope
+        scope = inbox.shortcuts.full_scope()
+        inbox.shortcuts.advance(inbox.pending(scope), scope)
+    scope = inbox.shortcuts.full_scope if full else inbox.shortcuts.scope
     return lambda: asyncio.to_thread(lambda: inbox.sweep(scope()))
 
 

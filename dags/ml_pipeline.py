@@ -23,6 +23,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.configuration import conf
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.schema import Dataset, Pod, TaskSettings
 from flagfall.operators.notices import on_failure, on_retry
 from flagfall.operators.pods import executor_config
@@ -79,7 +80,7 @@ def active_tasks(dataset: Dataset) -> int:
 
 def landed(dataset: Dataset) -> Asset:
     """The asset that schedules a pipeline; declared here only, or it would be watched twice."""
-    trigger = MarkerFeedTrigger.of(dataset)
+    trigger = MarkerFeedTrigger.of(Feed.of(dataset))
     watcher = AssetWatcher(name=f"{dataset.name}_markers", trigger=trigger)
     return Asset(f"{dataset.name}_landed", watchers=[watcher])
 

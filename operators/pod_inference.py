@@ -13,10 +13,11 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import datasets_folder, find_dataset, variables
 from flagfall.dataset.schema import Pod
 from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
 from flagfall.operators.stages import deliveries, leave, summary, tell
 from flagfall.stages.shard import Delivery

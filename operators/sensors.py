@@ -10,7 +10,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow.triggers.base import StartTriggerArgs
 
-from flagfall.landing.zone import LandingZone
+from flagfall.landing.zone import LandingAddress, LandingZone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -135,7 +135,7 @@ class MarkerSensor(BaseSensorOperator):
         except MarkerLate:
             raise
         except AirflowSensorTimeout as timeout:
-            zone = LandingZone(self.landing, self.marker)
+            zone = LandingZone(LandingAddress(uri=self.landing, marker=self.marker))
             where = f"{zone.uri}/{zone.pattern.fill(self.partition)}"
             raise MarkerLate(where, "") from timeout
 

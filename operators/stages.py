@@ -17,10 +17,11 @@ from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotFinished
 from flagfall.inbox.claim import AT_ONCE, claim
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
 from flagfall.publish import publish
 from flagfall.report.run import decided, report_run, still_there, unfinished

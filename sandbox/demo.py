@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.status import Status as Spinner
 from rich.table import Table
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import FlagfallError
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import LATEST
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker

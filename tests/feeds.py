@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
 from flagfall.publish import publish
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flagfall.inbox.claim import claim, shards
-from flagfall.inbox.inbox import Scope, Swept
+from flagfall.inbox.inbox import Swept
+from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
 from tests.feeds import Clock, ToyFeed, make_toy

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flagfall.errors import NotThere
-from flagfall.inbox.inbox import WATERMARK_MARGIN, Inbox
+from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.shortcuts import WATERMARK_MARGIN
 from flagfall.lake.receipts import Watermark
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
@@ -23,8 +24,8 @@ def accept(inbox: Inbox, marker: Marker) -> Receipt:
 
 def sweep(inbox: Inbox) -> None:
     """What a claim does: look, and move the watermark up."""
-    scope = inbox.scope()
-    inbox.advance(inbox.pending(scope), scope)
+    scope = inbox.shortcuts.scope()
+    inbox.shortcuts.advance(inbox.pending(scope), scope)
 
 
 def move_watermark(inbox: Inbox, landed_before: datetime) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing.marker import Marker, MarkerPattern, in_order, is_text
-from flagfall.landing.zone import LandingZone
+from tests.zone import zone_at
 
 LANDED = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -131,7 +131,7 @@ class TestStem:
 
 class TestIdentity:
     def landed(self, root: Path) -> Marker:
-        return LandingZone(str(root), "_SUCCESS").markers()[0]
+        return zone_at(root, "_SUCCESS").markers()[0]
 
     def test_looking_twice_finds_the_same_delivery(self, tmp_path: Path) -> None:
         (tmp_path / "_SUCCESS").touch()
@@ -277,7 +277,7 @@ def test_only_utf8_is_text(name: str, text: bool) -> None:
 def test_a_marker_whose_key_the_pattern_no_longer_matches_is_not_found(tmp_path: Path) -> None:
     """As after the dataset file was changed while a batch was under way."""
     (tmp_path / "done").touch()
-    assert LandingZone(str(tmp_path), "_SUCCESS").find("done") == []
+    assert zone_at(tmp_path, "_SUCCESS").find("done") == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 12, 13])

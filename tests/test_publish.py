@@ -26,11 +26,11 @@ from flagfall.errors import (
 )
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import missing, read_manifest
-from flagfall.landing.zone import LandingZone
 from flagfall.publish import AT_ONCE, data_files, publish
 from flagfall.stores import Fetched, open_store
 from flagfall.stores.s3 import S3Store
 from tests.s3 import S3Server
+from tests.zone import zone_at
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ class TestWhatIsPublished:
         self, source: Path, target: Path
     ) -> None:
         publish(source, str(target))
-        landing = LandingZone(str(target.parent), "date={date}/datapackage.json")
+        landing = zone_at(target.parent, "date={date}/datapackage.json")
         (marker,) = landing.markers()
         found = read_manifest(marker, landing.pattern, landing.store, Limits())
         assert [file.key for file in found.files] == [

@@ -107,7 +107,7 @@ class TestSweepsCostWhatIsNew:
         clock.advance(timedelta(minutes=59))
         late, new = feed.drop(day(clock(), 15)), feed.drop(day(clock()))
         inbox = feed.inbox(clock)
-        inbox.scope()
+        inbox.shortcuts.scope()
         s3.requests.clear()
         assert inbox.pending() == [new]
         starts = [r.query["start-after"][0] for r in s3.requests]
@@ -123,7 +123,7 @@ class TestSweepsCostWhatIsNew:
         late = feed.drop(day(clock(), 15))
         claimed = feed.inbox(clock)
         assert claim(claimed, feed.dataset).batches == 0
-        feed.inbox(clock).cover([late])
+        feed.inbox(clock).shortcuts.cover([late])
         assert [m for shard in claim(feed.inbox(clock), feed.dataset).shards for m in shard] == [
             late
         ]
@@ -133,7 +133,7 @@ class TestSweepsCostWhatIsNew:
     ) -> None:
         clock.now = clock().replace(hour=3)
         take_in(feed, clock)
-        assert feed.inbox(clock).scope().start
+        assert feed.inbox(clock).shortcuts.scope().start
         in_new_york = feed.drop(day(clock(), 1))
         assert feed.inbox(clock).pending() == [in_new_york]
 
@@ -141,12 +141,12 @@ class TestSweepsCostWhatIsNew:
         self, feed: S3Feed, clock: Clock
     ) -> None:
         self.swept(feed, clock)
-        feed.inbox(clock).cover([feed.drop(day(clock(), 15))])
+        feed.inbox(clock).shortcuts.cover([feed.drop(day(clock(), 15))])
         take_in(feed, clock)
-        assert feed.inbox(clock).scope().start < f"date={day(clock(), 14)}"
+        assert feed.inbox(clock).shortcuts.scope().start < f"date={day(clock(), 14)}"
         clock.advance(timedelta(hours=1))
         take_in(feed, clock)
-        assert feed.inbox(clock).scope().start >= f"date={day(clock(), 1)}"
+        assert feed.inbox(clock).shortcuts.scope().start >= f"date={day(clock(), 1)}"
 
     def test_a_marker_that_is_older_than_the_watermark_when_it_is_first_seen_is_pending(
         self, feed: S3Feed, clock: Clock
@@ -155,7 +155,7 @@ class TestSweepsCostWhatIsNew:
         marker = feed.drop(day(clock()))
         clock.advance(timedelta(hours=6))
         inbox = feed.inbox(clock)
-        inbox.advance([], inbox.scope())  # as if it had not been there yet
+        inbox.shortcuts.advance([], inbox.shortcuts.scope())  # as if it had not been there yet
         assert inbox.receipts.watermark().landed_before > marker.landed_at
         assert feed.inbox(clock).pending() == [marker]
 
@@ -165,7 +165,7 @@ class TestSweepsCostWhatIsNew:
         feed = make_s3_toy(tmp_path, bucket, 'arrival: {partition: {date: "%d.%m.%Y"}}\n')
         first = feed.drop("01.12.2025")
         take_in(feed, clock)
-        assert feed.inbox(clock).scope().full
+        assert feed.inbox(clock).shortcuts.scope().full
         second = feed.drop("31.01.2024")
         assert feed.inbox(clock).pending() == [second]
         assert first.key < second.key

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from flagfall.cli.feed_status import rejected_for
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import AccessDenied, StoreRefused
 from flagfall.inbox.claim import claim
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt
 from flagfall.publish import publish
 from flagfall.report.run import report_run

@@ -437,7 +437,7 @@ class TestTheWatch:
         feed = make_scored_s3_toy(tmp_path, bucket)
 
         def start() -> str:
-            return feed.inbox(clock).scope().start
+            return feed.inbox(clock).shortcuts.scope().start
 
         def prepare() -> Marker:
             marker = feed.drop(f"{clock.now - timedelta(days=20):%Y-%m-%d}", GOOD)

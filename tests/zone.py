@@ -8,7 +8,12 @@ from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, missing, read_manifest
 from flagfall.landing.marker import Marker
-from flagfall.landing.zone import LandingZone
+from flagfall.landing.zone import LandingAddress, LandingZone
+
+
+def zone_at(root: Path, pattern: str = "_SUCCESS") -> LandingZone:
+    """A landing zone on disk."""
+    return LandingZone(LandingAddress(uri=str(root), marker=pattern))
 
 
 class Zone:
@@ -16,7 +21,7 @@ class Zone:
 
     def __init__(self, root: Path, pattern: str = "date={date}/_SUCCESS") -> None:
         self.root = root
-        self.landing = LandingZone(str(root), pattern)
+        self.landing = zone_at(root, pattern)
 
     def write(self, *keys: str, content: bytes = b"") -> None:
         for key in keys:

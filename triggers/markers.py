@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
-from flagfall.dataset.schema import Dataset
-from flagfall.inbox.inbox import Feed, Inbox
-from flagfall.landing.zone import LandingZone, landing_zone
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
+from flagfall.landing.zone import LandingAddress, LandingZone, landing_zone
 from flagfall.triggers import connections
 from flagfall.watch.loop import News, Timing, announcements, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
@@ -55,51 +55,33 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     starts asks the same storage, and so fails where a watcher, which has no task, cannot.
 
     Attributes:
-        dataset: Name of the dataset.
-        landing: URI of the landing zone.
-        marker: Pattern of the markers below it.
-        lake: URI of the lake.
-        sweep_every: Longest time between two sweeps, in seconds.
-        redeliver_after: A marker that is still pending is announced again after so many seconds.
-        gather: What becomes pending is held back for so many seconds, so that more shares its
-            event; 0 for not at all.
-        landing_conn_id, lake_conn_id, sqs_queue, since, behind, full_sweep_every: See ``Feed``.
+        feed: The ``Feed``, as JSON.
+
+    Raises:
+        ValidationError: ``feed`` is none.
     """
 
-    dataset: str
-    landing: str
-    marker: str
-    lake: str
-    sweep_every: float = 30.0
-    redeliver_after: float = 900.0
-    gather: float = 0.0
-    landing_conn_id: str = ""
-    lake_conn_id: str = ""
-    sqs_queue: str = ""
-    since: str = ""
-    behind: float = 0.0
-    full_sweep_every: float = 3600.0
+    feed: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._feed = Feed.model_validate_json(self.feed)
 
     @classmethod
-    def of(cls, dataset: Dataset) -> MarkerFeedTrigger:
-        """The trigger of a dataset."""
-        return cls(
-            **asdict(Feed.of(dataset)),
-            sweep_every=dataset.watch.sweep_every.total_seconds(),
-            redeliver_after=dataset.watch.redeliver_after.total_seconds(),
-            gather=dataset.watch.gather.total_seconds(),
-        )
+    def of(cls, feed: Feed) -> MarkerFeedTrigger:
+        """The trigger of a feed."""
+        return cls(feed=feed.model_dump_json())
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield whenever something becomes pending, when it is due again, and of trouble.
+        """Yield whenever something becomes pending, when it is due again, and of an outage.
 
         It never raises for storage, nor ends: Airflow would start it again at once, for ever.
         """
-        feed = Feed(**{one.name: getattr(self, one.name) for one in fields(Feed)})
-        timing = Timing(self.sweep_every, self.redeliver_after)
+        feed = self._feed
+        timing = Timing(feed.sweep_every, feed.redeliver_after)
         news = announcements(partial(Inbox, feed), timing)
-        async with aclosing(gathered(news, self.gather) if self.gather else news) as told:
-            async for one in told:
+        async with aclosing(gathered(news, feed.gather) if feed.gather else news) as items:
+            async for one in items:
                 yield TriggerEvent(self._payload(one))
 
     def _payload(self, news: News) -> dict[str, Any]:
@@ -107,7 +89,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         if isinstance(news, Unreachable):
             return {"unreachable": news.why, "since": news.since.isoformat(timespec="seconds")}
         if isinstance(news, ReachedAgain):
-            return {"reachable": self.landing, "after": round(news.after)}
+            return {"reachable": self._feed.landing.uri, "after": round(news.after)}
         return {"pending": len(news), "first": [marker.uri for marker in news[:SHOWN]]}
 
 
@@ -137,7 +119,10 @@ class MarkerTrigger(_Fields, BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield once: ``{"marker": {…}}``, or ``{"late": <where>, "deadline": …}``."""
-        landing = landing_zone(self.landing, self.marker, self.conn_id, self.sqs_queue)
+        address = LandingAddress(
+            uri=self.landing, marker=self.marker, conn_id=self.conn_id, sqs_queue=self.sqs_queue
+        )
+        landing = landing_zone(address)
         yield TriggerEvent(await self._wait(landing))
 
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:
     entries = inbox.landing.entries()
     return Seen(
         landed=len(entries),
-        pending=tuple(inbox.pending(inbox.full_scope(), entries)),
+        pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
         late=late(dataset, inbox, now),
     )
 

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from flagfall.cli.console import AsJson, end, for_each, out, printable
 from flagfall.cli.feed_status import Seen, Status, status
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.stores.backoff import LONGEST_BACKOFF
 from flagfall.watch.heartbeat import WatcherState
 

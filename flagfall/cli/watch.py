@@ -11,7 +11,7 @@ import typer
 
 from flagfall.cli.console import AsJson, printable
 from flagfall.landing.marker import Marker
-from flagfall.landing.zone import LandingZone
+from flagfall.landing.zone import LandingAddress, LandingZone
 from flagfall.watch.loop import arrivals
 
 
@@ -36,7 +36,7 @@ def watch(
     Example: flagfall watch .flagfall/data/landing/flights --marker 'date={date}/datapackage.json'
     """
     try:
-        landing = LandingZone(uri, marker, sqs_queue=sqs_queue)
+        landing = LandingZone(LandingAddress(uri=uri, marker=marker, sqs_queue=sqs_queue))
         asyncio.run(_watch(landing, sweep_every, as_json, count))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -77,10 +77,10 @@ def claim(
     settle = dataset.landing.settle
     give_up = inbox.clock() + 2 * settle
     while True:
-        scope = inbox.scope()
+        scope = inbox.shortcuts.scope()
         swept = inbox.sweep(scope)
         pending = swept.pending
-        inbox.advance(pending, scope)
+        inbox.shortcuts.advance(pending, scope)
         ready = _ready(pending, inbox, dataset)
         if ready or not pending or scope.began >= give_up:
             break

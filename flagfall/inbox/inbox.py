@@ -11,15 +11,16 @@ lake. An entry says so from just before its receipt on, so that it is found agai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from operator import attrgetter
 
 from flagfall.concurrency import in_parallel
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.feed import Feed
 from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
+from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, Watermark
 from flagfall.lake.records import Receipt
@@ -27,85 +28,7 @@ from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, missing, read_manifest
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
-from flagfall.stores import EPOCH, Entry
-
-FARTHEST_ZONE = timedelta(hours=12)
-"""How far a producer's date may be behind UTC's."""
-WATERMARK_AGE = timedelta(minutes=5)
-"""How long a watermark that was read is good for."""
-WATERMARK_STEP = timedelta(minutes=1)
-"""By how much it must move for that to be written."""
-WATERMARK_MARGIN = timedelta(hours=2)
-"""How far the clocks of a producer's file system and of this machine may be apart."""
-
-
-def utcnow() -> datetime:
-    """The clock; tests give their own."""
-    return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Where a feed lands and where it is remembered: all that the inbox needs to know.
-
-    Attributes:
-        dataset: Name of the dataset.
-        landing: URI of the landing zone.
-        marker: Pattern of the markers below it.
-        lake: URI of the lake.
-        landing_conn_id: Airflow connection for the landing zone; empty for what the environment
-            gives.
-        lake_conn_id: The same for the lake.
-        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
-        since: strftime pattern of the keys of a time, such as ``date=%Y-%m-%d``, where they sort
-            by it; empty where they do not.
-        behind: Markers of a time are expected no later than so many seconds after it.
-        full_sweep_every: Seconds between two sweeps that look at everything, where others do not.
-    """
-
-    dataset: str
-    landing: str
-    marker: str
-    lake: str
-    landing_conn_id: str = ""
-    lake_conn_id: str = ""
-    sqs_queue: str = ""
-    since: str = ""
-    behind: float = 0.0
-    full_sweep_every: float = 3600.0
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Feed:
-        """The feed of a dataset."""
-        return cls(
-            dataset=dataset.name,
-            landing=dataset.landing.uri,
-            marker=dataset.landing.marker,
-            lake=dataset.lake.uri,
-            landing_conn_id=dataset.landing.conn_id,
-            lake_conn_id=dataset.lake.conn_id,
-            sqs_queue=dataset.landing.sqs_queue,
-            since=dataset.since,
-            behind=(dataset.arrival.lag + dataset.arrival.deadline).total_seconds(),
-            full_sweep_every=dataset.watch.full_sweep_every.total_seconds(),
-        )
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What a sweep looks at.
-
-    Attributes:
-        watermark: How far the landing zone had been swept.
-        began: When the scope was made, not later than the sweep (UTC).
-        start: Markers up to this key are left out.
-        full: Whether everything that there is is compared with every receipt.
-    """
-
-    watermark: Watermark
-    began: datetime
-    start: str = ""
-    full: bool = False
+from flagfall.stores import Entry
 
 
 @dataclass(frozen=True)
@@ -132,48 +55,13 @@ class Inbox:
     def __init__(self, feed: Feed, clock: Callable[[], datetime] = utcnow) -> None:
         self.feed = feed
         self.clock = clock
-        self.landing = LandingZone(feed.landing, feed.marker, feed.landing_conn_id, feed.sqs_queue)
-        self.lake = Lake(feed.lake, feed.dataset, feed.lake_conn_id)
+        self.landing = LandingZone(feed.landing)
+        self.lake = Lake(feed.lake.uri, feed.dataset, feed.lake.conn_id)
         self.receipts = Receipts(self.lake.store)
+        self.shortcuts = Shortcuts(feed, self.landing.store, self.receipts, clock)
         self._received: set[str] = set()
         self._unfiled: dict[str, datetime] = {}
         self._overdue: dict[str, Marker | None] = {}
-        self._watermark = Watermark()
-        self._watermark_read_at: datetime | None = None
-
-    def scope(self) -> Scope:
-        """What the next sweep has to look at.
-
-        Where every look costs requests, and keys sort by time, it begins where the last full sweep,
-        by whomever, left off; and every now and then it is a full one again.
-        """
-        began = self.clock()
-        watermark = self._current_watermark(began)
-        is_due = (began - watermark.swept_at).total_seconds() >= self.feed.full_sweep_every
-        if not self._metered or is_due or not watermark.start:
-            return self.full_scope()
-        return Scope(watermark, began, watermark.start)
-
-    def full_scope(self) -> Scope:
-        """What a sweep looks at that looks at everything.
-
-        On S3 it compares with every receipt, too; on a disk the watermark tells which have one.
-        """
-        began = self.clock()
-        return Scope(self._current_watermark(began), began, full=self._metered)
-
-    @property
-    def _metered(self) -> bool:
-        return self.landing.store.metered
-
-    def _current_watermark(self, now: datetime) -> Watermark:
-        """The watermark, which may have been read a while ago: it only gets better."""
-        place = self.landing.store.identity()
-        read_at = self._watermark_read_at
-        if read_at is None or now - read_at >= WATERMARK_AGE or place != self._watermark.place:
-            self._watermark = self.receipts.watermark(place)
-            self._watermark_read_at = now
-        return self._watermark
 
     def pending(
         self, scope: Scope | None = None, entries: Iterable[Entry] | None = None
@@ -191,11 +79,11 @@ class Inbox:
             scope: What to look at; ``None`` for what is due now.
             entries: What a look has found; ``None`` to look now.
         """
-        scope = self.scope() if scope is None else scope
-        hidden_before = self.hidden_before(scope)
+        scope = self.shortcuts.scope() if scope is None else scope
+        hidden_before = self.shortcuts.hidden_before(scope)
         landed = self.landing.entries(scope.start, hidden_before) if entries is None else entries
         seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
-        since = self.receipts_since(scope)
+        since = self.shortcuts.receipts_since(scope)
         filed = self.receipts.filed(since)
         found = [
             marker
@@ -205,17 +93,6 @@ class Inbox:
         self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
         return Swept(in_order(found), filed.unfinished)
 
-    def hidden_before(self, scope: Scope) -> datetime:
-        """Markers that moved here before this time have receipts (UTC)."""
-        return EPOCH if self._metered else scope.watermark.landed_before
-
-    def receipts_since(self, scope: Scope) -> date:
-        """From which day on receipts have to be listed."""
-        if scope.full:
-            return EPOCH.date()
-        margin = timedelta(days=1, seconds=self.feed.behind) if self._metered else timedelta()
-        return max(EPOCH, scope.watermark.landed_before - margin).date()
-
     def _has_receipt(self, marker: Marker, since: date) -> bool:
         """Whether a receipt is filed under a day that the sweep of receipts did not list.
 
@@ -223,7 +100,7 @@ class Inbox:
         since; on S3 its day cannot change. Each answer is remembered for as long as it cannot
         change unseen.
         """
-        if self._metered and marker.landed_at.date() >= since:
+        if self.landing.store.metered and marker.landed_at.date() >= since:
             return False
         if marker.batch_id in self._received:
             return True
@@ -256,58 +133,6 @@ class Inbox:
         self._overdue = dict(zip(keys, found, strict=True))
         return [marker for marker in self._overdue.values() if marker is not None]
 
-    def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
-        """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
-
-        A sweep that left keys out moves no time, only the key at which the next one begins.
-        """
-        if scope.start:
-            self._narrow(pending, scope)
-            return
-        oldest = min((marker.landed_at for marker in pending), default=scope.began)
-        moved = replace(
-            scope.watermark,
-            landed_before=min(oldest, scope.began - WATERMARK_MARGIN),
-            swept_at=scope.began,
-        )
-        if self._is_worth_writing(moved, scope.watermark):
-            self._move(replace(moved, start=self._start(pending, moved)))
-
-    def _narrow(self, pending: Sequence[Marker], scope: Scope) -> None:
-        """Have sweeps begin later, unless somebody found something earlier meanwhile."""
-        start = self._start(pending, scope.watermark)
-        if start > scope.start:
-            now = self.receipts.watermark(scope.watermark.place)
-            if now.start == scope.start:
-                self._move(replace(now, start=start))
-
-    def _is_worth_writing(self, moved: Watermark, before: Watermark) -> bool:
-        if self._metered:
-            step = timedelta(seconds=self.feed.full_sweep_every)
-            return moved.swept_at - before.swept_at >= step
-        return moved.landed_before - before.landed_before > WATERMARK_STEP
-
-    def _start(self, pending: Iterable[Marker], watermark: Watermark) -> str:
-        """The key up to which all that was seen has a receipt and nothing more is expected."""
-        if not self.feed.since:
-            return ""
-        expected = watermark.landed_before - timedelta(seconds=self.feed.behind) - FARTHEST_ZONE
-        return min([expected.strftime(self.feed.since), *_befores(pending)])
-
-    def cover(self, found: Iterable[Marker]) -> None:
-        """See to it that a sweep by anybody else looks at these markers, too."""
-        lowest = min(_befores(found), default="")
-        if not (self.feed.since and self._metered and lowest):
-            return
-        self._watermark_read_at = None
-        watermark = self._current_watermark(self.clock())
-        if lowest < watermark.start:
-            self._move(replace(watermark, start=lowest))
-
-    def _move(self, watermark: Watermark) -> None:
-        self.receipts.move_watermark(watermark)
-        self._watermark_read_at = None
-
     def gone(self, marker: Marker) -> str | None:
         """Why a claimed marker is no longer in the landing zone; ``None`` where it is.
 
@@ -331,7 +156,7 @@ class Inbox:
             StoreUnavailable: The landing zone is not there, or is not the directory that was last
                 swept, as when a share is not mounted.
         """
-        if self._metered:
+        if self.landing.store.metered:
             return  # a bucket that is away answers with an error
         place = self.landing.store.identity()
         if not place or self.receipts.watermark(place) == Watermark(place):
@@ -419,8 +244,3 @@ def _unfinished_key(marker: Marker) -> str:
 
 def _note(marker: Marker) -> bytes:
     return json.dumps(marker.to_dict()).encode()
-
-
-def _befores(markers: Iterable[Marker]) -> Iterator[str]:
-    """A key just before each marker's; replays are found without a look at the landing zone."""
-    return (marker.key[:-1] for marker in markers if not marker.replay)

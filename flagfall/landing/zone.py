@@ -6,34 +6,49 @@ import logging
 from datetime import datetime
 from functools import lru_cache
 
+from pydantic import BaseModel
+
 from flagfall.landing.marker import Marker, MarkerPattern, is_text
 from flagfall.stores import EPOCH, Entry, open_store
 
 log = logging.getLogger(__name__)
 
 
+class LandingAddress(BaseModel, frozen=True, extra="forbid"):
+    """Where a landing zone is, and what its markers look like.
+
+    Attributes:
+        uri: A directory, which need not exist yet, or ``s3://bucket/prefix``.
+        marker: Pattern of the markers below it.
+        conn_id: Airflow connection; empty for what the environment gives.
+        sqs_queue: URL of an SQS queue that hears of new objects; empty for none.
+    """
+
+    uri: str
+    marker: str
+    conn_id: str = ""
+    sqs_queue: str = ""
+
+
 class LandingZone:
     """Where the batches of one feed land. Nothing in it is ever changed.
 
     Args:
-        uri: A directory, which need not exist yet, or ``s3://bucket/prefix``.
-        marker: Pattern of the markers below it.
-        conn_id: Airflow connection; empty for what the environment gives.
-        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+        address: Where it is.
 
     Attributes:
-        place: What tells this place, as it is reached, from any other.
+        place: The same place, reached in the same way, has the same value.
 
     Raises:
         MarkerPatternInvalid: The pattern cannot be used.
         StoreRefused: No store knows this kind of URI.
     """
 
-    def __init__(self, uri: str, marker: str, conn_id: str = "", sqs_queue: str = "") -> None:
-        self.pattern = MarkerPattern(marker)
-        self.store = open_store(uri, conn_id, sqs_queue)
+    def __init__(self, address: LandingAddress) -> None:
+        self.pattern = MarkerPattern(address.marker)
+        self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
         self.uri = self.store.uri
-        self.place = (self.uri, conn_id, sqs_queue)
+        self.place = (self.uri, address.conn_id, address.sqs_queue)
 
     def is_marker(self, key: str) -> bool:
         """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
@@ -77,9 +92,9 @@ class LandingZone:
 
 
 @lru_cache(maxsize=256)
-def landing_zone(uri: str, marker: str, conn_id: str = "", sqs_queue: str = "") -> LandingZone:
-    """One for all who wait there: 10,000 sensors need not make 10,000. See ``LandingZone``."""
-    return LandingZone(uri, marker, conn_id, sqs_queue)
+def landing_zone(address: LandingAddress) -> LandingZone:
+    """The landing zone at an address: 10,000 sensors share one. See ``LandingZone``."""
+    return LandingZone(address)
 
 
 def _is_text(key: str) -> bool:

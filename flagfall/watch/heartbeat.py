@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from flagfall.errors import StoreError
-from flagfall.inbox.inbox import utcnow
+from flagfall.inbox.shortcuts import utcnow
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.stores import Store
 from flagfall.stores.backoff import LONGEST_BACKOFF

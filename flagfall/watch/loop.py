@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
-from flagfall.inbox.inbox import Inbox, Scope
+from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
@@ -214,15 +215,15 @@ class _Watcher:
         found = self._announcer.news([*pending, *overdue], look.whole)
         known = {marker.batch_id for marker in overdue}
         if new := [marker for marker in found if marker.batch_id not in known]:
-            inbox.cover(new)
+            inbox.shortcuts.cover(new)
         self._announcer.announced(found)
         return found
 
     @staticmethod
     async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
         """What the next look is to see, of which the watch is told."""
-        scope = await asyncio.to_thread(inbox.scope)
-        watch.start, watch.moved_since = scope.start, inbox.hidden_before(scope)
+        scope = await asyncio.to_thread(inbox.shortcuts.scope)
+        watch.start, watch.moved_since = scope.start, inbox.shortcuts.hidden_before(scope)
         return scope
 
     async def _opened(self) -> Inbox:
@@ -259,13 +260,15 @@ def _compare(
     inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
 ) -> tuple[list[Marker], list[Marker]]:
     """Which of the markers that a look found are pending; and what should be finished by now."""
-    sees_all = look.start <= scope.start and look.moved_since <= inbox.hidden_before(scope)
+    sees_all = look.start <= scope.start and look.moved_since <= inbox.shortcuts.hidden_before(
+        scope
+    )
     is_whole = look.whole and sees_all
     if not is_whole:
         scope = replace(scope, start=look.start or scope.start, full=False)
     swept = inbox.sweep(scope, look.entries)
     if is_whole and (scope.full or scope.start):
-        inbox.advance(swept.pending, scope)
+        inbox.shortcuts.advance(swept.pending, scope)
     return swept.pending, inbox.overdue(swept.unfinished, finish_within)
 
 

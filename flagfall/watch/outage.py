@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flagfall.errors import StoreError
-from flagfall.inbox.inbox import utcnow
+from flagfall.inbox.shortcuts import utcnow
 from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 
 log = logging.getLogger(__name__)

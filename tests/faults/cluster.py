@@ -11,8 +11,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.publish import DEFAULT_MARKER
 from sandbox.cluster import LocalCluster
 from sandbox.demo import BUCKET, CONN_ID

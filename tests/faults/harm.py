@@ -16,7 +16,8 @@ from datetime import timedelta
 from itertools import chain, cycle, islice
 from pathlib import Path
 
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.stages.shard import Delivery, run_stage
 from tests.faults import bad_inputs
 from tests.faults.airflow import SECOND
@@ -364,7 +365,7 @@ def month_without_airflow(folder: Path) -> Line:
     clock, toy = Clock(), make_toy(folder)
     feed = Feed.of(toy.dataset)
     inbox = Inbox(feed, clock)
-    inbox.advance(inbox.pending(), inbox.scope())
+    inbox.shortcuts.advance(inbox.pending(), inbox.shortcuts.scope())
     producer = Producer(toy.dataset, ToyRows(), folder / "outbox")
     for _ in range(30):
         clock.advance(timedelta(days=1))

@@ -17,10 +17,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import InputError, StoreError, StoreRefused
 from flagfall.inbox.claim import Claim, claim
-from flagfall.inbox.inbox import Feed, Inbox, utcnow
+from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.shortcuts import utcnow
 from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage

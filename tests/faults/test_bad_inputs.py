@@ -16,10 +16,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import MESSAGE_END, MESSAGE_START
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
@@ -269,7 +270,8 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from flagfall.dataset.loader import read_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.stages.ingest import ingest
 
 def peak():

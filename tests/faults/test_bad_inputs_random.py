@@ -23,8 +23,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flagfall.dataset.feed import Feed
 from flagfall.errors import MESSAGE_END, MESSAGE_START, BatchInvalid, MarkerPatternInvalid
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.landing.formats.named import LONGEST_NAME
 from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, MarkerPattern

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt
 from flagfall.landing.limits import Limits

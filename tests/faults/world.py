@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.inbox.inbox import Inbox
 from sandbox.postgres import Postgres
 from sandbox.s3 import LocalS3
 from tests.faults import bad_inputs

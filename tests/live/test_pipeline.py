@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.inbox.inbox import Feed, Inbox
+from flagfall.dataset.feed import Feed
+from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Staged
 from sandbox.flights import weather_of
 from tests.live.conftest import FEEDS, WATCHING, Live

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from flagfall.dataset.feed import Feed, LakeAddress
 from flagfall.errors import NotThere, StoreRefused
+from flagfall.landing.zone import LandingAddress
 from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws, open_store
 from flagfall.triggers import MarkerFeedTrigger, connections
@@ -64,13 +66,9 @@ def test_a_connection_that_is_not_there_is_said(s3: S3Server) -> None:
 
 
 def test_a_trigger_carries_the_name_of_a_connection_and_no_secret(connection: str) -> None:
-    trigger = MarkerFeedTrigger(
-        dataset="toy",
-        landing="s3://bucket/landing",
-        marker="{d}/_SUCCESS",
-        lake="s3://bucket/lake",
-        landing_conn_id=connection,
-    )
+    address = LandingAddress(uri="s3://bucket/landing", marker="{d}/_SUCCESS", conn_id=connection)
+    feed = Feed(dataset="toy", landing=address, lake=LakeAddress(uri="s3://bucket/lake"))
+    trigger = MarkerFeedTrigger.of(feed)
     assert "s3cr3t" not in json.dumps(trigger.serialize())
 
 

@@ -11,7 +11,9 @@ import pytest
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 from blockbuster import BlockBuster, blockbuster_ctx
+from pydantic import ValidationError
 
+from flagfall.dataset.feed import Feed
 from flagfall.errors import StoreRefused
 from flagfall.stores import aws
 from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
@@ -21,18 +23,19 @@ from tests.feeds import ToyFeed
 SOON = 5.0
 FEED = {
     "dataset": "toy",
-    "landing": "/landing",
-    "marker": "{d}/_SUCCESS",
-    "lake": "/lake",
-    "sweep_every": 5.0,
-    "redeliver_after": 60.0,
-    "gather": 20.0,
-    "landing_conn_id": "aws_partner",
-    "lake_conn_id": "aws_lake",
-    "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
+    "landing": {
+        "uri": "/landing",
+        "marker": "{d}/_SUCCESS",
+        "conn_id": "aws_partner",
+        "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
+    },
+    "lake": {"uri": "/lake", "conn_id": "aws_lake"},
     "since": "date=%Y-%m-%d",
     "behind": 90000.0,
+    "sweep_every": 5.0,
     "full_sweep_every": 1800.0,
+    "redeliver_after": 60.0,
+    "gather": 20.0,
 }
 ONE = {
     "landing": "/landing",
@@ -44,7 +47,7 @@ ONE = {
     "conn_id": "aws_partner",
     "sqs_queue": "https://sqs.eu-west-1.amazonaws.com/123456789012/landed",
 }
-EVERY_TRIGGER = [(MarkerFeedTrigger, FEED), (MarkerTrigger, ONE)]
+EVERY_TRIGGER = [(MarkerFeedTrigger, {"feed": json.dumps(FEED)}), (MarkerTrigger, ONE)]
 
 
 @pytest.fixture(autouse=True)
@@ -70,15 +73,23 @@ def test_a_misspelt_argument_is_refused(kind: type[BaseTrigger], arguments: dict
         kind(**arguments, poke_intervall=1)
 
 
+def test_a_feed_travels_whole() -> None:
+    feed = Feed.model_validate(FEED)
+    assert Feed.model_validate_json(MarkerFeedTrigger.of(feed).serialize()[1]["feed"]) == feed
+
+
+def test_a_misspelt_key_of_a_feed_is_refused() -> None:
+    with pytest.raises(ValidationError, match="sweep_evry"):
+        MarkerFeedTrigger(feed=json.dumps(FEED | {"sweep_evry": 1}))
+
+
 def test_a_watcher_takes_the_feed_trigger() -> None:
     assert issubclass(MarkerFeedTrigger, BaseEventTrigger)
 
 
-def feed(toy: ToyFeed) -> MarkerFeedTrigger:
-    landing, lake = toy.dataset.landing, toy.dataset.lake
-    return MarkerFeedTrigger(
-        dataset="toy", landing=landing.uri, marker=landing.marker, lake=lake.uri, sweep_every=0.1
-    )
+def feed(toy: ToyFeed, **how: float) -> MarkerFeedTrigger:
+    quick = Feed.of(toy.dataset).model_copy(update={"sweep_every": 0.1, **how})
+    return MarkerFeedTrigger.of(quick)
 
 
 async def first_event(trigger: BaseTrigger) -> Any:
@@ -97,8 +108,7 @@ async def test_an_event_says_how_much_is_pending_and_shows_a_few(toy: ToyFeed) -
 
 async def test_a_feed_that_gathers_has_one_event_for_what_comes_in_that_time(toy: ToyFeed) -> None:
     await asyncio.to_thread(toy.drop, "2026-11-01")
-    trigger = feed(toy)
-    trigger.gather = 1.0
+    trigger = feed(toy, gather=1.0)
     waiting = asyncio.create_task(first_event(trigger))
     await asyncio.sleep(0.3)
     await asyncio.to_thread(toy.drop, "2026-11-02")
@@ -143,18 +153,20 @@ async def test_trouble_that_lasts_is_an_event_and_so_is_its_end(toy: ToyFeed) ->
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"landing_conn_id": "no_such_connection"}, "no_such_connection: there is no such Airflow"),
-        ({"lake_conn_id": "no_such_connection"}, "no_such_connection: there is no such Airflow"),
-        ({"landing": "gs://bucket/landing"}, "gs://bucket/landing: no store for gs://"),
-        ({"lake": "s3://!"}, "s3://!"),
+        ({"landing": {"conn_id": "nobody"}}, "nobody: there is no such Airflow connection"),
+        ({"lake": {"conn_id": "nobody"}}, "nobody: there is no such Airflow connection"),
+        ({"landing": {"uri": "gs://bucket/landing"}}, "gs://bucket/landing: no store for gs://"),
+        ({"lake": {"uri": "s3://!"}}, "s3://!"),
     ],
 )
 async def test_what_somebody_has_to_change_is_an_event_and_no_hot_loop(
-    wrong: dict[str, str], says: str, bucket: str
+    wrong: dict[str, dict[str, str]], says: str, bucket: str
 ) -> None:
-    places = {"landing": f"s3://{bucket}/landing", "lake": f"s3://{bucket}/lake"}
-    aws.forget("no_such_connection")
-    trigger = MarkerFeedTrigger(dataset="toy", marker="{d}/_SUCCESS", **(places | wrong))
+    aws.forget("nobody")
+    landing = {"uri": f"s3://{bucket}/landing", "marker": "{d}/_SUCCESS"} | wrong.get("landing", {})
+    lake = {"uri": f"s3://{bucket}/lake"} | wrong.get("lake", {})
+    feed = Feed.model_validate({"dataset": "toy", "landing": landing, "lake": lake})
+    trigger = MarkerFeedTrigger.of(feed)
     assert (await first_event(trigger))["unreachable"].startswith(says)
 
 

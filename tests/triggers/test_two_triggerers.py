@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
+from flagfall.dataset.feed import Feed, LakeAddress
+from flagfall.landing.zone import LandingAddress
 from flagfall.triggers import MarkerFeedTrigger
 from tests.s3 import S3Server
 
@@ -60,14 +62,14 @@ async def test_a_hint_that_reached_the_sensor_elsewhere_still_reaches_the_feed(
     queue = s3.make_queue(f"queue-{uuid.uuid4().hex[:12]}")
     s3.notify(bucket, queue, "landing/")
     landing = f"s3://{bucket}/landing"
-    feed = MarkerFeedTrigger(
-        dataset="toy",
-        landing=landing,
-        marker=MARKER,
-        lake=f"s3://{bucket}/lake",
-        sweep_every=3600.0,
-        sqs_queue=queue,
-        since="date=%Y-%m-%d",
+    feed = MarkerFeedTrigger.of(
+        Feed(
+            dataset="toy",
+            landing=LandingAddress(uri=landing, marker=MARKER, sqs_queue=queue),
+            lake=LakeAddress(uri=f"s3://{bucket}/lake"),
+            sweep_every=3600.0,
+            since="date=%Y-%m-%d",
+        )
     )
     days = [f"2013-12-{n:02}" for n in range(11, 19)]
     announced = 0

@@ -15,7 +15,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from flagfall.errors import AccessDenied, StoreRefused, StoreUnavailable
-from flagfall.inbox.inbox import Inbox, Scope
+from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.landing.marker import Marker, in_order
 from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
@@ -388,11 +389,11 @@ class TestAFeedThatCannotBeLookedAt:
         marker = await drop(toy, "2026-11-01")
         refusals = [StoreUnavailable("/lake", "away")] * 2
 
-        def cover(inbox: Inbox, found: object) -> None:
+        def cover(shortcuts: Shortcuts, found: object) -> None:
             if refusals:
                 raise refusals.pop()
 
-        monkeypatch.setattr(Inbox, "cover", cover)
+        monkeypatch.setattr(Shortcuts, "cover", cover)
         async with aclosing(announcements(toy.inbox, Timing(), sleep=doze)) as items:
             assert await soon(items) == (marker,)
 
@@ -406,14 +407,14 @@ class TestAFeedThatCannotBeLookedAt:
         async with aclosing(announcements(toy.inbox, timing, sleep=doze)) as items:
             assert await soon(items) == (marker,)
             outage = [StoreUnavailable("/lake", "away")] * 2
-            scope = Inbox.scope
+            scope = Shortcuts.scope
 
-            def away(inbox: Inbox) -> Scope:
+            def away(shortcuts: Shortcuts) -> Scope:
                 if outage:
                     raise outage.pop()
-                return scope(inbox)
+                return scope(shortcuts)
 
-            monkeypatch.setattr(Inbox, "scope", away)
+            monkeypatch.setattr(Shortcuts, "scope", away)
             assert await soon(items) == (marker,)
 
     async def test_a_mistake_in_the_code_is_no_hot_loop_either(

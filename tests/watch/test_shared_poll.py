@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flagfall.errors import StoreRefused, StoreUnavailable
-from flagfall.landing.zone import LandingZone
+from flagfall.landing.zone import LandingAddress, LandingZone
 from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.watch import shared_poll as module
 from flagfall.watch import sweeper, waiters
@@ -89,7 +89,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
 
 
 def zone(pattern: str = "{day}/_SUCCESS") -> LandingZone:
-    return LandingZone("scripted://store", pattern)
+    return LandingZone(LandingAddress(uri="scripted://store", marker=pattern))
 
 
 async def soon(waiting: Any) -> Any:

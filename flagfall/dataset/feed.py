@@ -1,0 +1,66 @@
+"""A feed: the one value that says where batches land, where they are remembered and how to look.
+
+It is made of a dataset once, and travels as it is: to the inbox, and as JSON to the triggerer.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from flagfall.dataset.schema import Dataset
+from flagfall.landing.zone import LandingAddress
+
+
+class LakeAddress(BaseModel, frozen=True, extra="forbid"):
+    """Where a lake is.
+
+    Attributes:
+        uri: A directory or ``s3://bucket/prefix``.
+        conn_id: Airflow connection; empty for what the environment gives.
+    """
+
+    uri: str
+    conn_id: str = ""
+
+
+class Feed(BaseModel, frozen=True, extra="forbid"):
+    """All that the inbox and the watcher need to know of a dataset.
+
+    Attributes:
+        dataset: Name of the dataset.
+        landing: Where its batches land.
+        lake: Where it is remembered what was decided.
+        since: strftime pattern of the keys of a time, such as ``date=%Y-%m-%d``, where they sort
+            by it; empty where they do not.
+        behind: Markers of a time are expected no later than so many seconds after it.
+        sweep_every: Longest time between two sweeps, in seconds.
+        full_sweep_every: Seconds between two sweeps that look at everything, where others do not.
+        redeliver_after: Seconds after which a marker that is still pending is announced again.
+        gather: Seconds for which a marker waits for others to share its event; 0 for not at all.
+    """
+
+    dataset: str
+    landing: LandingAddress
+    lake: LakeAddress
+    since: str = ""
+    behind: float = 0.0
+    sweep_every: float = 30.0
+    full_sweep_every: float = 3600.0
+    redeliver_after: float = 900.0
+    gather: float = 0.0
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Feed:
+        """The feed of a dataset."""
+        landing, lake, watch = dataset.landing, dataset.lake, dataset.watch
+        return cls(
+            dataset=dataset.name,
+            landing=LandingAddress.model_validate(landing, from_attributes=True),
+            lake=LakeAddress.model_validate(lake, from_attributes=True),
+            since=dataset.since,
+            behind=(dataset.arrival.lag + dataset.arrival.deadline).total_seconds(),
+            sweep_every=watch.sweep_every.total_seconds(),
+            full_sweep_every=watch.full_sweep_every.total_seconds(),
+            redeliver_after=watch.redeliver_after.total_seconds(),
+            gather=watch.gather.total_seconds(),
+        )
