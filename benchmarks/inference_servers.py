@@ -19,7 +19,7 @@ import numpy as np
 from table import Column, Table, found
 
 from flagfall.dataset.loader import find_dataset
-from flagfall.dataset.schema import Server
+from flagfall.dataset.model import Server
 from flagfall.scoring.engines import Engine, open_engine, scorer_of
 from flagfall.scoring.engines.open_inference import OpenInferenceEngine
 from flagfall.scoring.engines.scores import Floats

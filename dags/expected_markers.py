@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, Asset
 
-from flagfall.dataset.schema import Arrival, Dataset
+from flagfall.dataset.arrival import Arrival
+from flagfall.dataset.schema import Dataset
 from flagfall.operators.notices import on_failure
 from flagfall.operators.sensors import MarkerSensor
 

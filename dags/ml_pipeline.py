@@ -24,7 +24,9 @@ from airflow.sdk import (
 from airflow.sdk.configuration import conf
 
 from flagfall.dataset.feed import Feed
-from flagfall.dataset.schema import Dataset, Pod, TaskSettings
+from flagfall.dataset.model import Pod
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.tasks import TaskSettings
 from flagfall.operators.notices import on_failure, on_retry
 from flagfall.operators.pods import executor_config
 from flagfall.operators.stages import ClaimOperator, ReportOperator, StageOperator

@@ -74,7 +74,7 @@ def in_parallel(
             yield from pool.map(function, chunk)
 
 
-def kept(make: Callable[[_Key], _Made]) -> Callable[[_Key], _Made]:
+def cache_last(make: Callable[[_Key], _Made]) -> Callable[[_Key], _Made]:
     """Cache the last result of ``make``, for as long as it is given the same object.
 
     For what is expensive to build from a dataset (rules, an engine). Every task reads its dataset

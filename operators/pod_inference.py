@@ -15,7 +15,7 @@ from kubernetes.client import models as k8s
 
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import datasets_folder, find_dataset, variables
-from flagfall.dataset.schema import Pod
+from flagfall.dataset.model import Pod
 from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted

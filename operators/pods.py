@@ -10,7 +10,8 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from flagfall.dataset.schema import Dataset, TaskResources
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.tasks import TaskResources
 
 STARTS_PODS = {"flagfall-starts-pods": "yes"}
 """The label by which ``deploy/network_policy.yaml`` lets a pod out to the Kubernetes API."""

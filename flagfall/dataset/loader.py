@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from yaml.constructor import ConstructorError
 
-from flagfall.dataset.schema import Dataset, Misfit
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.values import Misfit
 from flagfall.errors import DatasetInvalid, NotThere, Problem
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

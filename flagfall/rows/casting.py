@@ -13,7 +13,7 @@ from functools import lru_cache
 import polars as pl
 
 from flagfall.dataset.columns import polars_type
-from flagfall.dataset.schema import Column
+from flagfall.dataset.table import Column
 
 TRUE_TEXTS = ["true", "True", "TRUE", "1"]
 FALSE_TEXTS = ["false", "False", "FALSE", "0"]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from flagfall.concurrency import in_order, kept, thread_count
+from flagfall.concurrency import cache_last, in_order, thread_count
 from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.schema import Dataset, Table
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
 from flagfall.rows.csv_rows import csv_rows
@@ -31,7 +32,7 @@ GROUP_BYTES = 1 << 20
 """Blocks of no more rows are checked together, up to this size."""
 
 _SCRATCH = "keys.log"
-_rules = kept(RowRules)
+_rules = cache_last(RowRules)
 
 
 @dataclass(frozen=True)

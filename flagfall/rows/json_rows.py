@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
-from flagfall.dataset.schema import Table
+from flagfall.dataset.table import Table
 from flagfall.landing.limits import Limits
 from flagfall.rows.source import (
     BLOCK_ROWS,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
-from flagfall.dataset.schema import Table
+from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows.casting import understands

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from flagfall.dataset.columns import polars_type
-from flagfall.dataset.schema import Column, Dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.table import Column
 from flagfall.errors import DatasetInvalid, Problem
 from flagfall.rows.casting import format_problem, typed
 

@@ -13,7 +13,8 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.schema import Dataset, Feature
+from flagfall.dataset.model import Feature
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
 
 CONSTANTS_FILE = "constants.json"

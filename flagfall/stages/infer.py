@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from flagfall.concurrency import in_order, kept, thread_count
-from flagfall.dataset.schema import Dataset, Scorer
+from flagfall.concurrency import cache_last, in_order, thread_count
+from flagfall.dataset.model import Scorer
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Predicted
@@ -29,7 +30,7 @@ from flagfall.stages.preprocess import feature_columns
 
 BATCH_ROWS = 10_000
 """Rows that the engine is given at once; more do not make it faster."""
-_engine = kept(open_engine)
+_engine = cache_last(open_engine)
 
 AHEAD = 8
 """Batches of rows that wait for a thread, so that none is idle while a part is read or written."""

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.loader import find_dataset
-from flagfall.dataset.schema import Dataset, Feature
+from flagfall.dataset.model import Feature
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged

@@ -29,7 +29,7 @@ from flagfall.watch.loop import News, Timing, announcements, arrivals, gathered,
 from flagfall.watch.outage import ReachedAgain, Unreachable
 from flagfall.watch.sweeper import Sweeper
 from tests.feeds import Clock, ToyFeed, make_toy
-from tests.test_inbox import accept
+from tests.inbox.test_inbox import accept
 from tests.watch.test_shared_poll import ScriptedStore
 
 SOON = 5.0

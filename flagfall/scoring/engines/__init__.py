@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from flagfall.dataset.schema import Dataset, Scorer
+from flagfall.dataset.model import Scorer
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
 from flagfall.extras import require
 from flagfall.scoring.engines.scores import Floats

@@ -22,7 +22,7 @@ import numpy as np
 import tenacity
 from pydantic import BaseModel, Field, ValidationError
 
-from flagfall.dataset.schema import Server
+from flagfall.dataset.model import Server
 from flagfall.errors import ServerRefused, ServerUnavailable
 from flagfall.scoring.engines.scores import Floats, NoScores, score_column, score_output
 from flagfall.scoring.server_tokens import token

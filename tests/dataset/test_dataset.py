@@ -453,7 +453,7 @@ class TestManyFeeds:
         monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path))
         assert datasets_folder() == tmp_path
         monkeypatch.setenv("FLAGFALL_DATASETS", "")
-        assert datasets_folder() == Path(__file__).parent.parent / "datasets"
+        assert datasets_folder() == Path(__file__).parents[2] / "datasets"
 
 
 class TestTheFeedsThatAreThere:
@@ -463,7 +463,7 @@ class TestTheFeedsThatAreThere:
         assert "flights" in {dataset.name for dataset in usable}
 
     def test_a_feed_of_another_shape_needs_only_a_file(self) -> None:
-        weather = read_dataset(Path(__file__).parent / "data" / "weather.yaml")
+        weather = read_dataset(Path(__file__).parents[1] / "data" / "weather.yaml")
         assert weather.name == "weather"
         assert weather.arrival.schedule is None
         assert (weather.model, weather.label, weather.features) == (None, None, ())

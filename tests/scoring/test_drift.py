@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset.schema import Column, Dataset, Feature, Lake, Landing, Table
+from flagfall.dataset.model import Feature
+from flagfall.dataset.schema import Dataset, Lake, Landing
+from flagfall.dataset.table import Column, Table
 from flagfall.errors import ModelInvalid
 from flagfall.lake.records import Drift
 from flagfall.scoring.drift import (

@@ -15,7 +15,8 @@ import pytest
 
 from flagfall.cli.check import check_dataset
 from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset
-from flagfall.dataset.schema import Dataset, Server
+from flagfall.dataset.model import Server
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, NotThere, ServerRefused, ServerUnavailable
 from flagfall.lake.output import Lake
 from flagfall.scoring import server_tokens as tokens

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Barrier, get_ident
 
 import polars as pl
 import pytest
 
-from flagfall.concurrency import MOST_THREADS, in_order, thread_count
+from flagfall.concurrency import MOST_THREADS, cache_last, in_order, thread_count
+from flagfall.dataset.schema import Dataset
+from tests.feeds import make_toy
 
 
 def test_results_come_in_the_order_of_the_items_however_long_each_takes() -> None:
@@ -73,3 +76,15 @@ def test_what_the_items_raise_is_raised() -> None:
 
 def test_a_task_has_as_many_threads_as_polars_within_a_bound() -> None:
     assert thread_count() == min(pl.thread_pool_size(), MOST_THREADS)
+
+
+def test_it_is_made_once_for_a_dataset_and_anew_for_another(tmp_path: Path) -> None:
+    made: list[Dataset] = []
+
+    def make(dataset: Dataset) -> int:
+        made.append(dataset)
+        return len(made)
+
+    one, same_again = (make_toy(tmp_path).dataset for _ in range(2))
+    number = cache_last(make)
+    assert [number(one), number(one), number(same_again), number(one)] == [1, 1, 2, 3]

@@ -9,7 +9,7 @@ import pytest
 
 from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.loader import find_dataset
-from flagfall.dataset.schema import Column
+from flagfall.dataset.table import Column
 from flagfall.errors import NotThere
 from sandbox import flights
 

@@ -17,8 +17,8 @@ from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
 from flagfall.watch.heartbeat import WatcherState
 from tests.feeds import TOY, ToyFeed, make_toy
+from tests.inbox.test_inbox import accept
 from tests.s3 import S3Server
-from tests.test_inbox import accept
 
 MODEL = """\
 features: [{name: value}]

@@ -16,7 +16,7 @@ from flagfall.landing.manifest import Expected, parse_marker
 from flagfall.landing.marker import Marker
 from tests.zone import Zone
 
-PRODUCERS = Path(__file__).parent / "producers"
+PRODUCERS = Path(__file__).parents[1] / "producers"
 DAY = "date=2013-12-14"
 LANDING = "s3://bucket/landing/flights"
 DIGEST = hashlib.sha256(b"x").hexdigest()

@@ -1,0 +1,61 @@
+"""When batches are due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from croniter import CroniterError, croniter
+from pydantic import (
+    Field,
+    field_validator,
+)
+
+from flagfall.dataset.values import (
+    Duration,
+    Section,
+    Wait,
+)
+
+SAMPLE_TIME = datetime(2026, 11, 22, 6, tzinfo=UTC)
+"""Any time, to try patterns of times on."""
+
+
+def _has_times(schedule: str) -> bool:
+    """Whether it is a cron expression with a time in it: 30 February is none."""
+    try:
+        croniter(schedule, SAMPLE_TIME).get_next()
+    except (CroniterError, ValueError):
+        return False
+    return True
+
+
+class Arrival(Section):
+    """When batches are due. Without a ``schedule`` they may come at any time.
+
+    Attributes:
+        schedule: Cron expression (UTC): when the wait for a batch begins.
+        lag: The batch that is due belongs to the schedule's time less this: ``1d`` for yesterday's.
+        partition: Values of the marker pattern's fields for that time, as strftime patterns.
+        deadline: How long after the schedule the marker may come before the wait fails.
+    """
+
+    schedule: str | None = None
+    lag: Duration = timedelta(0)
+    partition: dict[str, str] = Field(default_factory=dict)
+    deadline: Wait = timedelta(hours=1)
+
+    @field_validator("schedule")
+    @classmethod
+    def _cron(cls, value: str | None) -> str | None:
+        if value is not None and not _has_times(value):
+            raise ValueError(f"expected a cron expression such as '0 6 * * *', got {value!r}")
+        return value
+
+    def due_before(self, now: datetime) -> datetime:
+        """The last time at which a batch was due. Only with a ``schedule``."""
+        assert self.schedule is not None, "asked for a feed without a schedule"
+        return croniter(self.schedule, now).get_prev(datetime)
+
+    def fields_at(self, due: datetime) -> dict[str, str]:
+        """The fields of the marker that was due at that time."""
+        return {name: (due - self.lag).strftime(text) for name, text in self.partition.items()}

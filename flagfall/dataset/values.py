@@ -1,0 +1,127 @@
+"""Values in a dataset file: durations, shares, quantities; and the error where one does not fit."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta
+from math import isfinite
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+
+_SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+_CPU = re.compile(r"\d+(\.\d{1,3})?|\d+m")
+
+
+_MEMORY = re.compile(r"\d+(\.\d+)?[MGT]i?")
+
+
+class Misfit(ValueError):
+    """Something that does not fit, at a place below the one that was being checked."""
+
+    def __init__(self, location: tuple[int | str, ...], message: str) -> None:
+        self.location = location
+        super().__init__(message)
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith(("P", "-P"))):
+        return value
+    match = _SHORT_DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        why = f"expected a duration with a unit, such as 30s, 15m, 2h, 1d or PT15M, got {value!r}"
+        raise ValueError(why)
+    try:
+        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+    except OverflowError as error:
+        raise ValueError(f"expected a shorter duration, got {value!r}") from error
+
+
+def _bound(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | date):
+        raise ValueError(f"expected a number, or a date without quotes, got {value!r}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return value
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, str | int | float | date):
+        raise ValueError(f"expected one value, got {value!r}")
+    return value
+
+
+def _quantity(form: re.Pattern[str], expected: str, value: object) -> str:
+    text = "" if isinstance(value, bool) else str(value)
+    if not form.fullmatch(text) or not re.search("[1-9]", text):
+        raise ValueError(f"expected {expected}, got {value!r}")
+    return text
+
+
+def _cpu(value: object) -> str:
+    return _quantity(_CPU, "CPUs such as 2, 0.5 or 500m", value)
+
+
+def _memory(value: object) -> str:
+    return _quantity(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+Wait = Annotated[Duration, Field(ge=timedelta(0))]
+
+
+Interval = Annotated[Duration, Field(gt=timedelta(0))]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A mapping in a dataset file. An unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+Bound = Annotated[int | float | date | datetime, BeforeValidator(_bound)]
+
+
+Scalar = Annotated[str | int | float | bool | date | datetime, BeforeValidator(_scalar)]
+
+
+def each_once(key: str, names: list[str]) -> None:
+    """See that no two items of a list have the same name.
+
+    Raises:
+        Misfit: Two have.
+    """
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise Misfit((key, index, "name"), f"expected every name once, got {name!r} twice")
+
+
+_QUANTITY = re.compile(r"\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?")
+
+
+def _amount(value: object) -> object:
+    if isinstance(value, bool) or not _QUANTITY.fullmatch(str(value)):
+        raise ValueError(f"expected an amount such as 2, 500m or 2Gi, got {value!r}")
+    return str(value)
+
+
+Amount = Annotated[str, BeforeValidator(_amount)]
+
+
+Cpu = Annotated[str, BeforeValidator(_cpu)]
+Memory = Annotated[str, BeforeValidator(_memory)]
