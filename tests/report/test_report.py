@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.report.page import LATEST, seconds, share, slug, visible
-from flagfall.report.summary import cut
+from flagfall.lake.output import LATEST
+from flagfall.report.formatting import cut, seconds, share, visible
+from flagfall.report.page import slug
 from tests.browser import Browser, BrowserContext, Dialog
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receipt
 

@@ -10,18 +10,11 @@ from sklearn.metrics import roc_auc_score
 
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
-from flagfall.report.summary import (
-    Batch,
-    Pool,
-    Trend,
-    batch_date,
-    binned_auc,
-    calibration,
-    judge,
-    mark_replaced,
-    wilson,
-    worst_drift,
-)
+from flagfall.report.batches import Batch, mark_replaced
+from flagfall.report.pooled import Pool, binned_auc, calibration, wilson
+from flagfall.report.summary import judge
+from flagfall.report.trend import Trend, batch_date
+from flagfall.report.worst_drift import worst_drift
 from tests.stages.runs import NOW, PLAIN, dataset, evaluate, receipt
 
 

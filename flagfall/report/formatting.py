@@ -1,0 +1,86 @@
+"""Text and numbers as a page shows them: safe, visible, short."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+TEXT_SHOWN = 300
+"""Longest text of a producer that is shown, in characters."""
+
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+
+
+def visible(value: Any) -> Any:
+    """Text with every character that cannot be seen, or that turns text around, as its number.
+
+    Line breaks and tabs become spaces; what is no text, or is safe markup already, stays as it is.
+    """
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(map(_visible_character, re.sub(r"[\t\r\n]+", " ", value)))
+
+
+def _visible_character(character: str) -> str:
+    if unicodedata.category(character) in _UNSEEN:
+        return f"⟨U+{ord(character):04X}⟩"
+    return character
+
+
+def safe_text(text: str, length: int = TEXT_SHOWN) -> Markup:
+    """Text of others, made safe and visible, cut, with dates that do not break across lines."""
+    safe = str(escape(visible(cut(text, length))))
+    return Markup(_DATE.sub(r'<span class="date">\g<0></span>', safe))  # safe: escaped just before
+
+
+def count(number: float) -> str:
+    """A whole number with thousands separated."""
+    return f"{number:,.0f}"
+
+
+def figure(number: float) -> str:
+    """A figure with two decimals."""
+    return f"{number:.2f}"
+
+
+def share(part: float) -> str:
+    """A share as a percentage; what is not quite 0 or 100% does not look like it."""
+    percent = 100 * part
+    if 0 < percent < 0.1:
+        return "<0.1%"
+    if 99.5 <= percent < 100:
+        return f"{min(percent, 99.9):.1f}%"
+    return f"{percent:.1f}%" if 0 < percent < 9.95 else f"{percent:.0f}%"
+
+
+def seconds(time: float) -> str:
+    """A time span in the unit that suits it."""
+    if time < 60:
+        return f"{time:.1f} s"
+    for unit, size, limit in (("min", 60, 120 * 60), ("h", 3600, 48 * 3600)):
+        if time < limit:
+            return f"{time / size:.1f} {unit}"
+    return f"{time / 86400:.1f} days"
+
+
+def moment(time: datetime) -> str:
+    """A moment in UTC, to the second."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or its first ``length`` characters and an ellipsis."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """A number and its noun."""
+    return f"{count:,} {one if count == 1 else many}"

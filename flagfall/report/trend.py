@@ -1,0 +1,153 @@
+"""The last 30 days, folded from one receipt after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date
+from statistics import median
+
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Drift, Evaluation, Receipt
+from flagfall.report.batches import Batch
+from flagfall.report.pooled import (
+    Pool,
+)
+from flagfall.report.worst_drift import drift_ratio
+
+BATCHES_IN_TREND = 30
+
+
+SPARSE = 4
+"""Days apart, on average, from which a time axis leaves out the days without a batch."""
+
+
+MEDIAN_OF = 3
+"""Fewest earlier days (or batches) of which a median is shown."""
+
+
+_DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8})(?!\d)")
+
+
+@dataclass
+class Period:
+    """One day of the trend, or one batch.
+
+    Attributes:
+        label: Its date or the batch's name.
+        position: Where it stands on a time axis: days, or the number of the batch.
+        rows: Accepted rows.
+        rejected_rows: Rows turned away from accepted batches.
+        drift: Largest drift of a feature as a share of its line; ``None`` without one.
+        score_drift: The same for the score.
+        seconds: From marker to receipt, by batch.
+        rejected: Rejected deliveries of this run that nothing has replaced.
+        now: Whether a delivery of this run is in it.
+    """
+
+    label: str
+    position: int
+    rows: int = 0
+    rejected_rows: int = 0
+    pool: Pool = field(default_factory=Pool)
+    drift: float | None = None
+    score_drift: float | None = None
+    seconds: list[float] = field(default_factory=list)
+    rejected: int = 0
+    now: bool = False
+
+
+def _larger(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def batch_date(receipt: Receipt) -> date:
+    """The day that a batch is about: the first field that begins with a date, else its landing."""
+    for value in receipt.marker.fields.values():
+        if match := _DATE.match(value):
+            try:
+                return date.fromisoformat(match[1])
+            except ValueError:
+                continue
+    return receipt.marker.landed_at.astimezone(UTC).date()
+
+
+class Trend:
+    """The days behind this run, folded from one receipt after the other.
+
+    By day; by batch where fewer than three days are there to see.
+
+    Args:
+        history: Current accepted deliveries.
+        batches: Deliveries of this run.
+        psi_max: The dataset's drift threshold.
+    """
+
+    def __init__(
+        self, history: Sequence[Receipt], batches: Sequence[Batch], psi_max: float | None
+    ) -> None:
+        self._psi_max = psi_max
+        run = [batch.receipt for batch in batches if batch.receipt.status != "unchanged"]
+        accepted = current_view([*history, *run])
+        days = {batch_date(receipt) for receipt in [*accepted, *run]}
+        self.by_day = len(days) >= MEDIAN_OF or len(days) == len(accepted)
+        self.receipts = accepted if self.by_day else accepted[-BATCHES_IN_TREND:]
+        self._positions = {receipt.batch_id: place for place, receipt in enumerate(self.receipts)}
+        self._run = {receipt.batch_id for receipt in run}
+        self._periods: dict[int, Period] = {}
+        for batch in batches:
+            if batch.receipt.status == "rejected" and not batch.replaced and self.by_day:
+                self._period(batch.receipt).rejected += 1
+
+    def _period(self, receipt: Receipt) -> Period:
+        day = batch_date(receipt)
+        position = day.toordinal() if self.by_day else self._positions[receipt.batch_id]
+        label = day.isoformat() if self.by_day else receipt.marker.label
+        period = self._periods.setdefault(position, Period(label, position))
+        period.now |= receipt.batch_id in self._run
+        return period
+
+    def add(self, receipt: Receipt, evaluation: Evaluation | None) -> None:
+        """Fold in one of ``receipts``."""
+        period = self._period(receipt)
+        period.rows += receipt.rows
+        period.rejected_rows += receipt.rejected_rows
+        period.seconds.append(receipt.seconds)
+        if evaluation is not None:
+            period.pool.add(evaluation)
+            self._add_drift(period, evaluation.drift)
+
+    def _add_drift(self, period: Period, drifts: Sequence[Drift]) -> None:
+        """The score's entry comes last; a feature may be called ``score`` too."""
+        ratios = [drift_ratio(drift, self._psi_max) for drift in drifts]
+        period.drift = _larger(period.drift, *ratios[:-1])
+        period.score_drift = _larger(period.score_drift, *ratios[-1:])
+
+    @property
+    def periods(self) -> list[Period]:
+        """In the order of time.
+
+        Days stand where the calendar has them, unless they lie so far apart that most of the axis
+        would be empty; then they stand side by side.
+        """
+        periods = [self._periods[position] for position in sorted(self._periods)]
+        if periods and periods[-1].position - periods[0].position > SPARSE * len(periods):
+            return [replace(period, position=place) for place, period in enumerate(periods)]
+        return periods
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether something is shown that is not this run's."""
+        return not all(period.now for period in self._periods.values())
+
+    @property
+    def rejected(self) -> bool:
+        """Whether a rejected delivery is marked."""
+        return any(period.rejected for period in self._periods.values())
+
+    def median(self, figure: Callable[[Period], float | None]) -> float | None:
+        """Median over the days before this run; ``None`` where there are too few of them."""
+        before = [figure(period) for period in self.periods if not period.now and period.rows]
+        known = [value for value in before if value is not None]
+        return median(known) if len(known) >= MEDIAN_OF else None

@@ -1,0 +1,72 @@
+"""Which features have drifted most, over the batches of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flagfall.lake.records import Drift
+from flagfall.report.batches import Batch
+from flagfall.scoring.drift import MOVED, alert_above
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Drift of one feature: the worst of the run's batches.
+
+    Attributes:
+        line: PSI above which it alerts; ``None`` where there were too few rows to tell.
+        usual: Largest PSI of a training batch; ``None`` where not known.
+        missing_share: Over all rows of the run.
+        label: The batch that it was worst in.
+    """
+
+    feature: str
+    psi: float
+    line: float | None
+    usual: float | None
+    missing_share: float
+    reference_missing_share: float
+    label: str
+
+    @property
+    def ratio(self) -> float | None:
+        """``psi`` as a share of ``line``: 1 is where it alerts."""
+        return self.psi / self.line if self.line else None
+
+
+def drift_ratio(drift: Drift, psi_max: float | None) -> float | None:
+    """PSI as a share of the index that alerts (``MOVED`` where no threshold is set)."""
+    line = alert_above(drift, MOVED if psi_max is None else psi_max)
+    return drift.psi / line if line else None
+
+
+def worst_drift(batches: Sequence[Batch], psi_max: float | None) -> list[Moved]:
+    """One entry per feature, nearest to its line first."""
+    by_feature: dict[tuple[str, bool], list[tuple[Batch, int, Drift]]] = {}
+    for batch in batches:
+        if batch.evaluation is not None:
+            drifts = batch.evaluation.drift
+            for drift in drifts:  # the score's entry comes last; a feature may be called so too
+                found = by_feature.setdefault((drift.feature, drift is drifts[-1]), [])
+                found.append((batch, batch.evaluation.rows, drift))
+    moved = [_moved(feature, found, psi_max) for (feature, _), found in by_feature.items()]
+    return sorted(moved, key=lambda m: (m.ratio is None, -(m.ratio or 0.0), m.feature))
+
+
+def _moved(feature: str, found: list[tuple[Batch, int, Drift]], psi_max: float | None) -> Moved:
+    def nearness(entry: tuple[Batch, int, Drift]) -> tuple[float, float]:
+        ratio = drift_ratio(entry[2], psi_max)
+        return (-1.0 if ratio is None else ratio), entry[2].psi
+
+    batch, _, worst = max(found, key=nearness)
+    rows = sum(rows for _, rows, _ in found)
+    return Moved(
+        feature=feature,
+        psi=worst.psi,
+        line=alert_above(worst, MOVED if psi_max is None else psi_max),
+        usual=worst.usual,
+        missing_share=sum(drift.missing_share * rows for _, rows, drift in found) / rows,
+        reference_missing_share=worst.reference_missing_share,
+        label=batch.label,
+    )
