@@ -77,8 +77,12 @@ class ClaimOperator(_DatasetOperator):
         """Claim what is pending."""
         dataset = find_dataset(self.dataset, self.datasets)
         taken = claim(Inbox(Feed.of(dataset)), dataset, at_once=self._at_once())
+        for number, shard in enumerate(taken.shards, start=1):
+            names = ", ".join(marker.batch_id for marker in shard[:SHOWN])
+            self.log.info("shard %d: %d batches: %s", number, len(shard), names)
         self.log.info(
-            "%d batches in %d shards, %d left", taken.batches, len(taken.shards), taken.left
+            "%s: claimed %d batches in %d shards; %d are left for the next run",
+            *(self.dataset, taken.batches, len(taken.shards), taken.left),
         )
         if taken.left:
             event = context["outlet_events"][AssetAlias(self.again)]
@@ -227,6 +231,7 @@ class ReportOperator(_DatasetOperator):
             raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
         told = report_run(dataset, inbox, str(context["run_id"]), markers, receipts)
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
+        self.log.info("%s %s", told["sentence"], told["uri"])
         if left := unfinished(dataset, inbox, markers, receipts):
             raise NotFinished(left, len(markers), told["uri"])
         tell(self.outlets, context, told)

@@ -7,6 +7,7 @@ had finished it finds in the lake.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -103,13 +104,26 @@ def try_stage(
     step = _step(stage)
     done: list[Delivery] = []
     failures: list[Exception] = []
-    for delivery in deliveries:
+    for number, delivery in enumerate(deliveries, start=1):
+        began = time.monotonic()
+        name = f"{dataset.name}: {stage} {number} of {len(deliveries)}: {delivery.marker.batch_id}"
         try:
-            done += step(dataset, inbox, delivery)
+            result = step(dataset, inbox, delivery)
         except Exception as error:
-            log.exception("%s: %s of %s failed", dataset.name, stage, delivery.marker.batch_id)
+            log.exception("%s failed", name)
             failures.append(error)
+        else:
+            log.info("%s %s, %.1f s", name, _outcome(result), time.monotonic() - began)
+            done += result
     return done, failures
+
+
+def _outcome(result: Sequence[Delivery]) -> str:
+    """What became of a batch, for the log."""
+    if not result:
+        return "left: its marker is gone"
+    one = result[0]
+    return f"{one.status}: {one.rows:,} rows, {one.rejected_rows:,} rejected"
 
 
 def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], list[Delivery]]:
