@@ -24,7 +24,8 @@ from flagfall.inbox.claim import AT_ONCE, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
 from flagfall.publish import publish
-from flagfall.report.run import decided, report_run, still_there, unfinished
+from flagfall.report.due import expect_report, report_is_written
+from flagfall.report.run import decided, make_up_for_reports, report_run, still_there, unfinished
 from flagfall.stages.shard import Delivery, foremost, try_stage
 from flagfall.triggers import connections
 
@@ -76,7 +77,8 @@ class ClaimOperator(_DatasetOperator):
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Claim what is pending."""
         dataset = find_dataset(self.dataset, self.datasets)
-        taken = claim(Inbox(Feed.of(dataset)), dataset, at_once=self._at_once())
+        inbox = Inbox(Feed.of(dataset))
+        taken = claim(inbox, dataset, at_once=self._at_once())
         for number, shard in enumerate(taken.shards, start=1):
             names = ", ".join(marker.batch_id for marker in shard[:SHOWN])
             self.log.info("shard %d: %d batches: %s", number, len(shard), names)
@@ -89,6 +91,7 @@ class ClaimOperator(_DatasetOperator):
             event.add(Asset(self.landed), extra={"left": taken.left})
         if not taken.shards and not taken.left:
             raise AirflowSkipException(f"{self.dataset}: nothing is pending")
+        expect_report(inbox.lake, str(context["run_id"]), list(chain.from_iterable(taken.shards)))
         return [[marker.to_dict() for marker in shard] for shard in taken.shards]
 
     def _at_once(self) -> int:
@@ -224,12 +227,14 @@ class ReportOperator(_DatasetOperator):
         """
         dataset = find_dataset(self.dataset, self.datasets)
         claimed = [Marker.from_dict(plain) for plain in chain.from_iterable(self.claimed)]
-        inbox = Inbox(Feed.of(dataset))
+        inbox, run = Inbox(Feed.of(dataset)), str(context["run_id"])
         receipts = decided(inbox, claimed)
         markers = still_there(inbox, claimed, receipts)
         if not markers:
+            report_is_written(inbox.lake, run)
             raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
-        told = report_run(dataset, inbox, str(context["run_id"]), markers, receipts)
+        told = report_run(dataset, inbox, run, markers, receipts)
+        make_up_for_reports(dataset, inbox, run, markers)
         self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
         self.log.info("%s %s", told["sentence"], told["uri"])
         if left := unfinished(dataset, inbox, markers, receipts):

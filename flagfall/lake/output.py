@@ -8,6 +8,7 @@
                      evaluations/<batch-id>/record.json
                      receipts/landed=<day>/<batch-id>.json (see receipts.py)
                      reports/<run>.html  reports/latest.html
+                     reports/due/<run>.json until the run's report is written
 
 Parts are written first under names that follow from the batch, ``record.json`` last and once.
 A stage that is run again for a delivery that it had finished finds the record and does nothing.

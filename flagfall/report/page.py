@@ -7,8 +7,6 @@ characters that cannot be seen or that turn text around are shown by their numbe
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
 from flagfall.report.batches import Batch, mark_replaced
+from flagfall.report.due import slug
 from flagfall.report.figures import score_pictures, trend_pictures
 from flagfall.report.formatting import (
     TEXT_SHOWN,
@@ -50,8 +49,6 @@ RULES_SHOWN = 12
 FEATURES_SHOWN = 25
 REASONS_SHOWN = 8
 IDS_SHOWN = 20
-
-_UNSAFE = re.compile(r"[^A-Za-z0-9_=-]+")
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ def write_report(
     receipts: Sequence[Receipt],
     history: Sequence[Receipt],
     now: datetime,
+    is_latest: bool = True,
 ) -> Report:
     """Write the report of a run, and the same as ``reports/latest.html``.
 
@@ -99,6 +97,7 @@ def write_report(
         receipts: Deliveries that this run decided.
         history: Accepted deliveries of the last 30 days, one per marker, with this run's.
         now: When the report is made (UTC): the end of every batch's way.
+        is_latest: Whether it takes the place of ``latest.html``.
     """
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
@@ -106,7 +105,8 @@ def write_report(
     page = _render(dataset, run, batches, trend, judgement, now).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
-    lake.store.put(LATEST, page)
+    if is_latest:
+        lake.store.put(LATEST, page)
     return Report(
         uri=f"{lake.store.uri}/{key}",
         key=key,
@@ -114,13 +114,6 @@ def write_report(
         sentence=judgement.sentence,
         reasons=judgement.reasons,
     )
-
-
-def slug(run: str) -> str:
-    """A file name for a run that is safe anywhere and differs wherever the run does."""
-    readable = _UNSAFE.sub("-", run).strip("-")[:80]
-    digest = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    return f"{readable or 'run'}.{digest}"
 
 
 def _batches(lake: Lake, receipts: Sequence[Receipt], history: Sequence[Receipt]) -> list[Batch]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,9 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker
+from flagfall.report.due import due_reports, report_is_written
+
+log = logging.getLogger(__name__)
 
 HISTORY = timedelta(days=30)
 """How far back a report looks, by the day on which a marker landed."""
@@ -33,6 +37,7 @@ def report_run(
     run: str,
     markers: Sequence[Marker],
     receipts: Mapping[str, Receipt] | None = None,
+    is_latest: bool = True,
 ) -> dict[str, Any]:
     """Write the report of a run over those of its deliveries that have a receipt.
 
@@ -42,6 +47,7 @@ def report_run(
         run: Name of the run; any text.
         markers: Its deliveries.
         receipts: Their receipts (see ``decided``); ``None`` to look them up.
+        is_latest: Whether it takes the place of ``latest.html``.
 
     Returns:
         Where the report is, and its verdict, as plain values.
@@ -59,9 +65,37 @@ def report_run(
         names = ", ".join(marker.batch_id for marker in markers[:3])
         raise NotThere("receipt for batch", names, "run its ingest stage first")
     history = current_view(inbox.receipts.since((now - HISTORY).date(), known))
-    told = asdict(write_report(dataset, inbox.lake, run, own, history, now))
+    report = write_report(dataset, inbox.lake, run, own, history, now, is_latest)
+    report_is_written(inbox.lake, run)
+    plain = asdict(report)
     counts = Counter(receipt.status for receipt in own)
-    return {**told, "reasons": list(told["reasons"]), "batches": dict(counts)}
+    return {**plain, "reasons": list(report.reasons), "batches": dict(counts)}
+
+
+def make_up_for_reports(
+    dataset: Dataset, inbox: Inbox, run: str, reported: Iterable[Marker]
+) -> None:
+    """Write the reports that earlier runs left out, as when their task was killed.
+
+    Batches of such a run that have no receipt are pending: the run that takes them in reports them.
+
+    Args:
+        dataset: The dataset. Its pipeline has one run at a time, so no other run is under way.
+        inbox: The dataset's inbox.
+        run: The run that calls this.
+        reported: What its own report is about.
+    """
+    done = {marker.batch_id for marker in reported}
+    for due in list(due_reports(inbox.lake)):
+        if due.run == run:
+            continue
+        log.warning("%s: the report of run %s is missing; it is written now", dataset.name, due.run)
+        receipts = inbox.receipts.by_ids(set(due.batch_ids) - done)
+        markers = [receipt.marker for receipt in receipts.values()]
+        if markers:
+            report_run(dataset, inbox, due.run, markers, receipts, is_latest=False)
+        else:
+            report_is_written(inbox.lake, due.run)
 
 
 def still_there(

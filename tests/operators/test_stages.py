@@ -284,3 +284,39 @@ def test_publishing_asks_the_connection_that_it_is_given(
 def test_a_dataset_that_is_gone_is_one_clear_error(context: dict[str, Any]) -> None:
     with pytest.raises(NotThere, match="no dataset 'toy'"):
         claiming().execute(context)
+
+
+class TestAReportWhoseTaskWasKilled:
+    """It is not retried; the next run makes up for it."""
+
+    def test_the_next_run_writes_it_and_keeps_its_own_as_the_latest(
+        self, toy: ToyFeed, context: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        first = toy.drop("2026-11-01")
+        killed = claiming().execute({**context, "run_id": "killed"})
+        staging(killed[0]).execute(context)
+        second = toy.drop("2026-11-02")
+        claimed = claiming().execute(context)
+        staging(claimed[0]).execute(context)
+        reporting(claimed).execute(context)
+        pages = {page.name: page.read_text() for page in reports(toy).glob("*.html")}
+        (made_up,) = (name for name in pages if name.startswith("killed"))
+        assert f"</span>{first.batch_id[10:]}" in pages[made_up]
+        assert f"</span>{second.batch_id[10:]}" in pages["latest.html"]
+        assert "the report of run killed is missing" in caplog.text
+        assert list((reports(toy) / "due").iterdir()) == []
+
+    def test_of_a_run_that_took_nothing_in_none_is_written(
+        self, toy: ToyFeed, context: dict[str, Any]
+    ) -> None:
+        toy.drop("2026-11-01")
+        claiming().execute({**context, "run_id": "killed at once"})
+        claimed = claiming().execute(context)
+        staging(claimed[0]).execute(context)
+        reporting(claimed).execute(context)
+        assert len(list(reports(toy).glob("*.html"))) == 2, "its own, and the same as latest.html"
+        assert list((reports(toy) / "due").iterdir()) == []
+
+
+def reports(toy: ToyFeed) -> Path:
+    return toy.root / "lake" / "toy" / "reports"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from flagfall.lake.output import LATEST
+from flagfall.report.due import slug
 from flagfall.report.formatting import cut, seconds, share, visible
-from flagfall.report.page import slug
 from tests.browser import Browser, BrowserContext, Dialog
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receipt
 

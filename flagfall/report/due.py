@@ -1,0 +1,60 @@
+"""Reports that are due: a run says so when it claims, and unsays it when its report is written.
+
+So a report whose task was killed is known, and the next run writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from flagfall.lake.output import RECORD_LIMIT, Lake
+from flagfall.landing.marker import Marker
+
+FOLDER = "reports/due"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_=-]+")
+
+
+@dataclass(frozen=True)
+class DueReport:
+    """A report that is still to be written.
+
+    Attributes:
+        run: Name of the run.
+        batch_ids: What it claimed.
+    """
+
+    run: str
+    batch_ids: tuple[str, ...]
+
+
+def slug(run: str) -> str:
+    """A file name for a run that is safe anywhere and differs wherever the run does."""
+    readable = _UNSAFE.sub("-", run).strip("-")[:80]
+    digest = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return f"{readable or 'run'}.{digest}"
+
+
+def expect_report(lake: Lake, run: str, markers: Sequence[Marker]) -> None:
+    """Note that a run has to be reported."""
+    note = {"run": run, "batches": [marker.batch_id for marker in markers]}
+    lake.store.put(_key(run), json.dumps(note).encode())
+
+
+def report_is_written(lake: Lake, run: str) -> None:
+    """Note that nothing has to be reported of a run any more."""
+    lake.store.delete(_key(run))
+
+
+def due_reports(lake: Lake) -> Iterator[DueReport]:
+    """Reports that are due; of runs that are still under way, too."""
+    for entry in lake.store.list(FOLDER):
+        note = json.loads(lake.store.read(entry.key, RECORD_LIMIT))
+        yield DueReport(note["run"], tuple(note["batches"]))
+
+
+def _key(run: str) -> str:
+    return f"{FOLDER}/{slug(run)}.json"
