@@ -37,7 +37,7 @@ class TestRightsOfTheTriggerer:
         (tmp_path / "rows/rows.csv").write_text("id,value\n2,1.5\n")
         drop_again(tmp_path)
         with rights(s3, monkeypatch, POLICY):
-            async with aclosing(MarkerFeedTrigger.of(dataset).run()) as events:
+            async with aclosing(MarkerFeedTrigger.of(inbox.feed).run()) as events:
                 event = await anext(events)
         assert "date=2026-11-02" in str(event.payload)
         lake = open_store(f"{LAKE}/toy")
