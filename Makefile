@@ -7,14 +7,22 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test bench campaign check format lock model servers clean
+.PHONY: demo test test-slow bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
-test: $(VENV)/.dev servers
-	$(BIN)/pytest $(ARGS)
+# Side by side: most tests wait. What shares an Airflow runs in one process.
+PYTEST := $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadgroup
+test: $(VENV)/.dev
+	$(PYTEST) -m "not slow" $(ARGS)
+
+# Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
+# also MLServer and Triton, which take 660 MB of disk; without them their tests are skipped.
+test-slow: JOBS := 2
+test-slow: $(VENV)/.dev $(if $(SERVERS),servers)
+	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
 
 # Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
 campaign: $(VENV)/.dev

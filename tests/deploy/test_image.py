@@ -95,6 +95,7 @@ def requirements() -> str:
     return (ROOT / "requirements.txt").read_text()
 
 
+@pytest.mark.slow
 class TestAsItIsBuilt:
     def test_all_steps_run_but_those_that_would_change_this_machine(self, image: Image) -> None:
         assert len(image.ran) == 5

@@ -11,7 +11,7 @@ from tests.faults import harm
 from tests.faults.world import Line, World, world
 
 FEEDS = ("night", "dusk", "dawn", "burst", "capped", "cloud")
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @pytest.fixture(scope="module")

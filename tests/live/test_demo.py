@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

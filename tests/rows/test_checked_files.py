@@ -35,6 +35,11 @@ from flagfall.rows.source import Bounds
 Files = dict[str, str | bytes]
 
 
+def packed(data: bytes) -> bytes:
+    """The same bytes at any time: they are in the names of tests."""
+    return gzip.compress(data, mtime=0)
+
+
 def column(
     name: str, type_: str = "string", format_: str = "default", **limits: Any
 ) -> dict[str, Any]:
@@ -519,7 +524,7 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.csv", b"", "empty", "a.csv: empty; expected a header"),
     ("a.csv", b"\n\r\n\n", "empty", "a.csv: empty"),
     ("a.csv", b"\xef\xbb\xbf", "empty", "a.csv: empty"),
-    ("a.csv.gz", gzip.compress(b"", mtime=0), "empty", "a.csv.gz: empty"),
+    ("a.csv.gz", packed(b""), "empty", "a.csv.gz: empty"),
     ("a.csv", b"a,c\n1,2\n", "columns", "a.csv: columns missing: b; found: 'a', 'c'"),
     ("a.csv", b"A, b\n1,2\n", "columns", "a.csv: columns missing: a, b; found: 'A', ' b'"),
     ("a.csv", b"a;b\n1;2\n", "columns", "the separator seems to be a semicolon; expected a comma"),
@@ -536,9 +541,9 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.csv", b'a,b\n1,2\n"3"x,4\n5,6\n', "quoting", "a.csv: line 3: ',' expected after '\"'"),
     ("a.csv", b'a,b\n"1,2\n3,4\n5,"x"\n', "quoting", "a.csv: lines 2 to 4: ',' expected"),
     ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file)"),
-    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9], "gzip", "the gzip data is cut short"),
-    ("a.csv.gz", gzip.compress(b"a,b\n", mtime=0)[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
-    ("a.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0) + b"junk", "gzip", "a.csv.gz: not valid gzip"),
+    ("a.csv.gz", packed(b"a,b\n1,2\n" * 99)[:-9], "gzip", "the gzip data is cut short"),
+    ("a.csv.gz", packed(b"a,b\n")[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
+    ("a.csv.gz", packed(b"a,b\n1,2\n") + b"junk", "gzip", "a.csv.gz: not valid gzip"),
     ("a.jsonl", b'{"a":"1","b":"\xff"}\n', "encoding", "a.jsonl: line 1: not UTF-8 (byte 0xff)"),
     ("a.jsonl", b'{"a":"1"}\n\n{"a":"\x00"}\n', "nul-byte", "a.jsonl: line 3: a NUL byte"),
     ("a.parquet", b"", "parquet", "a.parquet: cut short, damaged or not Parquet"),
@@ -673,10 +678,7 @@ def test_a_json_file_needs_only_its_required_columns(tmp_path: Path) -> None:
 
 def test_an_empty_json_file_has_no_rows(tmp_path: Path) -> None:
     wanted = dataset(column("a", required=True))
-    assert (
-        check(tmp_path, wanted, {"a.jsonl": "", "b.jsonl.gz": gzip.compress(b"\n", mtime=0)}).rows
-        == []
-    )
+    assert check(tmp_path, wanted, {"a.jsonl": "", "b.jsonl.gz": packed(b"\n")}).rows == []
 
 
 # ------------------------------------------------------------------------------------------ Parquet

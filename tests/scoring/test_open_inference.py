@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.cli.check import check_dataset
+from flagfall.cli.dataset_check import check_dataset
 from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset
 from flagfall.dataset.model import Server
 from flagfall.dataset.schema import Dataset
@@ -64,10 +64,8 @@ def features_of(dataset: Dataset, rows: pl.DataFrame) -> Floats:
     return rows.select(feature_expressions(dataset, constants)).to_numpy(order="c")
 
 
-SERVER_STARTS = pytest.mark.timeout(240)
-
-
-@SERVER_STARTS
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 class TestRealServers:
     def test_every_row_is_scored_as_the_embedded_engine_scores_it(
         self, served: tuple[str, str], tmp_path: Path
@@ -120,7 +118,8 @@ class TestRealServers:
         assert open_engine(dataset).score(features_of(dataset, some_days().head(0))).shape == (0,)
 
 
-@SERVER_STARTS
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("served", ["triton"], indirect=True)
 def test_a_request_with_more_rows_than_triton_takes_is_an_error_with_its_words(
     served: tuple[str, str], tmp_path: Path

@@ -20,7 +20,7 @@ from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
 from flagfall.watch import outage
 from tests.feeds import ToyFeed
 
-SOON = 5.0
+SOON = 30.0
 FEED = {
     "dataset": "toy",
     "landing": {

@@ -32,7 +32,7 @@ from tests.feeds import Clock, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
 from tests.watch.test_shared_poll import ScriptedStore
 
-SOON = 5.0
+SOON = 30.0
 """Seconds within which what is expected must have come."""
 NOT_A_DIRECTORY = "a part of the path is not a directory; check the URI in the dataset file"
 
