@@ -7,14 +7,14 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo test test-slow bench campaign check format lock model servers clean
+.PHONY: demo docs test test-slow bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
 # Side by side: most tests wait. What shares an Airflow runs in one process.
-PYTEST := $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadgroup
+PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadgroup
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
@@ -48,12 +48,21 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: $(UV)
 	$(LOCK) pyproject.toml --extra all -o requirements.txt
 	$(LOCK) pyproject.toml --extra all --group dev -c requirements.txt -o requirements/dev.txt
-	for group in s3 cluster image; do \
+	for group in s3 cluster image docs; do \
 		$(LOCK) --group pyproject.toml:$$group -c requirements/dev.txt -o requirements/$$group.txt || exit; done
 	$(LOCK) --group pyproject.toml:build -o requirements/build.txt
 	for tool in model mlserver triton; do \
 		$(LOCK) requirements/$$tool.in -o requirements/$$tool.txt || exit; done
 	$(LOCK) requirements/analyst.in -c requirements/model.txt -o requirements/analyst.txt
+
+# The pages of docs/ as a site with search, in .flagfall/site. A broken link is an error.
+docs: .flagfall/docs/.done
+	.flagfall/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going docs .flagfall/site
+
+.flagfall/docs/.done: requirements/docs.txt $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/docs
+	$(UV) pip install --quiet --python .flagfall/docs/bin/python --require-hashes --no-deps -r $<
+	touch $@
 
 # Train the model again, in an environment of its own; ARGS=--check only compares.
 model: $(UV)
@@ -80,10 +89,10 @@ model: $(UV)
 
 # MLServer and NVIDIA's Triton, on which the tests score: each in an environment of its own, of a Python
 # that MLServer has a release for. They take about 210 MB from the registry, and 660 MB of disk.
-SERVERS := $(patsubst %,.flagfall/%/.done,mlserver triton)
-servers: $(SERVERS)
+SERVER_FILES := $(patsubst %,.flagfall/%/.done,mlserver triton)
+servers: $(SERVER_FILES)
 
-$(SERVERS): .flagfall/%/.done: requirements/%.txt | $(UV)
+$(SERVER_FILES): .flagfall/%/.done: requirements/%.txt | $(UV)
 	$(UV) venv --quiet --clear --python '>=3.11,<3.13' .flagfall/$*
 	$(UV) pip install --quiet --python .flagfall/$*/bin/python --require-hashes --no-deps -r $<
 	touch $@

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from airflow.dag_processing.dagbag import DagBag
 from pydantic import BaseModel
 
 from flagfall.dataset.loader import read_dataset
@@ -20,9 +21,11 @@ from flagfall.dataset.schema import Dataset, Notice
 from flagfall.dataset.tasks import TaskSettings
 from sandbox.demo import DAYS
 from sandbox.flights import write_day
+from tests.feeds import make_toy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+S3 = (ROOT / "docs/s3.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -31,8 +34,10 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def lines(language: str, start: str) -> list[str]:
-    found = [line for block in blocks(README, language) for line in block.splitlines()]
-    return [line for line in found if line.startswith(start)]
+    """Lines of every page that begin so, each once."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    found = [line for block in blocks(text, language) for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in found if line.startswith(start)))
 
 
 def test_the_commands_of_the_readme_run_as_they_stand(
@@ -71,9 +76,39 @@ def test_the_dataset_in_the_readme_is_whole(tmp_path: Path) -> None:
 
 
 def test_the_sensor_in_the_readme_makes_a_task() -> None:
+    (block,) = (block for block in blocks(README, "python") if "MarkerSensor" in block)
     made: dict[str, object] = {}
-    exec(compile(blocks(README, "python")[0] + "\n", "README.md", "exec"), made)
+    exec(compile(block, "README.md", "exec"), made)
     assert "MarkerSensor" in made
+
+
+def test_the_dag_file_in_the_readme_is_read_by_airflow_and_makes_a_pipeline(tmp_path: Path) -> None:
+    """Airflow skips a file without the words "airflow" and "dag", and says nothing."""
+    make_toy(tmp_path / "feeds")
+    (block,) = (block for block in blocks(README, "python") if "pipelines(" in block)
+    (tmp_path / "dags").mkdir()
+    text = block.replace("/path/to/datasets", str(tmp_path / "feeds" / "datasets"))
+    (tmp_path / "dags" / "feeds.py").write_text(text)
+    bag = DagBag(tmp_path / "dags")
+    assert not bag.import_errors
+    assert list(bag.dags) == ["toy_pipeline"]
+
+
+def test_the_readme_is_read_in_a_minute() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_every_page_is_on_the_site() -> None:
+    tree = "\n".join(blocks((ROOT / "docs/index.md").read_text(), "{toctree}"))
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages == {word.strip("<>") for word in tree.split()} & pages
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_site_can_be_built_and_no_link_is_broken() -> None:
+    subprocess.run(["make", "docs"], cwd=ROOT, check=True)
+    assert (ROOT / ".flagfall/site/search.html").exists()
 
 
 def test_the_notifier_in_the_docs_is_read_as_it_stands() -> None:

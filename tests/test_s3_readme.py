@@ -1,4 +1,4 @@
-"""What the README says of S3 is tried: rights, notifications, connection."""
+"""What the page on S3 says is tried: rights, notifications, connection."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from flagfall.stores import aws, forget_stores, open_store
 from flagfall.stores.sqs import changes
 from tests.feeds import TOY
 from tests.s3 import S3Server
-from tests.test_docs import README, blocks
+from tests.test_docs import S3, blocks
 
-POLICY, QUEUE, NOTIFICATION = (json.loads(block) for block in blocks(README, "json"))
+POLICY, QUEUE, NOTIFICATION = (json.loads(block) for block in blocks(S3, "json"))
 LANDING, LAKE = "s3://partner-drop/flights", "s3://our-lake/flagfall"
 
 
@@ -70,7 +70,7 @@ def authorise_after(s3: S3Server, requests: str) -> None:
 
 @pytest.fixture
 def buckets(s3: S3Server) -> Iterator[None]:
-    """The two buckets of the README, gone afterwards."""
+    """The two buckets of the page, gone afterwards."""
     made = [s3.make_bucket(name, "eu-west-1") for name in ("partner-drop", "our-lake")]
     yield
     for bucket in made:
@@ -203,7 +203,7 @@ def test_the_notification_tells_the_queue_of_markers_and_of_nothing_else(s3: S3S
 
 
 def test_terraform_and_the_command_say_the_same() -> None:
-    (terraform,) = blocks(README, "hcl")
+    (terraform,) = blocks(S3, "hcl")
     (wanted,) = NOTIFICATION["QueueConfigurations"]
     values = {rule["Name"]: rule["Value"] for rule in wanted["Filter"]["Key"]["FilterRules"]}
     assert re.search(r'filter_prefix = "(.*)"', terraform)[1] == values["prefix"]  # type: ignore[index]
@@ -214,7 +214,7 @@ def test_terraform_and_the_command_say_the_same() -> None:
 def test_the_two_lines_of_the_readme_make_a_feed(tmp_path: Path) -> None:
     text = TOY.format(root=tmp_path, marker="x", more='arrival: {partition: {date: "%Y-%m-%d"}}')
     kept = [line for line in text.splitlines() if not line.startswith(("landing", "lake"))]
-    (lines,) = (block for block in blocks(README, "yaml") if "s3://" in block)
+    (lines,) = (block for block in blocks(S3, "yaml") if "s3://" in block)
     (tmp_path / "flights.yaml").write_text("\n".join([*kept, lines]))
     dataset = read_dataset(tmp_path / "flights.yaml")
     assert (dataset.landing.uri, dataset.landing.conn_id) == (LANDING, "aws_partner")

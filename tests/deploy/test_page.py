@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from airflow.dag_processing.dagbag import DagBag
 from tests.deploy.cluster import CORES, DEPLOY, values
 from tests.deploy.test_pods import TASKS, dag, pod_of, use_values
 from tests.feeds import make_toy
+from tests.test_docs import blocks
 
 PAGE = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
 COMPONENTS = {"triggerers": "triggerer", "schedulers": "scheduler", "API servers": "apiServer"}
@@ -51,7 +51,8 @@ def test_every_tasks_pod_is_what_the_provider_makes(
 
 
 def test_the_dags_can_be_made_as_they_stand(tmp_path: Path) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    page = (DEPLOY.parent / "docs" / "own-dags.md").read_text()
+    (code,) = (block for block in blocks(page, "python") if "hand_over" in block)
     (tmp_path / "mine.py").write_text(code)
     bag = DagBag(tmp_path)
     assert not bag.import_errors

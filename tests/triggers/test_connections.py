@@ -15,7 +15,7 @@ from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws, open_store
 from flagfall.triggers import MarkerFeedTrigger, connections
 from tests.s3 import S3Server
-from tests.test_docs import README
+from tests.test_docs import S3
 
 ROLE = "arn:aws:iam::123456789012:role/flagfall"
 
@@ -47,7 +47,7 @@ def test_its_queue_is_reached_by_the_same(connection: str, s3: S3Server) -> None
 def test_a_connection_may_assume_a_role(
     connection: str, s3: S3Server, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
-    (shown,) = (line for line in README.splitlines() if line.startswith("export AIRFLOW_CONN_"))
+    (shown,) = (line for line in S3.splitlines() if line.startswith("export AIRFLOW_CONN_"))
     plain = json.loads(shown.partition("=")[2].strip("'"))
     assert plain["extra"]["role_arn"] == ROLE
     plain["extra"] |= {"endpoint_url": s3.url, "service_config": {"sts": {"endpoint_url": s3.url}}}
