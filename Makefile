@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: demo docs test test-slow bench campaign check format lock model servers clean
+.PHONY: airflow-3.2 demo docs test test-slow bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
@@ -19,9 +19,9 @@ test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
-# also MLServer and Triton, which take 660 MB of disk; without them their tests are skipped.
+# also MLServer, Triton and Airflow 3.2, which take 1.5 GB of disk; without them their tests are skipped.
 test-slow: JOBS := 2
-test-slow: $(VENV)/.dev $(if $(SERVERS),servers)
+test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2)
 	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
 
 # Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
@@ -51,6 +51,8 @@ lock: $(UV)
 	for group in s3 cluster image docs; do \
 		$(LOCK) --group pyproject.toml:$$group -c requirements/dev.txt -o requirements/$$group.txt || exit; done
 	$(LOCK) --group pyproject.toml:build -o requirements/build.txt
+	$(LOCK) pyproject.toml requirements/airflow-3.2.in --extra all -o requirements/airflow-3.2.txt \
+		--exclude-newer 2026-07-01 $(patsubst %,--exclude-newer-package %=2026-12-01,obstore polars polars-runtime-32 watchfiles)
 	for tool in model mlserver triton; do \
 		$(LOCK) requirements/$$tool.in -o requirements/$$tool.txt || exit; done
 	$(LOCK) requirements/analyst.in -c requirements/model.txt -o requirements/analyst.txt
@@ -95,6 +97,15 @@ servers: $(SERVER_FILES)
 $(SERVER_FILES): .flagfall/%/.done: requirements/%.txt | $(UV)
 	$(UV) venv --quiet --clear --python '>=3.11,<3.13' .flagfall/$*
 	$(UV) pip install --quiet --python .flagfall/$*/bin/python --require-hashes --no-deps -r $<
+	touch $@
+
+# Airflow 3.2, in an environment of its own.
+airflow-3.2: .flagfall/airflow-3.2/.done
+.flagfall/airflow-3.2/.done: requirements/airflow-3.2.txt pyproject.toml | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/airflow-3.2
+	$(UV) pip install --quiet --python .flagfall/airflow-3.2/bin/python --require-hashes --no-deps \
+		--compile-bytecode -r $<
+	$(UV) pip install --quiet --python .flagfall/airflow-3.2/bin/python --no-deps --editable .
 	touch $@
 
 clean:

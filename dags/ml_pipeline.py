@@ -15,9 +15,6 @@ from airflow.sdk import (
     Asset,
     AssetWatcher,
     BaseOperator,
-    ExceptionRetryPolicy,
-    RetryAction,
-    RetryRule,
     TriggerRule,
     task_group,
 )
@@ -27,6 +24,7 @@ from flagfall.dataset.feed import Feed
 from flagfall.dataset.model import Pod
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.tasks import TaskSettings
+from flagfall.operators.airflow_release import retry_what_may_heal
 from flagfall.operators.notices import on_failure, on_retry
 from flagfall.operators.pods import executor_config
 from flagfall.operators.stages import ClaimOperator, ReportOperator, StageOperator
@@ -37,19 +35,6 @@ GO_ON_WITH_THE_REST = TriggerRule.NONE_SKIPPED
 """Where the stage before failed on some batches of a shard, the others go on."""
 NO_RETRIES = {"retries": 0}
 """For the report: the next run writes one that is missing, so a retry would only delay that run."""
-RETRY_WHAT_MAY_HEAL = ExceptionRetryPolicy(
-    rules=[
-        RetryRule(
-            exception=[
-                "flagfall.errors.InputError",
-                "flagfall.errors.NotFinished",
-                "flagfall.errors.StoreRefused",
-            ],
-            action=RetryAction.FAIL,
-            reason="trying again cannot help: somebody has to change something first",
-        ),
-    ],
-)
 
 
 def default_args(dataset: Dataset) -> dict[str, Any]:
@@ -61,7 +46,7 @@ def default_args(dataset: Dataset) -> dict[str, Any]:
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "execution_timeout": timedelta(hours=2),
-        "retry_policy": RETRY_WHAT_MAY_HEAL,
+        **retry_what_may_heal(),
         "on_failure_callback": on_failure(dataset),
         "on_retry_callback": on_retry(dataset),
     }

@@ -19,6 +19,7 @@ from flagfall.dataset.model import Pod
 from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
+from flagfall.operators.airflow_release import fails_for_good
 from flagfall.operators.stages import deliveries, leave, summary, tell
 from flagfall.stages.shard import Delivery
 
@@ -97,6 +98,7 @@ class PodInferenceOperator(KubernetesPodOperator):
         self.env_vars = variables((self.datasets or datasets_folder()) / f"{self.dataset}.yaml")
         return super().build_pod_request_obj(context, **kwargs)
 
+    @fails_for_good
     def execute(self, context: Context) -> None:
         """Start the pod and wait for it on the triggerer; if nothing was accepted, do neither."""
         if any(_accepted(self._given())):
@@ -104,6 +106,7 @@ class PodInferenceOperator(KubernetesPodOperator):
         else:
             self._conclude(context)
 
+    @fails_for_good
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
         """The pod has ended: see what it did.
 

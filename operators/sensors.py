@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow.triggers.base import StartTriggerArgs
 
 from flagfall.landing.zone import LandingAddress, LandingZone
+from flagfall.operators.airflow_release import STARTS_FROM_TRIGGER
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,9 +35,9 @@ class MarkerSensor(BaseSensorOperator):
     """Waits for the marker of one partition; replaces ``FileSensor`` and ``S3KeySensor``.
 
     It starts on the triggerer, without a worker, and needs one for a moment when the marker has
-    come. Where Airflow does not start a task from its trigger (a mapped task), it is deferred from
-    a worker. What it returns, and puts into ``extra`` of its outlets, is the partition, the
-    marker's URI and the batch id.
+    come. Where Airflow does not start a task from its trigger (a mapped task, Airflow 3.2), it is
+    deferred from a worker. What it returns, and puts into ``extra`` of its outlets, is the
+    partition, the marker's URI and the batch id.
 
     Args:
         landing: URI of the landing zone (templated).
@@ -78,8 +79,8 @@ class MarkerSensor(BaseSensorOperator):
         self.sweep_every = sweep_every.total_seconds()
         self.conn_id = conn_id
         self.sqs_queue = sqs_queue
-        self.start_from_trigger = start_from_trigger
-        if start_from_trigger:
+        self.start_from_trigger = start_from_trigger and STARTS_FROM_TRIGGER
+        if self.start_from_trigger:
             self.start_trigger_args = StartTriggerArgs(
                 trigger_cls=TRIGGER,
                 trigger_kwargs=self._trigger_arguments(),

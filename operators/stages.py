@@ -23,6 +23,7 @@ from flagfall.errors import NotFinished
 from flagfall.inbox.claim import AT_ONCE, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
+from flagfall.operators.airflow_release import fails_for_good
 from flagfall.publish import publish
 from flagfall.report.due import expect_report, report_is_written
 from flagfall.report.run import decided, make_up_for_reports, report_run, still_there, unfinished
@@ -74,6 +75,7 @@ class ClaimOperator(_DatasetOperator):
         self.landed = landed
         self.again = again
 
+    @fails_for_good
     def execute(self, context: Context) -> list[list[dict[str, Any]]]:
         """Claim what is pending."""
         dataset = find_dataset(self.dataset, self.datasets)
@@ -122,6 +124,7 @@ class StageOperator(_DatasetOperator):
         self.stage = stage
         self.batches = batches
 
+    @fails_for_good
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Run the stage.
 
@@ -219,6 +222,7 @@ class ReportOperator(_DatasetOperator):
         self.claimed = claimed
         self.link = ""
 
+    @fails_for_good
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the report.
 
