@@ -167,7 +167,7 @@ event that started the run only said "look now". A batch that cannot be taken in
 receipt that says why; the run goes on.
 
 What to do when a task failed: read its log, mend the cause, clear the task. Nothing is done twice.
-The report tells of the other batches all the same, and fails with the names of those that are not
+The report shows the other batches all the same, and fails with the names of those that are not
 finished; they are handed out again by themselves after {dataset.watch.redeliver_after}.
 `flagfall status {dataset.name}` shows what is pending, accepted and rejected; `flagfall replay
 {dataset.name} BATCH` hands a batch out again.

@@ -149,10 +149,10 @@ def _copy_all(
 ) -> list[_Copied]:
     """Copy files, a few at once; sorted by path."""
     interrupted = threading.Event()
-    tell = _one_at_a_time(on_bytes, interrupted)
+    report = _one_at_a_time(on_bytes, interrupted)
     with ThreadPoolExecutor(AT_ONCE, "publish") as pool:
         try:
-            found = _each(pool, files, lambda file: _copy(source, file, store, tell))
+            found = _each(pool, files, lambda file: _copy(source, file, store, report))
             return sorted(found, key=lambda one: one.key.split("/"))
         except Exception:
             raise
@@ -167,17 +167,17 @@ def _one_at_a_time(
     """The same for several threads; ends the copy that calls it once they are to stop."""
     lock = threading.Lock()
 
-    def tell(count: int) -> None:
+    def report(count: int) -> None:
         if interrupted.is_set():
             raise _Interrupted
         with lock:
             on_bytes(count)
 
-    return tell
+    return report
 
 
 class _Interrupted(Exception):
-    """Never seen outside: whoever set the event raises what interrupted it."""
+    """Never seen outside: the thread that set the event raises the error that interrupted it."""
 
 
 def _each(

@@ -26,26 +26,26 @@ _IMPORTED: TypeAdapter[Any] = TypeAdapter(ImportString[Any])
 def on_failure(dataset: Dataset) -> Callable[[Context], None]:
     """A callback for a task that failed for good."""
 
-    def tell(context: Context) -> None:
+    def notify(context: Context) -> None:
         _send(dataset, context, f"{_what(dataset, context)} failed: {_next_step(dataset, context)}")
 
-    return tell
+    return notify
 
 
 def on_retry(dataset: Dataset) -> Callable[[Context], None]:
     """A callback for a task that failed and is tried again."""
 
-    def tell(context: Context) -> None:
+    def notify(context: Context) -> None:
         _send(dataset, context, f"{_what(dataset, context)} failed and is tried again by itself")
 
-    return tell
+    return notify
 
 
 def _next_step(dataset: Dataset, context: Context) -> str:
     if isinstance(context.get("exception"), StoreError) and not _batches(context):
         return (
             "mend the cause; nothing is lost, and what is pending then is taken in by itself."
-            f" `flagfall status {dataset.name}` tells what the watcher sees"
+            f" `flagfall status {dataset.name}` shows what the watcher sees"
         )
     return f"mend the cause and clear the task, or `flagfall replay {dataset.name} BATCH`"
 

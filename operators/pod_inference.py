@@ -20,7 +20,7 @@ from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
 from flagfall.operators.airflow_release import fails_for_good
-from flagfall.operators.stages import deliveries, leave, summary, tell
+from flagfall.operators.stages import deliveries, leave, summary, update
 from flagfall.stages.shard import Delivery
 
 if TYPE_CHECKING:
@@ -142,14 +142,14 @@ class PodInferenceOperator(KubernetesPodOperator):
         return list(deliveries(self.batches or ()))
 
     def _conclude(self, context: Context) -> list[str]:
-        """Tell and leave what is done; gives the ids of the batches that are not."""
+        """Pass on what is done; return the ids of the batches that are not."""
         inbox = Inbox(Feed.of(find_dataset(self.dataset, self.datasets)))
         given = self._given()
         ids = [delivery.marker.batch_id for delivery in _accepted(given)]
         found = zip(ids, inbox.lake.find_all(Predicted, ids), strict=True)
         missing = [batch_id for batch_id, record in found if record is None]
         done = [delivery for delivery in given if delivery.marker.batch_id not in missing]
-        tell(self.outlets, context, summary(inbox, STAGE, done))
+        update(self.outlets, context, summary(inbox, STAGE, done))
         leave(context, done)
         return missing
 

@@ -43,7 +43,7 @@ def executor_config(dataset: Dataset, task_id: str) -> dict[str, Any]:
 def _has_provider() -> bool:
     try:
         return find_spec("airflow.providers.cncf.kubernetes") is not None
-    except ModuleNotFoundError:  # nor any other provider of that family
+    except ModuleNotFoundError:  # no provider of that family
         return False
 
 

@@ -49,7 +49,7 @@ class MarkerSensor(BaseSensorOperator):
         sweep_every: Longest time between two looks; a hint comes earlier.
         conn_id: Airflow connection for an S3 landing zone (templated); empty for what the
             environment gives.
-        sqs_queue: URL of an SQS queue that tells of new objects (templated); empty for none.
+        sqs_queue: URL of an SQS queue that hears of new objects (templated); empty for none.
         start_from_trigger: Whether to start without a worker.
     """
 

@@ -1,7 +1,6 @@
 """Operators that run Flagfall's stages, and one that publishes a batch.
 
-They carry references through XCom, never rows, and tell in ``extra`` of their outlets what they
-did.
+They pass references by XCom, never rows, and put what they did into ``extra`` of their outlets.
 """
 
 from __future__ import annotations
@@ -97,7 +96,7 @@ class ClaimOperator(_DatasetOperator):
         return [[marker.to_dict() for marker in shard] for shard in taken.shards]
 
     def _at_once(self) -> int:
-        """Tasks of the DAG that run at the same time, as far as Airflow's settings tell."""
+        """Tasks of the DAG that run at the same time, as far as Airflow's settings say."""
         dag = self.get_dag()
         of_dag = dag.max_active_tasks if dag else AT_ONCE
         return min(conf.getint("core", "parallelism") or of_dag, of_dag)
@@ -135,15 +134,15 @@ class StageOperator(_DatasetOperator):
         inbox = Inbox(Feed.of(dataset))
         given = list(deliveries(self.batches or ()))
         done, failures = try_stage(self.stage, dataset, inbox, given)
-        tell(self.outlets, context, summary(inbox, self.stage, done))
+        update(self.outlets, context, summary(inbox, self.stage, done))
         if failures:
             leave(context, done)
             raise foremost(failures)
         return [delivery.to_dict() for delivery in done]
 
 
-def tell(outlets: Iterable[Any], context: Context, extra: dict[str, Any]) -> None:
-    """Say in the events of a task's assets what it did."""
+def update(outlets: Iterable[Any], context: Context, extra: dict[str, Any]) -> None:
+    """Put what a task did into the events of its assets."""
     for outlet in outlets:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra = dict(extra)
@@ -203,7 +202,7 @@ class ReportOperator(_DatasetOperator):
     """Writes the report of a run and returns its URI, verdict and a link that opens it.
 
     The link of a report on S3 is good for ``lake.link_expires``, for anybody who has it. It is
-    therefore in the task's XCom and behind the button, and neither in a log nor in an event.
+    therefore in the task's XCom and behind the button, and not in a log or an event.
 
     It runs when some shards failed, too, and reports what was received. It fails then, so that the
     run does, and its outlets are not updated; the button still opens the report.
@@ -237,14 +236,14 @@ class ReportOperator(_DatasetOperator):
         if not markers:
             report_is_written(inbox.lake, run)
             raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
-        told = report_run(dataset, inbox, run, markers, receipts)
+        report = report_run(dataset, inbox, run, markers, receipts)
         make_up_for_reports(dataset, inbox, run, markers)
-        self.link = inbox.lake.store.link(told["key"], dataset.lake.link_expires)
-        self.log.info("%s %s", told["sentence"], told["uri"])
+        self.link = inbox.lake.store.link(report["key"], dataset.lake.link_expires)
+        self.log.info("%s %s", report["sentence"], report["uri"])
         if left := unfinished(dataset, inbox, markers, receipts):
-            raise NotFinished(left, len(markers), told["uri"])
-        tell(self.outlets, context, told)
-        return {**told, "link": self.link}
+            raise NotFinished(left, len(markers), report["uri"])
+        update(self.outlets, context, report)
+        return {**report, "link": self.link}
 
 
 class PublishOperator(BaseOperator):

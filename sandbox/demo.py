@@ -248,7 +248,7 @@ def _batch(folder: Path, day: date, damaged: bool) -> Path:
 def _follow(
     inbox: Inbox, airflow: LocalAirflow, marker: Marker, day: date, what: str, spinner: Spinner
 ) -> Outcome:
-    """Wait for the receipt of a marker, then for the report that tells of it."""
+    """Wait for the receipt of a marker, then for the report that shows it."""
     _wait(airflow, lambda: inbox.receipts.find(marker) is not None, f"{what}: no receipt")
     receipt = inbox.receipts.find(marker)
     assert receipt is not None, "waited for"

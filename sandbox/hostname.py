@@ -8,5 +8,5 @@ VARIABLE = "FLAGFALL_MACHINE"
 
 
 def name() -> str:
-    """For ``[core] hostname_callable``: all components run on one host, and are told apart so."""
+    """For ``[core] hostname_callable``: all components run on one host; this distinguishes them."""
     return os.environ.get(VARIABLE, "localhost")

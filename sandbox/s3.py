@@ -30,12 +30,12 @@ class S3Failed(FlagfallError):
 
 
 class LocalS3:
-    """A server with one bucket, which tells one queue of new objects.
+    """A server with one bucket, which notifies one queue of new objects.
 
     Args:
         home: Folder for its log; made if need be.
         bucket: Name of the bucket.
-        marker: How the keys end of which the queue is told; empty for all.
+        marker: The queue is notified of keys with this end; empty for all.
     """
 
     def __init__(self, home: Path, bucket: str, marker: str = "") -> None:

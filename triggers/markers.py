@@ -75,7 +75,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield whenever something becomes pending, when it is due again, and of an outage.
 
-        It never raises for storage, nor ends: Airflow would start it again at once, for ever.
+        It never ends, and never raises for storage: Airflow would start it again at once, for ever.
         """
         feed = self._feed
         timing = Timing(feed.sweep_every, feed.redeliver_after)
@@ -105,7 +105,7 @@ class MarkerTrigger(_Fields, BaseTrigger):
         settle: A marker that cannot be read as one is waited for while it is younger, in seconds.
         sweep_every: Longest time between two looks, in seconds.
         conn_id: Airflow connection; empty for what the environment gives.
-        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that hears of new objects; empty for none.
     """
 
     landing: str

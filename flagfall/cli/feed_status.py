@@ -21,7 +21,7 @@ WINDOW = timedelta(days=30)
 
 @dataclass(frozen=True)
 class Kept:
-    """What the lake tells.
+    """What the lake shows.
 
     Attributes:
         receipts: Receipts of markers that landed within ``WINDOW``, oldest first.
@@ -41,7 +41,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a look at the landing zone tells.
+    """What a look at the landing zone shows.
 
     Attributes:
         landed: Markers in the landing zone.
@@ -78,7 +78,7 @@ class Status:
 
 
 def status(dataset: Dataset, inbox: Inbox) -> Status:
-    """Look at a feed. It changes nothing, and tells what it can where something is out of reach."""
+    """Look at a feed. It changes nothing, and shows what it can where something is out of reach."""
     found = Status(dataset.name, inbox.clock())
     try:
         found = replace(found, kept=_kept(dataset, inbox, found.at))

@@ -101,7 +101,7 @@ def _of_watcher(dataset: str, sign: WatcherState | None, now: datetime) -> str:
     """Who watches, in words."""
     remedy = f"it takes a triggerer, {dataset}_pipeline unpaused, and storage that answers"
     if sign is None:
-        return f"NOBODY WATCHES, nor ever has: {remedy}"
+        return f"NOBODY WATCHES, and nobody ever has: {remedy}"
     who = f"process {sign.pid} on {sign.host}"
     if sign.is_overdue(now):
         return f"NOBODY WATCHES: no sign since {_when(sign.looked_at)} ({who}): {remedy}"

@@ -26,7 +26,7 @@ def watch(
     sqs_queue: Annotated[
         str,
         typer.Option(
-            help="URL of a queue that tells of new objects; not one that a triggerer listens to,"
+            help="URL of a queue that hears of new objects; not one that a triggerer listens to,"
             " which would hear less."
         ),
     ] = "",

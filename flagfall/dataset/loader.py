@@ -217,7 +217,7 @@ def read_dataset(path: Path | str) -> Dataset:
 
 
 def variables(path: Path | str) -> dict[str, str]:
-    """What a dataset file takes from the environment: whoever reads it elsewhere needs it, too.
+    """What a dataset file takes from the environment: it is needed wherever the file is read.
 
     Raises:
         DatasetInvalid: It is no YAML.

@@ -54,7 +54,7 @@ class Landing(Section):
             segment and becomes a field of the batch, ``*`` matches within one segment.
         conn_id: Airflow connection with the rights to an S3 landing zone; empty for what boto3
             finds in the environment.
-        sqs_queue: URL of an SQS queue that the bucket tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that the bucket notifies of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
     """
 
@@ -102,7 +102,7 @@ class Watch(Section):
             delivery that was accepted and is not evaluated.
         gather: A marker is held back for so long, so that others that come share its run.
         full_sweep_every: Longest time between two sweeps of S3 that look at everything; the others
-            look at what is new, where ``arrival.partition`` tells what that is.
+            look at what is new, where ``arrival.partition`` says what that is.
     """
 
     sweep_every: Interval = timedelta(seconds=30)
@@ -130,7 +130,7 @@ class Thresholds(Section):
 
 
 class Notice(Section):
-    """Where to tell of a task that failed.
+    """Whom to notify of a task that failed.
 
     Attributes:
         notifier: Path of an Airflow notifier's class, such as
@@ -189,7 +189,7 @@ class Dataset(Section):
     def since(self) -> str:
         """What the keys of a time begin with, a strftime pattern such as ``date=%Y-%m-%d``.
 
-        Empty where ``arrival.partition`` does not tell, or keys do not sort by time.
+        Empty where ``arrival.partition`` does not say, or keys do not sort by time.
         """
         pattern = MarkerPattern(self.landing.marker).beginning(self.arrival.partition)
         keys = [moment.strftime(pattern) for moment in _SAMPLES]

@@ -73,7 +73,7 @@ class Inbox:
         """What is pending, and what was received and is not finished.
 
         On a disk, markers that moved here before the watermark are left out: they have receipts. S3
-        does not tell when an object came to be seen, so there none is.
+        does not say when an object could first be seen, so no marker is left out there.
 
         Args:
             scope: What to look at; ``None`` for what is due now.
@@ -137,7 +137,7 @@ class Inbox:
         """Why a claimed marker is no longer in the landing zone; ``None`` where it is.
 
         Raises:
-            StoreUnavailable: It is not there, but nor is the landing zone.
+            StoreUnavailable: The marker is not there, and the landing zone is not either.
         """
         now = self.landing.find(marker.key)
         if not now:

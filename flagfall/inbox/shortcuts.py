@@ -70,8 +70,8 @@ class Shortcuts:
     def scope(self) -> Scope:
         """What the next sweep has to look at.
 
-        Where every look costs requests, and keys sort by time, it begins where the last full sweep,
-        by whomever, left off; and every now and then it is a full one again.
+        Where every look costs requests, and keys sort by time, it begins where anybody's last
+        full sweep left off; and every now and then it is a full one again.
         """
         began = self._clock()
         watermark = self._current_watermark(began)
@@ -83,7 +83,7 @@ class Shortcuts:
     def full_scope(self) -> Scope:
         """What a sweep looks at that looks at everything.
 
-        On S3 it compares with every receipt, too; on a disk the watermark tells which have one.
+        On S3 it compares with every receipt, too; on a disk the watermark shows which have one.
         """
         began = self._clock()
         return Scope(self._current_watermark(began), began, full=self._metered)

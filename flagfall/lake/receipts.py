@@ -44,7 +44,7 @@ def _day(moment: datetime) -> str:
 
 @dataclass(frozen=True)
 class Filed:
-    """What a listing of receipts tells.
+    """What a listing of receipts shows.
 
     Attributes:
         known: Batch ids that have a receipt.

@@ -74,7 +74,7 @@ class Staged(_Record):
 
     @property
     def content(self) -> dict[str, str]:
-        """What tells this content from any other: sha256 by file."""
+        """Identifies the content: sha256 by file."""
         return {file.path: file.sha256 for file in self.files}
 
 

@@ -236,7 +236,7 @@ class Marker:
     Attributes:
         uri: The landing zone's URI, ``/`` and ``key``.
         key: Path below the landing zone.
-        version: What tells this writing of the marker from any other (see the store).
+        version: Differs each time the marker is written (see the store).
         landed_at: When it landed (UTC).
         size: Bytes.
         fields: Fields of the marker pattern.

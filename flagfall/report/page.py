@@ -1,4 +1,4 @@
-"""Report: one HTML file per run that tells at a glance whether today is normal.
+"""Report: one HTML file per run that shows at a glance whether today is normal.
 
 The page asks for nothing from outside and runs nothing: no script, a content security policy that
 allows only its own styles. Everything that a producer or a dataset file wrote is escaped, and

@@ -38,8 +38,10 @@ def scores(counts: Counts, threshold: float) -> tuple[Figure, str]:
     figure, axes = plot("Share of rows", f"Score; class 1 from {threshold:g} (dotted)")
     if negative.any() or positive.any():
         tops = [_spread(axes, positive, ACCENT, SOFT), _spread(axes, negative, MUTED, "none")]
-        told = (("yes", positive, ACCENT), ("no", negative, MUTED))
-        legend(axes, [(f"{word}: {short_count(n.sum())} rows", colour) for word, n, colour in told])
+        outcomes = (("yes", positive, ACCENT), ("no", negative, MUTED))
+        legend(
+            axes, [(f"{word}: {short_count(n.sum())} rows", colour) for word, n, colour in outcomes]
+        )
     else:
         tops = [_spread(axes, unlabelled, ACCENT, SOFT)]
     axes.set(xlim=(0, 1), ylim=(0, 1.25 * max(*tops, 0.01)))

@@ -103,8 +103,10 @@ def _alerts(batches: Sequence[Batch]) -> list[str]:
     if len(drifted) > 1:
         found = [(label, alert) for label, alert in found if not _is_drift(alert)]
     times = Counter(_kind(alert) for _, alert in found)
-    told = {_kind(alert): _with_count(label, alert, times, len(counted)) for label, alert in found}
-    return [*told.values(), *_drifted(drifted)]
+    alerts = {
+        _kind(alert): _with_count(label, alert, times, len(counted)) for label, alert in found
+    }
+    return [*alerts.values(), *_drifted(drifted)]
 
 
 def _with_count(label: str, alert: str, times: Counter[str], batches: int) -> str:

@@ -122,7 +122,7 @@ def _drift_tile(drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:
         return []
     known = [moved for moved in drift if moved.ratio is not None]
     if not known:
-        return [Tile("Largest drift", "–", "too few rows to tell")]
+        return [Tile("Largest drift", "–", "too few rows to judge")]
     nearest = known[0]
     note = f"of its alert line: {nearest.feature}, PSI {figure(nearest.psi)}"
     return [Tile("Largest drift", share(nearest.ratio or 0.0), note, _any(alerts, DRIFT_OF))]

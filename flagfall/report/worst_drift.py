@@ -15,7 +15,7 @@ class Moved:
     """Drift of one feature: the worst of the run's batches.
 
     Attributes:
-        line: PSI above which it alerts; ``None`` where there were too few rows to tell.
+        line: PSI above which it alerts; ``None`` where there were too few rows to judge.
         usual: Largest PSI of a training batch; ``None`` where not known.
         missing_share: Over all rows of the run.
         label: The batch that it was worst in.

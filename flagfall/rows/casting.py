@@ -1,6 +1,6 @@
 """From the value that a producer wrote to the value that the lake keeps, or null.
 
-Null stands for both a missing value and one that cannot be read; ``rules`` tells them apart.
+Null stands for both a missing value and one that cannot be read; ``rules`` distinguishes them.
 Nothing is trimmed or guessed: ``" 5"`` and ``"1.0"`` are not integers.
 """
 

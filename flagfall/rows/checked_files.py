@@ -65,7 +65,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     """Read the data files of a batch, and keep the rows that hold to the dataset's columns.
 
     The same files in the same order give the same bytes. Should a key repeat in another block (of
-    some 40,000 rows), the files are read a second time, to tell the repeats.
+    some 40,000 rows), the files are read a second time, to find the repeats.
 
     Args:
         files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these

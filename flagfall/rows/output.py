@@ -124,7 +124,7 @@ class RejectedRows:
 
     Args:
         folder: Where to.
-        limits: How many bytes of them are kept, and how many reasons are told apart.
+        limits: How many bytes of them are kept, and how many reasons are counted one by one.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:

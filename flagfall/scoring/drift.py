@@ -257,7 +257,7 @@ def noise(reference: Counts, batch: Counts) -> float:
 
 
 def too_few_rows(drift: Drift, psi_max: float) -> bool:
-    """Whether a batch is too small to tell drift above ``psi_max`` from noise.
+    """Whether a batch is too small to distinguish drift above ``psi_max`` from noise.
 
     So where noise alone would make more than a third of ``psi_max``: under about 120 rows for ten
     bins and 0.25. With more rows, noise passes ``psi_max`` less often than once in a hundred.

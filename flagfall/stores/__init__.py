@@ -60,7 +60,7 @@ def everything(key: str) -> bool:
 
 
 def nothing_is_ours(key: str) -> bool:
-    """Whoever waits for a key may be in another process."""
+    """The process that waits for a key may be another one."""
     return False
 
 
@@ -88,7 +88,7 @@ class Store(Protocol):
     metered: bool
 
     def identity(self) -> str:
-        """What tells this place from another that is given its name; empty where there is none."""
+        """Differs where another place is given this name; empty where there is none."""
 
     def list(
         self,
@@ -207,7 +207,7 @@ def open_store(uri: str, conn_id: str = "", sqs_queue: str = "") -> Store:
     Args:
         uri: A directory (a path, or ``file:///`` and a path) or ``s3://bucket/prefix``.
         conn_id: Airflow connection with the rights to it; empty for what the environment gives.
-        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that hears of new objects; empty for none.
 
     Raises:
         StoreRefused: No store knows this kind of URI.

@@ -2,7 +2,7 @@
 
 Outside Airflow that is what boto3 finds: the environment, profiles, the machine's role. Inside
 Airflow the adapters put their own way here (``look_up_with``), which asks for the connection by its
-id. Neither secrets nor addresses are kept anywhere else.
+id. No secret and no address is kept anywhere else.
 
 Everything here blocks, and may ask Airflow, so nothing here is for the event loop's thread.
 """
@@ -33,7 +33,7 @@ PATIENCE: Any = {
     "read_timeout": 30,
     "retries": {"total_max_attempts": 4, "mode": "standard"},
 }
-"""Of boto3 (SQS, and what obstore cannot tell), seconds: silence is given up after 2 min or so."""
+"""Of boto3 (SQS, and keys that obstore cannot represent), in seconds; it gives up after 2 min."""
 TIMEOUTS: Any = {
     "connect_timeout": timedelta(seconds=10),
     "read_timeout": timedelta(seconds=30),
@@ -67,7 +67,7 @@ class Account:
         session: Gives credentials, and refreshes them.
         client: Makes a boto3 client of a service.
         verify: Whether a server's certificate is checked; a path names the certificates to trust.
-        endpoint: Of S3; empty for Amazon's own; ``None`` where only a client can tell.
+        endpoint: Of S3; empty for Amazon's own; ``None`` where only a client knows.
     """
 
     session: boto3.Session
@@ -93,7 +93,7 @@ class Account:
 
 
 def patience() -> Any:
-    """How long boto3 waits and tries again, as it wants to be told."""
+    """How long boto3 waits and how often it tries again, in its own terms."""
     from botocore.config import Config
 
     return Config(**PATIENCE)
@@ -121,7 +121,7 @@ def configured_endpoint(core: Any) -> str | None:
         core: botocore's session.
 
     Returns:
-        Empty for Amazon's own; ``None`` where only a client can tell, which takes 0.3 s to make and
+        Empty for Amazon's own; ``None`` where only a client knows, which takes 0.3 s to make and
         holds Python's interpreter for half of that.
     """
     from botocore.configprovider import ConfiguredEndpointProvider
@@ -262,7 +262,7 @@ def _certificates(uri: str, path: Path) -> bytes:
 
 
 def is_misconfigured(error: Exception) -> bool:
-    """Whether somebody has to change what boto3 was told."""
+    """Whether somebody has to change boto3's configuration."""
     from botocore import exceptions
 
     return isinstance(

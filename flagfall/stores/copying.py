@@ -20,7 +20,7 @@ def copy(
     sink: BinaryIO,
     on_bytes: Callable[[int], None] = ignore_progress,
 ) -> Fetched:
-    """Write blocks to a file; tell their size and sha256."""
+    """Write blocks to a file; return their size and sha256."""
     size, digest = 0, hashlib.sha256()
     for block in blocks:
         digest.update(block)

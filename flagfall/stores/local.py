@@ -11,8 +11,9 @@ a link for create-if-absent (it fails where the name is taken), a rename for rep
 leaves behind has a temporary name, which no listing shows.
 
 Who writes here is not trusted. Reading opens one directory after the other, so that no link below
-the root is followed, not even one that is put there meanwhile; and neither names too long nor a
-thousand nested directories nor, in a sweep, one that cannot be read stop a listing.
+the root is followed, not even one that is put there meanwhile; and a listing goes on
+past names that are too long, past a thousand nested directories and, in a sweep, past one that
+cannot be read.
 """
 
 from __future__ import annotations
@@ -295,7 +296,7 @@ class LocalStore:
             return copy(blocks, sink, on_bytes)
 
     def _blocks(self, key: str) -> Generator[bytes]:
-        """An object piece by piece; only errors of reading it are told as errors of the store."""
+        """An object piece by piece; only errors of reading it become errors of the store."""
         with self._open(key) as source:
             while block := source.read(BLOCK):
                 yield block
@@ -341,7 +342,7 @@ class LocalStore:
         return self.root / ".scratch"
 
     def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
-        """See ``Store.hints``: inotify, which tells every process."""
+        """See ``Store.hints``: inotify, which reaches every process."""
         return directory_hints(self.root)
 
 

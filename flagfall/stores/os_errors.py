@@ -31,7 +31,7 @@ _MAY_HEAL = {
     errno.EIO: "the disk cannot be read or written (input/output error); check it and its mount",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-"""How polars tells the number of an error of the operating system."""
+"""How polars writes the number of an error of the operating system."""
 
 
 def store_error(place: Path | str, number: int) -> StoreError:

@@ -1,9 +1,9 @@
 """A prefix of an S3 bucket as a store, on obstore.
 
 An object's version is its etag and its time of modification to the second: all that both a listing
-and a look at one object tell. (A listing does not tell a version id, and the time is to the second
-in one of the two answers.) The same bytes written again within one second are therefore the same
-version; what is lost with that is nothing, since the bytes are the same.
+and a look at one object have. (A listing has no version id, and one of the two has the time to the
+second only.) The same bytes written again within one second are therefore the same version; nothing
+is lost by that, since the bytes are the same.
 
 *Landed at* is LastModified. For a multipart upload that is when it began, and for a replicated
 object when it was written in the bucket that it comes from, so it may be earlier than when the
@@ -60,7 +60,7 @@ class S3Store:
     Args:
         uri: ``s3://bucket/prefix``, or the bucket alone.
         conn_id: Airflow connection; empty for what the environment gives.
-        sqs_queue: URL of an SQS queue that tells of new objects; empty for none.
+        sqs_queue: URL of an SQS queue that hears of new objects; empty for none.
 
     Raises:
         StoreRefused: The URI cannot be one.
@@ -234,7 +234,7 @@ class S3Store:
         )
 
     def hints(self, is_ours: IsOurs = nothing_is_ours) -> AsyncIterator[Hint]:
-        """See ``Store.hints``: what the queue tells; without one, nothing ever."""
+        """See ``Store.hints``: what the queue brings; without one, nothing ever."""
         from flagfall.stores.sqs import queue_hints
 
         return queue_hints(

@@ -73,7 +73,7 @@ class BadRequest(StoreUnavailable):
 
 
 class UnusableKey(StoreRefused):
-    """A listing has a key that obstore cannot tell."""
+    """A listing has a key that obstore cannot represent."""
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def translated(uri: str, key: str, forget: Callable[[], None]) -> Iterator[None]
     try:
         yield
     except InvalidPathError as error:
-        raise UnusableKey(where, "a key that cannot be told") from error
+        raise UnusableKey(where, "a key that cannot be represented") from error
     except FileNotFoundError as error:
         raise _absent(uri, where, str(error)) from None
     except (BaseError, BotoCoreError, ClientError) as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE = 1000
-"""Objects that S3 tells in one answer, at most."""
+"""Most objects in one answer of S3."""
 ONE_BY_ONE = 10
 """Up to so many objects are looked at singly: a HEAD costs a twelfth of a LIST."""
 SPARSE = 3
@@ -83,11 +83,11 @@ class Listing:
     ) -> Iterator[Entry]:
         """The objects of a page, without the placeholders of folders.
 
-        obstore tells ``a/`` as ``a``. It is a folder's where it is told behind what sorts after
-        ``a``; where keys below ``a`` follow, only a look tells.
+        obstore lists ``a/`` as ``a``. It is a folder's where it comes after a key that sorts after
+        ``a``; where keys below ``a`` follow, only a look at the object shows it.
 
         Args:
-            page: What was told.
+            page: What was listed.
             before: The key that the page was to start after.
             where: Which keys are wanted.
         """
@@ -114,14 +114,14 @@ class Listing:
             raise StoreRefused(refused.uri, why) from refused
         if len(page) < PAGE:
             return page, None
-        if not page[-1]["size"]:  # what follows tells whether it is a folder's placeholder
+        if not page[-1]["size"]:  # the next page shows whether it is a folder's placeholder
             page = page[:-1]
         return page, max(meta["path"] for meta in page)
 
     def _page_without_unusable_keys(
         self, prefix: str, after: str, leave_out: LeaveOut
     ) -> tuple[Sequence[ObjectMeta], str | None]:
-        """The same page from boto3, which can tell every key, without those that obstore refuses.
+        """The same page from boto3, which lists every key, without those that obstore refuses.
 
         They cannot be read as files either; the rest of the sweep goes on.
         """
@@ -173,12 +173,12 @@ def _first_page(store: ObjectStore, prefix: str, after: str) -> Sequence[ObjectM
     return next(iter(store.list(prefix or None, offset=after or None, chunk_size=PAGE)), [])
 
 
-def _meta(key: str, told: dict[str, Any]) -> ObjectMeta:
-    """What boto3 tells of an object, in obstore's words."""
+def _meta(key: str, listed: dict[str, Any]) -> ObjectMeta:
+    """What boto3 lists of an object, in obstore's words."""
     return {
         "path": key,
-        "last_modified": told["LastModified"],
-        "size": told["Size"],
-        "e_tag": told["ETag"],
+        "last_modified": listed["LastModified"],
+        "size": listed["Size"],
+        "e_tag": listed["ETag"],
         "version": None,
     }

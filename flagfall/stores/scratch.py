@@ -1,7 +1,7 @@
 """Scratch folders that do not outlive their owner for long, however it ends.
 
-Whoever works in a folder holds a lock on it, which the operating system takes back with the
-process. Whoever makes the next folder beside it first removes those that nobody holds.
+A process holds a lock on the folder that it works in; the operating system releases it with the
+process. The next process that makes a folder beside it first removes those that nobody holds.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Change:
 
 
 def changes(body: str) -> Iterator[Change]:
-    """The objects that a message names; none where it is not understood, whoever wrote it."""
+    """The objects that a message names; none where it is not understood."""
     message = _json(body)
     if isinstance(message.get("Message"), str):  # by way of SNS
         message = _json(message["Message"])
@@ -72,9 +72,9 @@ def _in(value: Any, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _change(told: Any, decode: Callable[[str], str]) -> Iterator[Change]:
+def _change(record: Any, decode: Callable[[str], str]) -> Iterator[Change]:
     """A notification writes keys as in a form's answer (``+`` for a space), EventBridge plainly."""
-    bucket, key = _in(_in(told, "bucket"), "name"), _in(_in(told, "object"), "key")
+    bucket, key = _in(_in(record, "bucket"), "name"), _in(_in(record, "object"), "key")
     if isinstance(bucket, str) and isinstance(key, str) and key:
         yield Change(bucket, decode(key))
 
@@ -90,7 +90,7 @@ class _Waiting:
         self._keys: set[str] = set()
         self._came = asyncio.Event()
 
-    def tell(self, changed: Iterable[Change]) -> set[Change]:
+    def notify(self, changed: Iterable[Change]) -> set[Change]:
         """Pass on what concerns this place, from any thread.
 
         Returns:
@@ -154,7 +154,7 @@ class _Poller:
             MessageSystemAttributeNames=[_RECEIVED],
         )
         messages = answer.get("Messages", [])
-        if done := self._tell(messages):
+        if done := self._deliver(messages):
             handles = [
                 {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
                 for n, message in enumerate(done)
@@ -170,14 +170,14 @@ class _Poller:
         """Let the others have what was left; who asks soon again would be given it again."""
         self.deserted.wait(random.uniform(2.0, 3.0) * LEFT_FOR)
 
-    def _tell(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _deliver(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Pass messages on; gives those that have done all they can."""
         named = [set(changes(message["Body"])) for message in messages]
         with _lock:
             waiting = list(self.waiting)
         ours: set[Change] = set()
         for place in waiting:
-            ours |= place.tell(set().union(*named))
+            ours |= place.notify(set().union(*named))
         return [
             message
             for message, its in zip(messages, named, strict=True)
@@ -195,7 +195,7 @@ class _Poller:
 
 
 def _times(message: Mapping[str, Any]) -> int:
-    """How often a message has been received; a server other than Amazon's may not tell."""
+    """How often a message has been received; a server other than Amazon's may not say."""
     return int(message.get("Attributes", {}).get(_RECEIVED, GIVEN_UP_AFTER))
 
 
@@ -222,7 +222,7 @@ def _leave(url: str, conn_id: str, place: _Waiting) -> None:
 
 
 def _is_wanted(poller: _Poller) -> bool:
-    """Whether anybody waits; a poller that is told "no" must end, another may come after it."""
+    """Whether anybody waits; a poller that gets "no" must end; another may come after it."""
     with _lock:
         if not poller.waiting:
             del _pollers[poller.url, poller.conn_id]
@@ -232,7 +232,7 @@ def _is_wanted(poller: _Poller) -> bool:
 async def queue_hints(
     url: str, conn_id: str, bucket: str, prefix: str, is_ours: IsOurs = nothing_is_ours
 ) -> AsyncIterator[Hint]:
-    """Keys below a prefix, as a queue tells of them.
+    """Keys below a prefix, as they come from a queue.
 
     Args:
         url: Of the queue; empty where there is none: then nothing ever comes.

@@ -35,7 +35,7 @@ class Watch:
     Args:
         landing: The landing zone.
         every: Longest time between two looks, in seconds.
-        patient: Whether to wait while the storage cannot be reached, of which the log tells; else
+        patient: Whether to wait while the storage cannot be reached, which is logged; else
             ``next`` raises.
 
     Attributes:

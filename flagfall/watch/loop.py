@@ -98,9 +98,9 @@ async def announcements(
 async def gathered(
     news: AsyncGenerator[News], seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[News]:
-    """Announcements that come close after each other, as one; trouble is passed on at once.
+    """Announcements that come close after each other, as one; an outage is passed on at once.
 
-    Nothing is lost with what is held back: whoever watches next announces all that is pending.
+    Nothing is lost with what is held back: the next watcher announces everything that is pending.
 
     Args:
         news: Of ``announcements``; closed at the end.
@@ -173,7 +173,7 @@ class _Round:
 
 
 class _Watcher:
-    """Looks, compares with the inbox, and remembers what was announced, whatever goes wrong."""
+    """Looks, compares with the inbox, and remembers what was announced, also after errors."""
 
     def __init__(
         self, make_inbox: Callable[[], Inbox], timing: Timing, clock: Callable[[], float]
@@ -221,7 +221,7 @@ class _Watcher:
 
     @staticmethod
     async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
-        """What the next look is to see, of which the watch is told."""
+        """What the next look has to see; the watch gets it."""
         scope = await asyncio.to_thread(inbox.shortcuts.scope)
         watch.start, watch.moved_since = scope.start, inbox.shortcuts.hidden_before(scope)
         return scope
@@ -236,7 +236,7 @@ class _Watcher:
         return self._inbox
 
     def forget(self) -> None:
-        """Announce what is pending anew: runs may have failed on what this one could not reach."""
+        """Announce what is pending anew: runs may have failed on the same storage."""
         self._announcer.forget()
 
     async def beat(self, why: str = "") -> None:
@@ -296,7 +296,7 @@ async def wait_for(
 ) -> Marker:
     """Wait for the marker whose pattern has these fields, readable or older than ``settle``.
 
-    Whether it has a receipt does not matter: what is waited for is that it is there.
+    A receipt does not matter here: the marker only has to be there.
 
     Raises:
         MarkerPatternInvalid: The pattern and the fields do not name one marker.

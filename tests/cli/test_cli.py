@@ -331,7 +331,8 @@ class TestStatus:
     def test_that_nobody_has_ever_watched_is_said(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
-        assert "toy: NOBODY WATCHES, nor ever has: it takes a triggerer" in flagfall("status").out
+        nobody = "toy: NOBODY WATCHES, and nobody ever has: it takes a triggerer"
+        assert nobody in flagfall("status").out
 
     def test_a_landing_zone_out_of_reach_hides_neither_the_lake_nor_the_watcher(
         self, flagfall: CommandLine, toy: ToyFeed

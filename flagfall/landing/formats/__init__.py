@@ -79,7 +79,7 @@ def _content(marker: Marker, content: bytes) -> Content:
 
 
 class _Repeated(ValueError):
-    """A key that stands twice in one object: nobody can tell which value was meant."""
+    """A key that stands twice in one object: nobody knows which value was meant."""
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# From 1.29 on it tells its maker of every process and session, and leaves an id in the home folder.
+# From 1.29 on it reports each process and session to its maker, and leaves an id in the home.
 # It looks here once, as it is loaded.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime

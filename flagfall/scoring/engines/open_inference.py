@@ -189,7 +189,7 @@ def _tensor(answer: _Answer, name: str) -> Floats:
 
 
 class _Asking:
-    """Requests to one server: repeated while that may help, and told in plain words when not."""
+    """Requests to one server: repeated while that may help, else refused in plain words."""
 
     def __init__(self, dataset: str, server: Server) -> None:
         self._dataset = dataset
