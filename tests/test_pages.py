@@ -144,7 +144,7 @@ class TestSite:
             r'<(?:script|img|iframe)[^>]*src="(?:https?:)?//|<link[^>]*href="(?:https?:)?//'
         )
         assert [p.name for p in site.glob("*.html") if loads.search(p.read_text())] == []
-        outside = re.compile(r"url\([\"']?(?:https?:)?//|@import")
+        outside = re.compile(r"(?:url\(|@import )[\"']?(?:https?:)?//")
         assert [p.name for p in site.rglob("*.css") if outside.search(p.read_text())] == []
 
     def test_a_small_site_without_a_fault_is_built(
