@@ -125,7 +125,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             raise NotThere("predictions of batch", missing[0], hint)
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **kwargs: Any) -> None:
-        """What is done when the pod has ended.
+        """Called when the pod has ended.
 
         Raises:
             PodRefused: It failed on what trying again cannot help.

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import tenacity
+
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
@@ -113,25 +115,28 @@ def _copies(
         yield source, DataFile(file.key, target)
 
 
-def _retry_refusals(do: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
-    """Do what may be refused, several times: for a while everything may be.
+def _retry_refusals(read: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
+    """Retries a read that was refused. Storage sometimes refuses everything for a moment.
 
     Args:
-        do: What may be refused.
-        check: Raises what is to be raised where other things are refused, too: that is not the
-            producer's fault.
+        read: What may be refused.
+        check: Called before each retry. It raises where other reads are refused, too: then the
+            producer is not to blame.
 
     Raises:
-        BatchInvalid: It alone is refused, time and again.
+        BatchInvalid: This read alone is refused, each time.
     """
-    for _ in range(REFUSALS - 1):
-        try:
-            return do()
-        except BatchInvalid as invalid:
-            if invalid.reason != "not-readable":
-                raise
-        check()
-    return do()
+    trying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_refused),
+        stop=tenacity.stop_after_attempt(REFUSALS),
+        before_sleep=lambda _: check(),
+        reraise=True,
+    )
+    return trying(read)
+
+
+def _is_refused(error: BaseException) -> bool:
+    return isinstance(error, BatchInvalid) and error.reason == "not-readable"
 
 
 def _check_there(inbox: Inbox, marker: Marker) -> None:

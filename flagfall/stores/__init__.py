@@ -237,7 +237,7 @@ def forget_stores() -> None:
 
 @lru_cache(maxsize=256)
 def _s3(uri: str, conn_id: str, sqs_queue: str) -> Store:
-    """One for all who use it: 10,000 sensors share its connections."""
+    """All users share it: 10,000 sensors have its connections in common."""
     require("s3")
     from flagfall.stores.s3 import S3Store
 

@@ -137,7 +137,7 @@ def configured_endpoint(core: Any) -> str | None:
 
 _accounts: dict[str, Account] = {}
 _turns: dict[str, threading.Lock] = {}
-"""One thread at a time looks a connection up; who wants another is not held up."""
+"""One thread at a time looks a connection up; other connections are not held up."""
 _look_up: Callable[[str], Account] = of_environment
 
 

@@ -50,7 +50,7 @@ def test_a_claim_that_cannot_reach_the_storage_says_that_nothing_is_lost(
     assert caplog.messages[-1] == (
         "toy: claim of no batch yet in run run-1"
         " (AccessDenied: s3://partner/landing: access denied) failed: mend the cause; nothing is"
-        " lost, and what is pending then is taken in by itself. `flagfall status toy` tells what"
+        " lost, and what is pending then is taken in by itself. `flagfall status toy` shows what"
         " the watcher sees"
     )
 
