@@ -22,7 +22,7 @@ from pathlib import Path
 
 from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import DatasetInvalid
+from flagfall.errors import DatasetInvalid, NotThere
 from flagfall.extras import require
 from flagfall.operators.providers import lacking
 
@@ -42,8 +42,11 @@ def pipelines(folder: Path | str | None = None) -> dict[str, DAG]:
     Args:
         folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
             in the current directory.
+
+    Raises:
+        NotThere: There is no such folder.
     """
-    folder = Path(folder or datasets_folder())
+    folder = _found(folder)
     usable, broken = _usable(folder)
     for problem in broken:
         log.error("%s", problem)
@@ -60,9 +63,19 @@ def check_datasets(folder: Path | str | None = None) -> None:
 
     Raises:
         ExceptionGroup: One ``DatasetInvalid`` per file: file, line, key and what was expected.
+        NotThere: There is no such folder.
     """
-    if broken := _usable(Path(folder or datasets_folder()))[1]:
+    if broken := _usable(_found(folder))[1]:
         raise ExceptionGroup("dataset files that cannot be used", broken)
+
+
+def _found(folder: Path | str | None) -> Path:
+    """The folder; without this check a misspelt one would have no DAGs, and nobody would know."""
+    found = Path(folder or datasets_folder()).absolute()
+    if not found.is_dir():
+        hint = "give pipelines() the folder of your dataset files, or set FLAGFALL_DATASETS"
+        raise NotThere("folder", str(found), hint)
+    return found
 
 
 def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:

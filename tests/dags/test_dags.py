@@ -10,8 +10,9 @@ from airflow.sdk import DAG, Asset, TriggerRule
 from airflow.sdk.definitions.asset import AssetNameRef
 from airflow.serialization.serialized_objects import DagSerialization
 
+from flagfall.dags import check_datasets, pipelines
 from flagfall.dataset.loader import dataset_files
-from flagfall.errors import DatasetInvalid
+from flagfall.errors import DatasetInvalid, NotThere
 from tests.feeds import make_toy
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -163,3 +164,19 @@ def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
         runpy.run_path(str(DAGS / "dataset_errors.py"))
     assert isinstance(failed.value.exceptions[0], DatasetInvalid)
     assert "broken.yaml: line 1: title" in str(failed.value.exceptions[0])
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_not_no_dags(tmp_path: Path) -> None:
+    for function in (pipelines, check_datasets):
+        with pytest.raises(NotThere, match="give pipelines\\(\\) the folder of your dataset files"):
+            function(tmp_path / "datasetz")
+
+
+def test_in_a_task_only_its_own_dag_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toy(tmp_path, more='arrival: {schedule: "0 6 * * *", partition: {date: "%Y-%m-%d"}}')
+    folder = tmp_path / "datasets"
+    assert set(pipelines(folder)) == {"toy_pipeline", "toy_expected"}
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "toy_expected")
+    assert set(pipelines(folder)) == {"toy_expected"}
