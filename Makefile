@@ -13,8 +13,8 @@ demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
 
-# Side by side: most tests wait. What shares an Airflow runs in one process.
-PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadgroup
+# Side by side: most tests wait. Those of one file share what they start, such as an Airflow.
+PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 

@@ -123,7 +123,6 @@ def site(sphinx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.xdist_group("site")
 class TestSite:
     def test_make_docs_builds_it(self) -> None:
         subprocess.run(["make", "docs"], cwd=ROOT, check=True)

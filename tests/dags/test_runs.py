@@ -10,7 +10,7 @@ from flagfall.lake.records import Evaluation
 from tests.dags.one_run import run_once
 from tests.scored import GOOD, POISON, make_scored_toy
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.mark.invariant(5)

@@ -74,63 +74,38 @@ class TestSettings:
         assert backend.connections_prefix == "flagfall/connections"
 
 
-class TestHowManyTasksRun:
-    """The rules that stand beside the numbers in values.yaml."""
+@SIZES
+def test_how_many_tasks_run_follows_from_the_rules_beside_the_numbers(cores: int) -> None:
+    chosen = values(cores)
+    config, tasks = chosen["config"], all_tasks(chosen)
+    asked = {
+        name: parse_quantity(chosen[name]["resources"]["requests"]["cpu"])
+        * chosen[name]["replicas"]
+        for name in COMPONENTS
+    }
+    pod = template()["spec"]["containers"][0]["resources"]["requests"]["cpu"]
+    room = (cores * 0.9 - float(sum(asked.values()))) / float(parse_quantity(pod))
+    assert 0.8 * room <= tasks <= room, "they fit beside the control plane"
+    share = config["core"]["max_active_tasks_per_dag"]
+    assert share == tasks // 3, "one feed takes a third at most"
+    assert config["core"]["default_pool_task_slot_count"] >= tasks, "the pool holds nobody up"
+    executor = config["kubernetes_executor"]
+    batch = executor["worker_pods_creation_batch_size"]
+    assert share / 5 <= batch, "pods are made within a few loops"
+    assert executor["pod_creation_max_concurrency"] <= batch, "and not all at once"
+    assert config["scheduler"]["max_tis_per_query"] == max(16, config["core"]["parallelism"] // 10)
+    assert chosen["apiServer"]["replicas"] * 200 >= tasks, "there are API servers for all tasks"
+    triggerer = config["triggerer"]
+    assert chosen["triggerer"]["replicas"] == 2
+    assert triggerer["max_trigger_to_select_per_loop"] * 20 == triggerer["capacity"]
 
-    @SIZES
-    def test_what_runs_fits_beside_the_control_plane(self, cores: int) -> None:
-        chosen = values(cores)
-        asked = {
-            name: parse_quantity(chosen[name]["resources"]["requests"]["cpu"])
-            * chosen[name]["replicas"]
-            for name in COMPONENTS
-        }
-        pod = template()["spec"]["containers"][0]["resources"]["requests"]["cpu"]
-        room = (cores * 0.9 - float(sum(asked.values()))) / float(parse_quantity(pod))
-        assert 0.8 * room <= all_tasks(chosen) <= room
 
-    @SIZES
-    def test_one_feed_takes_a_third_at_most(self, cores: int) -> None:
-        chosen = values(cores)
-        share = chosen["config"]["core"]["max_active_tasks_per_dag"]
-        assert share == all_tasks(chosen) // 3
-
-    @SIZES
-    def test_the_default_pool_holds_nobody_up(self, cores: int) -> None:
-        chosen = values(cores)
-        assert chosen["config"]["core"]["default_pool_task_slot_count"] >= all_tasks(chosen)
-
-    @SIZES
-    def test_pods_are_made_within_a_few_loops_and_not_all_at_once(self, cores: int) -> None:
-        chosen = values(cores)["config"]
-        executor = chosen["kubernetes_executor"]
-        batch = executor["worker_pods_creation_batch_size"]
-        assert chosen["core"]["max_active_tasks_per_dag"] / 5 <= batch
-        assert executor["pod_creation_max_concurrency"] <= batch
-        assert chosen["scheduler"]["max_tis_per_query"] == max(
-            16, chosen["core"]["parallelism"] // 10
-        )
-
-    @SIZES
-    def test_there_are_api_servers_for_all_tasks(self, cores: int) -> None:
-        chosen = values(cores)
-        assert chosen["apiServer"]["replicas"] * 200 >= all_tasks(chosen)
-
-    @SIZES
-    def test_there_are_two_triggerers_and_each_takes_all_on_in_20_loops(self, cores: int) -> None:
-        chosen = values(cores)
-        triggerer = chosen["config"]["triggerer"]
-        assert chosen["triggerer"]["replicas"] == 2
-        assert triggerer["max_trigger_to_select_per_loop"] * 20 == triggerer["capacity"]
-
-    @SIZES
-    @pytest.mark.parametrize("name", COMPONENTS)
-    def test_a_component_may_take_no_more_memory_than_is_kept_for_it(
-        self, cores: int, name: str
-    ) -> None:
+@SIZES
+def test_a_component_may_take_no_more_memory_than_is_kept_for_it(cores: int) -> None:
+    for name in COMPONENTS:
         resources = values(cores)[name]["resources"]
-        assert resources["requests"]["memory"] == resources["limits"]["memory"]
-        assert "cpu" not in resources["limits"]
+        assert resources["requests"]["memory"] == resources["limits"]["memory"], name
+        assert "cpu" not in resources["limits"], name
 
 
 def all_tasks(chosen: dict[str, Any]) -> int:

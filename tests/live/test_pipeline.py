@@ -17,7 +17,7 @@ from flagfall.lake.records import Staged
 from sandbox.flights import weather_of
 from tests.live.conftest import FEEDS, WATCHING, Live
 
-pytestmark = [pytest.mark.xdist_group("airflow"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 
 @pytest.mark.invariant(2)
