@@ -22,7 +22,7 @@ from pathlib import Path
 
 from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import DatasetInvalid, NotThere
+from flagfall.errors import DatasetInvalid, DatasetsInvalid, NotThere
 from flagfall.extras import require
 from flagfall.operators.providers import lacking
 
@@ -62,11 +62,11 @@ def check_datasets(folder: Path | str | None = None) -> None:
         folder: As for ``pipelines``.
 
     Raises:
-        ExceptionGroup: One ``DatasetInvalid`` per file: file, line, key and what was expected.
+        DatasetsInvalid: With file, line, key and what was expected, one line each.
         NotThere: There is no such folder.
     """
     if broken := _usable(_found(folder))[1]:
-        raise ExceptionGroup("dataset files that cannot be used", broken)
+        raise DatasetsInvalid(broken)
 
 
 def _found(folder: Path | str | None) -> Path:

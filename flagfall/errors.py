@@ -6,6 +6,7 @@
     ├── NotFinished           batches of a run; they are handed out again
     ├── InputError            somebody has to change something; trying again cannot help
     │   ├── DatasetInvalid        a dataset file
+    │   ├── DatasetsInvalid       several of them
     │   ├── MarkerPatternInvalid  the pattern of a marker
     │   ├── BatchInvalid          a marker or its data: becomes a rejected receipt
     │   ├── ModelInvalid          the model's folder
@@ -61,6 +62,18 @@ class DatasetInvalid(InputError):
         self.path = path
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+class DatasetsInvalid(InputError):
+    """Some files of a folder of datasets cannot be used.
+
+    Attributes:
+        problems: One for each file.
+    """
+
+    def __init__(self, problems: Sequence[DatasetInvalid]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("dataset files that cannot be used:\n" + "\n".join(map(str, problems)))
 
 
 class MarkerPatternInvalid(InputError):

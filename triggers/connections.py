@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from flagfall.errors import NotThere, StoreRefused
+from flagfall.extras import ExtraMissing
 from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws
 
@@ -43,13 +44,17 @@ def account(conn_id: str) -> aws.Account:
     """The account of a connection; without one, that of the environment. Blocks.
 
     Raises:
+        ExtraMissing: Airflow's Amazon provider is not installed.
         StoreRefused: There is no such connection.
     """
     if not conn_id:
         return aws.of_environment(conn_id)
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    except ModuleNotFoundError as missing:
+        raise ExtraMissing("apache-airflow-providers-amazon", "airflow") from missing
     try:
         AwsBaseHook.get_connection(conn_id)  # the hook itself would go on without one
     except AirflowNotFoundException as missing:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datasets
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import FlagfallError, NotThere
+from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, NotThere
 
 out = Console(markup=False)  # names come from producers
 err = Console(markup=False, highlight=False, stderr=True)
@@ -52,8 +52,9 @@ def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
 
 
 def end(failures: list[FlagfallError]) -> None:
-    """Print errors, and end the command with 1 where there is one."""
+    """Print errors. If there is one, end the command: with 65 where trying again cannot help."""
     for failure in failures:
         complain(failure)
     if failures:
-        raise typer.Exit(1)
+        is_hopeless = all(isinstance(failure, HOPELESS) for failure in failures)
+        raise typer.Exit(HOPELESS_EXIT if is_hopeless else 1)

@@ -265,7 +265,7 @@ class TestStatus:
             ("toy", 0),
             ("zzz", None),
         ]
-        assert ran.code == 1
+        assert ran.code == 65
         assert "broken.yaml: line 1: title: expected text" in ran.err
         assert "check the URI in the dataset file" in ran.err
 
@@ -343,13 +343,13 @@ class TestStatus:
         toy.landing.touch()
         ran = flagfall("status", "toy", "--json")
         (told,) = ran.lines
-        assert ran.code == 1
+        assert ran.code == 65
         assert (told["landed"], told["pending"], told["accepted"]) == (None, None, 1)
         assert told["watch"]["why"] == f"{toy.landing}: away"
         assert told["error"].startswith(f"{toy.landing}: a part of the path is not a directory")
         assert ran.err == f"flagfall: {told['error']}\n"
         shown = flagfall("status", "toy")
-        assert (shown.code, shown.err) == (1, ran.err)
+        assert (shown.code, shown.err) == (65, ran.err)
         assert "│ toy     │      ? │       ? │        1 │" in shown.out
         assert "toy: NOT REACHED by the watcher since" in shown.out
         assert "accepted" in shown.out
@@ -359,7 +359,7 @@ class TestStatus:
     ) -> None:
         (toy.root / "lake").touch()
         ran = flagfall("status", "toy")
-        assert (ran.code, ran.err.count("\n")) == (1, 1)
+        assert (ran.code, ran.err.count("\n")) == (65, 1)
         assert "check the URI in the dataset file" in ran.err
         assert "NOBODY" not in ran.out
 
@@ -519,7 +519,7 @@ class TestCheck:
         bad = MODEL.replace("{name: value}", "{name: v, expr: nix + 1}")
         (folder / "bad.yaml").write_text(TOY.format(root=tmp_path, marker="_SUCCESS", more=bad))
         ran = flagfall("check")
-        assert ran.code == 1
+        assert ran.code == 65
         assert ran.out == "good: fine; 2 columns, no model\n"
         assert "bad.yaml: features: v: 'nix + 1'" in ran.err
         assert "no-such-model: constants.json is missing" in ran.err

@@ -12,7 +12,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 
 from flagfall.dags import check_datasets, pipelines
 from flagfall.dataset.loader import dataset_files
-from flagfall.errors import DatasetInvalid, NotThere
+from flagfall.errors import DatasetInvalid, DatasetsInvalid, NotThere
 from tests.feeds import make_toy
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -160,10 +160,11 @@ def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
     (toy.root / "datasets" / "broken.yaml").write_text("title: 3\n")
     monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
     assert list(dags_of("feeds")) == ["toy_pipeline"]
-    with pytest.raises(ExceptionGroup) as failed:
+    with pytest.raises(DatasetsInvalid) as failed:
         runpy.run_path(str(DAGS / "dataset_errors.py"))
-    assert isinstance(failed.value.exceptions[0], DatasetInvalid)
-    assert "broken.yaml: line 1: title" in str(failed.value.exceptions[0])
+    assert isinstance(failed.value.problems[0], DatasetInvalid)
+    assert "broken.yaml: line 1: title" in str(failed.value)
+    assert failed.value.__cause__ is None, "no traceback of pydantic above it"
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_not_no_dags(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client import ApiClient
 
 from flagfall.dataset.loader import read_dataset
-from flagfall.errors import HOPELESS, NotThere, PodRefused
+from flagfall.errors import HOPELESS, DatasetsInvalid, NotThere, PodRefused
 from flagfall.lake.records import Predicted
 from flagfall.operators import StageOperator, providers
 from flagfall.operators.pod_inference import PodInferenceOperator
@@ -278,10 +278,10 @@ def test_without_the_provider_the_dataset_is_an_import_error_and_stops_no_other_
     found = runpy.run_path(str(DAGS / "feeds.py"))
     assert "other_pipeline" in found
     assert "toy_pipeline" not in found
-    with pytest.raises(ExceptionGroup) as failed:
+    with pytest.raises(DatasetsInvalid) as failed:
         runpy.run_path(str(DAGS / "dataset_errors.py"))
     assert "model.engine: 'pod' needs apache-airflow-providers-cncf-kubernetes" in str(
-        failed.value.exceptions[0]
+        failed.value.problems[0]
     )
 
 

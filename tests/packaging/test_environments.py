@@ -155,7 +155,7 @@ class TestWithoutExtras:
         where = {"FLAGFALL_DATASETS": str(tmp_path / "datasets")}
         bare.run("flagfall", "stage", "ingest", "toy", batch, **where)
         bare.run("flagfall", "stage", "preprocess", "toy", batch, **where)
-        said = bare.run("flagfall", "check", "toy", ends=1, **where)
+        said = bare.run("flagfall", "check", "toy", ends=65, **where)
         assert "pip install 'flagfall[onnx]'" in said
         said = bare.run("flagfall", "stage", "report", "toy", batch, ends=65, **where)
         assert "pip install 'flagfall[report]'" in said

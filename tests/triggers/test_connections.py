@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 
 from flagfall.dataset.feed import Feed, LakeAddress
 from flagfall.errors import NotThere, StoreRefused
+from flagfall.extras import ExtraMissing
 from flagfall.landing.zone import LandingAddress
 from flagfall.scoring import server_tokens as tokens
 from flagfall.stores import aws, open_store
@@ -102,3 +104,11 @@ def test_a_token_is_the_password_of_a_connection(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("AIRFLOW_CONN_SCORING")
     with pytest.raises(NotThere, match="no Airflow connection 'scoring'; make one whose password"):
         tokens.token("scoring")
+
+
+def test_without_the_amazon_provider_the_error_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.amazon.aws.hooks.base_aws", None)
+    with pytest.raises(ExtraMissing, match=r"pip install 'flagfall\[airflow\]'"):
+        connections.account("aws_partner")
