@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import codecs
 import os
 import uuid
@@ -14,6 +15,7 @@ from tests.feeds import Clock, ToyFeed, make_toy
 from tests.s3 import S3Server, s3_server
 
 _HOME = TemporaryDirectory(prefix="flagfall-tests-", ignore_cleanup_errors=True)
+atexit.register(_HOME.cleanup)  # its own finalizer warns, and a warning is an error
 os.environ["AIRFLOW_HOME"] = _HOME.name  # before Airflow is imported
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
