@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random_exponential
 
 FIRST_BACKOFF = 2.0
 """Most seconds to wait after one failure."""
@@ -10,13 +10,17 @@ LONGEST_BACKOFF = 60.0
 """Most seconds to wait after any number of them."""
 
 
-def backoff(failures: int, first: float = FIRST_BACKOFF, longest: float | None = None) -> float:
-    """Seconds to wait: twice as long after each failure, up to a maximum, with jitter.
+def backoff(failures: int) -> float:
+    """Seconds to wait: 1 to 2, 2 to 4 and so on, up to 30 to 60, drawn at random.
+
+    The loops that wait also listen for hints or for their end, so tenacity gives the time and does
+    not run them.
 
     Args:
         failures: How many there were in a row, at least 1.
-        first: Most seconds after one failure.
-        longest: Most seconds; ``None`` for ``LONGEST_BACKOFF``.
     """
-    most = LONGEST_BACKOFF if longest is None else longest
-    return min(most, first * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
+    first, longest = FIRST_BACKOFF / 2, LONGEST_BACKOFF / 2
+    wait = wait_exponential(first, longest) + wait_random_exponential(first, longest)
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = failures
+    return wait(state)

@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 LONG_POLL = 20
 """Seconds that SQS waits for a message: its maximum, hence the fewest requests."""
-FIRST_PAUSE = 2.0
-"""Most seconds after one failure, and after any number of them (see ``backoff``)."""
-LONGEST_PAUSE = 60.0
 LEFT_FOR = 1
 """Seconds after which SQS gives a message that was not deleted to the next who asks."""
 GIVEN_UP_AFTER = 16
@@ -191,7 +188,7 @@ class _Poller:
         if not self._failures:
             log.warning("%s: no hints (%s); sweeps go on", self.url, error)
         self._failures += 1
-        self.deserted.wait(backoff(self._failures, FIRST_PAUSE, LONGEST_PAUSE))
+        self.deserted.wait(backoff(self._failures))
 
 
 def _times(message: Mapping[str, Any]) -> int:

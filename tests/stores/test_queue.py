@@ -419,8 +419,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
 class TestFailures:
     @pytest.fixture(autouse=True)
     def soon_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(queue, "FIRST_PAUSE", 0.01)
-        monkeypatch.setattr(queue, "LONGEST_PAUSE", 0.1)
+        monkeypatch.setattr(queue, "backoff", lambda failures: 0.05)
 
     async def test_a_queue_that_does_not_exist_is_one_warning_until_it_is_made(
         self, s3: S3Server, url: str, caplog: pytest.LogCaptureFixture
@@ -464,8 +463,7 @@ class TestFailures:
     async def test_leaving_ends_a_long_pause(
         self, canned: Canned, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(queue, "FIRST_PAUSE", 600.0)
-        monkeypatch.setattr(queue, "LONGEST_PAUSE", 600.0)
+        monkeypatch.setattr(queue, "backoff", lambda failures: 600.0)
         canned.answers = lambda asked: Answer(500)
         async with aclosing(queue_hints(f"{canned.url}/1/q", "", "bucket", "in")) as hints:
             task = await waiting(hints)
@@ -479,8 +477,7 @@ class TestFailures:
     async def test_who_comes_back_to_a_queue_that_fails_does_not_have_it_asked_without_pause(
         self, canned: Canned, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(queue, "FIRST_PAUSE", 600.0)
-        monkeypatch.setattr(queue, "LONGEST_PAUSE", 600.0)
+        monkeypatch.setattr(queue, "backoff", lambda failures: 600.0)
 
         def answers(asked: object) -> Answer:
             time.sleep(0.3)
