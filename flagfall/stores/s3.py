@@ -14,13 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mimetypes
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,22 +32,17 @@ from flagfall.stores import (
     ignore_progress,
     nothing_is_ours,
 )
-from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
 from flagfall.stores.s3_bucket import Bucket
-from flagfall.stores.s3_errors import NO_ANSWER
 from flagfall.stores.s3_listing import Listing
+from flagfall.stores.s3_transfer import Transfers, attributes_of
 
 if TYPE_CHECKING:
-    from obstore import Attributes, GetOptions, ObjectMeta
     from obstore.store import S3Store as ObjectStore
 
 LONGEST_LINK = timedelta(days=7)
 """For how long S3 lets a URL be signed."""
-_RANGE = 8 << 20
-_RANGES_AHEAD = 3
 _LONGEST_NAME = 60
 """Characters, of up to four bytes each, of the name of a local copy."""
-_SHA256 = "sha256"
 
 
 class S3Store:
@@ -71,6 +62,7 @@ class S3Store:
     def __init__(self, uri: str, conn_id: str = "", sqs_queue: str = "") -> None:
         self._bucket = Bucket(uri, conn_id)
         self._listing = Listing(self._bucket)
+        self._transfers = Transfers(self._bucket)
         self.uri = self._bucket.uri
         self.conn_id = conn_id
         self.sqs_queue = sqs_queue
@@ -121,7 +113,7 @@ class S3Store:
 
         def create(store: ObjectStore) -> bool:
             try:
-                store.put(key, data, mode="create", attributes=_attributes(key))
+                store.put(key, data, mode="create", attributes=attributes_of(key))
             except AlreadyExistsError:
                 return False
             return True
@@ -135,7 +127,7 @@ class S3Store:
         """See ``Store.put``."""
         self._bucket.ask(
             self._bucket.checked(key),
-            lambda store: store.put(key, data, attributes=_attributes(key)),
+            lambda store: store.put(key, data, attributes=attributes_of(key)),
         )
 
     def delete(self, key: str) -> None:
@@ -147,66 +139,23 @@ class S3Store:
         self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
     ) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
-        meta = self._bucket.head(self._bucket.checked(key))
-        with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
-            return copy(ranges, sink, on_bytes)
-
-    def _ranges(self, key: str, meta: ObjectMeta) -> Generator[memoryview]:
-        starts = iter(range(0, meta["size"], _RANGE))
-        with ThreadPoolExecutor(_RANGES_AHEAD) as pool:
-            ahead = (pool.submit(self._range, key, meta, start) for start in starts)
-            waiting = deque(islice(ahead, _RANGES_AHEAD))
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(islice(ahead, 1))
-
-    def _range(self, key: str, meta: ObjectMeta, start: int) -> memoryview:
-        span = (start, min(start + _RANGE, meta["size"]))
-        options: GetOptions = {"range": span, "if_match": meta["e_tag"]}
-        found = memoryview(
-            self._bucket.ask(key, lambda store: store.get(key, options=options).bytes())
-        )
-        if len(found) != span[1] - start:
-            why = f"{len(found)} bytes came of the {span[1] - start} that were asked for"
-            raise StoreUnavailable(f"{self.uri}/{key}", f"{NO_ANSWER} ({why})")
-        return found
+        return self._transfers.fetch(key, target, on_bytes)
 
     def upload(
         self, source: Path, key: str, on_bytes: Callable[[int], None] = ignore_progress
     ) -> Fetched:
         """See ``Store.upload``. The hash goes with the object, so that ``holds`` knows it."""
-        promised = digest_of(source)
-        attributes: Attributes = {**_attributes(key), _SHA256: promised.sha256}
-        part = _part_size(promised.size)
-
-        def send(store: ObjectStore) -> None:
-            with source.open("rb") as file:
-                blocks = _unchanged(blocks_of(file, part), source, promised, on_bytes)
-                if promised.size <= part:
-                    whole = b"".join(blocks)
-                    store.put(key, whole, attributes=attributes, use_multipart=False)
-                else:
-                    store.put(key, blocks, attributes=attributes, chunk_size=part)
-
-        self._bucket.ask(self._bucket.checked(key), send)
-        return promised
+        return self._transfers.upload(source, key, on_bytes)
 
     def holds(self, key: str, content: Fetched) -> bool:
         """See ``Store.holds``: as far as the hash that went with it says."""
-        options: GetOptions = {"head": True}
-        try:
-            found = self._bucket.ask(
-                self._bucket.checked(key), lambda store: store.get(key, options=options)
-            )
-        except FileNotFoundError:
-            return False
-        return Fetched(found.meta["size"], str(found.attributes.get(_SHA256, ""))) == content
+        return self._transfers.holds(key, content)
 
     def put_file(self, source: Path, key: str) -> None:
         """See ``Store.put_file``."""
         self._bucket.ask(
             self._bucket.checked(key),
-            lambda store: store.put(key, source, attributes=_attributes(key)),
+            lambda store: store.put(key, source, attributes=attributes_of(key)),
         )
         source.unlink()
 
@@ -240,30 +189,3 @@ class S3Store:
         return queue_hints(
             self.sqs_queue, self.conn_id, self._bucket.name, self._bucket.prefix, is_ours
         )
-
-
-def _unchanged(
-    blocks: Iterator[bytes], source: Path, promised: Fetched, on_bytes: Callable[[int], None]
-) -> Iterator[bytes]:
-    """The blocks of a file; raises before the end, so that nothing is written, if it changed."""
-    size, digest = 0, hashlib.sha256()
-    for block in blocks:
-        size += len(block)
-        digest.update(block)
-        if size > promised.size:
-            break
-        yield block
-        on_bytes(len(block))
-    if Fetched(size, digest.hexdigest()) != promised:
-        raise StoreUnavailable(str(source), "changed while it was uploaded; publish it again")
-
-
-def _attributes(key: str) -> Attributes:
-    kind, _ = mimetypes.guess_type(key)
-    text = f"{kind}; charset=utf-8" if kind in ("text/html", "application/json") else kind
-    return {"Content-Type": text} if text else {}
-
-
-def _part_size(size: int) -> int:
-    """Bytes of a part: S3 takes 10,000 parts at most."""
-    return max(_RANGE, -(-size // 9_000))

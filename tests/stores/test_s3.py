@@ -18,8 +18,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from flagfall.errors import NotAFile, StoreRefused, StoreUnavailable
-from flagfall.stores import Entry, Fetched, open_store
-from flagfall.stores import s3 as s3_module
+from flagfall.stores import Entry, Fetched, open_store, s3_transfer
 from flagfall.stores.s3 import S3Store
 from tests.canned import LAST_MODIFIED_HTTP, Answer, Asked, Canned, canned_listing
 from tests.s3 import S3Server
@@ -232,14 +231,14 @@ class TestCopying:
         by: int,
     ) -> None:
         source = file(tmp_path, bytes(size))
-        digest_of = s3_module.digest_of
+        digest_of = s3_transfer.digest_of
 
         def then_change(path: Path) -> Fetched:
             promised = digest_of(path)
             path.write_bytes(b"y" * (size + by))
             return promised
 
-        monkeypatch.setattr(s3_module, "digest_of", then_change)
+        monkeypatch.setattr(s3_transfer, "digest_of", then_change)
         with pytest.raises(StoreUnavailable, match=r"source: changed while it was uploaded"):
             store.upload(source, "k")
         assert store.stat("k") is None
@@ -274,10 +273,10 @@ class TestCopying:
         self, store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.put("k", bytes(1000))
-        monkeypatch.setattr(s3_module, "_RANGE", 100)
-        monkeypatch.setattr(s3_module, "_RANGES_AHEAD", 1)
+        monkeypatch.setattr(s3_transfer, "_RANGE", 100)
+        monkeypatch.setattr(s3_transfer, "_RANGES_AHEAD", 1)
         meta = store._bucket.head("k")
-        with closing(store._ranges("k", meta)) as ranges:
+        with closing(store._transfers._ranges("k", meta)) as ranges:
             next(ranges)
             store.put("k", b"y" * 1000)
             with pytest.raises(StoreUnavailable, match="written again while it was read"):
