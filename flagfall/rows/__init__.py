@@ -18,7 +18,6 @@ threads (see ``concurrency.thread_count``); ``POLARS_MAX_THREADS`` bounds them.
 """
 
 from flagfall.rows.checked_files import Checked, check_files
-from flagfall.rows.output import PART_ROWS
 from flagfall.rows.source import DataFile
 
-__all__ = ["PART_ROWS", "Checked", "DataFile", "check_files"]
+__all__ = ["Checked", "DataFile", "check_files"]

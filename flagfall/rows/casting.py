@@ -45,19 +45,19 @@ _DIRECTIVES = {
 }
 
 
-def understands(column: Column, dtype: pl.DataType) -> bool:
+def can_cast(column: Column, dtype: pl.DataType) -> bool:
     """Whether values of a Parquet type can be values of the column."""
     return _native(column.type, dtype, pl.col("x")) is not None or isinstance(
         dtype, pl.String | pl.Null | pl.Categorical | pl.Enum
     )
 
 
-def typed(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
-    """The column's value, of ``features.polars_type``; null where it is missing or unreadable.
+def cast_value(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+    """The column's value, of ``polars_type``; null if it is missing or unreadable.
 
     Args:
         column: The column.
-        dtype: Type of ``raw``, one that ``understands`` accepts.
+        dtype: Type of ``raw``, one that ``can_cast`` accepts.
         raw: The value as it was written; null where it is missing.
     """
     native = None if isinstance(dtype, pl.String) else _native(column.type, dtype, raw)

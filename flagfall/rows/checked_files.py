@@ -20,7 +20,7 @@ from flagfall.lake.records import Part
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
 from flagfall.rows.output import Parts, Place, Placed, RejectedRows
-from flagfall.rows.parquet_rows import parquet_rows, try_parquet
+from flagfall.rows.parquet_rows import check_parquet, parquet_rows
 from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
 from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
 from flagfall.rows.source import Block, Bounds, DataFile, size_of
@@ -81,7 +81,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         DatasetInvalid: A column's format or constraints cannot be used.
     """
     batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset.table) for file in files])
-    try_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
+    check_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
     if repeats is not None:

@@ -10,15 +10,15 @@ import polars as pl
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
-from flagfall.rows.casting import understands
+from flagfall.rows.casting import can_cast
 from flagfall.rows.parquet_sandbox import (
     CELL_BYTES,
+    SandboxEnded,
     Slicing,
-    TrialEnded,
     count_rows,
+    read_in_sandbox,
     slices,
     text_bytes,
-    try_out,
 )
 from flagfall.rows.source import (
     BLOCK_BYTES,
@@ -33,7 +33,7 @@ from flagfall.rows.source import (
 )
 
 
-def try_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
+def check_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
     """Make sure that reading these files cannot end this process.
 
     Raises:
@@ -47,8 +47,8 @@ def try_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None
         for file, size in zip(files, sizes, strict=True)
     ]
     try:
-        try_out(most, _slicing(table), limits.parquet_memory)
-    except TrialEnded as ended:
+        read_in_sandbox(most, _slicing(table), limits.parquet_memory)
+    except SandboxEnded as ended:
         why = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
         message = f"{why}; write it again, with smaller pages (limits.parquet_memory)"
         raise BatchInvalid("parquet", message) from ended
@@ -104,7 +104,7 @@ def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) ->
     wrong = [
         f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
         for column in table.fields
-        if not understands(column, found[column.name])
+        if not can_cast(column, found[column.name])
     ]
     if wrong:
         raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")

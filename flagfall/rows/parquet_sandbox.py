@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-TRIAL_SECONDS = 600
+SANDBOX_SECONDS = 600
 """Longest time for all files of a batch."""
 
 FIRST_ROWS = 100
@@ -78,7 +78,7 @@ def text_bytes(block: pl.DataFrame) -> int:
     return sum(int(column.sum()) for column in lengths)
 
 
-class TrialEnded(Exception):
+class SandboxEnded(Exception):
     """The child did not survive a file.
 
     Attributes:
@@ -90,7 +90,7 @@ class TrialEnded(Exception):
         super().__init__(how)
 
 
-def try_out(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None:
+def read_in_sandbox(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None:
     """Have a child read files.
 
     Args:
@@ -99,7 +99,7 @@ def try_out(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None
         memory: Bytes that it may take beyond what polars takes to start (on Linux).
 
     Raises:
-        TrialEnded: The child died, or took too long.
+        SandboxEnded: The child died, or took too long.
     """
     request = json.dumps({"files": files, "how": asdict(how), "memory": memory})
     # Threads take memory of their own, and a backtrace helps nobody here.
@@ -108,15 +108,15 @@ def try_out(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None
     try:
         child = subprocess.run(
             command, input=request.encode(), capture_output=True, env=environment,
-            timeout=TRIAL_SECONDS,
+            timeout=SANDBOX_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
-        raise TrialEnded(_last(late.stdout or b"0"), f"more than {TRIAL_SECONDS} s") from late
+        raise SandboxEnded(_last(late.stdout or b"0"), f"more than {SANDBOX_SECONDS} s") from late
     if child.returncode:
         errors = child.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         if not child.stdout:
-            raise RuntimeError(f"the trial of Parquet files did not start: {errors[-1]}")
-        raise TrialEnded(_last(child.stdout), errors[0][:200])
+            raise RuntimeError(f"the sandbox for Parquet files did not start: {errors[-1]}")
+        raise SandboxEnded(_last(child.stdout), errors[0][:200])
 
 
 def _last(numbers: bytes) -> int:

@@ -16,7 +16,7 @@ from flagfall.dataset.columns import polars_type
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Column
 from flagfall.errors import DatasetInvalid, Problem
-from flagfall.rows.casting import format_problem, typed
+from flagfall.rows.casting import cast_value, format_problem
 
 ROW = "row"
 REASONS = "reasons"
@@ -95,13 +95,11 @@ class RowRules:
 
     def _prepare(self, rows: pl.DataFrame) -> pl.DataFrame:
         """By position: whether there is a value, and the value or null where it cannot be read."""
-        given = [
-            self._is_given(rows.schema[column.name], pl.col(column.name))
-            for column in self._columns
-        ]
+        raw = [(rows.schema[column.name], pl.col(column.name)) for column in self._columns]
+        given = [self._is_given(dtype, value) for dtype, value in raw]
         values = [
-            typed(column, rows.schema[column.name], pl.when(is_given).then(pl.col(column.name)))
-            for column, is_given in zip(self._columns, given, strict=True)
+            cast_value(column, dtype, pl.when(is_given).then(value))
+            for column, (dtype, value), is_given in zip(self._columns, raw, given, strict=True)
         ]
         return rows.select(
             pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),

@@ -57,7 +57,7 @@ class Block:
     """Some rows of a file.
 
     Attributes:
-        rows: The dataset's columns in its order: text, or types that ``typed`` understands.
+        rows: The dataset's columns in its order: text, or types that ``can_cast`` accepts.
         lines: Where each row begins: line of the file, or row of a Parquet file, counted from 1.
         broken: ``BROKEN``: rows that lie between them.
     """

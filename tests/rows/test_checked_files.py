@@ -23,11 +23,12 @@ from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, DatasetInvalid
 from flagfall.landing.limits import Limits
-from flagfall.rows import PART_ROWS, Checked, DataFile, check_files
+from flagfall.rows import Checked, DataFile, check_files
 from flagfall.rows import checked_files as check_module
 from flagfall.rows import output as output_module
 from flagfall.rows import repeated_keys as keys_module
 from flagfall.rows import source as source_module
+from flagfall.rows.output import PART_ROWS
 from flagfall.rows.parquet_rows import parquet_rows
 from flagfall.rows.repeated_keys import find_repeats
 from flagfall.rows.source import Bounds
