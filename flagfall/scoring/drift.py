@@ -18,142 +18,32 @@ Two things make that reading wrong for a daily batch, and both are kept in view:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import ModelInvalid
 from flagfall.lake.records import Drift
+from flagfall.scoring.reference import (
+    SCORE,
+    CategoryBins,
+    Counts,
+    NumberBins,
+    Reference,
+    fit_bins,
+    fit_number,
+)
 
-REFERENCE_FILE = "reference.json"
-SCORE = "score"
 STABLE, MOVED = 0.1, 0.25
 """The customary reading of a PSI: below the first stable, above the second moved a lot."""
 
 DRIFT_OF = "drift of "
 """Begins an alert on drift; the feature's name follows."""
 
-NUMBER_BINS = 10
-CATEGORY_BINS = 20
-CATEGORY_SHARE = 0.01
-"""A category below this share of the reference is counted with the other rare and unknown ones."""
-
 _NOISE_SHARE = 1 / 3
 _USUAL_MARGIN = 1.1
 _SMOOTHING = 0.5
-
-Counts = npt.NDArray[np.int64]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NumberBins(_Frozen):
-    """Reference of a number.
-
-    Attributes:
-        edges: Inner edges, ascending: bin i holds ``edges[i-1] < value <= edges[i]``. Deciles,
-            fewer where values repeat.
-        counts: Reference rows by bin, one more than ``edges``.
-        missing: Reference rows without a value.
-        usual: Largest PSI of one of the reference's own batches against the whole; ``None`` where
-            its batches were not known or had too few rows.
-    """
-
-    kind: Literal["number"] = "number"
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    missing: int
-    usual: float | None = None
-
-    def count(self, values: pl.Series) -> Counts:
-        """Rows of ``values`` by bin, those without a value last."""
-        present = values.fill_nan(None).drop_nulls().to_numpy()
-        bins = np.searchsorted(np.asarray(self.edges), present, side="left")
-        found = np.bincount(bins, minlength=len(self.edges) + 1)
-        return np.append(found, len(values) - len(present))
-
-    @property
-    def reference(self) -> Counts:
-        """Reference rows by bin, in the order of ``count``."""
-        return np.array([*self.counts, self.missing], dtype=np.int64)
-
-
-class CategoryBins(_Frozen):
-    """Reference of a category.
-
-    Attributes:
-        counts: Reference rows by text, for the frequent texts.
-        other: Reference rows with a rare text. A text that the reference never had counts here too.
-        missing: Reference rows without a value.
-        usual: As for ``NumberBins``.
-    """
-
-    kind: Literal["category"] = "category"
-    counts: dict[str, int]
-    other: int
-    missing: int
-    usual: float | None = None
-
-    def count(self, values: pl.Series) -> Counts:
-        """Rows of ``values`` by bin, other texts and those without a value last."""
-        present = values.drop_nulls()
-        tally = dict(present.value_counts().iter_rows())
-        known = [tally.get(text, 0) for text in self.counts]
-        return np.array([*known, len(present) - sum(known), values.null_count()], dtype=np.int64)
-
-    @property
-    def reference(self) -> Counts:
-        """Reference rows by bin, in the order of ``count``."""
-        return np.array([*self.counts.values(), self.other, self.missing], dtype=np.int64)
-
-
-Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
-
-
-class Reference(_Frozen):
-    """What the model was trained on, in counts.
-
-    Attributes:
-        rows: Reference rows.
-        features: Bins by feature, in the model's order.
-        score: Bins of the model's score over the reference rows.
-    """
-
-    rows: int
-    features: dict[str, Bins]
-    score: NumberBins
-
-    def bins(self) -> Iterator[tuple[str, NumberBins | CategoryBins]]:
-        """Every feature's bins, then those of ``score``."""
-        yield from self.features.items()
-        yield SCORE, self.score
-
-    def write(self, model_path: str) -> None:
-        """Write ``reference.json`` into a model's folder."""
-        path = Path(model_path) / REFERENCE_FILE
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, model_path: str) -> Reference:
-        """The reference in a model's folder.
-
-        Raises:
-            ModelInvalid: The file is missing or is not what training writes.
-        """
-        try:
-            return cls.model_validate_json((Path(model_path) / REFERENCE_FILE).read_bytes())
-        except FileNotFoundError as missing:
-            why = f"{REFERENCE_FILE} is missing; run the model's training script"
-            raise ModelInvalid(model_path, why) from missing
-        except ValidationError as error:
-            raise ModelInvalid(model_path, f"{REFERENCE_FILE}: {error}") from error
 
 
 def fit_reference(
@@ -174,38 +64,13 @@ def fit_reference(
             alerts every day.
     """
     columns = {
-        feature.name: _fit(raw[feature.name], feature.encode) for feature in dataset.features
+        feature.name: fit_bins(raw[feature.name], feature.encode) for feature in dataset.features
     }
-    score = _fit_number(pl.Series(SCORE, scores))
+    score = fit_number(pl.Series(SCORE, scores))
     fitted = Reference(rows=raw.height, features=columns, score=score)
     if batches is None or raw.height == 0:
         return fitted
     return _with_usual(fitted, raw, scores, pl.Series("batch", batches))
-
-
-def _fit(values: pl.Series, encode: Literal["number", "category"]) -> NumberBins | CategoryBins:
-    return _fit_number(values) if encode == "number" else _fit_category(values)
-
-
-def _fit_number(values: pl.Series) -> NumberBins:
-    present = values.fill_nan(None).drop_nulls().to_numpy()
-    finite = present[np.isfinite(present)]
-    shares = np.arange(1, NUMBER_BINS) / NUMBER_BINS
-    # "lower" makes every edge a value that occurs, so that repeated values share one bin.
-    edges = np.unique(np.quantile(finite, shares, method="lower")) if finite.size else finite
-    empty = NumberBins(edges=tuple(edges.tolist()), counts=(), missing=0)
-    *counts, missing = empty.count(values).tolist()
-    return NumberBins(edges=empty.edges, counts=tuple(counts), missing=missing)
-
-
-def _fit_category(values: pl.Series) -> CategoryBins:
-    present = values.drop_nulls()
-    tally = sorted(present.value_counts().iter_rows(), key=lambda pair: (-pair[1], pair[0]))
-    frequent = {
-        text: rows for text, rows in tally[:CATEGORY_BINS] if rows >= CATEGORY_SHARE * len(present)
-    }
-    other = len(present) - sum(frequent.values())
-    return CategoryBins(counts=frequent, other=other, missing=values.null_count())
 
 
 def _with_usual(

@@ -7,15 +7,15 @@ differ. Constants are fitted once, at training, and kept in the model's folder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
+from flagfall.scoring.model_folder import read_model_file
 
 CONSTANTS_FILE = "constants.json"
 UNKNOWN = -1.0
@@ -53,14 +53,7 @@ class Constants(BaseModel):
         Raises:
             ModelInvalid: The file is missing or is not what training writes.
         """
-        path = Path(model_path) / CONSTANTS_FILE
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError as missing:
-            why = f"{CONSTANTS_FILE} is missing; run the model's training script"
-            raise ModelInvalid(model_path, why) from missing
-        except ValidationError as error:
-            raise ModelInvalid(model_path, f"{CONSTANTS_FILE}: {error}") from error
+        return read_model_file(cls, model_path, CONSTANTS_FILE)
 
 
 def raw_expression(feature: Feature) -> pl.Expr:

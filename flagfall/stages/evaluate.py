@@ -22,6 +22,7 @@ from flagfall.lake.records import HISTOGRAM_BINS, Drift, Evaluation, Predicted, 
 from flagfall.scoring import drift
 from flagfall.scoring.features import FeatureInvalid, label_expression, raw_expression
 from flagfall.scoring.metrics import average_precision, brier_score, roc_auc
+from flagfall.scoring.reference import REFERENCE_FILE, Reference
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -55,12 +56,12 @@ def _needed(lake: Lake, kind: type[Needed], batch_id: str) -> Needed:
     return found
 
 
-def _reference(dataset: Dataset) -> drift.Reference:
+def _reference(dataset: Dataset) -> Reference:
     assert dataset.model is not None, "a batch was scored, so there is a model"
-    reference = drift.Reference.read(dataset.model.path)
+    reference = Reference.read(dataset.model.path)
     declared = [feature.name for feature in dataset.features]
     if declared != list(reference.features):
-        found = f"{drift.REFERENCE_FILE} has {list(reference.features)}"
+        found = f"{REFERENCE_FILE} has {list(reference.features)}"
         why = f"{found}, {dataset.name} declares {declared}; train it again"
         raise ModelInvalid(dataset.model.path, why)
     return reference
@@ -81,7 +82,7 @@ def _aligned(
 class _Gathered:
     """What is kept of the parts that were seen."""
 
-    def __init__(self, dataset: Dataset, reference: drift.Reference) -> None:
+    def __init__(self, dataset: Dataset, reference: Reference) -> None:
         self._dataset = dataset
         self._tally = drift.Tally(reference)
         self._rows = 0

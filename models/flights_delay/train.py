@@ -30,7 +30,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.scoring.drift import REFERENCE_FILE, fit_reference
+from flagfall.scoring.drift import fit_reference
 from flagfall.scoring.engines.onnx import MODEL_FILE, VERSION_KEY, OnnxEngine
 from flagfall.scoring.features import (
     CONSTANTS_FILE,
@@ -40,6 +40,7 @@ from flagfall.scoring.features import (
     label_expression,
     raw_expression,
 )
+from flagfall.scoring.reference import REFERENCE_FILE
 from sandbox.flights import all_flights
 
 FOLDER = Path(__file__).parent

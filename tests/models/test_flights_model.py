@@ -13,9 +13,9 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.scoring.drift import Reference
 from flagfall.scoring.engines import open_engine, scorer_of
 from flagfall.scoring.features import Constants, feature_expressions, label_expression
+from flagfall.scoring.reference import Reference
 from sandbox.flights import all_flights
 
 

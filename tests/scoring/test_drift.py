@@ -17,9 +17,6 @@ from flagfall.errors import ModelInvalid
 from flagfall.lake.records import Drift
 from flagfall.scoring.drift import (
     MOVED,
-    CategoryBins,
-    NumberBins,
-    Reference,
     Tally,
     alert_above,
     fit_reference,
@@ -27,6 +24,7 @@ from flagfall.scoring.drift import (
     psi,
     too_few_rows,
 )
+from flagfall.scoring.reference import CategoryBins, NumberBins, Reference
 
 Random = np.random.Generator
 

@@ -1,0 +1,155 @@
+"""The reference of a model: its training rows, counted in bins, to compare a batch with.
+
+Training writes it into the model's folder; evaluation reads it there. ``drift`` has the measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from flagfall.scoring.model_folder import read_model_file
+
+REFERENCE_FILE = "reference.json"
+SCORE = "score"
+
+NUMBER_BINS = 10
+CATEGORY_BINS = 20
+CATEGORY_SHARE = 0.01
+"""Rarer categories of the reference are counted together with unknown ones."""
+
+Counts = npt.NDArray[np.int64]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NumberBins(_Frozen):
+    """Reference of a number.
+
+    Attributes:
+        edges: Inner edges, ascending: bin i holds ``edges[i-1] < value <= edges[i]``. Deciles,
+            fewer where values repeat.
+        counts: Reference rows by bin, one more than ``edges``.
+        missing: Reference rows without a value.
+        usual: Largest PSI of one of the reference's own batches against the whole; ``None`` where
+            its batches were not known or had too few rows.
+    """
+
+    kind: Literal["number"] = "number"
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+    usual: float | None = None
+
+    def count(self, values: pl.Series) -> Counts:
+        """Rows of ``values`` by bin, those without a value last."""
+        present = values.fill_nan(None).drop_nulls().to_numpy()
+        bins = np.searchsorted(np.asarray(self.edges), present, side="left")
+        found = np.bincount(bins, minlength=len(self.edges) + 1)
+        return np.append(found, len(values) - len(present))
+
+    @property
+    def reference(self) -> Counts:
+        """Reference rows by bin, in the order of ``count``."""
+        return np.array([*self.counts, self.missing], dtype=np.int64)
+
+
+class CategoryBins(_Frozen):
+    """Reference of a category.
+
+    Attributes:
+        counts: Reference rows by text, for the frequent texts.
+        other: Reference rows with a rare text. A text that the reference never had counts here too.
+        missing: Reference rows without a value.
+        usual: As for ``NumberBins``.
+    """
+
+    kind: Literal["category"] = "category"
+    counts: dict[str, int]
+    other: int
+    missing: int
+    usual: float | None = None
+
+    def count(self, values: pl.Series) -> Counts:
+        """Rows of ``values`` by bin, other texts and those without a value last."""
+        present = values.drop_nulls()
+        tally = dict(present.value_counts().iter_rows())
+        known = [tally.get(text, 0) for text in self.counts]
+        return np.array([*known, len(present) - sum(known), values.null_count()], dtype=np.int64)
+
+    @property
+    def reference(self) -> Counts:
+        """Reference rows by bin, in the order of ``count``."""
+        return np.array([*self.counts.values(), self.other, self.missing], dtype=np.int64)
+
+
+Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
+
+
+class Reference(_Frozen):
+    """What the model was trained on, in counts.
+
+    Attributes:
+        rows: Reference rows.
+        features: Bins by feature, in the model's order.
+        score: Bins of the model's score over the reference rows.
+    """
+
+    rows: int
+    features: dict[str, Bins]
+    score: NumberBins
+
+    def bins(self) -> Iterator[tuple[str, NumberBins | CategoryBins]]:
+        """Every feature's bins, then those of ``score``."""
+        yield from self.features.items()
+        yield SCORE, self.score
+
+    def write(self, model_path: str) -> None:
+        """Write ``reference.json`` into a model's folder."""
+        path = Path(model_path) / REFERENCE_FILE
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, model_path: str) -> Reference:
+        """The reference in a model's folder.
+
+        Raises:
+            ModelInvalid: The file is missing or is not what training writes.
+        """
+        return read_model_file(cls, model_path, REFERENCE_FILE)
+
+
+def fit_bins(values: pl.Series, encode: Literal["number", "category"]) -> NumberBins | CategoryBins:
+    """Bins for a feature's values: one column of the training rows, before encoding."""
+    return fit_number(values) if encode == "number" else fit_category(values)
+
+
+def fit_number(values: pl.Series) -> NumberBins:
+    """Deciles of a number; fewer bins if values repeat."""
+    present = values.fill_nan(None).drop_nulls().to_numpy()
+    finite = present[np.isfinite(present)]
+    shares = np.arange(1, NUMBER_BINS) / NUMBER_BINS
+    # "lower" makes every edge a value that occurs, so that repeated values share one bin.
+    edges = np.unique(np.quantile(finite, shares, method="lower")) if finite.size else finite
+    empty = NumberBins(edges=tuple(edges.tolist()), counts=(), missing=0)
+    *counts, missing = empty.count(values).tolist()
+    return NumberBins(edges=empty.edges, counts=tuple(counts), missing=missing)
+
+
+def fit_category(values: pl.Series) -> CategoryBins:
+    """The most frequent texts: ``CATEGORY_BINS`` at most, none under ``CATEGORY_SHARE``."""
+    present = values.drop_nulls()
+    tally = sorted(present.value_counts().iter_rows(), key=lambda pair: (-pair[1], pair[0]))
+    frequent = {
+        text: rows for text, rows in tally[:CATEGORY_BINS] if rows >= CATEGORY_SHARE * len(present)
+    }
+    other = len(present) - sum(frequent.values())
+    return CategoryBins(counts=frequent, other=other, missing=values.null_count())
