@@ -306,24 +306,23 @@ def test_with_nothing_but_the_pods_environment_its_command_asks_the_api_to_start
     assert done.returncode != 0
 
 
+ASKED = {
+    "claim": ("500m", "1Gi"),
+    "ingest_data": ("500m", "1.5Gi"),
+    "preprocess_data": ("500m", "1Gi"),
+    "run_inference": ("2", "4Gi"),
+    "evaluate_results": ("500m", "1Gi"),
+    "generate_report": ("500m", "1Gi"),
+}
+
+
 class TestWhatATaskAsksFor:
-    @pytest.mark.parametrize(
-        ("task_id", "cpu", "memory"),
-        [
-            ("claim", "500m", "1Gi"),
-            ("ingest_data", "500m", "1.5Gi"),
-            ("preprocess_data", "500m", "1Gi"),
-            ("run_inference", "2", "4Gi"),
-            ("evaluate_results", "500m", "1Gi"),
-            ("generate_report", "500m", "1Gi"),
-        ],
-    )
-    def test_it_is_the_templates_or_the_datasets(
-        self, pods: Pods, task_id: str, cpu: str, memory: str
-    ) -> None:
-        resources = pods[task_id].spec.containers[0].resources
-        assert resources.requests == {"cpu": cpu, "memory": memory}
-        assert resources.limits == {"memory": memory}
+    def test_it_is_the_templates_or_the_datasets(self, pods: Pods) -> None:
+        asked = {name: pods[name].spec.containers[0].resources for name in ASKED}
+        wanted = {name: {"cpu": cpu, "memory": memory} for name, (cpu, memory) in ASKED.items()}
+        assert {name: resources.requests for name, resources in asked.items()} == wanted
+        limits = {name: {"memory": memory} for name, (_, memory) in ASKED.items()}
+        assert {name: resources.limits for name, resources in asked.items()} == limits
 
     def test_threads_follow_the_cpus_that_are_asked_for(self, pods: Pods) -> None:
         (container,) = pods["run_inference"].spec.containers
@@ -333,8 +332,10 @@ class TestWhatATaskAsksFor:
 
 
 class TestTheOverride:
-    @pytest.mark.parametrize("cpu", ["1", "2", "0.5", "500m", "0.125"])
-    @pytest.mark.parametrize("memory", ["512Mi", "4Gi", "1.5Gi", "2G", "1T"])
+    @pytest.mark.parametrize(
+        ("cpu", "memory"),
+        [("1", "512Mi"), ("2", "4Gi"), ("0.5", "1.5Gi"), ("500m", "2G"), ("0.125", "1T")],
+    )
     def test_what_a_dataset_may_ask_for_kubernetes_understands(
         self, tmp_path: Path, cpu: str, memory: str
     ) -> None:
