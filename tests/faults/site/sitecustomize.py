@@ -79,7 +79,10 @@ def _around(
 
 
 def _triggers(module: Any) -> None:
-    _around(module.MarkerFeedTrigger, "_payload", _its_dataset, before="detected")
+    def dataset(trigger: Any) -> str:
+        return str(trigger._feed.dataset)
+
+    _around(module.MarkerFeedTrigger, "_payload", dataset, before="detected")
 
 
 def _shared_poll(module: Any) -> None:
