@@ -332,10 +332,8 @@ class TestWhatATaskAsksFor:
 
 
 class TestTheOverride:
-    @pytest.mark.parametrize(
-        ("cpu", "memory"),
-        [("1", "512Mi"), ("2", "4Gi"), ("0.5", "1.5Gi"), ("500m", "2G"), ("0.125", "1T")],
-    )
+    @pytest.mark.parametrize("cpu", ["1", "2", "0.5", "500m", "0.125"])
+    @pytest.mark.parametrize("memory", ["512Mi", "4Gi", "1.5Gi", "2G", "1T"])
     def test_what_a_dataset_may_ask_for_kubernetes_understands(
         self, tmp_path: Path, cpu: str, memory: str
     ) -> None:
