@@ -21,7 +21,8 @@ from flagfall.errors import DatasetInvalid, NotThere, ServerRefused, ServerUnava
 from flagfall.lake.output import Lake
 from flagfall.scoring import server_tokens as tokens
 from flagfall.scoring.engines import open_engine, scorer_of
-from flagfall.scoring.engines.open_inference import OpenInferenceEngine, _gave_up
+from flagfall.scoring.engines.inference_server import _gave_up
+from flagfall.scoring.engines.open_inference import OpenInferenceEngine
 from flagfall.scoring.engines.scores import Floats
 from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import infer
