@@ -1,11 +1,9 @@
-"""What the plots of a report share: axes, legends, limits."""
+"""Axes, legends and limits that all plots of a report use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -17,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 18, 26, 36
 
 
 def plot(y: str, x: str, height: int = HEIGHT, right: int = RIGHT) -> tuple[Figure, Axes]:
-    """A figure with one plot; ``y`` stands above the axis, where it can be read."""
+    """Create a figure with one plot; ``y`` is written above the axis."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     axes = place(figure, height, BOTTOM, height - TOP, right)
     figure.text(2 / WIDTH, 1 - 12 / height, y, color=MUTED)
@@ -26,7 +24,7 @@ def plot(y: str, x: str, height: int = HEIGHT, right: int = RIGHT) -> tuple[Figu
 
 
 def place(figure: Figure, height: int, bottom: int, top: int, right: int) -> Axes:
-    """A plot at a place of a figure, in units of the page."""
+    """Add a plot to a figure; ``bottom`` and ``top`` are in units of the page."""
     across = (WIDTH - LEFT - right) / WIDTH
     axes = figure.add_axes((LEFT / WIDTH, bottom / height, across, (top - bottom) / height))
     axes.spines[["left", "right", "top"]].set_visible(False)
@@ -45,7 +43,7 @@ def label_below(figure: Figure, axes: Axes, label: str) -> None:
 
 
 def legend(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
-    """Write texts in the colours of what they name."""
+    """Write a legend: each text in the colour of its line."""
     for line, (text, colour) in enumerate(lines):
         place = (1, 0.99 - 0.1 * line)
         axes.text(
@@ -72,7 +70,7 @@ def short_count(value: float) -> str:
 
 
 def limit_line(axes: Axes, limit: float, text: str, *, over: bool = True) -> None:
-    """A threshold, named on the side where it is passed."""
+    """Draw a threshold, with its name on the side where it alerts."""
     axes.axhline(limit, color=ALERT, linewidth=1.25, linestyle=(0, (4, 3)))
     axes.annotate(
         text,
@@ -86,7 +84,7 @@ def limit_line(axes: Axes, limit: float, text: str, *, over: bool = True) -> Non
 
 
 def span(axes: Axes, values: Sequence[float], limit: float | None, least: float) -> None:
-    """Limits of an axis that need not start at 0, wide enough that noise is not news."""
+    """Set limits that need not include 0, wide enough to keep noise small."""
     shown = [*values, *([] if limit is None else [limit])]
     middle, half = (min(shown) + max(shown)) / 2, (max(shown) - min(shown)) / 2
     half = max(1.3 * half, least / 2)
@@ -94,11 +92,8 @@ def span(axes: Axes, values: Sequence[float], limit: float | None, least: float)
 
 
 def hold_in(axes: Axes) -> None:
-    """The outer labels must not leave the picture."""
+    """Keep the outer labels inside the picture."""
     labels = axes.get_xticklabels()
     if len(labels) > 1:
         labels[0].set_horizontalalignment("left")
         labels[-1].set_horizontalalignment("right")
-
-
-Floats = npt.NDArray[np.float64]

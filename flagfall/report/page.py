@@ -1,8 +1,8 @@
-"""Report: one HTML file per run that shows at a glance whether today is normal.
+"""The page: one HTML file per run, which shows at a glance whether today is normal.
 
-The page asks for nothing from outside and runs nothing: no script, a content security policy that
-allows only its own styles. Everything that a producer or a dataset file wrote is escaped, and
-characters that cannot be seen or that turn text around are shown by their number.
+The page loads nothing and runs nothing: it has no script, and its content security policy allows
+only its own styles. All text of producers and dataset files is escaped. Characters that are
+invisible, or change the text's direction, are shown as numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -34,13 +35,11 @@ from flagfall.report.formatting import (
     share,
     visible,
 )
-from flagfall.report.pooled import (
-    Pool,
-)
+from flagfall.report.pooled import Pool
 from flagfall.report.summary import Judgement, Verdict, judge
 from flagfall.report.tiles import tiles
 from flagfall.report.trend import Trend
-from flagfall.report.worst_drift import worst_drift
+from flagfall.report.worst_drift import Moved, worst_drift
 from flagfall.scoring.drift import MOVED
 
 BATCHES_SHOWN = 40
@@ -49,6 +48,13 @@ RULES_SHOWN = 12
 FEATURES_SHOWN = 25
 REASONS_SHOWN = 8
 IDS_SHOWN = 20
+
+_LIMITS = {
+    "reasons": REASONS_SHOWN,
+    "rules": RULES_SHOWN,
+    "features": FEATURES_SHOWN,
+    "ids": IDS_SHOWN,
+}
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,8 @@ def write_report(
         run: Name of the run; any text.
         receipts: Deliveries that this run decided.
         history: Accepted deliveries of the last 30 days, one per marker, with this run's.
-        now: When the report is made (UTC): the end of every batch's way.
-        is_latest: Whether it takes the place of ``latest.html``.
+        now: When the report is written (UTC). The time from marker to report ends here.
+        is_latest: Whether the report replaces ``latest.html``.
     """
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
@@ -151,33 +157,41 @@ def _render(
     counted = [batch for batch in batches if batch.counts]
     pool = _pool(counted)
     drift = worst_drift(counted, dataset.thresholds.psi_max)
-    ranked = sorted(batches, key=_rank)
     return _template().render(
         dataset=dataset,
         run=run,
         now=now,
         judgement=judgement,
         tiles=tiles(dataset, batches, counted, pool, drift, trend, now),
-        shown=[(batch, _why(dataset, batch)) for batch in ranked[:BATCHES_SHOWN]],
-        batch_count=len(batches),
-        hidden=_hidden(ranked[BATCHES_SHOWN:]),
         rules=_rules(batches),
         score_figures=score_pictures(dataset, pool),
         pooled=pool.batches,
-        drift=drift,
-        by_batch=any(moved.usual is not None for moved in drift),
-        line=MOVED if dataset.thresholds.psi_max is None else dataset.thresholds.psi_max,
         trend_figures=trend_pictures(dataset, trend),
         trend=trend,
         model_versions=sorted({b.evaluation.model_version for b in counted if b.evaluation}),
         flagfall=_version(),
-        limits={
-            "reasons": REASONS_SHOWN,
-            "rules": RULES_SHOWN,
-            "features": FEATURES_SHOWN,
-            "ids": IDS_SHOWN,
-        },
+        limits=_LIMITS,
+        **_batch_table(dataset, batches),
+        **_drift_table(dataset, drift),
     )
+
+
+def _batch_table(dataset: Dataset, batches: Sequence[Batch]) -> dict[str, Any]:
+    ranked = sorted(batches, key=_rank)
+    return {
+        "shown": [(batch, _why(dataset, batch)) for batch in ranked[:BATCHES_SHOWN]],
+        "batch_count": len(batches),
+        "hidden": _hidden(ranked[BATCHES_SHOWN:]),
+    }
+
+
+def _drift_table(dataset: Dataset, drift: Sequence[Moved]) -> dict[str, Any]:
+    psi_max = dataset.thresholds.psi_max
+    return {
+        "drift": drift,
+        "by_batch": any(moved.usual is not None for moved in drift),
+        "line": MOVED if psi_max is None else psi_max,
+    }
 
 
 def _pool(batches: Sequence[Batch]) -> Pool:
@@ -189,7 +203,7 @@ def _pool(batches: Sequence[Batch]) -> Pool:
 
 
 def _rank(batch: Batch) -> int:
-    """What needs a look comes first; within that, the order of the run."""
+    """Sort key: batches that need a look come first."""
     if batch.receipt.status == "rejected":
         return 1 if batch.replaced else 0
     if batch.evaluation is not None and batch.evaluation.alerts:
@@ -198,7 +212,7 @@ def _rank(batch: Batch) -> int:
 
 
 def _why(dataset: Dataset, batch: Batch) -> list[str]:
-    """What there is to say of a batch, the reason of its rejection first."""
+    """Notes on a batch; the reason of its rejection comes first."""
     receipt, found = batch.receipt, []
     if receipt.message:
         found.append(cut(receipt.message, TEXT_SHOWN))
@@ -219,7 +233,7 @@ def _alert_line(alerts: Sequence[str]) -> str:
 
 
 def _hidden(batches: Sequence[Batch]) -> str:
-    """What the table leaves out, in one sentence; empty where it leaves out nothing."""
+    """A sentence on the batches that the table leaves out; empty if there are none."""
     if not batches:
         return ""
     counts = Counter(batch.receipt.status for batch in batches)

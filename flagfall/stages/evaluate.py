@@ -1,13 +1,14 @@
 """Evaluate: how well a batch was scored, and how far it has moved from the model's training rows.
 
-Exact measures need every labelled score at once. Kept are 5 bytes a labelled row (a float32 and a
-bool); sorting them takes about 35 more while it runs (measured with 5 million rows). All else is
-counted part by part.
+Exact measures need all labelled scores at once: 5 bytes per labelled row (a float32 and a bool),
+and about 35 more while they are sorted (measured with 5 million rows). Everything else is counted
+part by part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,7 +33,7 @@ _STAGES: dict[type, str] = {Staged: "ingest", Predicted: "infer"}
 
 
 def evaluate(dataset: Dataset, lake: Lake, batch_id: str) -> Evaluation:
-    """Evaluate a batch that has been scored; does nothing where that was done before.
+    """Evaluate a scored batch, once.
 
     Raises:
         NotThere: The batch was not ingested or not scored.
@@ -70,7 +71,7 @@ def _reference(dataset: Dataset) -> Reference:
 def _aligned(
     lake: Lake, staged: Staged, predicted: Predicted, folder: Path
 ) -> Iterator[tuple[pl.LazyFrame, pl.DataFrame]]:
-    """Part i of both, row by row the same. Two folders, as both call their parts the same."""
+    """Yield part i of both, with the same rows. Two folders: their parts have the same names."""
     rows, predictions = (folder / "staged", folder / "predictions")
     for place in (rows, predictions):
         place.mkdir()
@@ -80,15 +81,13 @@ def _aligned(
 
 
 class _Gathered:
-    """What is kept of the parts that were seen."""
+    """Counts and outcomes of the parts that have been added."""
 
     def __init__(self, dataset: Dataset, reference: Reference) -> None:
         self._dataset = dataset
         self._tally = drift.Tally(reference)
         self._rows = 0
-        self._histograms = np.zeros((3, HISTOGRAM_BINS), dtype=np.int64)
-        self._scores: list[Floats] = []
-        self._labels: list[Bools] = []
+        self._outcomes = _Outcomes()
 
     def add(self, rows: pl.LazyFrame, predictions: pl.DataFrame) -> None:
         key = list(self._dataset.table.primary_key)
@@ -100,10 +99,10 @@ class _Gathered:
         )
         self._rows += len(scores)
         self._tally.add(raw, scores)
-        self._add_outcomes(scores, columns[_LABEL])
+        self._outcomes.add(scores, columns[_LABEL])
 
     def _collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
-        """The features worked in preprocess, so what can fail here is the label."""
+        """Compute the columns. The features worked in preprocess, so only the label can fail."""
         try:
             return rows.collect()
         except pl.exceptions.PolarsError as error:
@@ -113,14 +112,68 @@ class _Gathered:
             raise FeatureInvalid(self._dataset.name, "label", expr, why) from error
 
     def _derived(self) -> list[pl.Expr]:
-        """Features and label, named so that no column of the dataset is in their way."""
+        """Features and label, under names that no column of the dataset has."""
         label = label_expression(self._dataset) if self._dataset.label else pl.lit(None, pl.Boolean)
         features = [
             raw_expression(feature).alias(_RAW + feature.name) for feature in self._dataset.features
         ]
         return [*features, label.alias(_LABEL)]
 
-    def _add_outcomes(self, scores: Floats, labels: pl.Series) -> None:
+    def evaluation(self, batch_id: str, model_version: str) -> Evaluation:
+        measures, drifts = self._outcomes.measures(), self._tally.drift()
+        return Evaluation(
+            batch_id=batch_id,
+            rows=self._rows,
+            labelled=measures.labelled,
+            positives=measures.positives,
+            auc=measures.auc,
+            average_precision=measures.average_precision,
+            brier=measures.brier,
+            calibration_gap=measures.calibration_gap,
+            scores=self._outcomes.histograms(),
+            drift=drifts,
+            alerts=find_alerts(
+                self._dataset.thresholds,
+                measures.auc,
+                measures.brier,
+                measures.calibration_gap,
+                drifts,
+            ),
+            model_version=model_version,
+        )
+
+
+_RAW, _LABEL = "\0raw ", "\0label"
+
+
+@dataclass(frozen=True)
+class _Measures:
+    """Measures over the labelled rows.
+
+    Attributes:
+        auc: ``None`` unless both classes have rows.
+        average_precision: The same.
+        brier: ``None`` without labelled rows.
+        calibration_gap: Mean score minus share of positives; ``None`` without labelled rows.
+    """
+
+    labelled: int
+    positives: int
+    auc: float | None
+    average_precision: float | None
+    brier: float | None
+    calibration_gap: float | None
+
+
+class _Outcomes:
+    """Scores and labels of the labelled rows, and histograms of all scores."""
+
+    def __init__(self) -> None:
+        self._histograms = np.zeros((3, HISTOGRAM_BINS), dtype=np.int64)
+        self._scores: list[Floats] = []
+        self._labels: list[Bools] = []
+
+    def add(self, scores: Floats, labels: pl.Series) -> None:
         known = labels.is_not_null().to_numpy()
         positive = labels.fill_null(False).to_numpy()
         for row, wanted in enumerate((~known, known & ~positive, positive)):
@@ -128,32 +181,22 @@ class _Gathered:
         self._scores.append(scores[known])
         self._labels.append(positive[known])
 
-    def evaluation(self, batch_id: str, model_version: str) -> Evaluation:
+    def histograms(self) -> Scores:
+        unlabelled, negative, positive = (tuple(row) for row in self._histograms.tolist())
+        return Scores(unlabelled=unlabelled, negative=negative, positive=positive)
+
+    def measures(self) -> _Measures:
         scores = np.concatenate(self._scores or [np.empty(0, np.float32)])
         labels = np.concatenate(self._labels or [np.empty(0, np.bool_)])
         both = bool(labels.any() and not labels.all())
-        auc = roc_auc(labels, scores) if both else None
-        brier = brier_score(labels, scores) if labels.size else None
-        gap = _calibration_gap(labels, scores) if labels.size else None
-        drifts = self._tally.drift()
-        unlabelled, negative, positive = (tuple(row) for row in self._histograms.tolist())
-        return Evaluation(
-            batch_id=batch_id,
-            rows=self._rows,
+        return _Measures(
             labelled=labels.size,
             positives=int(labels.sum()),
-            auc=auc,
+            auc=roc_auc(labels, scores) if both else None,
             average_precision=average_precision(labels, scores) if both else None,
-            brier=brier,
-            calibration_gap=gap,
-            scores=Scores(unlabelled=unlabelled, negative=negative, positive=positive),
-            drift=drifts,
-            alerts=find_alerts(self._dataset.thresholds, auc, brier, gap, drifts),
-            model_version=model_version,
+            brier=brier_score(labels, scores) if labels.size else None,
+            calibration_gap=_calibration_gap(labels, scores) if labels.size else None,
         )
-
-
-_RAW, _LABEL = "\0raw ", "\0label"
 
 
 def histogram(scores: Floats) -> npt.NDArray[np.int64]:
@@ -196,16 +239,16 @@ def find_alerts(
 def _below(what: str, figure: float | None, limit: float | None) -> str | None:
     if figure is None or limit is None or figure >= limit:
         return None
-    return "{} {} is below {}".format(what, *_told_apart(figure, limit))
+    return "{} {} is below {}".format(what, *_distinct_texts(figure, limit))
 
 
 def _above(what: str, figure: float | None, limit: float | None) -> str | None:
     if figure is None or limit is None or figure <= limit:
         return None
-    return "{} {} is above {}".format(what, *_told_apart(figure, limit))
+    return "{} {} is above {}".format(what, *_distinct_texts(figure, limit))
 
 
-def _told_apart(figure: float, limit: float) -> tuple[str, str]:
-    """Both with two decimals, or with as many as it takes to see which is larger."""
+def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
+    """Both with two decimals, or with as many as show which is larger."""
     pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 17))
     return next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))

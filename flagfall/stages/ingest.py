@@ -1,9 +1,9 @@
 """Ingest: from a claimed marker to staged rows and a receipt.
 
 A batch is never half accepted: its staged parts are in the lake before its receipt, under names
-that follow from the marker's identity. Everything that can be wrong with a batch ends in a rejected
-receipt; only what is wrong with this machine or its storage is raised. A marker that is not there
-any more has no batch: it gets no receipt, so that it is pending again if it comes back.
+that follow from the marker's identity. A batch with a fault gets a rejected receipt; only faults of
+this machine or its storage are raised. A marker that has disappeared gets no receipt, so it is
+pending again if it comes back.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from flagfall.lake.records import Receipt, SourceFile, Staged
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
 from flagfall.rows import Checked, DataFile, check_files
+from flagfall.stores import Fetched
 
 log = logging.getLogger(__name__)
 
 REFUSALS = 6
-"""So often a file must be refused, in turn with looks at its marker that are not."""
+"""A file is unreadable if it is refused this often, while its marker can be read each time."""
 _ANY = TypeVar("_ANY")
 
 
 def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
-    """Take a delivery in, or turn it away.
+    """Accept or reject a delivery.
 
     Args:
         dataset: Its dataset.
@@ -40,9 +41,8 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         marker: The claimed marker.
 
     Returns:
-        The delivery's one receipt; an earlier one where it had been received already. ``None``
-        where the marker is not there any more: nothing is decided, and should it come back, it is
-        pending again.
+        The delivery's only receipt, which may be from an earlier run. ``None`` if the marker has
+        disappeared: nothing is decided, and it is pending again if it comes back.
 
     Raises:
         StoreUnavailable: The landing zone is not the one that was swept, or its storage or the
@@ -58,7 +58,7 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     try:
         return _take_in(dataset, inbox, marker)
     except BatchInvalid as invalid:
-        if (gone := inbox.gone(marker)) is not None:  # what was read may be no batch of this one
+        if (gone := inbox.gone(marker)) is not None:  # then the files may not be its batch
             return _leave_pending(inbox, marker, gone)
         return inbox.reject(marker, invalid.reason, str(invalid))
 
@@ -77,7 +77,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
 
 
 def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
-    """Leave alone what is not there; only a replay, which a person asked for, needs an answer."""
+    """Write no receipt, except for a replay: a person waits for that one."""
     if marker.replay:
         return inbox.reject(marker, "marker-removed", why)
     log.warning("%s", why)
@@ -174,17 +174,22 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> SourceFile:
         raise BatchInvalid("not-a-file", why) from refused
     except AccessDenied as refused:
         raise BatchInvalid("not-readable", str(refused)) from refused
+    _check_promise(file, fetched)
+    return SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
+
+
+def _check_promise(file: Expected, fetched: Fetched) -> None:
+    """Compare size and hash with the marker's, if it has them."""
     if file.bytes is not None and fetched.size != file.bytes:
         why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
         raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")
     if file.sha256 is not None and fetched.sha256 != file.sha256:
         why = f"{file.key}: its sha256 is not the one that the marker promises"
         raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")
-    return SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
 
 
 def _unchanged(inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...]) -> Receipt | None:
-    """A receipt that says "nothing new", where the accepted delivery had the same files."""
+    """Receive as unchanged, if the accepted delivery had the same files; else ``None``."""
     current = inbox.receipts.current(marker)
     content = {file.path: file.sha256 for file in files}
     if marker.replay or current is None or current.content != content:
@@ -248,7 +253,7 @@ def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> 
 
 
 def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
-    """The receipt of a batch whose staged output is complete."""
+    """Write the receipt of a batch whose staged output is complete."""
     replaced = inbox.receipts.current(marker)
     return inbox.receive(
         Receipt(

@@ -28,6 +28,13 @@ def test_they_are_scikit_learns(rows: list[tuple[bool, float]]) -> None:
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
 
 
+@given(ROWS.filter(lambda rows: any(label for label, _ in rows)))
+def test_average_precision_needs_no_negative_row(rows: list[tuple[bool, float]]) -> None:
+    labels, scores = arrays(rows)
+    expected = average_precision_score(labels, scores)
+    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
+
+
 @given(ROWS)
 def test_the_brier_score_needs_no_two_classes(rows: list[tuple[bool, float]]) -> None:
     labels, scores = arrays(rows)
