@@ -1,4 +1,4 @@
-"""The deliveries of a run, with what became of them."""
+"""The deliveries of a run, each with its receipt, evaluation and predictions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Batch:
 
 
 def mark_replaced(batches: Sequence[Batch], history: Sequence[Receipt]) -> list[Batch]:
-    """The same batches, knowing which of them a later accepted delivery has replaced."""
+    """Mark the batches that a later accepted delivery has replaced."""
     receipts = [*history, *(batch.receipt for batch in batches)]
     last = {receipt.marker.uri: receipt for receipt in current_view(receipts)}
 

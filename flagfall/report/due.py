@@ -1,6 +1,7 @@
-"""Reports that are due: a run says so when it claims, and unsays it when its report is written.
+"""Notes in the lake of reports that are still to be written.
 
-So a report whose task was killed is known, and the next run writes it.
+A run writes its note when it claims, and removes it when its report is written. If the report's
+task is killed, the note stays, and the next run writes the report.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class DueReport:
 
     Attributes:
         run: Name of the run.
-        batch_ids: What it claimed.
+        batch_ids: Batches that it claimed.
     """
 
     run: str
@@ -32,25 +33,25 @@ class DueReport:
 
 
 def slug(run: str) -> str:
-    """A file name for a run that is safe anywhere and differs wherever the run does."""
+    """Return a file name for a run: safe on every storage, different for every run."""
     readable = _UNSAFE.sub("-", run).strip("-")[:80]
     digest = hashlib.sha256(run.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return f"{readable or 'run'}.{digest}"
 
 
 def expect_report(lake: Lake, run: str, markers: Sequence[Marker]) -> None:
-    """Note that a run has to be reported."""
+    """Note that the report of a run is due."""
     note = {"run": run, "batches": [marker.batch_id for marker in markers]}
     lake.store.put(_key(run), json.dumps(note).encode())
 
 
 def report_is_written(lake: Lake, run: str) -> None:
-    """Note that nothing has to be reported of a run any more."""
+    """Remove the note of a run."""
     lake.store.delete(_key(run))
 
 
 def due_reports(lake: Lake) -> Iterator[DueReport]:
-    """Reports that are due; of runs that are still under way, too."""
+    """Reports that are due, also of runs that are still under way."""
     for entry in lake.store.list(FOLDER):
         note = json.loads(lake.store.read(entry.key, RECORD_LIMIT))
         yield DueReport(note["run"], tuple(note["batches"]))

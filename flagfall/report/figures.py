@@ -8,10 +8,7 @@ from markupsafe import Markup
 
 from flagfall.dataset.schema import Dataset
 from flagfall.report import score_plots, trend_plots
-from flagfall.report.pooled import (
-    Pool,
-    calibration,
-)
+from flagfall.report.pooled import Pool, calibration
 from flagfall.report.trend import Trend
 
 

@@ -12,17 +12,15 @@ from markupsafe import Markup, escape
 TEXT_SHOWN = 300
 """Longest text of a producer that is shown, in characters."""
 
-
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
 
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 
 def visible(value: Any) -> Any:
-    """Text with every character that cannot be seen, or that turns text around, as its number.
+    """Show characters that are invisible, or change the text's direction, as numbers.
 
-    Line breaks and tabs become spaces; what is no text, or is safe markup already, stays as it is.
+    Line breaks and tabs become spaces. Values that are no text, and safe markup, stay as they are.
     """
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
@@ -36,7 +34,7 @@ def _visible_character(character: str) -> str:
 
 
 def safe_text(text: str, length: int = TEXT_SHOWN) -> Markup:
-    """Text of others, made safe and visible, cut, with dates that do not break across lines."""
+    """Escape and shorten a producer's text, show invisible characters, keep dates on a line."""
     safe = str(escape(visible(cut(text, length))))
     return Markup(_DATE.sub(r'<span class="date">\g<0></span>', safe))  # safe: escaped just before
 
@@ -52,7 +50,7 @@ def figure(number: float) -> str:
 
 
 def share(part: float) -> str:
-    """A share as a percentage; what is not quite 0 or 100% does not look like it."""
+    """A share as a percentage; only exactly 0 and 1 are shown as 0% and 100%."""
     percent = 100 * part
     if 0 < percent < 0.1:
         return "<0.1%"

@@ -11,9 +11,7 @@ from flagfall.lake.records import HISTOGRAM_BINS, Evaluation
 
 Counts = npt.NDArray[np.int64]
 
-
 CALIBRATION_BINS = 10
-
 
 _CENTRES = (np.arange(HISTOGRAM_BINS) + 0.5) / HISTOGRAM_BINS
 
@@ -85,7 +83,7 @@ def binned_auc(negative: Counts, positive: Counts) -> float | None:
 def roc(
     negative: Counts, positive: Counts
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """False and true positive rates from (0, 0) to (1, 1), one step a bin from the top down."""
+    """False and true positive rates from (0, 0) to (1, 1): a step per bin, highest score first."""
     false, true = (np.concatenate([[0], np.cumsum(c[::-1])]) for c in (negative, positive))
     return false / false[-1], true / true[-1]
 
@@ -113,7 +111,7 @@ def calibration(negative: Counts, positive: Counts) -> list[CalibrationBin]:
     width = HISTOGRAM_BINS // CALIBRATION_BINS
     parts = (slice(start, start + width) for start in range(0, HISTOGRAM_BINS, width))
     found = (_calibration_bin(negative[part], positive[part], _CENTRES[part]) for part in parts)
-    return [one for one in found if one is not None]
+    return [filled for filled in found if filled is not None]
 
 
 def _calibration_bin(

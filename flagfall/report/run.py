@@ -1,4 +1,4 @@
-"""The report of a run: over which deliveries, and which of them are not finished."""
+"""Writes the report of a run, and lists the deliveries that are not finished."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HISTORY = timedelta(days=30)
 
 
 def decided(inbox: Inbox, markers: Sequence[Marker]) -> dict[str, Receipt]:
-    """Receipts of those deliveries that have one, by batch id; none of them changes any more."""
+    """Return the receipts of the deliveries that have one, by batch id. Receipts never change."""
     found = in_parallel(inbox.receipts.find, markers)
     return {receipt.batch_id: receipt for receipt in found if receipt}
 
@@ -39,7 +39,7 @@ def report_run(
     receipts: Mapping[str, Receipt] | None = None,
     is_latest: bool = True,
 ) -> dict[str, Any]:
-    """Write the report of a run over those of its deliveries that have a receipt.
+    """Write the report of a run. It covers the deliveries that have a receipt.
 
     Args:
         dataset: Their dataset.
@@ -47,13 +47,13 @@ def report_run(
         run: Name of the run; any text.
         markers: Its deliveries.
         receipts: Their receipts (see ``decided``); ``None`` to look them up.
-        is_latest: Whether it takes the place of ``latest.html``.
+        is_latest: Whether the report replaces ``latest.html``.
 
     Returns:
-        Where the report is, and its verdict, as plain values.
+        URI, key and verdict of the report, and counts, as plain values for XCom.
 
     Raises:
-        NotThere: None has one.
+        NotThere: No delivery has a receipt.
     """
     require("report")
     from flagfall.report.page import write_report
@@ -75,15 +75,15 @@ def report_run(
 def make_up_for_reports(
     dataset: Dataset, inbox: Inbox, run: str, reported: Iterable[Marker]
 ) -> None:
-    """Write the reports that earlier runs left out, as when their task was killed.
+    """Write the reports of earlier runs whose report task was killed.
 
-    Batches of such a run that have no receipt are pending: the run that takes them in reports them.
+    Batches of such a run without a receipt are pending. The run that ingests them reports them.
 
     Args:
         dataset: The dataset. Its pipeline has one run at a time, so no other run is under way.
         inbox: The dataset's inbox.
         run: The run that calls this.
-        reported: What its own report is about.
+        reported: Markers in its own report.
     """
     done = {marker.batch_id for marker in reported}
     for due in list(due_reports(inbox.lake)):
@@ -101,7 +101,7 @@ def make_up_for_reports(
 def still_there(
     inbox: Inbox, markers: Sequence[Marker], receipts: Mapping[str, Receipt]
 ) -> list[Marker]:
-    """Those that were received, or can be: a marker that was taken away is no delivery."""
+    """Return the markers that have a receipt or still exist; a removed marker is no delivery."""
     states = in_parallel(lambda m: m.batch_id in receipts or inbox.gone(m) is None, markers)
     return [marker for marker, there in zip(markers, states, strict=True) if there]
 
@@ -109,7 +109,7 @@ def still_there(
 def unfinished(
     dataset: Dataset, inbox: Inbox, markers: Sequence[Marker], receipts: Mapping[str, Receipt]
 ) -> list[str]:
-    """Batch ids of the deliveries that were not received, or accepted and not evaluated."""
+    """Return the batch ids without a receipt, and those accepted and not evaluated."""
     states = in_parallel(
         lambda marker: _is_finished(dataset, inbox, receipts.get(marker.batch_id)), markers
     )

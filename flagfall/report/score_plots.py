@@ -23,12 +23,12 @@ from flagfall.report.pooled import CalibrationBin, Counts, roc
 from flagfall.report.svg import ACCENT, INK, MIDDLE, MUTED, SOFT, picture
 
 FEWEST_ROWS = 10
-"""Fewer rows make no point in a calibration plot."""
+"""A point of the calibration plot needs this many rows."""
 
 
 @picture
 def scores(counts: Counts, threshold: float) -> tuple[Figure, str]:
-    """How the scores are spread, by outcome where that is known.
+    """Distribution of the scores, by outcome if it is known.
 
     Args:
         counts: Rows by bin: unlabelled, negative, positive.
@@ -51,7 +51,7 @@ def scores(counts: Counts, threshold: float) -> tuple[Figure, str]:
 
 
 def _spread(axes: Axes, counts: Counts, edge: str, fill: str) -> float:
-    """Draw one distribution in 25 steps; returns its highest step."""
+    """Draw one distribution in 25 steps, and return its highest step."""
     shares = counts.reshape(25, -1).sum(axis=1) / max(counts.sum(), 1)
     steps = np.linspace(0, 1, 26)
     axes.stairs(shares, steps, fill=True, facecolor=fill, edgecolor="none")
@@ -61,7 +61,7 @@ def _spread(axes: Axes, counts: Counts, edge: str, fill: str) -> float:
 
 @picture
 def roc_curve(negative: Counts, positive: Counts, auc: float) -> tuple[Figure, str]:
-    """How many positives are found at the price of how many false alarms."""
+    """ROC curve: share of positives found, by share of false alarms."""
     figure, axes = plot("Positives found", "False alarms among negatives")
     false, true = roc(negative, positive)
     axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
@@ -77,7 +77,7 @@ def roc_curve(negative: Counts, positive: Counts, auc: float) -> tuple[Figure, s
 
 @picture
 def calibration(bins: Sequence[CalibrationBin]) -> tuple[Figure, str]:
-    """Whether a score of 30 % means 30 %; below, how many rows that is based on."""
+    """Share of positives by score; below it, the number of rows."""
     height = HEIGHT + 40
     figure, axes = plot("Really positive", "Score", height)
     axes.set_position(
@@ -85,9 +85,9 @@ def calibration(bins: Sequence[CalibrationBin]) -> tuple[Figure, str]:
     )
     axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.text(0.6, 0.7, "perfect", color=MUTED, ha="right")
-    drawn = [one for one in bins if one.rows >= FEWEST_ROWS]
-    for one in drawn:
-        axes.plot((one.score,) * 2, (one.low, one.high), color=ACCENT, linewidth=1.25)
+    drawn = [b for b in bins if b.rows >= FEWEST_ROWS]
+    for b in drawn:
+        axes.plot((b.score,) * 2, (b.low, b.high), color=ACCENT, linewidth=1.25)
     axes.plot([b.score for b in drawn], [b.share for b in drawn], "o", color=ACCENT, markersize=6)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticklabels=[])
     in_percent(axes)

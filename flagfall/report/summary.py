@@ -1,4 +1,4 @@
-"""The verdict of a run, in words: no page, no picture, no storage."""
+"""The verdict of a run, in words. Needs no page, no plot and no storage."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from typing import Literal
 
 from flagfall.dataset.schema import Dataset
 from flagfall.report.batches import Batch
-from flagfall.report.formatting import (
-    cut,
-    plural,
-)
+from flagfall.report.formatting import cut, plural
 from flagfall.scoring.drift import DRIFT_OF
 
 NAME_SHOWN = 40
 """Longest name in a reason, in characters."""
-
 
 Verdict = Literal["normal", "attention"]
 
@@ -39,7 +35,7 @@ class Judgement:
 
 
 def judge(dataset: Dataset, batches: Sequence[Batch]) -> Judgement:
-    """Whether a run's deliveries are normal."""
+    """Decide whether a run's deliveries are normal."""
     reasons = (
         *_rejections(batches),
         *_not_scored(dataset, batches),
@@ -91,7 +87,7 @@ def _empty(batches: Sequence[Batch]) -> Iterable[str]:
 
 
 def _alerts(batches: Sequence[Batch]) -> list[str]:
-    """Alerts, those of one kind together: the figure goes, the number of batches comes."""
+    """Alerts; several of one kind become one, with a number of batches instead of a figure."""
     counted = [batch for batch in batches if batch.counts]
     found = [
         (batch.label, alert)
@@ -117,7 +113,7 @@ def _with_count(label: str, alert: str, times: Counter[str], batches: int) -> st
 
 
 def _drifted(kinds: Sequence[str], shown: int = 3) -> Iterable[str]:
-    """One sentence for all features that drifted; a single one has its own sentence."""
+    """One sentence for all drifted features, if there are two or more."""
     if len(kinds) < 2:
         return
     features = [kind.removeprefix(DRIFT_OF).rpartition(" is above ")[0] for kind in kinds]

@@ -1,10 +1,10 @@
 """Pictures for a page: matplotlib figures as small inline SVG.
 
-They are drawn for a phone (340 units wide, text of 11) and stand side by side on a wide screen, so
-that text is never scaled down until it cannot be read. Text stays text, in the page's own font.
-Colours are the page's CSS variables, so that one picture serves light, dark and print: matplotlib
-draws in placeholder colours, and ``_colour`` puts the variables in. The same values make the same
-bytes. No text of a producer gets here but a batch's label, which is made of safe characters.
+A picture fits a phone (340 units wide, text size 11). On a wide screen pictures stand side by side,
+so text stays readable. Text stays text, in the page's own font. Colours are the page's CSS
+variables, so one picture serves light mode, dark mode and print: matplotlib draws in placeholder
+colours, and ``_colour`` replaces them. The same values give the same bytes. The only text of a
+producer here is a batch's label, which consists of safe characters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from matplotlib.figure import Figure
 INK, MUTED, GRID, ACCENT, SOFT, ALERT, PAPER, MIDDLE = (f"#00000{n}" for n in range(1, 9))
 TEXT = 11
 
-
 _VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -35,12 +34,9 @@ _VARIABLES = {
     MIDDLE: "var(--middle)",
 }
 
-
 _SVG = "http://www.w3.org/2000/svg"
 
-
 _HREF = "{http://www.w3.org/1999/xlink}href"
-
 
 ElementTree.register_namespace("", _SVG)
 
@@ -48,7 +44,7 @@ Drawn = ParamSpec("Drawn")
 
 
 def picture(draw: Callable[Drawn, tuple[Figure, str]]) -> Callable[Drawn, Markup]:
-    """Run ``draw`` under the page's settings; it returns a figure and what the figure shows."""
+    """Decorate a function that returns a figure and its description; it then returns SVG."""
 
     @wraps(draw)
     def drawn(*args: Drawn.args, **kwargs: Drawn.kwargs) -> Markup:
@@ -88,7 +84,7 @@ def _drop_style_sheet(root: ElementTree.Element) -> None:
 
 
 def _keep_used_ids(root: ElementTree.Element, name: str) -> None:
-    """Ids of one picture must not meet those of another on the page."""
+    """Make the ids unique on the page, and drop those that are not used."""
     for element in root.iter():
         old = element.attrib.pop("id", "")
         if element.tag.endswith(("}path", "}clipPath")) and old:

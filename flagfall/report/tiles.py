@@ -16,9 +16,7 @@ from flagfall.report.formatting import (
     seconds,
     share,
 )
-from flagfall.report.pooled import (
-    Pool,
-)
+from flagfall.report.pooled import Pool
 from flagfall.report.trend import Period, Trend
 from flagfall.report.worst_drift import Moved
 from flagfall.scoring.drift import DRIFT_OF
@@ -50,9 +48,9 @@ def tiles(
         batches: Its deliveries.
         counted: Those of them that count.
         pool: The evaluations of these.
-        drift: How their features have drifted, the furthest first.
+        drift: Drift of their features, nearest to its alert line first.
         trend: The days before.
-        now: When the report is made (UTC).
+        now: When the report is written (UTC).
     """
     alerts = [alert for b in counted if b.evaluation is not None for alert in b.evaluation.alerts]
     return [
@@ -96,7 +94,7 @@ def _auc_tile(pool: Pool, trend: Trend, alerts: Sequence[str]) -> list[Tile]:
 
 
 def _calibration_tile(pool: Pool, alerts: Sequence[str]) -> list[Tile]:
-    """Red for the Brier score as well: it has no tile, and calibration is what it adds to AUC."""
+    """Also red if the Brier score alerts: it has no tile, and it adds calibration to AUC."""
     if pool.positive_share is None or pool.mean_score is None:
         return []
     gap = pool.mean_score - pool.positive_share

@@ -1,4 +1,4 @@
-"""The last 30 days, folded from one receipt after the other."""
+"""The last 30 days, by day or by batch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ from statistics import median
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Drift, Evaluation, Receipt
 from flagfall.report.batches import Batch
-from flagfall.report.pooled import (
-    Pool,
-)
+from flagfall.report.pooled import Pool
 from flagfall.report.worst_drift import drift_ratio
 
 BATCHES_IN_TREND = 30
 
-
 SPARSE = 4
-"""Days apart, on average, from which a time axis leaves out the days without a batch."""
-
+"""If periods are more days apart than this on average, a time axis leaves empty days out."""
 
 MEDIAN_OF = 3
-"""Fewest earlier days (or batches) of which a median is shown."""
-
+"""A median needs this many earlier days (or batches)."""
 
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8})(?!\d)")
 
@@ -38,7 +33,7 @@ class Period:
         label: Its date or the batch's name.
         position: Where it stands on a time axis: days, or the number of the batch.
         rows: Accepted rows.
-        rejected_rows: Rows turned away from accepted batches.
+        rejected_rows: Rejected rows of accepted batches.
         drift: Largest drift of a feature as a share of its line; ``None`` without one.
         score_drift: The same for the score.
         seconds: From marker to receipt, by batch.
@@ -63,7 +58,7 @@ def _larger(*values: float | None) -> float | None:
 
 
 def batch_date(receipt: Receipt) -> date:
-    """The day that a batch is about: the first field that begins with a date, else its landing."""
+    """Return a batch's day: the first field that begins with a date, else when it landed."""
     for value in receipt.marker.fields.values():
         if match := _DATE.match(value):
             try:
@@ -74,9 +69,9 @@ def batch_date(receipt: Receipt) -> date:
 
 
 class Trend:
-    """The days behind this run, folded from one receipt after the other.
+    """The periods before and of this run; ``add`` takes one receipt after the other.
 
-    By day; by batch where fewer than three days are there to see.
+    A period is a day. It is a batch if fewer than ``MEDIAN_OF`` days would be shown.
 
     Args:
         history: Current accepted deliveries.
@@ -109,7 +104,7 @@ class Trend:
         return period
 
     def add(self, receipt: Receipt, evaluation: Evaluation | None) -> None:
-        """Fold in one of ``receipts``."""
+        """Add one of ``receipts``."""
         period = self._period(receipt)
         period.rows += receipt.rows
         period.rejected_rows += receipt.rejected_rows
@@ -126,10 +121,10 @@ class Trend:
 
     @property
     def periods(self) -> list[Period]:
-        """In the order of time.
+        """Periods, in order of time.
 
-        Days stand where the calendar has them, unless they lie so far apart that most of the axis
-        would be empty; then they stand side by side.
+        Their positions follow the calendar, unless most of the axis would be empty. Then they
+        stand side by side.
         """
         periods = [self._periods[position] for position in sorted(self._periods)]
         if periods and periods[-1].position - periods[0].position > SPARSE * len(periods):
@@ -138,7 +133,7 @@ class Trend:
 
     @property
     def has_earlier(self) -> bool:
-        """Whether something is shown that is not this run's."""
+        """Whether a period before this run is shown."""
         return not all(period.now for period in self._periods.values())
 
     @property

@@ -27,7 +27,6 @@ from flagfall.report.trend import Period
 
 _NAMED_ENDS = 88
 
-
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -91,7 +90,7 @@ def rows_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
 
 @picture
 def rejected_trend(periods: Sequence[Period], limit: float) -> tuple[Figure, str]:
-    """Share of rows that were turned away, with the line from which a batch is rejected whole."""
+    """Share of rejected rows, with the line above which the whole batch is rejected."""
     figure, axes = plot("Share of rows", "")
     values = [(p, p.rejected_rows / max(p.rows + p.rejected_rows, 1)) for p in periods]
     _bars(axes, values)
@@ -106,7 +105,7 @@ def rejected_trend(periods: Sequence[Period], limit: float) -> tuple[Figure, str
 
 @picture
 def seconds_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
-    """The slowest way from marker to receipt, by day or batch."""
+    """Longest time from marker to receipt, by day or batch."""
     slowest = [(p, max(p.seconds)) for p in periods if p.seconds]
     size, unit = _time_unit(max(time for _, time in slowest))
     figure, axes = plot(unit, "")
@@ -153,7 +152,7 @@ def _line(axes: Axes, known: Sequence[tuple[Period, float]], colour: str) -> Non
 
 
 def _ends(axes: Axes, lines: Sequence[tuple[Sequence[tuple[Period, float]], str, str]]) -> None:
-    """Name lines at their right ends, far enough apart to be read."""
+    """Write names at the right ends of lines, without overlap."""
     low, high = axes.get_ylim()
     apart = (high - low) * (TEXT + 3) / (HEIGHT - TOP - BOTTOM)
     below = -np.inf

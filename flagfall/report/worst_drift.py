@@ -18,7 +18,7 @@ class Moved:
         line: PSI above which it alerts; ``None`` where there were too few rows to judge.
         usual: Largest PSI of a training batch; ``None`` where not known.
         missing_share: Over all rows of the run.
-        label: The batch that it was worst in.
+        label: The batch in which it was worst.
     """
 
     feature: str

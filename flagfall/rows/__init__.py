@@ -8,13 +8,13 @@
                   ─▶ repeated_keys                     no key twice, over the whole batch
                   ─▶ output                            parts and ``rows.jsonl``
 
-A row is turned away alone where the rest of its file is still certain: too few or too many fields,
-a line that is not JSON, a value that breaks a rule. Where it is not (an open quote, bytes that are
-not UTF-8, a file that is cut short), the whole batch is turned away by ``BatchInvalid``.
+One row is rejected if the rest of its file can still be read: too few or too many fields, a line
+that is not JSON, a value that breaks a rule. Otherwise (an open quote, bytes that are not UTF-8, a
+file that is cut short), ``BatchInvalid`` rejects the whole batch.
 
 Memory does not grow with the files: a few blocks of ``source.BLOCK_BYTES`` are read and checked at
-once, a part is written when it is full, and keys are compared on disk. It grows a little with the
-threads (see ``concurrency.thread_count``); ``POLARS_MAX_THREADS`` bounds them.
+once, a part is written when it is full, and keys are compared on disk. Memory grows a little with
+the threads (see ``concurrency.thread_count``); ``POLARS_MAX_THREADS`` limits them.
 """
 
 from flagfall.rows.checked_files import Checked, check_files

@@ -1,7 +1,7 @@
-"""From the value that a producer wrote to the value that the lake keeps, or null.
+"""Casts the value that a producer wrote to the value that the lake keeps, or to null.
 
-Null stands for both a missing value and one that cannot be read; ``rules`` distinguishes them.
-Nothing is trimmed or guessed: ``" 5"`` and ``"1.0"`` are not integers.
+Null means missing or unreadable; ``rules`` distinguishes the two. Nothing is trimmed or guessed:
+``" 5"`` and ``"1.0"`` are not integers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def cast_value(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
 
 
 def text_of(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
-    """A value as text, for people."""
+    """Cast a value to text, for messages."""
     if not isinstance(dtype, pl.Date | pl.Datetime):
         return raw.cast(pl.String())
     # polars panics when it prints a date that no calendar has.
@@ -147,7 +147,7 @@ def _parse(text: pl.Expr, chrono: str) -> pl.Expr:
 
 
 def _iso_datetime(raw: pl.Expr) -> pl.Expr:
-    """Offsets are taken off; without one the time is UTC."""
+    """Convert to UTC; a time without an offset is in UTC already."""
     text = _only(_ISO_DATETIME, raw).str.replace(" ", "T", literal=True)
     text = text.str.replace(r"^(.{16})(Z|[+-].*)?$", "${1}:00${2}")
     text = text.str.replace("Z", "+00:00", literal=True)
@@ -158,7 +158,7 @@ def _iso_datetime(raw: pl.Expr) -> pl.Expr:
 
 @lru_cache
 def _strptime(form: str) -> tuple[str, str]:
-    """A pattern for the texts that Python's strptime takes, and the format in polars' words.
+    """Return a pattern of the texts that Python's strptime accepts, and polars' own format.
 
     polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13.
     """
@@ -190,7 +190,7 @@ def _native(wanted: str, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr | None:
 
 
 def _utc(raw: pl.Expr) -> pl.Expr:
-    """Times without a zone are in UTC already."""
+    """Convert to UTC; a time without a zone is in UTC already."""
     utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return utc.cast(pl.Datetime("us"), strict=False)
 

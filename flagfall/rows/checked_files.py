@@ -1,4 +1,4 @@
-"""The whole check of a batch: see the package's docstring."""
+"""Checks all files of a batch; the package's docstring shows the steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _rules = cache_last(RowRules)
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of a batch's rows.
+    """The accepted and the rejected rows of a batch.
 
     Attributes:
         parts: Typed rows in Parquet, of at most ``PART_ROWS`` each; none for a batch without rows.
@@ -62,20 +62,20 @@ class Checked:
 
 
 def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
-    """Read the data files of a batch, and keep the rows that hold to the dataset's columns.
+    """Read the data files of a batch, and accept the rows that fit the dataset's columns.
 
-    The same files in the same order give the same bytes. Should a key repeat in another block (of
-    some 40,000 rows), the files are read a second time, to find the repeats.
+    The same files in the same order give the same bytes. If a key repeats in another block (of
+    about 40,000 rows), the files are read a second time to reject the repeats.
 
     Args:
         files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these
             with .gz, or .parquet.
         dataset: Its ``table`` says what is checked.
-        folder: Where parts and ``rows.jsonl`` are written; of no use after an error.
+        folder: Parts and ``rows.jsonl`` are written here. After an error they are incomplete.
 
     Raises:
-        BatchInvalid: A file cannot be read for certain; the message names the file, and the line
-            where it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
+        BatchInvalid: A file cannot be read reliably; the message names the file, and the line
+            if it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
             ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
             ``parquet``, ``types``.
         DatasetInvalid: A column's format or constraints cannot be used.
@@ -180,7 +180,7 @@ def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:
         if _size_if_small(block.block) >= GROUP_BYTES:
             yield from _threaded(block, blocks)
         else:
-            yield block  # to start a thread takes longer than to read another such
+            yield block  # starting a thread takes longer than reading a small block
 
 
 def _threaded(block: Placed | None, blocks: Iterator[Placed]) -> Iterator[Placed]:
@@ -192,7 +192,7 @@ def _threaded(block: Placed | None, blocks: Iterator[Placed]) -> Iterator[Placed
 
 
 def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
-    """Small blocks together, since each check takes some 10 ms, however few rows there are."""
+    """Group small blocks: each check takes about 10 ms, even for a few rows."""
     group: list[Placed] = []
     total = 0
     for placed in blocks:

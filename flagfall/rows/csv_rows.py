@@ -1,11 +1,11 @@
 """CSV (RFC 4180) and its tab-separated form, with a header.
 
-polars splits rows fast, but fails as a whole on one bad row and pads short ones silently. So the
-places of separators, quotes and line ends are looked at first, with numpy: rows with another number
-of fields than the header are taken out and kept apart, and only what is certain goes to polars.
+polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
+So numpy locates separators, quotes and line ends first. Rows with another number of fields than the
+header are kept apart, and polars reads the others.
 
-A quote inside a field that does not begin with one (``5" pipe``) is taken as it stands, as Python's
-csv module does; blocks with such fields are read by that module and are about ten times slower.
+A quote inside an unquoted field (``5" pipe``) is part of the value, as in Python's csv module. That
+module reads blocks with such fields, about ten times slower.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ def csv_rows(
 ) -> Iterator[Block]:
     """The rows of a file, as text.
 
-    Blank lines are left out. ``lines`` are true lines: a line break within quotes counts.
+    Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
 
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
-        names: Columns that are wanted; others in the file are left out.
+        names: Columns to read; others in the file are skipped.
         separator: One ASCII character.
         bounds: Of its batch.
 
@@ -172,7 +172,7 @@ class _Records:
         )
 
     def text(self, index: int, most: int) -> str:
-        """A row as it stands, of that many characters at most."""
+        """A row's text, cut to ``most`` characters."""
         start = self.start[index]
         data = self.data[start : min(self.end[index], start + 4 * most)]
         return data.decode(errors="ignore").rstrip("\r")[:most]
@@ -246,7 +246,7 @@ def _line_ends(returns: Mask, end: Places) -> Mask:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the header says.
+    """The columns of a file, from its header.
 
     Attributes:
         width: Columns of the file.
@@ -301,7 +301,7 @@ def _not_rows(file: DataFile, records: _Records) -> BatchInvalid:
 
 @lru_cache
 def _count(fields: int, width: int) -> str:
-    """Of a bounded number of texts, however many fields there are."""
+    """The reason for a wrong number of fields; the number of different reasons is limited."""
     if fields > 2 * width:
         return f"row: more than {2 * width} fields, expected {width}"
     return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"

@@ -73,7 +73,7 @@ class _Reader:
             yield self._block(texts[first : first + BLOCK_ROWS], lines.line + first)
 
     def finish(self) -> None:
-        """Complain of a column that is in no row."""
+        """Raise if a required column is in no row."""
         if self._any_rows and self._never_seen:
             raise missing_columns(self._file, self._required, sorted(self._found))
 
@@ -135,7 +135,7 @@ class _Reader:
 
 
 def _object(text: bytes) -> dict[str, Any] | str:
-    """The object, or why there is none."""
+    """The object, or the reason why there is none."""
     try:
         values = from_json(text, allow_inf_nan=False)
     except ValueError:
@@ -144,7 +144,7 @@ def _object(text: bytes) -> dict[str, Any] | str:
 
 
 def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
-    """A column as text; rows with values that have none go to ``faults``."""
+    """A column as text; ``faults`` gets rows with a value that has no text form."""
     if set(map(type, values)) <= {str, NoneType}:
         return pl.Series(values, dtype=pl.String)
     texts: list[str | None] = []
@@ -160,7 +160,7 @@ def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -
 
 
 def _numbers(wanted: str, values: list[Any]) -> pl.Series | None:
-    """A column of plain numbers as it is, which is faster than by way of text."""
+    """A column of plain numbers; casting text to numbers would be slower."""
     kinds = set(map(type, values)) - {NoneType}
     if kinds == {int}:
         return _series(values, pl.Int64())

@@ -1,4 +1,4 @@
-"""What is written: accepted rows as Parquet parts, rejected rows as JSON lines."""
+"""Writes accepted rows as Parquet parts, and rejected rows as JSON lines."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PART_ROWS = 250_000
 """Most rows of a part."""
 
 PART_BYTES = 64 << 20
-"""A part is closed once its rows come to this many bytes, whatever their number."""
+"""A part ends when its rows have this many bytes."""
 
 ROWS_FILE = "rows.jsonl"
 
 OTHER_REASONS = "other reasons"
-"""What rows are counted under, once there are more different reasons than ``limits.reasons``."""
+"""Counts rows with further reasons, once there are ``limits.reasons`` different ones."""
 
 
 class Parts:
     """Writes rows as they come to ``part-00000.parquet`` and so on, the same bytes every time.
 
     Args:
-        folder: Where to.
+        folder: The folder of the parts.
         schema: Columns of the parts.
     """
 
@@ -46,7 +46,7 @@ class Parts:
         self.files: list[Path] = []
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take some rows; full parts are written."""
+        """Add rows, and write the parts that are full."""
         self._waiting.vstack(rows, in_place=True)
         self._bytes += size_of(rows)
         while self._waiting.height >= PART_ROWS:
@@ -55,7 +55,7 @@ class Parts:
             self._write(self._waiting.height)
 
     def finish(self) -> None:
-        """Write what is left."""
+        """Write the last part."""
         self._write(self._waiting.height)
 
     def _write(self, count: int) -> None:
@@ -123,8 +123,8 @@ class RejectedRows:
     """Writes rejected rows to ``rows.jsonl`` and counts their reasons.
 
     Args:
-        folder: Where to.
-        limits: How many bytes of them are kept, and how many reasons are counted one by one.
+        folder: The folder of the file.
+        limits: Most bytes of the file, and most reasons that are counted one by one.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
@@ -141,11 +141,11 @@ class RejectedRows:
         return self._path if self.rows else None
 
     def add(self, group: Sequence[Placed], rejected: pl.DataFrame) -> None:
-        """Take the rejected rows of some blocks.
+        """Add the rejected rows of some blocks.
 
         Args:
             group: The blocks.
-            rejected: ``REJECTED``: places in all their rows together, and why.
+            rejected: Of the schema ``REJECTED``: positions in the rows of all blocks, and reasons.
         """
         if not rejected.height and not any(placed.block.broken.height for placed in group):
             return
@@ -181,6 +181,6 @@ class RejectedRows:
             self._file.write(data)
 
     def close(self) -> None:
-        """No more rows."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()

@@ -1,4 +1,4 @@
-"""Parquet files of other writers."""
+"""Reads Parquet files of other writers."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from flagfall.rows.source import (
 
 
 def check_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
-    """Make sure that reading these files cannot end this process.
+    """Read the files in the sandbox first, because a damaged file may end its reader.
 
     Raises:
-        BatchInvalid: ``parquet``: one of them would, or takes too much memory or time.
+        BatchInvalid: ``parquet``: a file ends the sandbox, or takes too much memory or time.
     """
     if not files:
         return

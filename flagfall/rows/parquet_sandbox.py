@@ -27,7 +27,7 @@ FIRST_ROWS = 100
 """Rows that are read first, to learn how large they are."""
 
 CELL_BYTES = 8
-"""What a value is taken for where it is not a text."""
+"""Assumed size of a value that is not a text."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def count_rows(path: str) -> int:
 
 
 def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
-    """The rows of a file, by slices whose size follows from that of the rows before.
+    """Read a file in slices; the size of each follows from the size of the rows before.
 
     Whole row groups, or polars' ``collect_batches``, take ten times the memory where a row group is
     large; and ``collect_batches`` ends early, without an error, where a page is damaged.
@@ -91,12 +91,13 @@ class SandboxEnded(Exception):
 
 
 def read_in_sandbox(files: Sequence[tuple[str, int]], how: Slicing, memory: int) -> None:
-    """Have a child read files.
+    """Read files in a child process.
 
     Args:
         files: The path of each, and the bytes after which reading it ends.
         how: How they will be read.
-        memory: Bytes that it may take beyond what polars takes to start (on Linux).
+        memory: Bytes that the child may take, in addition to those that polars takes to start
+            (on Linux).
 
     Raises:
         SandboxEnded: The child died, or took too long.
@@ -148,7 +149,7 @@ def _read(path: str, most_bytes: int, how: Slicing) -> None:
 
 
 def _bound_memory(more: int) -> None:
-    """Bound what is written to, not addresses: polars' threads reserve many and use few."""
+    """Limit written memory, not addresses: polars' threads reserve many and use few."""
     if sys.platform == "linux":
         import resource
 

@@ -1,13 +1,13 @@
-"""That no key stands twice in a batch, however large it is.
+"""Finds the rows of a batch that repeat an earlier row's key, however large the batch is.
 
-Of rows that keep all other rules, the first with a key counts and later ones are repeats. Repeats
-within a block are found at once, by value. For those further apart, each key's hash goes to a log
-on disk, 8 bytes a row. When all is read, the log is dealt into buckets of some ``BUCKET_ROWS``, and
-one bucket at a time is searched for hashes that stand twice. The rows behind them are read back
-from the parts and compared **by value**: two keys that only share a hash are both kept.
+Only rows that keep all other rules are compared. The first row with a key counts; later ones are
+repeats. Repeats within a block are found at once, by value. For repeats across blocks, each key's
+hash goes to a log on disk. When all blocks are read, the log is split into buckets of about
+``BUCKET_ROWS`` rows, and each bucket is searched for hashes that occur twice. Their rows are read
+back from the parts and compared **by value**: two keys that only share a hash are both kept.
 
-In memory is one bucket: 16 bytes a row, about as much again to sort it, and the keys themselves of
-those rows whose hash stands twice. On disk are 8 bytes a row, 24 more for more than one bucket.
+Memory: one bucket (16 bytes a row, about as much again to sort it), and the keys of the rows whose
+hash occurs twice. Disk: 8 bytes a row, and 24 more if there is more than one bucket.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
 
 
 class KeyLog:
-    """Takes repeated keys out of a stream of blocks.
+    """Separates repeated keys from a stream of blocks.
 
     Args:
         key: Columns of the key; without any, no row is a repeat.
         path: Where the log is written.
-        known: Which of the rows that an earlier pass over the same blocks logged are repeats;
-            ``None`` at the first pass.
+        known: A flag for each row that an earlier pass over the same blocks logged, set for
+            repeats; ``None`` in the first pass.
     """
 
     def __init__(self, key: Sequence[str], path: Path, known: Flags | None = None) -> None:
         self._key = list(key)
         self._known = known
         self._rows = 0
-        # Unforeseeable, so that nobody can make keys that share hashes.
+        # Random, so nobody can prepare keys that share hashes.
         self._seed = secrets.randbits(64)
         self._log = path.open("wb")
 
@@ -73,14 +73,14 @@ class KeyLog:
         return pl.Series(repeats)
 
     def close(self) -> None:
-        """No more blocks."""
+        """Close the log."""
         self._log.close()
 
 
 def find_repeats(
     log: Path, parts: Sequence[Path], part_rows: Sequence[int], key: Sequence[str]
 ) -> Flags | None:
-    """Which of the logged rows repeat the key of an earlier one.
+    """Return which of the logged rows repeat the key of an earlier row.
 
     Args:
         log: Hashes of the rows' keys, 8 bytes each.
@@ -137,7 +137,7 @@ def _deal(log: Path, rows: int, paths: Sequence[Path]) -> None:
 
 
 def _suspects(entries: npt.NDArray[np.void]) -> Rows:
-    """Rows whose hash stands more than once, in order."""
+    """Rows whose hash occurs more than once, in order."""
     hashes = np.sort(entries["hash"])
     twice = hashes[1:][hashes[1:] == hashes[:-1]]
     rows: Rows = entries["row"][np.isin(entries["hash"], twice)]
@@ -147,7 +147,7 @@ def _suspects(entries: npt.NDArray[np.void]) -> Rows:
 def _repeats(
     suspects: Rows, parts: Sequence[Path], part_rows: Sequence[int], key: Sequence[str]
 ) -> Rows:
-    """Those of the rows whose key is that of an earlier one."""
+    """Return the rows whose key an earlier row has."""
     if not len(suspects):
         return suspects
     starts = np.concatenate([[0], np.cumsum(part_rows)])

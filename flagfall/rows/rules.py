@@ -1,7 +1,6 @@
-"""What a dataset's columns ask of every row, as expressions of polars.
+"""The rules of a dataset's columns for every row, as polars expressions.
 
-Each rule is named by the text that a producer reads, such as ``temp: below minimum -40``, so that
-counts and reasons need no translation.
+The name of a rule is the text that a producer reads, such as ``temp: below minimum -40``.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def _given(index: int) -> str:
 
 
 class Sifted(NamedTuple):
-    """Rows, split by the rules; each has its place among them all as ``row``.
+    """Rows, split by the rules; the column ``row`` is the position among all rows.
 
     Attributes:
         accepted: Rows that keep all rules, with their values by position.
@@ -83,7 +82,7 @@ class RowRules:
         prepared = self._prepare(rows)
         good = prepared.select(self._keeps_all.fill_null(True).alias(_GOOD))[_GOOD]
         accepted = prepared.select(ROW, *map(_value, range(len(self._columns)))).filter(good)
-        # Only the bad rows are worth the cost of telling the rules apart.
+        # Checking each rule costs more, and only bad rows need it.
         rejected = prepared.filter(~good).select(ROW, self._reasons.alias(REASONS))
         return Sifted(accepted, rejected)
 
@@ -123,7 +122,7 @@ class RowRules:
 def _rules(
     column: Column, required: bool, value: pl.Expr, given: pl.Expr
 ) -> Iterator[tuple[str, pl.Expr]]:
-    """Reasons, each with what must hold for a row to be free of it; null holds."""
+    """Reasons, each with an expression that is true or null for a good row."""
     if required:
         yield "required", given
     if column.type in _READABLE:
@@ -193,7 +192,7 @@ def _column_problems(column: Column) -> Iterator[tuple[str, str]]:
 
 
 def _pattern_problem(pattern: str) -> str | None:
-    """Why polars cannot match it: it takes linear time on any text, and so lacks look-around."""
+    """Why polars cannot match it: its engine takes linear time, and so lacks look-around."""
     try:
         pl.Series([""]).str.contains(_whole(pattern))
     except pl.exceptions.PolarsError as error:

@@ -1,7 +1,6 @@
-"""From a file to blocks of whole lines, within bounds.
+"""Reads a file in blocks of whole lines, within limits.
 
-Nothing that a producer writes may fill the memory or the disk. How much is too much stands in the
-dataset's ``limits``.
+No file of a producer may fill memory or disk. The dataset's ``limits`` set the bounds.
 """
 
 from __future__ import annotations
@@ -91,16 +90,16 @@ def size_of(rows: pl.DataFrame) -> int:
 
 
 Cut = Callable[[bytes, int], tuple[bytes, int]]
-"""From whole lines and their first line number to whole rows, and how many bytes these took up."""
+"""Takes whole lines and their first line number. Returns whole rows, and the bytes used up."""
 
 
 def may_unpack_to(limits: Limits, stored: int) -> int:
-    """Bytes to which so many bytes of a file may unpack."""
+    """Return how many bytes ``stored`` bytes of a file may unpack to."""
     return max(limits.expand_bytes, limits.expand_ratio * stored)
 
 
 class Bounds:
-    """What the files of a batch may cause; a new one for each time that they are read.
+    """The limits of a batch, and what its files have used; each pass over them has a new one.
 
     Args:
         limits: The dataset's.
@@ -115,7 +114,7 @@ class Bounds:
 
 
 class Expansion:
-    """Counts what a file unpacks to."""
+    """Counts the bytes to which a file unpacks."""
 
     def __init__(self, file: DataFile, bounds: Bounds) -> None:
         self._file = file
@@ -126,11 +125,11 @@ class Expansion:
         """Count some more bytes.
 
         Args:
-            count: How many.
-            stored: How many bytes of the file they and those before took up.
+            count: Unpacked bytes.
+            stored: Bytes of the file that have been read so far.
 
         Raises:
-            BatchInvalid: They are too many now.
+            BatchInvalid: ``expands``: the file or the batch unpacks to too many bytes.
         """
         self._total += count
         self._bounds.unpacked += count

@@ -19,7 +19,7 @@ from flagfall.scoring.model_folder import read_model_file
 
 CONSTANTS_FILE = "constants.json"
 UNKNOWN = -1.0
-"""Code of a category that was not there at training, and of a missing one."""
+"""Code of a category that training did not have, and of a missing one."""
 
 
 class FeatureInvalid(InputError):
@@ -30,7 +30,7 @@ class FeatureInvalid(InputError):
 
 
 class Constants(BaseModel):
-    """What training fitted.
+    """Values that training fitted.
 
     Attributes:
         version: Version of the model that they belong to.
@@ -101,7 +101,7 @@ def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
 
 
 def label_expression(dataset: Dataset) -> pl.Expr:
-    """What really happened, as a nullable boolean column ``label``."""
+    """The outcome, as a nullable boolean column ``label``."""
     assert dataset.label is not None, "only for datasets with a label"
     return pl.sql_expr(dataset.label.expr).cast(pl.Boolean()).alias("label")
 
@@ -132,7 +132,7 @@ def check_expressions(dataset: Dataset) -> None:
     """Try every feature and the label on an empty table.
 
     Raises:
-        FeatureInvalid: Naming the feature and what polars says of it.
+        FeatureInvalid: One fails; the message has its name and polars' own message.
     """
     empty = pl.DataFrame(schema=polars_schema(dataset))
     for feature in dataset.features:

@@ -1,7 +1,7 @@
-"""How well scores tell positive rows from negative ones, with numpy alone.
+"""How well scores separate positive rows from negative ones, computed with numpy alone.
 
-scikit-learn takes 1.4 s to import, in every evaluation of every shard. These three functions give
-what it gives, and a test compares them with it.
+scikit-learn takes 1.4 s to import, in every evaluation of every shard. These three functions return
+the same values; a test compares them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
     Ties count half (the Mann-Whitney U statistic; Hanley and McNeil, Radiology 143, 1982).
 
     Args:
-        labels: Shape [n]; both kinds are there.
+        labels: Shape [n], with at least one True and one False.
         scores: Shape [n].
     """
     found, false = _cumulated(labels, scores)
@@ -35,7 +35,7 @@ def average_precision(labels: Labels, scores: Scores) -> float:
     Not interpolated (scikit-learn's definition of ``average_precision_score``).
 
     Args:
-        labels: Shape [n]; one is positive at least.
+        labels: Shape [n], with at least one True.
         scores: Shape [n].
     """
     found, false = _cumulated(labels, scores)
@@ -54,7 +54,7 @@ def brier_score(labels: Labels, scores: Scores) -> float:
 
 
 def _cumulated(labels: Labels, scores: Scores) -> tuple[Counts, Counts]:
-    """Positive and negative rows from each threshold up; one threshold for each score there is."""
+    """Count positive and negative rows that score at least s, for each score s, largest first."""
     order = np.argsort(scores, kind="stable")[::-1]
     ranked, is_last = scores[order], np.ones(scores.size, np.bool_)
     is_last[:-1] = ranked[1:] != ranked[:-1]

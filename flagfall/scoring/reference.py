@@ -95,7 +95,7 @@ Bins = Annotated[NumberBins | CategoryBins, Field(discriminator="kind")]
 
 
 class Reference(_Frozen):
-    """What the model was trained on, in counts.
+    """The training rows of a model, in counts.
 
     Attributes:
         rows: Reference rows.

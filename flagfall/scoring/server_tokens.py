@@ -1,8 +1,8 @@
-"""Tokens for inference servers; a dataset file names a connection and has no secret.
+"""Tokens for inference servers. A dataset file names a connection and has no secret.
 
-Inside Airflow the adapters put their own way here (``look_up_with``): the token is the connection's
-password. Outside, in a container or on the command line, it is in the environment: for the
-connection ``scoring`` in ``FLAGFALL_TOKEN_SCORING``.
+Inside Airflow, ``flagfall.triggers`` sets its own look-up (``look_up_with``): the token is the
+connection's password. Outside, in a container or on the command line, the token is in the
+environment: ``FLAGFALL_TOKEN_SCORING`` for the connection ``scoring``.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from flagfall.errors import NotThere
 
 
 def of_environment(conn_id: str) -> str:
-    """The token that the environment has for a connection.
+    """Return the token of a connection from the environment.
 
     Raises:
-        NotThere: It has none.
+        NotThere: Its variable is not set.
     """
     variable = f"FLAGFALL_TOKEN_{conn_id.upper()}"
     if not (found := os.environ.get(variable)):
@@ -29,16 +29,16 @@ _look_up: Callable[[str], str] = of_environment
 
 
 def look_up_with(function: Callable[[str], str]) -> None:
-    """Have tokens looked up by ``function``, which is given a connection id."""
+    """Set the function that returns the token of a connection id."""
     global _look_up
     _look_up = function
 
 
 def token(conn_id: str) -> str:
-    """The token of a connection; empty without one.
+    """Return the token of a connection; empty if ``conn_id`` is empty.
 
     Raises:
-        NotThere: There is none, or it cannot stand in a header. It is not shown.
+        NotThere: There is no token, or it cannot be sent in a header. It is not shown.
     """
     found = _look_up(conn_id).strip() if conn_id else ""
     if not found.isascii() or not found.isprintable():

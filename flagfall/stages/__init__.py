@@ -1,4 +1,4 @@
-"""The stages: what is done to the batches of a shard, one after the other."""
+"""The stages, which process the batches of a shard one after the other."""
 
 STAGES = ("ingest", "preprocess", "infer", "evaluate")
-"""The stages of a shard, in order; the report is made of a whole run."""
+"""The stages of a shard, in order. The report covers a whole run."""

@@ -1,8 +1,8 @@
 """Infer: from the inputs of the model to a score and a class for every row.
 
 Part i of the predictions has the rows of part i of the features, in their order. Rows go through
-the engine in batches, some threads at a time, each of which scores a batch on its own: so a row's
-score is the same however many there are, and memory follows the size of two parts, not of all.
+the engine in batches, and each of several threads scores a batch of its own. So scores do not
+depend on the number of threads. Memory follows the size of two parts, not of all.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from flagfall.scoring.features import Constants
 from flagfall.stages.preprocess import feature_columns
 
 BATCH_ROWS = 10_000
-"""Rows that the engine is given at once; more do not make it faster."""
-_engine = cache_last(open_engine)
+"""Rows that the engine scores at once; more are not faster."""
 
 AHEAD = 8
-"""Batches of rows that wait for a thread, so that none is idle while a part is read or written."""
+"""Batches that wait for a thread; they keep all threads busy while a part is read or written."""
+
+_engine = cache_last(open_engine)
 
 
 def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
@@ -45,12 +46,12 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
         batch_id: The batch.
 
     Returns:
-        Its record; the earlier one where the stage had been finished already.
+        Its record, which may be from an earlier run.
 
     Raises:
         NotThere: The dataset has no model, or the batch has no features.
-        ModelInvalid: The model cannot be used, is not the one that the features were made for, or
-            gives something that is no probability.
+        ModelInvalid: The model cannot be used, is another version than that of the features, or
+            returns something that is no probability.
     """
     if (done := lake.find(Predicted, batch_id)) is not None:
         return done
@@ -70,7 +71,7 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """A model at work, and the columns that it works on."""
+    """An engine, and the columns that it reads."""
 
     scorer: Scorer
     engine: Engine
@@ -80,7 +81,7 @@ class _Scoring:
 
 @dataclass(frozen=True)
 class _Sums:
-    """What the record needs to know of a part; ``score`` is the sum of its scores."""
+    """Totals of a part, for the record; ``score`` is the sum of its scores."""
 
     rows: int
     positives: int

@@ -22,9 +22,8 @@ from flagfall.scoring.features import Constants, FeatureInvalid, feature_express
 FEATURE_PREFIX = "feature."
 """Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""
 
-
 PARTS_AT_ONCE = 2
-"""Parts that are held in memory, whatever the cores: polars works on each with all of them."""
+"""Parts in memory at the same time; polars uses all cores for each of them."""
 
 
 def feature_columns(constants: Constants) -> list[str]:
@@ -33,7 +32,7 @@ def feature_columns(constants: Constants) -> list[str]:
 
 
 def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
-    """Make the features of a batch, once.
+    """Compute the features of a batch, once.
 
     Args:
         dataset: Its dataset, with a model.
@@ -41,7 +40,7 @@ def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
         batch_id: The batch.
 
     Returns:
-        Its record; the earlier one where the stage had been finished already.
+        Its record, which may be from an earlier run.
 
     Raises:
         NotThere: The dataset has no model, or the batch is not staged.
@@ -81,7 +80,7 @@ def _expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
 
 
 def _write_part(dataset: Dataset, expressions: list[pl.Expr], files: tuple[Path, Path]) -> None:
-    """Fast to write rather than small: features are read once, and kept for a look at most."""
+    """Written for speed, not for size: features are read once."""
     source, target = files
     rows = pl.scan_parquet(source)
     try:

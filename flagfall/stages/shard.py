@@ -1,7 +1,7 @@
-"""The stages: what is done to the batches of a shard, one after the other.
+"""Runs a stage on the batches of a shard, one after the other.
 
-A stage is a function of a dataset, its inbox and a marker. It can be run again at any time: what it
-had finished it finds in the lake.
+A stage is a function of a dataset, its inbox and a marker. It can be run again at any time: it does
+not repeat work that is in the lake.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Delivery:
-    """What passes from stage to stage of one batch: a reference, never rows.
+    """One batch on its way through the stages, by XCom: a reference, never rows.
 
     Attributes:
         marker: The marker of the batch.
-        status: What became of it; ``None`` before ingest.
+        status: Its receipt's status; ``None`` before ingest.
         rows: Rows accepted.
-        rejected_rows: Rows kept apart.
+        rejected_rows: Rows rejected.
     """
 
     marker: Marker
@@ -66,7 +66,7 @@ def run_stage(
 
     Raises:
         NotThere: There is no such stage.
-        FlagfallError: What failed, when all have been tried (see ``foremost``).
+        FlagfallError: One failed; raised when all have been tried (see ``foremost``).
     """
     done, failures = try_stage(stage, dataset, inbox, deliveries)
     if failures:
@@ -75,9 +75,9 @@ def run_stage(
 
 
 def foremost(failures: Sequence[Exception]) -> Exception:
-    """The first that may heal if the stage is run again, else the first.
+    """Return the first error that may heal if the stage is run again, else the first one.
 
-    So one batch that cannot be helped does not keep the others of its shard from a second try.
+    So a batch that fails for good does not keep the others of its shard from a retry.
     """
     return next((error for error in failures if not isinstance(error, HOPELESS)), failures[0])
 
@@ -85,9 +85,10 @@ def foremost(failures: Sequence[Exception]) -> Exception:
 def try_stage(
     stage: str, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]
 ) -> tuple[list[Delivery], list[Exception]]:
-    """Run a stage on every delivery of a shard; one that fails does not keep the others from it.
+    """Run a stage on every delivery of a shard; if one fails, the others still run.
 
-    One whose marker is not there any more is left out of what is returned: it is none of this run.
+    Skips batches whose marker has disappeared; they are not part of this run. Logs a line when it
+    ends a batch, with its number in the shard, rows and seconds.
 
     Args:
         stage: One of ``STAGES``.
@@ -96,7 +97,7 @@ def try_stage(
         deliveries: Rejected and unchanged ones pass through untouched.
 
     Returns:
-        Those that were done, and what went wrong with the others.
+        The deliveries that were done, and the errors of the others.
 
     Raises:
         NotThere: There is no such stage.
@@ -119,11 +120,11 @@ def try_stage(
 
 
 def _outcome(result: Sequence[Delivery]) -> str:
-    """What became of a batch, for the log."""
+    """The result of a stage for one batch, for the log."""
     if not result:
         return "left: its marker is gone"
-    one = result[0]
-    return f"{one.status}: {one.rows:,} rows, {one.rejected_rows:,} rejected"
+    delivery = result[0]
+    return f"{delivery.status}: {delivery.rows:,} rows, {delivery.rejected_rows:,} rejected"
 
 
 def _step(stage: str) -> Callable[[Dataset, Inbox, Delivery], list[Delivery]]:

@@ -1,7 +1,7 @@
-"""Engines: what runs a model. The seam is ``Engine``; ``open_engine`` knows which there are.
+"""Engines run a model. ``Engine`` is their interface; ``open_engine`` returns the right one.
 
 An engine takes the features of some rows as one float32 matrix, in the order of ``constants.json``,
-and gives one score a row. It judges neither: ``stages/infer.py`` does.
+and returns one score per row. It checks neither; ``stages/infer.py`` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flagfall.scoring.features import Constants
 
 
 class Engine(Protocol):
-    """What runs a model.
+    """Runs a model.
 
     Attributes:
         version: Version of the model, as predictions carry it.
@@ -32,10 +32,10 @@ class Engine(Protocol):
             features: Shape [n, inputs], in the model's order, without NaN.
 
         Returns:
-            Shape [n]. Nothing is promised about the values.
+            Shape [n]. The values are not checked.
 
         Raises:
-            ModelInvalid: The model does not take such features or gives something else than scores.
+            ModelInvalid: The model does not take these features, or returns no scores.
             ServerRefused: The server that runs it does not answer such a request.
             ServerUnavailable: The server does not answer now.
         """
@@ -63,7 +63,7 @@ def open_engine(dataset: Dataset) -> Engine:
     """
     scorer = scorer_of(dataset)
     constants = Constants.read(scorer.path)
-    # Only the library that is used is loaded: each takes a tenth of a second, or more.
+    # Load only the library that is needed: each takes a tenth of a second, or more.
     if scorer.server is not None:
         from flagfall.scoring.engines.open_inference import OpenInferenceEngine
 

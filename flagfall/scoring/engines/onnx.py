@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# From 1.29 on it reports each process and session to its maker, and leaves an id in the home.
-# It looks here once, as it is loaded.
+# From 1.29 on, onnxruntime reports each process and session to its maker, and writes an id to the
+# home directory. It reads this variable once, at import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
@@ -75,8 +75,8 @@ def _session(folder: str) -> Any:
     if not path.is_file():
         raise ModelInvalid(folder, f"{MODEL_FILE} is missing; {_RUN_AGAIN}")
     options = onnxruntime.SessionOptions()
-    # Its own threads spin while they wait, and take the cores from the tasks beside this one. Who
-    # calls from several threads has each score rows of its own, with the same sums for each row.
+    # Its own threads spin while they wait, and take cores from other tasks. Callers use threads of
+    # their own instead, each for other rows. So the sums of a row are the same.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     try:

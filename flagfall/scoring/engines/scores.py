@@ -1,4 +1,4 @@
-"""What all engines make of a model's outputs."""
+"""Reads the scores from a model's outputs, for all engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class NoScores(Exception):
-    """A model gives something else than scores; the message says what was expected."""
+    """A model returns no scores; the message says what was expected."""
 
 
 def score_output(floats: Sequence[str], found: object) -> str:
