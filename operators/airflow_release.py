@@ -1,4 +1,4 @@
-"""What differs between the releases of Airflow, in one place.
+"""What differs between Airflow 3.2 and 3.3, in one place. ``flagfall.extras`` refuses older ones.
 
 Flagfall runs on 3.3 and, with two things less, on 3.2: there a task that cannot be helped fails by
 ``AirflowFailException``, since there are no retry policies; and a sensor starts on a worker, since
@@ -9,39 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import airflow
+from flagfall.errors import HOPELESS, NotFinished
+from flagfall.extras import airflow_release
 
-from flagfall.errors import HOPELESS, FlagfallError, NotFinished
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
-OLDEST = (3, 2)
 _AnyMethod = TypeVar("_AnyMethod", bound=Callable[..., Any])
 
-
-class AirflowTooOld(FlagfallError):
-    """Flagfall cannot run on this release of Airflow."""
-
-    def __init__(self, found: str) -> None:
-        super().__init__(
-            f"Airflow {found} is too old: Flagfall needs 3.2 or 3.3. The triggerer of 3.1 dies when"
-            " a trigger reads a connection in a thread (apache/airflow #64620); upgrade Airflow"
-        )
-
-
-def release(version: str) -> tuple[int, int]:
-    """Major and minor number of a release.
-
-    Raises:
-        AirflowTooOld: Flagfall cannot run on it.
-    """
-    major, minor = version.split(".")[:2]
-    if (found := (int(major), int(minor))) < OLDEST:
-        raise AirflowTooOld(version)
-    return found
-
-
-IS_3_3 = release(airflow.__version__) >= (3, 3)
+IS_3_3 = airflow_release() >= (3, 3)
 STARTS_FROM_TRIGGER = IS_3_3
 """Whether a sensor can start on the triggerer, without a worker."""
 
@@ -80,3 +58,17 @@ def fails_for_good(method: _AnyMethod) -> _AnyMethod:
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
 
     return failing  # type: ignore[return-value]  # the same signature
+
+
+def failure(context: Context) -> str | BaseException | None:
+    """The error that made a task fail; ``None`` where Airflow does not say.
+
+    On 3.2 it is the one that ``fails_for_good`` caught, not the ``AirflowFailException`` that
+    replaced it.
+    """
+    error = context.get("exception")
+    if IS_3_3:
+        return error
+    from airflow.sdk.exceptions import AirflowFailException
+
+    return (isinstance(error, AirflowFailException) and error.__cause__) or error

@@ -14,6 +14,7 @@ from pydantic import ImportString, TypeAdapter
 
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import StoreError
+from flagfall.operators.airflow_release import failure
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,7 +43,7 @@ def on_retry(dataset: Dataset) -> Callable[[Context], None]:
 
 
 def _next_step(dataset: Dataset, context: Context) -> str:
-    if isinstance(context.get("exception"), StoreError) and not _batches(context):
+    if isinstance(failure(context), StoreError) and not _batches(context):
         return (
             "mend the cause; nothing is lost, and what is pending then is taken in by itself."
             f" `flagfall status {dataset.name}` shows what the watcher sees"
@@ -52,7 +53,7 @@ def _next_step(dataset: Dataset, context: Context) -> str:
 
 def _what(dataset: Dataset, context: Context) -> str:
     instance = context["ti"]
-    error = context.get("exception")
+    error = failure(context)
     because = f" ({type(error).__name__}: {error})" if error else ""
     return (
         f"{dataset.name}: {instance.task_id} of {', '.join(_batches(context)) or 'no batch yet'}"
