@@ -71,7 +71,7 @@ class LocalS3:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+            command = [sys.executable, "-m", "sandbox.moto_server", str(port)]
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True
             )

@@ -12,13 +12,11 @@ from urllib.parse import parse_qs
 
 import boto3
 from moto.core import DEFAULT_ACCOUNT_ID
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import MotoRequestHandler
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
+
+from sandbox.moto_server import application as moto_application
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
@@ -87,7 +85,7 @@ class S3Server:
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """Start a server on a free port; end it."""
-    inner = DomainDispatcherApplication(create_backend_app)
+    inner = moto_application()
     requests: list[Request] = []
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -98,7 +96,7 @@ def s3_server() -> Iterator[S3Server]:
             requests.append(Request(environ["REQUEST_METHOD"], path, query, number))
             return start_response(status, *rest)
 
-        return inner(environ, note)  # type: ignore[no-any-return]
+        return inner(environ, note)
 
     server = make_server("127.0.0.1", 0, application, True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
