@@ -178,10 +178,8 @@ class TestRights:
     ) -> None:
         drop(tmp_path)
         less = json.loads(json.dumps(POLICY).replace(f'"{missing}"', '"s3:GetBucketAcl"'))
-        with rights(s3, monkeypatch, less):
-            inbox = feed(tmp_path)
-            with pytest.raises(StoreRefused, match=missing):
-                claim(inbox, read_dataset(tmp_path / "toy.yaml"))
+        with rights(s3, monkeypatch, less), pytest.raises(StoreRefused, match=missing):
+            ingest(tmp_path)
 
 
 @pytest.mark.usefixtures("buckets")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere, StoreError
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.receipts import batch_id_of, current_view
+from flagfall.lake.receipts import batch_id_of, current_view, hash_of
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH
@@ -109,8 +109,10 @@ def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
     filed = inbox.receipts.filed(EPOCH.date())
     decided = {receipt.batch_id for receipt in receipts}
     counted = {receipt.batch_id for receipt in current_view(receipts)}
-    unfinished = {batch_id_of(entry.key) for entry in filed.unfinished}
-    return len((unfinished & filed.known) - (decided - counted))
+    unfinished = {
+        batch_id_of(entry.key) for entry in filed.unfinished if hash_of(entry.key) in filed.known
+    }
+    return len(unfinished - (decided - counted))
 
 
 def rejected_for(inbox: Inbox, reason: str) -> list[str]:
@@ -120,7 +122,7 @@ def rejected_for(inbox: Inbox, reason: str) -> list[str]:
         NotThere: There is none.
     """
     receipts = inbox.receipts.since((inbox.clock() - WINDOW).date())
-    last = {receipt.marker.uri: receipt for receipt in receipts}
+    last = {receipt.marker.key: receipt for receipt in receipts}
     found = [r.batch_id for r in last.values() if r.status == "rejected" and r.reason == reason]
     if not found:
         reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}

@@ -22,7 +22,7 @@ from flagfall.dataset.feed import Feed
 from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
 from flagfall.lake.output import RECORD_LIMIT, Lake
-from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, Watermark
+from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, hash_of
 from flagfall.lake.records import Receipt
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, missing, read_manifest
@@ -58,9 +58,8 @@ class Inbox:
         self.landing = LandingZone(feed.landing)
         self.lake = Lake(feed.lake.uri, feed.dataset, feed.lake.conn_id)
         self.receipts = Receipts(self.lake.store)
-        self.shortcuts = Shortcuts(feed, self.landing.store, self.receipts, clock)
+        self.shortcuts = Shortcuts(feed, self.landing.store, self.lake.store, clock)
         self._received: set[str] = set()
-        self._unfiled: dict[str, datetime] = {}
         self._overdue: dict[str, Marker | None] = {}
 
     def pending(
@@ -72,44 +71,27 @@ class Inbox:
     def sweep(self, scope: Scope | None = None, entries: Iterable[Entry] | None = None) -> Swept:
         """What is pending, and what was received and is not finished.
 
-        On a disk, markers that moved here before the watermark are left out: they have receipts. S3
-        does not say when an object could first be seen, so no marker is left out there.
-
         Args:
             scope: What to look at; ``None`` for what is due now.
             entries: What a look has found; ``None`` to look now.
         """
         scope = self.shortcuts.scope() if scope is None else scope
-        hidden_before = self.shortcuts.hidden_before(scope)
-        landed = self.landing.entries(scope.start, hidden_before) if entries is None else entries
-        seen = [self.landing.marker(entry) for entry in landed if entry.moved_at >= hidden_before]
+        landed = self.landing.entries(scope.start) if entries is None else entries
         since = self.shortcuts.receipts_since(scope)
         filed = self.receipts.filed(since)
-        found = [
-            marker
-            for marker in chain(seen, filter(None, map(self._handed_out, filed.replays)))
-            if marker.batch_id not in filed.known and not self._has_receipt(marker, since)
-        ]
-        self._unfiled = {m.batch_id: m.landed_at for m in found if m.landed_at.date() >= since}
+        seen = self.landing.without(filed.known, landed)
+        replayed = filter(None, map(self._handed_out, filed.replays))
+        again = [marker for marker in replayed if hash_of(_replay_key(marker)) not in filed.known]
+        found = [marker for marker in chain(seen, again) if not self._has_receipt(marker, since)]
         return Swept(in_order(found), filed.unfinished)
 
     def _has_receipt(self, marker: Marker, since: date) -> bool:
-        """Whether a receipt is filed under a day that the sweep of receipts did not list.
-
-        It is, when the marker was received long ago and its inode or a directory above was touched
-        since; on S3 its day cannot change. Each answer is remembered for as long as it cannot
-        change unseen.
-        """
-        if self.landing.store.metered and marker.landed_at.date() >= since:
+        """Whether a receipt is filed under a day that the sweep of receipts did not list."""
+        if marker.landed_at.date() >= since:
             return False
-        if marker.batch_id in self._received:
-            return True
-        if self._unfiled.get(marker.batch_id) == marker.landed_at:
-            return False
-        if self.receipts.find(marker) is None:
-            return False
-        self._received.add(marker.batch_id)
-        return True
+        if marker.batch_id not in self._received and self.receipts.has(marker):
+            self._received.add(marker.batch_id)
+        return marker.batch_id in self._received
 
     def _handed_out(self, key: str) -> Marker | None:
         """The delivery of an entry; ``None`` where that was removed meanwhile."""
@@ -149,19 +131,19 @@ class Inbox:
             return f"{why}; the new delivery counts"
         return None
 
+    def was_rewritten(self, marker: Marker) -> bool:
+        """Whether another delivery lies where a claimed one lay."""
+        return any(now.version != marker.version for now in self.landing.find(marker.key))
+
     def check_place(self) -> None:
         """See to it that what is missing is not missing because the landing zone is.
 
         Raises:
-            StoreUnavailable: The landing zone is not there, or is not the directory that was last
-                swept, as when a share is not mounted.
+            StoreUnavailable: There is nothing at all in it, as when a share is not mounted.
         """
-        if self.landing.store.metered:
-            return  # a bucket that is away answers with an error
-        place = self.landing.store.identity()
-        if not place or self.receipts.watermark(place) == Watermark(place):
-            why = "is not the directory that was last swept; is it mounted? If it was made anew"
-            raise StoreUnavailable(self.landing.uri, f"{why}, the next run goes on with it")
+        if self.landing.store.is_empty():
+            why = "there is nothing in it; is it mounted? If it was made anew, the next run goes on"
+            raise StoreUnavailable(self.landing.uri, why)
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:
         """What the marker vouches for (see ``read_manifest``)."""

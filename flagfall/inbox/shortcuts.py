@@ -1,17 +1,18 @@
-"""Shortcuts: what a sweep may leave out, since it has receipts. A cache of receipts, no more.
+"""Shortcuts: what a sweep of a bucket may leave out, since it has receipts.
 
-A watermark object says how far everything has a receipt. On a disk it hides what moved to its place
-before; on S3 it says at which key a sweep begins, until the next full sweep.
+Where every look costs requests, a sweep begins at the key up to which everything has a receipt, as
+far as anybody has seen. That is a cache of receipts and no more: it expires, and a full sweep
+compares everything that is there with every receipt. On a disk every sweep is a full one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from flagfall.dataset.feed import Feed
-from flagfall.lake.receipts import Receipts, Watermark
+from flagfall.inbox.watermark import NOTHING, Watermark, read_watermark, write_watermark
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH, Store
 
@@ -19,10 +20,10 @@ FARTHEST_ZONE = timedelta(hours=12)
 """How far a producer's date may be behind UTC's."""
 WATERMARK_AGE = timedelta(minutes=5)
 """How long a watermark that was read is good for."""
-WATERMARK_STEP = timedelta(minutes=1)
-"""By how much it must move for that to be written."""
 WATERMARK_MARGIN = timedelta(hours=2)
-"""How far the clocks of a producer's file system and of this machine may be apart."""
+"""How far the clocks of a bucket and of this machine may be apart."""
+CLOCK_SKEW = timedelta(minutes=1)
+"""How far the clocks of two machines may be apart; a watermark from the future is not believed."""
 
 
 def utcnow() -> datetime:
@@ -35,16 +36,19 @@ class Scope:
     """What a sweep looks at.
 
     Attributes:
-        watermark: How far the landing zone had been swept.
         began: When the scope was made, not later than the sweep (UTC).
-        start: Markers up to this key are left out.
-        full: Whether everything that there is is compared with every receipt.
+        watermark: How far the landing zone had been swept.
+        start: Markers up to this key are left out; empty: none, and every receipt is listed.
     """
 
-    watermark: Watermark
     began: datetime
+    watermark: Watermark = NOTHING
     start: str = ""
-    full: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether everything that there is is compared with every receipt."""
+        return not self.start
 
 
 class Shortcuts:
@@ -52,117 +56,102 @@ class Shortcuts:
 
     Args:
         feed: The feed.
-        store: The landing zone's.
-        receipts: The feed's receipts.
+        landing: The landing zone's store.
+        lake: The dataset's folder in the lake.
         clock: Gives the time (UTC).
     """
 
     def __init__(
-        self, feed: Feed, store: Store, receipts: Receipts, clock: Callable[[], datetime]
+        self, feed: Feed, landing: Store, lake: Store, clock: Callable[[], datetime]
     ) -> None:
         self._feed = feed
-        self._store = store
-        self._receipts = receipts
+        self._lake = lake
         self._clock = clock
-        self._watermark = Watermark()
-        self._watermark_read_at: datetime | None = None
+        self._is_used = landing.metered and bool(feed.since)
+        self._watermark = NOTHING
+        self._read_at: datetime | None = None
 
     def scope(self) -> Scope:
         """What the next sweep has to look at.
 
-        Where every look costs requests, and keys sort by time, it begins where anybody's last
-        full sweep left off; and every now and then it is a full one again.
+        It begins where anybody's last full sweep left off; and every now and then it is a full one
+        again.
         """
         began = self._clock()
+        if not self._is_used:
+            return Scope(began)
         watermark = self._current_watermark(began)
-        is_due = (began - watermark.swept_at).total_seconds() >= self._feed.full_sweep_every
-        if not self._metered or is_due or not watermark.start:
-            return self.full_scope()
-        return Scope(watermark, began, watermark.start)
+        is_due = not self._is_recent(watermark, began)
+        return Scope(began, watermark, "" if is_due else watermark.start)
+
+    def _is_recent(self, watermark: Watermark, now: datetime) -> bool:
+        every = timedelta(seconds=self._feed.full_sweep_every)
+        return -CLOCK_SKEW <= now - watermark.swept_at < every
 
     def full_scope(self) -> Scope:
-        """What a sweep looks at that looks at everything.
-
-        On S3 it compares with every receipt, too; on a disk the watermark shows which have one.
-        """
+        """What a sweep looks at that looks at everything."""
         began = self._clock()
-        return Scope(self._current_watermark(began), began, full=self._metered)
-
-    @property
-    def _metered(self) -> bool:
-        return self._store.metered
+        return Scope(began, self._current_watermark(began) if self._is_used else NOTHING)
 
     def _current_watermark(self, now: datetime) -> Watermark:
-        """The watermark, which may have been read a while ago: it only gets better."""
-        place = self._store.identity()
-        read_at = self._watermark_read_at
-        if read_at is None or now - read_at >= WATERMARK_AGE or place != self._watermark.place:
-            self._watermark = self._receipts.watermark(place)
-            self._watermark_read_at = now
+        """The watermark, which may have been read a while ago."""
+        read_at = self._read_at
+        if read_at is None or not timedelta() <= now - read_at < WATERMARK_AGE:
+            self._watermark = read_watermark(self._lake)
+            self._read_at = now
         return self._watermark
-
-    def hidden_before(self, scope: Scope) -> datetime:
-        """Markers that moved here before this time have receipts (UTC)."""
-        return EPOCH if self._metered else scope.watermark.landed_before
 
     def receipts_since(self, scope: Scope) -> date:
         """From which day on receipts have to be listed."""
         if scope.full:
             return EPOCH.date()
-        margin = timedelta(days=1, seconds=self._feed.behind) if self._metered else timedelta()
+        margin = timedelta(days=1, seconds=self._feed.behind)
         return max(EPOCH, scope.watermark.landed_before - margin).date()
 
     def advance(self, pending: Sequence[Marker], scope: Scope) -> None:
-        """Move the watermark up to the oldest of ``pending``, which a sweep of ``scope`` found.
+        """Have sweeps begin just before the oldest key of ``pending``, which ``scope`` found.
 
-        A sweep that left keys out moves no time, only the key at which the next one begins.
+        What somebody found earlier meanwhile, or found while this sweep was under way, is kept.
         """
-        if scope.start:
-            self._narrow(pending, scope)
+        if not self._is_used:
             return
+        now = read_watermark(self._lake)
+        if scope.full and not self._is_recent(now, scope.began):
+            self._move(self._swept(pending, scope, now))
+        elif scope.start:
+            start = self._start(pending, scope.watermark)
+            if start > scope.start and now.start == scope.start:
+                self._move(now.model_copy(update={"start": start}))
+
+    def _swept(self, pending: Sequence[Marker], scope: Scope, now: Watermark) -> Watermark:
+        """The watermark after a full sweep; what a hint named meanwhile stays covered."""
         oldest = min((marker.landed_at for marker in pending), default=scope.began)
-        moved = replace(
-            scope.watermark,
-            landed_before=min(oldest, scope.began - WATERMARK_MARGIN),
-            swept_at=scope.began,
-        )
-        if self._is_worth_writing(moved, scope.watermark):
-            self._move(replace(moved, start=self._start(pending, moved)))
-
-    def _narrow(self, pending: Sequence[Marker], scope: Scope) -> None:
-        """Have sweeps begin later, unless somebody found something earlier meanwhile."""
-        start = self._start(pending, scope.watermark)
-        if start > scope.start:
-            now = self._receipts.watermark(scope.watermark.place)
-            if now.start == scope.start:
-                self._move(replace(now, start=start))
-
-    def _is_worth_writing(self, moved: Watermark, before: Watermark) -> bool:
-        if self._metered:
-            step = timedelta(seconds=self._feed.full_sweep_every)
-            return moved.swept_at - before.swept_at >= step
-        return moved.landed_before - before.landed_before > WATERMARK_STEP
+        landed_before = min(oldest, scope.began - WATERMARK_MARGIN)
+        swept = Watermark(landed_before=landed_before, swept_at=scope.began, covers=now.covers)
+        start = self._start(pending, swept)
+        if now.covers == scope.watermark.covers:
+            return swept.model_copy(update={"start": start})
+        return swept.model_copy(update={"start": min(start, now.covered), "covered": now.covered})
 
     def _start(self, pending: Iterable[Marker], watermark: Watermark) -> str:
         """The key up to which all that was seen has a receipt and nothing more is expected."""
-        if not self._feed.since:
-            return ""
         expected = watermark.landed_before - timedelta(seconds=self._feed.behind) - FARTHEST_ZONE
         return min([expected.strftime(self._feed.since), *_befores(pending)])
 
     def cover(self, found: Iterable[Marker]) -> None:
         """See to it that a sweep by anybody else looks at these markers, too."""
         lowest = min(_befores(found), default="")
-        if not (self._feed.since and self._metered and lowest):
+        if not (self._is_used and lowest):
             return
-        self._watermark_read_at = None
-        watermark = self._current_watermark(self._clock())
-        if lowest < watermark.start:
-            self._move(replace(watermark, start=lowest))
+        now = read_watermark(self._lake)
+        if not now.start or lowest < now.start:
+            covered = min(lowest, now.covered or lowest)
+            news = {"start": min(lowest, now.start), "covered": covered, "covers": now.covers + 1}
+            self._move(now.model_copy(update=news))
 
     def _move(self, watermark: Watermark) -> None:
-        self._receipts.move_watermark(watermark)
-        self._watermark_read_at = None
+        write_watermark(self._lake, watermark)
+        self._read_at = None
 
 
 def _befores(markers: Iterable[Marker]) -> Iterator[str]:

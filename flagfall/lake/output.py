@@ -2,7 +2,7 @@
 
 ::
 
-    <lake>/<dataset>/staged/<batch-id>/part-00000.parquet … record.json
+    <lake>/<dataset>/staged/<batch-id>/record.json  <attempt>/part-00000.parquet …
                      rejected/<batch-id>/rows.jsonl
                      features/<batch-id>/…  predictions/<batch-id>/…
                      evaluations/<batch-id>/record.json
@@ -10,16 +10,18 @@
                      reports/<run>.html  reports/latest.html
                      reports/due/<run>.json until the run's report is written
 
-Parts are written first under names that follow from the batch, ``record.json`` last and once.
-A stage that is run again for a delivery that it had finished finds the record and does nothing.
+Parts are written first, into a folder of their own for each attempt; ``record.json`` last and once.
+It names the parts that count, so a worker that was given up and goes on changes none of them. A
+stage that is run again for a delivery that it had finished finds the record and does nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from flagfall.concurrency import in_parallel
 from flagfall.lake.records import Evaluation, Featured, Part, Predicted, Staged
@@ -76,7 +78,7 @@ class Lake:
         """The records of a finished stage, in order, a few read at a time."""
         return in_parallel(lambda batch_id: self.find(kind, batch_id), batch_ids)
 
-    def finish(self, record: AnyRecord, files: Iterable[Path] = ()) -> AnyRecord:
+    def finish(self, record: AnyRecord, files: Collection[Path] = ()) -> AnyRecord:
         """Move a stage's parts in, then write its record.
 
         Returns:
@@ -84,13 +86,25 @@ class Lake:
         """
         kind = type(record)
         folder = f"{_FOLDERS[kind]}/{record.batch_id}"
+        attempt = uuid4().hex[:12]
+        moved = {file.name: f"{attempt}/{file.name}" for file in files}
         for file in files:
-            self.store.put_file(file, f"{folder}/{file.name}")
-        if self.store.create(f"{folder}/record.json", record.to_json()):
-            return record
-        found = self.find(kind, record.batch_id)
-        assert found is not None, f"{folder}/record.json vanished"
-        return found
+            self.store.put_file(file, f"{folder}/{moved[file.name]}")
+        record = _with_parts(record, moved)
+        if not self.store.create(f"{folder}/record.json", record.to_json()):
+            found = self.find(kind, record.batch_id)
+            assert found is not None, f"{folder}/record.json vanished"
+            record = found  # perhaps this attempt's: an answer that is lost is asked for again
+        if moved:
+            self._remove_others(folder, record)
+        return record
+
+    def _remove_others(self, folder: str, record: AnyRecord) -> None:
+        """Remove the parts of attempts that broke off, or were overtaken."""
+        count = {f"{folder}/{part.name}" for part in _parts(record)}
+        there = set(self.store.names(folder))
+        for key in there - count - {f"{folder}/record.json"}:
+            self.store.delete(key)
 
     def parts(self, record: Staged | Featured | Predicted, scratch: Path) -> Iterator[Path]:
         """Local paths of a stage's Parquet files, in order."""
@@ -107,6 +121,18 @@ class Lake:
         """
         with scratch_folder(self.store.scratch_root()) as folder:
             yield folder
+
+
+def _with_parts(record: AnyRecord, moved: Mapping[str, str]) -> AnyRecord:
+    """The record, with the names that its parts have got."""
+    if not moved:
+        return record
+    parts = tuple(part.model_copy(update={"name": moved[part.name]}) for part in _parts(record))
+    return record.model_copy(update={"parts": parts})
+
+
+def _parts(record: AnyRecord) -> tuple[Part, ...]:
+    return () if isinstance(record, Evaluation) else record.parts
 
 
 def part_name(index: int) -> str:

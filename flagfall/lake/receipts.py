@@ -1,37 +1,49 @@
-"""Receipts: what has been decided, once and for all; and the watermark.
+"""Receipts: what has been decided, once and for all.
 
 A receipt is written once, with create-if-absent, below the day on which its marker landed. For
 every delivery a small entry in ``deliveries/`` is made *before* its receipt, so that all deliveries
 of one marker are found without listing every day. An entry without a receipt means nothing.
+
+Which delivery of a marker counts follows from *turns*, not from clocks: whoever accepts one first
+takes the turn after the last that it knew of when it began, with create-if-absent. So one that was
+overtaken meanwhile takes none.
 
 ::
 
     receipts/landed=2026-11-22/<batch-id>.json
     receipts/replays/<batch-id>.json
     receipts/unfinished/<batch-id>.json
-    deliveries/<hash of the marker's URI>/2026-11-22~<batch-id>
-    watermark.json
+    deliveries/<hash of the marker's key>/2026-11-22~<batch-id>
+    deliveries/<hash of the marker's key>/turn-000001
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
+from pydantic import ValidationError
+
+from flagfall.errors import StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
-from flagfall.stores import EPOCH, Entry, Store
+from flagfall.stores import Entry, Store
+
+log = logging.getLogger(__name__)
 
 REPLAYS = "receipts/replays"
 """Where deliveries are kept that a person handed out again: beside the days, so that one listing
 tells of both."""
 UNFINISHED = "receipts/unfinished"
 """The same for deliveries that were accepted, or are about to be, and not evaluated yet."""
+
+
+_TURN = "turn-"
 
 
 def _key(day: str, batch_id: str) -> str:
@@ -47,7 +59,7 @@ class Filed:
     """What a listing of receipts shows.
 
     Attributes:
-        known: Batch ids that have a receipt.
+        known: Hashes (see ``delivery_hash``) of deliveries that have a receipt.
         replays: Keys of deliveries that were handed out again and wait for theirs.
         unfinished: Entries of deliveries that are not evaluated yet; each ``landed_at`` is when it
             was accepted or last handed out again. One without a receipt means nothing.
@@ -59,35 +71,20 @@ class Filed:
 
 
 @dataclass(frozen=True)
-class Watermark:
-    """How far a landing zone has been swept.
+class Turns:
+    """What is known of the deliveries of one marker.
 
     Attributes:
-        place: Identity of the landing zone.
-        landed_before: Every marker that landed before this time has a receipt (UTC).
-        start: Every marker up to this key, as far as anybody has seen, has a receipt; empty: none.
-        swept_at: When the last full sweep began, one that compared everything that there is with
-            every receipt (UTC).
+        last: Number of the last turn that was taken; 0 for none.
+        taken_by: Batch id that took the last turn; empty for none.
+        current: The delivery that counts; ``None`` where none was accepted.
+        listing: Hash of its files' names and versions as they were last seen (see ``Receipt``).
     """
 
-    place: str = ""
-    landed_before: datetime = EPOCH
-    start: str = ""
-    swept_at: datetime = EPOCH
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        times = {name: getattr(self, name).isoformat() for name in ("landed_before", "swept_at")}
-        return {"place": self.place, "start": self.start, **times}
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, str]) -> Watermark:
-        """The inverse of ``to_dict``; takes what 0.1 wrote, which had only a time."""
-        landed_before, swept_at = (
-            datetime.fromisoformat(plain.get(name, EPOCH.isoformat())).astimezone(UTC)
-            for name in ("landed_before", "swept_at")
-        )
-        return cls(plain["place"], landed_before, plain.get("start", ""), swept_at)
+    last: int = 0
+    taken_by: str = ""
+    current: Receipt | None = None
+    listing: str = ""
 
 
 class Receipts:
@@ -101,14 +98,21 @@ class Receipts:
         self._store = store
 
     def filed(self, since: date) -> Filed:
-        """Receipts of markers that landed on ``since`` or later, and all entries, in one list."""
+        """Receipts of markers that landed on ``since`` or later, and all entries.
+
+        On S3 this is one listing.
+        """
         start = f"receipts/landed={since.isoformat()}"
-        entries = list(self._store.list("receipts", start_after=start, where=_is_json))
-        keys = [entry.key for entry in entries]
+        if self._store.metered:
+            entries = list(self._store.list("receipts", start_after=start, where=_is_json))
+            names = [entry.key for entry in entries]
+        else:
+            entries = [one for kind in (REPLAYS, UNFINISHED) for one in self._store.list(kind)]
+            names = list(self._store.names("receipts", start))
         return Filed(
-            known=frozenset(map(batch_id_of, filter(_is_receipt, keys))),
-            replays=tuple(key for key in keys if key.startswith(f"{REPLAYS}/")),
-            unfinished=tuple(one for one in entries if one.key.startswith(f"{UNFINISHED}/")),
+            known=frozenset(map(hash_of, filter(_is_receipt, names))),
+            replays=tuple(e.key for e in entries if e.key.startswith(f"{REPLAYS}/")),
+            unfinished=tuple(e for e in entries if e.key.startswith(f"{UNFINISHED}/")),
         )
 
     def _read(self, key: str) -> Receipt | None:
@@ -116,46 +120,96 @@ class Receipts:
             return Receipt.model_validate_json(self._store.read(key, RECORD_LIMIT))
         except FileNotFoundError:
             return None
+        except ValidationError as damaged:
+            why = f"this receipt is damaged ({damaged.error_count()} mistakes); restore it, or"
+            why = f"{why} remove it to have its batch taken in again"
+            raise StoreRefused(f"{self._store.uri}/{key}", why) from damaged
 
     def find(self, marker: Marker) -> Receipt | None:
-        """The receipt of this delivery, whatever day it was filed under, or ``None``."""
-        filed = self._read(_key(_day(marker.landed_at), marker.batch_id))
-        return filed or self._find_elsewhere(marker)
+        """The receipt of this delivery, or ``None``."""
+        return self._read(_key(_day(marker.landed_at), marker.batch_id))
 
-    def _find_elsewhere(self, marker: Marker) -> Receipt | None:
-        same = (key for key in self._filed(marker) if key.endswith(f"/{marker.batch_id}.json"))
-        return next((found for key in same if (found := self._read(key))), None)
+    def has(self, marker: Marker) -> bool:
+        """Whether this delivery has a receipt, without reading it."""
+        return self._store.stat(_key(_day(marker.landed_at), marker.batch_id)) is not None
 
-    def _filed(self, marker: Marker) -> list[str]:
-        """Keys of the receipts that deliveries of this marker have or were about to have."""
-        entries = self._store.list(f"deliveries/{marker.uri_digest}")
-        names = (entry.key.rpartition("/")[2].partition("~") for entry in entries)
-        return [_key(day, batch_id) for day, tilde, batch_id in names if tilde]
+    def _names(self, marker: Marker) -> list[str]:
+        folder = f"deliveries/{marker.key_digest}"
+        return sorted(key.rpartition("/")[2] for key in self._store.names(folder))
 
     def deliveries(self, marker: Marker) -> list[Receipt]:
-        """Receipts of every delivery of this marker, in the order in which they landed."""
-        found = [receipt for key in self._filed(marker) if (receipt := self._read(key))]
-        return sorted(found, key=_order)
+        """Receipts of every delivery of this marker, in the order of their turns and landings."""
+        entries = (name.partition("~") for name in self._names(marker))
+        keys = [_key(day, batch_id) for day, tilde, batch_id in entries if tilde]
+        return sorted(filter(None, map(self._read, keys)), key=_order)
+
+    def turns(self, marker: Marker) -> Turns:
+        """Which delivery of this marker counts, and whose turn was the last."""
+        names = self._names(marker)
+        entries = (name.partition("~") for name in names)
+        days = {batch_id: day for day, tilde, batch_id in entries if tilde}
+        turns = Turns()
+        for name in reversed([name for name in names if name.startswith(_TURN)]):
+            taker = self._taker(marker, name)
+            if not turns.last:
+                turns = Turns(int(name.removeprefix(_TURN)), taker)
+            receipt = self._read(_key(days[taker], taker))
+            if receipt is None:
+                continue
+            turns = replace(turns, listing=turns.listing or receipt.listing)
+            if receipt.status == "accepted":
+                return replace(turns, current=receipt)
+        return turns
+
+    def _taker(self, marker: Marker, name: str) -> str:
+        key = f"deliveries/{marker.key_digest}/{name}"
+        return self._store.read(key, RECORD_LIMIT).decode()
 
     def current(self, marker: Marker) -> Receipt | None:
-        """The one delivery of this marker that counts: the last accepted one."""
-        accepted = [r for r in self.deliveries(marker) if r.status == "accepted"]
-        return accepted[-1] if accepted else None
+        """The one delivery of this marker that counts: the accepted one whose turn is the last."""
+        return self.turns(marker).current
+
+    def take_turn(self, marker: Marker, turns: Turns) -> int:
+        """Have this delivery follow what was known when it was begun.
+
+        Args:
+            marker: The delivery.
+            turns: What was known before it was seen to be the one that lies there.
+
+        Returns:
+            The number of its turn.
+
+        Raises:
+            StoreUnavailable: Another delivery of this marker was decided on meanwhile.
+        """
+        if turns.taken_by == marker.batch_id:
+            return turns.last
+        self._note_delivery(marker)
+        number = turns.last + 1
+        name = f"{_TURN}{number:06d}"
+        key = f"deliveries/{marker.key_digest}/{name}"
+        if self._store.create(key, marker.batch_id.encode()):
+            return number
+        if self._taker(marker, name) == marker.batch_id:
+            return number
+        why = "another delivery of this marker was taken in meanwhile; this one is looked at anew"
+        raise StoreUnavailable(marker.uri, why)
+
+    def _note_delivery(self, marker: Marker) -> None:
+        name = f"{_day(marker.landed_at)}~{marker.batch_id}"
+        self._store.create(f"deliveries/{marker.key_digest}/{name}", b"")
 
     def write(self, receipt: Receipt) -> Receipt:
         """File a receipt, unless there is one.
 
         Returns:
-            The receipt that counts: an earlier one where there was one, even where it is filed
-            under another day, because the marker's inode has been touched since.
+            The receipt that counts: an earlier one where there was one.
         """
-        if (filed := self.find(receipt.marker)) is not None:
-            return filed
-        day = _day(receipt.marker.landed_at)
-        self._store.create(f"deliveries/{receipt.marker.uri_digest}/{day}~{receipt.batch_id}", b"")
-        if self._store.create(_key(day, receipt.batch_id), receipt.to_json()):
+        key = _key(_day(receipt.marker.landed_at), receipt.batch_id)
+        self._note_delivery(receipt.marker)
+        if self._store.create(key, receipt.to_json()):
             return receipt
-        found = self._read(_key(day, receipt.batch_id))
+        found = self._read(key)
         assert found is not None, f"receipt {receipt.batch_id} vanished"
         return found
 
@@ -164,16 +218,28 @@ class Receipts:
     ) -> list[Receipt]:
         """All receipts of markers that landed on ``day`` or later, in the order of landing.
 
+        One that is damaged is named in the log and left out.
+
         Args:
             day: In UTC.
             known: Receipts that were read already, by batch id: they are not read again.
         """
         start = f"receipts/landed={day.isoformat()}"
-        keys = [e.key for e in self._store.list("receipts", start_after=start, where=_is_receipt)]
+        keys = list(filter(_is_receipt, self._store.names("receipts", start)))
+        found = self._read_all(keys, known)
+        return sorted(found, key=_landing)
+
+    def _read_all(self, keys: Iterable[str], known: Mapping[str, Receipt]) -> list[Receipt]:
         with ThreadPoolExecutor(8) as pool:
-            read = pool.map(lambda key: known.get(batch_id_of(key)) or self._read(key), keys)
-            found = [receipt for receipt in read if receipt]
-        return sorted(found, key=_order)
+            read = pool.map(lambda key: known.get(batch_id_of(key)) or self._legible(key), keys)
+            return [receipt for receipt in read if receipt]
+
+    def _legible(self, key: str) -> Receipt | None:
+        try:
+            return self._read(key)
+        except StoreRefused as damaged:
+            log.warning("%s", printable(str(damaged)))
+            return None
 
     def by_id(self, batch_id: str) -> Receipt | None:
         """The receipt of a batch of which only the id is known (lists all days)."""
@@ -182,32 +248,9 @@ class Receipts:
     def by_ids(self, batch_ids: Iterable[str]) -> dict[str, Receipt]:
         """The receipts of batches of which only the ids are known (lists all days, once)."""
         wanted = frozenset(batch_ids)
-        found = self._store.list(
-            "receipts", where=lambda key: _is_receipt(key) and batch_id_of(key) in wanted
-        )
-        with ThreadPoolExecutor(8) as pool:
-            receipts = pool.map(self._read, [entry.key for entry in found])
-            return {receipt.batch_id: receipt for receipt in receipts if receipt}
-
-    def watermark(self, place: str = "") -> Watermark:
-        """How far a landing zone has been swept.
-
-        Args:
-            place: Its identity (see ``Store.identity``). A watermark holds only for the place that
-                it was found in: what is renamed into its name starts anew.
-        """
-        try:
-            plain = json.loads(self._store.read("watermark.json", RECORD_LIMIT))
-        except FileNotFoundError:
-            return Watermark(place)
-        return Watermark.from_dict(plain) if plain["place"] == place else Watermark(place)
-
-    def move_watermark(self, watermark: Watermark) -> None:
-        """Write a watermark; the time that it gives never goes back."""
-        before = self.watermark(watermark.place)
-        landed_before = max(before.landed_before, watermark.landed_before)
-        moved = replace(watermark, landed_before=landed_before)
-        self._store.put("watermark.json", json.dumps(moved.to_dict()).encode())
+        names = self._store.names("receipts")
+        keys = [key for key in names if _is_receipt(key) and batch_id_of(key) in wanted]
+        return {receipt.batch_id: receipt for receipt in self._read_all(keys, {})}
 
 
 def _is_json(key: str) -> bool:
@@ -223,11 +266,23 @@ def batch_id_of(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
 
 
-def _order(receipt: Receipt) -> tuple[datetime, datetime]:
+def hash_of(key: str) -> str:
+    """The hash (see ``delivery_hash``) in the key of a receipt."""
+    return key.rpartition(".")[0].rpartition(".")[2]
+
+
+def _landing(receipt: Receipt) -> tuple[datetime, datetime]:
     return receipt.marker.landed_at, receipt.received_at
 
 
+def _order(receipt: Receipt) -> tuple[int, datetime, datetime]:
+    return receipt.turn, *_landing(receipt)
+
+
 def current_view(receipts: Iterable[Receipt]) -> list[Receipt]:
-    """One delivery per marker, the last accepted one, in the order of landing."""
-    last = {r.marker.uri: r for r in sorted(receipts, key=_order) if r.status == "accepted"}
-    return sorted(last.values(), key=_order)
+    """One delivery per marker, the accepted one whose turn was the last, in the order of landing.
+
+    A delivery that another one of these supersedes does not count, whatever their clocks said.
+    """
+    last = {r.marker.key: r for r in sorted(receipts, key=_order) if r.status == "accepted"}
+    return sorted(last.values(), key=_landing)

@@ -18,7 +18,17 @@ HISTOGRAM_BINS = 100
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+
+class _Stored(_Record):
+    """A record with a file of its own. Fields that a reader does not know are ignored.
+
+    Attributes:
+        form: Raised when a reader of today would misread what is written.
+    """
+
+    form: int = 1
 
     def to_json(self) -> bytes:
         """The record as UTF-8 JSON, indented for people."""
@@ -53,7 +63,7 @@ class Part(_Record):
     rows: int
 
 
-class Staged(_Record):
+class Staged(_Stored):
     """What ingest made of a batch.
 
     Attributes:
@@ -63,10 +73,12 @@ class Staged(_Record):
         rejected_rows: Rows kept apart because they break a rule.
         reasons: Rejected rows by rule, such as ``{"tailnum: required": 3}``; a row may break
         several.
+        listing: Hash of the names and versions of ``files``; empty where not known.
     """
 
     batch_id: str
     files: tuple[SourceFile, ...]
+    listing: str = ""
     parts: tuple[Part, ...]
     rows: int
     rejected_rows: int
@@ -78,7 +90,7 @@ class Staged(_Record):
         return {file.path: file.sha256 for file in self.files}
 
 
-class Featured(_Record):
+class Featured(_Stored):
     """What preprocess made of a batch: the model's inputs, float32, with the key columns."""
 
     batch_id: str
@@ -87,7 +99,7 @@ class Featured(_Record):
     model_version: str
 
 
-class Predicted(_Record):
+class Predicted(_Stored):
     """What the model said of a batch.
 
     Attributes:
@@ -130,7 +142,7 @@ class Drift(_Record):
     noise: float = 0.0
 
 
-class Evaluation(_Record):
+class Evaluation(_Stored):
     """How well a batch went.
 
     Attributes:
@@ -162,13 +174,17 @@ class Evaluation(_Record):
 Status = Literal["accepted", "rejected", "unchanged"]
 
 
-class Receipt(_Record):
+class Receipt(_Stored):
     """That a delivery was taken in, or turned away, or brought nothing new. Written once.
 
     Attributes:
         reason: A short stable word; empty when accepted.
         message: The reason in words for the producer; empty when accepted.
         content: sha256 by data file; empty where the files could not be read.
+        listing: Hash of its data files' names and versions, on a disk; empty where not known. The
+            same ones need not be read again.
+        turn: Counts what was accepted or found unchanged at this marker, from 1; the accepted one
+            with the last turn is the one that counts. Of a rejected one: the last before it.
         supersedes: Batch id of the accepted delivery of the same marker that this one replaces
             (or, when unchanged, repeats).
         received_at: When this receipt was written (UTC).
@@ -184,6 +200,8 @@ class Receipt(_Record):
     reasons: dict[str, int] = {}
     bytes: int = 0
     content: dict[str, str] = {}
+    listing: str = ""
+    turn: int = 0
     supersedes: str | None = None
     received_at: datetime
 

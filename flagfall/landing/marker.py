@@ -1,8 +1,9 @@
 """Markers: how one is recognised, and what makes it the same one or a new one.
 
-A marker's *identity* is its URI and its version. The version changes whenever a producer writes the
-marker again, so a corrected batch is a new delivery, and a batch id, which is a hash of the
-identity, names one delivery for ever.
+A marker's *identity* is its key in the landing zone and its version. The version changes whenever a
+producer writes the marker again or, on a disk, adds to the batch's folder. A new version is a new
+delivery: what it holds decides whether it brings anything new. A batch id, which is a hash of the
+identity, names one delivery for ever, also where the landing zone is reached by another path.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from heapq import merge
@@ -190,6 +191,11 @@ class MarkerPattern:
         found = tail._regex.fullmatch(name)
         return name[: found.end(tail.fields[-1])] if found and tail.fields else ""
 
+    @cached_property
+    def owns_folder(self) -> bool:
+        """Whether a marker's folder is its batch's alone: its file name is always the same."""
+        return not _TOKEN.search(self.text.rpartition("/")[2])
+
     def beginning(self, partition: dict[str, str]) -> str:
         """What keys begin with, up to the first field that is not in ``partition``.
 
@@ -225,6 +231,12 @@ class MarkerPattern:
         return key
 
 
+def delivery_hash(key: str, version: str, replay: int = 0) -> str:
+    """Hash of the identity of a delivery: 16 hexadecimal digits."""
+    identity = f"{key}\n{version}" + (f"\n{replay}" if replay else "")
+    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 _PIECE = 5_000
 """Markers that are sorted in a few milliseconds."""
 
@@ -236,7 +248,8 @@ class Marker:
     Attributes:
         uri: The landing zone's URI, ``/`` and ``key``.
         key: Path below the landing zone.
-        version: Differs each time the marker is written (see the store).
+        version: Differs each time the marker is written (see the store) and, on a disk, each time
+            that something is added to its folder or removed, where that is its batch's alone.
         landed_at: When it landed (UTC).
         size: Bytes.
         fields: Fields of the marker pattern.
@@ -254,9 +267,7 @@ class Marker:
     @cached_property
     def batch_id(self) -> str:
         """Name of this delivery, safe in a path and an URL: ``<readable part>.<hash>``."""
-        identity = f"{self.uri}\n{self.version}" + (f"\n{self.replay}" if self.replay else "")
-        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        return f"{self.label[:60]}.{digest}"
+        return f"{self.label[:60]}.{delivery_hash(self.key, self.version, self.replay)}"
 
     @cached_property
     def label(self) -> str:
@@ -266,9 +277,9 @@ class Marker:
         return _UNSAFE.sub("-", text).strip(".-") or "batch"
 
     @cached_property
-    def uri_digest(self) -> str:
-        """Hash of the URI: the same for every delivery of this marker."""
-        return hashlib.sha256(self.uri.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    def key_digest(self) -> str:
+        """Hash of the key: the same for every delivery of this marker."""
+        return hashlib.sha256(self.key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
     @property
     def order(self) -> tuple[datetime, str]:
@@ -285,9 +296,10 @@ class Marker:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Marker:
-        """The inverse of ``to_dict``."""
+        """The inverse of ``to_dict``; fields that a later release added are ignored."""
         landed_at = datetime.fromisoformat(plain["landed_at"]).astimezone(UTC)
-        return cls(**{**plain, "landed_at": landed_at})
+        known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        return cls(**{**known, "landed_at": landed_at})
 
 
 def in_order(markers: Sequence[Marker]) -> list[Marker]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from pydantic import BaseModel
 
-from flagfall.landing.marker import Marker, MarkerPattern, is_text
-from flagfall.stores import EPOCH, Entry, open_store
+from flagfall.landing.marker import Marker, MarkerPattern, delivery_hash, is_text
+from flagfall.stores import Entry, open_store
 
 log = logging.getLogger(__name__)
 
@@ -54,20 +54,14 @@ class LandingZone:
         """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
         return self.pattern.match(key) is not None and _is_text(key)
 
-    def entries(self, start: str = "", moved_since: datetime = EPOCH) -> list[Entry]:
-        """A sweep: every marker after ``start``; what cannot be read hides only itself.
-
-        Args:
-            start: A key.
-            moved_since: Markers that moved here before may be left out.
-        """
+    def entries(self, start: str = "") -> list[Entry]:
+        """A sweep: every marker after the key ``start``; what cannot be read hides only itself."""
         return list(
             self.store.list(
                 start_after=start,
                 where=self.is_marker,
                 skip_unreadable=True,
                 shapes=[self.pattern.shape],
-                moved_since=moved_since,
             )
         )
 
@@ -79,8 +73,27 @@ class LandingZone:
         """The marker that a listing shows."""
         fields = self.pattern.match(entry.key)
         assert fields is not None, "listed with this pattern"
-        uri = f"{self.uri}/{entry.key}"
-        return Marker(uri, entry.key, entry.version, entry.landed_at, entry.size, fields)
+        uri, version = f"{self.uri}/{entry.key}", self._version(entry)
+        return Marker(uri, entry.key, version, entry.landed_at, entry.size, fields)
+
+    def _version(self, entry: Entry) -> str:
+        """The version of a marker, with that of its folder where that is its batch's alone."""
+        has_folder = entry.folder and self.pattern.owns_folder
+        return f"{entry.version}-{entry.folder}" if has_folder else entry.version
+
+    def same_marker(self, one: Marker, other: Marker) -> bool:
+        """Whether two deliveries are one marker, not written again, in a folder that changed."""
+        if not self.pattern.owns_folder or self.store.metered:
+            return one.version == other.version
+        return one.version.rpartition("-")[0] == other.version.rpartition("-")[0]
+
+    def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
+        """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""
+        return [
+            self.marker(entry)
+            for entry in entries
+            if delivery_hash(entry.key, self._version(entry)) not in known
+        ]
 
     def find(self, key: str) -> list[Marker]:
         """The marker at ``key`` as it is now; an empty list where there is none.

@@ -39,15 +39,12 @@ class Batch:
 def mark_replaced(batches: Sequence[Batch], history: Sequence[Receipt]) -> list[Batch]:
     """Mark the batches that a later accepted delivery has replaced."""
     receipts = [*history, *(batch.receipt for batch in batches)]
-    last = {receipt.marker.uri: receipt for receipt in current_view(receipts)}
+    last = {receipt.marker.key: receipt for receipt in current_view(receipts)}
 
     def replaced(receipt: Receipt) -> bool:
-        current = last.get(receipt.marker.uri)
+        current = last.get(receipt.marker.key)
         if current is None or receipt.status == "unchanged":
             return False
-        return (current.marker.landed_at, current.received_at) > (
-            receipt.marker.landed_at,
-            receipt.received_at,
-        )
+        return current.turn > receipt.turn
 
     return [Batch(b.receipt, b.evaluation, b.predicted, replaced(b.receipt)) for b in batches]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,16 +20,28 @@ import tenacity
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt, SourceFile, Staged
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
 from flagfall.rows import Checked, DataFile, check_files
+from flagfall.stages.unchanged import (
+    CLEARED,
+    is_cleared,
+    is_same_listing,
+    listing_of,
+    same_as,
+    unchanged,
+    why_unchanged,
+)
 from flagfall.stores import Fetched
 
 log = logging.getLogger(__name__)
 
 REFUSALS = 6
 """A file is unreadable if it is refused this often, while its marker can be read each time."""
+_ABSENT = ("no-data", "file-missing")
+"""Reasons of a batch whose data are not there."""
 _ANY = TypeVar("_ANY")
 
 
@@ -50,30 +63,38 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     """
     if (filed := inbox.receipts.find(marker)) is not None:
         return filed
+    turns = inbox.receipts.turns(marker)  # before the look at the marker: see ``take_turn``
     staged = inbox.lake.find(Staged, marker.batch_id)
-    if staged is not None:  # a run died between the staged output and the receipt
-        return _accept(dataset, inbox, marker, staged)
+    if staged is not None and not inbox.was_rewritten(marker):
+        return _accept(dataset, inbox, marker, staged, turns)  # a run died before the receipt
     if (gone := inbox.gone(marker)) is not None:
         return _leave_pending(inbox, marker, gone)
     try:
-        return _take_in(dataset, inbox, marker)
+        return _take_in(dataset, inbox, marker, turns)
     except BatchInvalid as invalid:
         if (gone := inbox.gone(marker)) is not None:  # then the files may not be its batch
             return _leave_pending(inbox, marker, gone)
-        return inbox.reject(marker, invalid.reason, str(invalid))
+        if invalid.reason in _ABSENT and is_cleared(inbox, marker, turns.current):
+            return unchanged(inbox, marker, turns, CLEARED)
+        return inbox.reject(marker, invalid.reason, str(invalid), turn=turns.last)
 
 
-def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
+def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt | None:
+    expected = _expected(dataset, inbox, marker)
+    if turns.current and is_same_listing(inbox, marker, expected, turns):
+        return unchanged(inbox, marker, turns, same_as(turns.current))
     with inbox.lake.scratch() as folder:
-        files, copies = _copy(dataset, inbox, marker, folder)
-        if (same := _unchanged(inbox, marker, files)) is not None:
-            return same
-        checked = check_files(copies, dataset, folder)
+        batch = _copy(dataset, inbox, marker, expected, folder)
+        if (why := _changed(inbox, marker, batch)) is not None:
+            return _leave_pending(inbox, marker, why)
+        if why := why_unchanged(inbox, marker, batch.content, turns.current):
+            return unchanged(inbox, marker, turns, why, batch.listing)
+        checked = check_files(batch.copies, dataset, folder)
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
-            return _reject_rows(dataset, inbox, marker, files, checked)
-        staged = inbox.lake.finish(_staged(marker, files, checked), checked.files)
-        return _accept(dataset, inbox, marker, staged)
+            return _reject_rows(dataset, inbox, marker, batch, checked, turns)
+        staged = inbox.lake.finish(_staged(marker, batch, checked), checked.files)
+        return _accept(dataset, inbox, marker, staged, turns)
 
 
 def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
@@ -84,10 +105,30 @@ def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
     return None
 
 
-def _copy(
-    dataset: Dataset, inbox: Inbox, marker: Marker, folder: Path
-) -> tuple[tuple[SourceFile, ...], list[DataFile]]:
-    """Copy a batch's files, checking each against its marker on the way."""
+@dataclass(frozen=True)
+class _Batch:
+    """The files of a batch, as they were copied.
+
+    Attributes:
+        files: What was read.
+        copies: The same, here.
+        versions: The version of each, by its key, when it was opened.
+    """
+
+    files: tuple[SourceFile, ...]
+    copies: list[DataFile]
+    versions: dict[str, str]
+
+    @property
+    def content(self) -> dict[str, str]:
+        return {file.path: file.sha256 for file in self.files}
+
+    @property
+    def listing(self) -> str:
+        return listing_of(self.versions)
+
+
+def _expected(dataset: Dataset, inbox: Inbox, marker: Marker) -> tuple[Expected, ...]:
     try:
         expected = _retry_refusals(
             partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
@@ -97,22 +138,42 @@ def _copy(
     if not expected:
         why = f"{marker.uri}: there are no data files beside the marker"
         raise BatchInvalid("no-data", f"{why}; write them, then the marker again")
+    return expected
+
+
+def _copy(
+    dataset: Dataset, inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path
+) -> _Batch:
+    """Copy a batch's files, checking each against its marker on the way."""
     copied = list(_copies(inbox, marker, expected, folder, dataset.limits.batch_bytes))
-    return tuple(file for file, _ in copied), [copy for _, copy in copied]
+    files = tuple(file for file, _, _ in copied)
+    versions = {file.path: version for file, _, version in copied}
+    return _Batch(files, [copy for _, copy, _ in copied], versions)
+
+
+def _changed(inbox: Inbox, marker: Marker, batch: _Batch) -> str | None:
+    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
+    if (gone := inbox.gone(marker)) is not None:
+        return gone
+    now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}
+    if now == batch.versions:
+        return None
+    return f"{marker.uri}: its files were written again while they were read; the next run goes on"
 
 
 def _copies(
     inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, most: int
-) -> Iterator[tuple[SourceFile, DataFile]]:
+) -> Iterator[tuple[SourceFile, DataFile, str]]:
     total = 0
     for index, file in enumerate(expected):
         target = folder / f"source-{index:05d}"
-        source = _retry_refusals(
+        fetched = _retry_refusals(
             partial(_fetch, inbox, file, target, most - total),
             partial(_check_readable, inbox, marker),
         )
-        total += source.bytes
-        yield source, DataFile(file.key, target)
+        total += fetched.size
+        source = SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
+        yield source, DataFile(file.key, target), fetched.version
 
 
 def _retry_refusals(read: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
@@ -153,7 +214,7 @@ def _check_readable(inbox: Inbox, marker: Marker) -> None:
     inbox.landing.store.read(marker.key, marker.size)
 
 
-def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> SourceFile:
+def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
     """Copy a file, and stop once it has more bytes than are left to its batch."""
     left = most
 
@@ -175,7 +236,7 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> SourceFile:
     except AccessDenied as refused:
         raise BatchInvalid("not-readable", str(refused)) from refused
     _check_promise(file, fetched)
-    return SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
+    return fetched
 
 
 def _check_promise(file: Expected, fetched: Fetched) -> None:
@@ -186,27 +247,6 @@ def _check_promise(file: Expected, fetched: Fetched) -> None:
     if file.sha256 is not None and fetched.sha256 != file.sha256:
         why = f"{file.key}: its sha256 is not the one that the marker promises"
         raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")
-
-
-def _unchanged(inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...]) -> Receipt | None:
-    """Receive as unchanged, if the accepted delivery had the same files; else ``None``."""
-    current = inbox.receipts.current(marker)
-    content = {file.path: file.sha256 for file in files}
-    if marker.replay or current is None or current.content != content:
-        return None
-    return inbox.receive(
-        Receipt(
-            batch_id=marker.batch_id,
-            marker=marker,
-            status="unchanged",
-            reason="unchanged",
-            message=f"the same files were accepted as {current.batch_id}",
-            content=content,
-            bytes=sum(file.bytes for file in files),
-            supersedes=current.batch_id,
-            received_at=inbox.clock(),
-        )
-    )
 
 
 def _keep_rejected_rows(inbox: Inbox, marker: Marker, checked: Checked) -> None:
@@ -221,7 +261,7 @@ def _too_many_bad_rows(dataset: Dataset, checked: Checked) -> bool:
 
 
 def _reject_rows(
-    dataset: Dataset, inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...], checked: Checked
+    dataset: Dataset, inbox: Inbox, marker: Marker, batch: _Batch, checked: Checked, turns: Turns
 ) -> Receipt:
     total = checked.rows + checked.rejected_rows
     reason, count = max(checked.reasons.items(), key=lambda item: item[1])
@@ -236,15 +276,17 @@ def _reject_rows(
         message,
         rejected_rows=checked.rejected_rows,
         reasons=checked.reasons,
-        bytes=sum(file.bytes for file in files),
-        content={file.path: file.sha256 for file in files},
+        bytes=sum(file.bytes for file in batch.files),
+        content=batch.content,
+        turn=turns.last,
     )
 
 
-def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> Staged:
+def _staged(marker: Marker, batch: _Batch, checked: Checked) -> Staged:
     return Staged(
         batch_id=marker.batch_id,
-        files=files,
+        files=batch.files,
+        listing=batch.listing,
         parts=checked.parts,
         rows=checked.rows,
         rejected_rows=checked.rejected_rows,
@@ -252,9 +294,11 @@ def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> 
     )
 
 
-def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> Receipt:
+def _accept(
+    dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged, turns: Turns
+) -> Receipt:
     """Write the receipt of a batch whose staged output is complete."""
-    replaced = inbox.receipts.current(marker)
+    turn = inbox.receipts.take_turn(marker, turns)
     return inbox.receive(
         Receipt(
             batch_id=marker.batch_id,
@@ -265,7 +309,9 @@ def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> R
             reasons=staged.reasons,
             bytes=sum(file.bytes for file in staged.files),
             content=staged.content,
-            supersedes=replaced.batch_id if replaced else None,
+            listing=staged.listing,
+            turn=turn,
+            supersedes=turns.current.batch_id if turns.current else None,
             received_at=inbox.clock(),
         ),
         unfinished=dataset.model is not None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -28,15 +28,15 @@ class Entry:
         size: Bytes.
         version: Changes whenever the object is written again.
         landed_at: When it was written or renamed (UTC).
-        moved_at: Not before ``landed_at``: the latest time at which it can have come to be seen
-            here, as when a directory above it was renamed into place (UTC).
+        folder: Changes whenever something is added to or removed from the folder that holds it;
+            empty where the store has no folders.
     """
 
     key: str
     size: int
     version: str
     landed_at: datetime
-    moved_at: datetime
+    folder: str = ""
 
 
 Hint = frozenset[str] | None
@@ -70,10 +70,17 @@ def ignore_progress(count: int) -> None:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was read while an object was copied."""
+    """What was read while an object was copied.
+
+    Attributes:
+        size: Bytes.
+        sha256: Hex digest.
+        version: The object's, as it was when it was opened; empty for a local file.
+    """
 
     size: int
     sha256: str
+    version: str = field(default="", compare=False)
 
 
 class Store(Protocol):
@@ -87,8 +94,11 @@ class Store(Protocol):
     uri: str
     metered: bool
 
-    def identity(self) -> str:
-        """Differs where another place is given this name; empty where there is none."""
+    def is_empty(self) -> bool:
+        """Whether nothing is there, as where a share is not mounted; costs next to nothing."""
+
+    def names(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        """Keys in the folder ``prefix``, as ``list`` gives them, where no more is needed."""
 
     def list(
         self,
@@ -97,7 +107,6 @@ class Store(Protocol):
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
-        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """Objects in the folder ``prefix``, in no particular order.
 
@@ -112,7 +121,6 @@ class Store(Protocol):
             shapes: All that the keys which are wanted can look like, so that a store that can need
                 not look elsewhere; empty where they can look like anything. One that fits two may
                 be given twice. They count from ``prefix``.
-            moved_since: A store that can leaves out what came to be seen here before.
 
         Raises:
             StoreRefused: A folder cannot be read, or the name of a wanted object cannot be used.

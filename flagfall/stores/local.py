@@ -1,10 +1,8 @@
 """A directory as a store.
 
 *Landed at* is the inode's ctime: ``mv``, ``rsync -t`` and ``cp -p`` keep an old mtime, and none can
-set a ctime. Renaming a directory into place leaves the ctime of the files in it alone, so an entry
-also carries ``moved_at``, the latest ctime of the file and of the directories above it, before
-which it cannot have been seen here. What lies on a file system that is mounted below the root can
-have come at any time.
+set a ctime. A ctime says that something may be new, never that something is old: disks are mounted
+and moved, and their clocks differ.
 
 Writes go to a temporary name first, are flushed to the disk, and then get their name in one step:
 a link for create-if-absent (it fails where the name is taken), a rename for replace. What a crash
@@ -25,7 +23,8 @@ import stat
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -34,7 +33,6 @@ import aiofiles
 
 from flagfall.errors import NotAFile
 from flagfall.stores import (
-    EPOCH,
     Entry,
     Fetched,
     Hint,
@@ -50,10 +48,12 @@ from flagfall.stores.local_walk import (
     TEMPORARY,
     Folder,
     Wanted,
-    came_ns,
     entry_of,
+    folder_version_of,
     leave_out_if_gone,
+    reaches,
     scan,
+    version_of,
     walk,
     walk_shape,
 )
@@ -61,8 +61,6 @@ from flagfall.stores.os_errors import translated
 
 log = logging.getLogger(__name__)
 
-_ROUNDING = 1_000_000
-"""Nanoseconds by which a time may have been rounded, and more."""
 _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
@@ -70,10 +68,6 @@ _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 def _opened(path: Path) -> Iterator[BinaryIO]:
     with translated(path), open(path, "rb") as file:
         yield file
-
-
-def _nanoseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1e9)
 
 
 def _flush(file: BinaryIO) -> None:
@@ -112,14 +106,22 @@ class LocalStore:
         self.uri = str(self.root)
         self._told: set[str] = set()
 
-    def identity(self) -> str:
-        """See ``Store.identity``: device and inode."""
-        with translated(self.root):
-            try:
-                status = self.root.stat()
-            except FileNotFoundError:
-                return ""
-        return f"{status.st_dev}-{status.st_ino}"
+    def is_empty(self) -> bool:
+        """See ``Store.is_empty``."""
+        return next(scan(self.uri, leave_out_if_gone), None) is None
+
+    def names(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        """See ``Store.names``: looks at no file."""
+        start = f"{prefix}/"
+        waiting = [start]
+        while waiting:
+            folder = waiting.pop()
+            for entry in scan(str(self._path(folder)), leave_out_if_gone):
+                key = folder + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting += [f"{key}/"] if reaches(f"{key}/", start_after) else []
+                elif key > start_after and not entry.name.startswith(TEMPORARY):
+                    yield key
 
     def _path(self, key: str) -> Path:
         self._name(key)
@@ -139,7 +141,6 @@ class LocalStore:
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
-        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """See ``Store.list``. Symbolic links are not followed."""
         leave_out = self._leave_out_and_tell if skip_unreadable else leave_out_if_gone
@@ -147,13 +148,10 @@ class LocalStore:
         key = f"{prefix}/" if prefix else ""
         with translated(folder):
             try:
-                device = self.root.stat().st_dev
-                moved = self._moved_ns(folder, device)
+                top = Folder(str(folder), key, self._folder_version(folder))
             except FileNotFoundError:
                 return
-            top = Folder(str(folder), key, moved, device)
-            since = _nanoseconds(moved_since) - _ROUNDING
-            wanted = Wanted(start_after, where, since, leave_out)
+            wanted = Wanted(start_after, where, leave_out)
             walks = [walk_shape(top, shape, wanted) for shape in shapes] or [walk(top, wanted)]
             yield from chain.from_iterable(walks)
 
@@ -168,23 +166,17 @@ class LocalStore:
                 elif not entry.is_file(follow_symlinks=False) and where(key):
                     yield key
 
-    def _moved_ns(self, folder: Path, device: int) -> int:
-        """When ``folder`` or one above it, below the root, last came; 0 for the root itself."""
-        latest = 0
+    def _folder_version(self, folder: Path) -> str:
+        """The version of a folder, below the root not reached through links, as in a listing."""
+        version = folder_version_of(folder.stat())
         while folder != self.root:
-            status = folder.lstat()
-            if not stat.S_ISDIR(status.st_mode):  # as in a listing, no link is followed
+            if not stat.S_ISDIR(folder.lstat().st_mode):
                 raise FileNotFoundError(errno.ENOENT, "no such directory", str(folder))
-            latest = max(latest, came_ns(status, device))
             folder = folder.parent
-        return latest
+        return version
 
     def _leave_out_and_tell(self, path: str, error: OSError) -> None:
-        """Go on without what cannot be read.
-
-        It is not lost: when it is made readable, the ctime of a directory on the way changes, and
-        with it ``moved_at``.
-        """
+        """Go on without what cannot be read; once it can be, the next sweep finds it."""
         if error.errno not in _UNREADABLE:
             leave_out_if_gone(path, error)
         elif path not in self._told:
@@ -196,15 +188,15 @@ class LocalStore:
         path = self._name(key)
         with translated(path):
             try:
+                folder = self._folder_version((self.root / key).parent)
                 status = os.lstat(path)
-                moved = self._moved_ns((self.root / key).parent, self.root.stat().st_dev)
             except FileNotFoundError:
                 return None
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG or self._is_blocked(error):
                     return None
                 raise
-        return entry_of(key, status, moved) if stat.S_ISREG(status.st_mode) else None
+        return entry_of(key, status, folder) if stat.S_ISREG(status.st_mode) else None
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
         """See ``Store.find``."""
@@ -292,12 +284,18 @@ class LocalStore:
         self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
     ) -> Fetched:
         """See ``Store.fetch``."""
-        with new_file(target) as sink, closing(self._blocks(key)) as blocks:
-            return copy(blocks, sink, on_bytes)
+        with self._opened_for_copy(key) as source, new_file(target) as sink:
+            version = version_of(os.fstat(source.fileno()))
+            with closing(self._blocks(key, source)) as blocks:
+                return replace(copy(blocks, sink, on_bytes), version=version)
 
-    def _blocks(self, key: str) -> Generator[bytes]:
-        """An object piece by piece; only errors of reading it become errors of the store."""
-        with self._open(key) as source:
+    def _opened_for_copy(self, key: str) -> BinaryIO:
+        with translated(self._path(key)):
+            return os.fdopen(self._descriptor(key), "rb")
+
+    def _blocks(self, key: str, source: BinaryIO) -> Generator[bytes]:
+        """A file piece by piece; only errors of reading it become errors of the store."""
+        with translated(self._path(key)):
             while block := source.read(BLOCK):
                 yield block
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,18 +26,20 @@ _AT_ONCE = 1000
 """Names that are read from a folder before they are looked at."""
 
 
-def _version(status: os.stat_result) -> str:
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+def version_of(status: os.stat_result) -> str:
+    """Of a file: neither ``cp -p`` nor ``tar`` can set a ctime. Inodes are each client's own."""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
 
 
-def _time(nanoseconds: int) -> datetime:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+def folder_version_of(status: os.stat_result) -> str:
+    """Of a directory: a ctime changes with every name that comes or goes in it."""
+    return str(status.st_ctime_ns)
 
 
-def entry_of(key: str, status: os.stat_result, moved_ns: int) -> Entry:
-    """The entry of a file; ``moved_ns``: when the folders above it last came, in nanoseconds."""
-    moved = _time(max(moved_ns, status.st_ctime_ns))
-    return Entry(key, status.st_size, _version(status), _time(status.st_ctime_ns), moved)
+def entry_of(key: str, status: os.stat_result, folder: str) -> Entry:
+    """The entry of a file; ``folder``: the version of the one that holds it."""
+    landed_at = datetime.fromtimestamp(status.st_ctime_ns / 1e9, UTC)
+    return Entry(key, status.st_size, version_of(status), landed_at, folder)
 
 
 LeaveOut = Callable[[str, OSError], None]
@@ -58,22 +59,12 @@ class Folder(NamedTuple):
     Attributes:
         path: Where it is.
         prefix: What the keys of its files begin with.
-        moved_ns: When it, or one of those above, last came.
-        device: The root's.
+        version: Its version.
     """
 
     path: str
     prefix: str
-    moved_ns: int
-    device: int
-
-
-def came_ns(status: os.stat_result, device: int) -> int:
-    """The latest time at which a directory can have come to where it is.
-
-    That is its ctime; for one of another file system, now: mounting leaves no trace.
-    """
-    return status.st_ctime_ns if status.st_dev == device else time.time_ns()
+    version: str
 
 
 class Wanted(NamedTuple):
@@ -82,13 +73,11 @@ class Wanted(NamedTuple):
     Attributes:
         after: Keys up to this one are left out.
         where: Which keys are wanted.
-        since_ns: What moved here before is left out.
         leave_out: Told what cannot be listed.
     """
 
     after: str
     where: Callable[[str], bool]
-    since_ns: int
     leave_out: LeaveOut
 
     def is_key(self, name: str, key: str) -> bool:
@@ -111,7 +100,7 @@ def walk(top: Folder, wanted: Wanted) -> Iterator[Entry]:
         for entry in scan(folder.path, wanted.at(folder, top)):
             key = folder.prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
-                if _reaches(f"{key}/", wanted.after):
+                if reaches(f"{key}/", wanted.after):
                     waiting.extend(_below(folder, entry, wanted.leave_out))
             elif wanted.is_key(entry.name, key) and (found := _file(folder, entry, wanted)):
                 yield found
@@ -186,22 +175,19 @@ def _fitting(
 def _below(folder: Folder, entry: _AnEntry, leave_out: LeaveOut) -> Iterator[Folder]:
     """The folder at an entry, unless it cannot be listed."""
     if status := _status(entry, leave_out):
-        moved_ns = max(folder.moved_ns, came_ns(status, folder.device))
-        yield Folder(entry.path, f"{folder.prefix}{entry.name}/", moved_ns, folder.device)
+        yield Folder(entry.path, f"{folder.prefix}{entry.name}/", folder_version_of(status))
 
 
 def _file(folder: Folder, entry: _AnEntry, wanted: Wanted) -> Entry | None:
-    """The file at an entry; ``None`` where it is none, or was here before what is wanted."""
+    """The file at an entry; ``None`` where it is none."""
     if not entry.is_file(follow_symlinks=False):
         wanted.leave_out(entry.path, _NO_FILE)
         return None
     status = _status(entry, wanted.leave_out)
-    if status is None or max(status.st_ctime_ns, folder.moved_ns) < wanted.since_ns:
-        return None
-    return entry_of(folder.prefix + entry.name, status, folder.moved_ns)
+    return status and entry_of(folder.prefix + entry.name, status, folder.version)
 
 
-def _reaches(prefix: str, start_after: str) -> bool:
+def reaches(prefix: str, start_after: str) -> bool:
     """Whether keys that begin with ``prefix`` can sort after ``start_after``."""
     return prefix > start_after or start_after.startswith(prefix)
 

@@ -16,13 +16,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flagfall.errors import StoreUnavailable
 from flagfall.stores import (
-    EPOCH,
     Entry,
     Fetched,
     Hint,
@@ -67,9 +66,13 @@ class S3Store:
         self.conn_id = conn_id
         self.sqs_queue = sqs_queue
 
-    def identity(self) -> str:
-        """See ``Store.identity``: a bucket that is made anew has newer objects anyway."""
-        return ""
+    def is_empty(self) -> bool:
+        """See ``Store.is_empty``: no; a bucket that is away answers with an error."""
+        return False
+
+    def names(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        """See ``Store.names``."""
+        return (entry.key for entry in self.list(prefix, start_after))
 
     def list(
         self,
@@ -78,7 +81,6 @@ class S3Store:
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
-        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every 1,000 objects after ``start_after``."""
         return self._listing.list(prefix, start_after, where, skip_unreadable)

@@ -148,4 +148,4 @@ def entry_of(meta: ObjectMeta) -> Entry:
     seconds = int(meta["last_modified"].timestamp())
     version = f"{(meta['e_tag'] or '').strip(chr(34))}-{seconds}"
     written = datetime.fromtimestamp(seconds, UTC)
-    return Entry(meta["path"], meta["size"], version, written, written)
+    return Entry(meta["path"], meta["size"], version, written)

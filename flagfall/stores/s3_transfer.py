@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from flagfall.errors import StoreUnavailable
 from flagfall.stores import Fetched
 from flagfall.stores.copying import blocks_of, copy, digest_of, new_file
-from flagfall.stores.s3_bucket import Bucket
+from flagfall.stores.s3_bucket import Bucket, entry_of
 from flagfall.stores.s3_errors import NO_ANSWER
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Transfers:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
         meta = self._bucket.head(self._bucket.checked(key))
         with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
-            return copy(ranges, sink, on_bytes)
+            return replace(copy(ranges, sink, on_bytes), version=entry_of(meta).version)
 
     def _ranges(self, key: str, meta: ObjectMeta) -> Generator[memoryview]:
         starts = iter(range(0, meta["size"], _RANGE))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing.zone import LandingZone
-from flagfall.stores import EPOCH, Entry, Store
+from flagfall.stores import Entry, Store
 
 
 @dataclass(frozen=True)
@@ -19,13 +18,11 @@ class Look:
     Attributes:
         entries: Markers.
         start: Keys up to this one were left out.
-        moved_since: What moved here before may have been left out (UTC).
         whole: Whether all others were looked at; else only some that a hint named.
     """
 
     entries: tuple[Entry, ...]
     start: str = ""
-    moved_since: datetime = EPOCH
     whole: bool = False
 
 
@@ -40,7 +37,6 @@ class Watch:
 
     Attributes:
         start: Keys up to this one are of no interest.
-        moved_since: Nor is what moved here before this time (UTC).
     """
 
     def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
@@ -48,7 +44,6 @@ class Watch:
         self.every = every
         self.patient = patient
         self.start = ""
-        self.moved_since = EPOCH
         self._looks: list[Look] = []
         self._error: Exception | None = None
         self._news = asyncio.Event()
@@ -106,11 +101,6 @@ class Plan:
         """Every watch skips keys up to this one."""
         return min(look.start for look in self.watches.values())
 
-    @property
-    def moved_since(self) -> datetime:
-        """Every watch skips what moved here before this time (UTC)."""
-        return min(look.moved_since for look in self.watches.values())
-
 
 @dataclass
 class Found:
@@ -129,7 +119,7 @@ class Found:
 
 def looks_for(watches: Iterable[Watch]) -> dict[Watch, Look]:
     """What each watch wants to see now: that may change while a look is under way."""
-    return {watch: Look((), watch.start, watch.moved_since, whole=True) for watch in watches}
+    return {watch: Look((), watch.start, whole=True) for watch in watches}
 
 
 def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:
@@ -165,7 +155,6 @@ def _list(store: Store, plan: Plan) -> Iterable[Entry]:
         where=lambda key: any(zone.is_marker(key) for zone in zones) or key in keys,
         skip_unreadable=True,
         shapes=[zone.pattern.shape for zone in zones],
-        moved_since=plan.moved_since,
     )
 
 

@@ -223,7 +223,7 @@ class _Watcher:
     async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
         """What the next look has to see; the watch gets it."""
         scope = await asyncio.to_thread(inbox.shortcuts.scope)
-        watch.start, watch.moved_since = scope.start, inbox.shortcuts.hidden_before(scope)
+        watch.start = scope.start
         return scope
 
     async def _opened(self) -> Inbox:
@@ -260,14 +260,11 @@ def _compare(
     inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
 ) -> tuple[list[Marker], list[Marker]]:
     """Which of the markers that a look found are pending; and what should be finished by now."""
-    sees_all = look.start <= scope.start and look.moved_since <= inbox.shortcuts.hidden_before(
-        scope
-    )
-    is_whole = look.whole and sees_all
-    if not is_whole:
-        scope = replace(scope, start=look.start or scope.start, full=False)
+    is_whole = look.whole and look.start <= scope.start
+    if not is_whole:  # a few keys are not worth a list of all receipts
+        scope = replace(scope, start=scope.start or scope.watermark.start)
     swept = inbox.sweep(scope, look.entries)
-    if is_whole and (scope.full or scope.start):
+    if is_whole:
         inbox.shortcuts.advance(swept.pending, scope)
     return swept.pending, inbox.overdue(swept.unfinished, finish_within)
 

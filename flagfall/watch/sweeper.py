@@ -14,7 +14,8 @@ from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 log = logging.getLogger(__name__)
 
 SWEEP_SHARE = 0.2
-"""Largest share of the time that sweeps take, however many hints come."""
+"""Largest share of the time that sweeps take, however many hints come; one that hung for hours is
+followed by no pause of hours."""
 
 _A = ParamSpec("_A")
 _T = TypeVar("_T")
@@ -57,7 +58,8 @@ class Sweeper(Generic[_A, _T]):
             self._failed(error)
             return None
         self._succeeded()
-        self.pause = (time.monotonic() - started) * (1 / SWEEP_SHARE - 1)
+        took = time.monotonic() - started
+        self.pause = min(took * (1 / SWEEP_SHARE - 1), LONGEST_BACKOFF)
         return found
 
     def _failed(self, error: StoreUnavailable) -> None:

@@ -78,8 +78,8 @@ def _landed(landing: Path, marker: str) -> Iterator[Identity]:
         path = Path(folder, marker)
         with suppress(FileNotFoundError):  # its producer may just take it away
             if marker in names and stat.S_ISREG((status := path.lstat()).st_mode):
-                version = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
-                yield str(path.relative_to(landing)), version
+                times = (status.st_mtime_ns, status.st_ctime_ns, path.parent.lstat().st_ctime_ns)
+                yield str(path.relative_to(landing)), "-".join(map(str, (status.st_size, *times)))
 
 
 def _receipts(lake: Path) -> list[dict[str, Any]]:
@@ -93,12 +93,15 @@ def _delivery(receipt: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def _current(receipts: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last accepted delivery of each marker, by when it landed."""
+    """The accepted delivery of each marker whose turn was the last."""
     accepted = [receipt for receipt in receipts if receipt["status"] == "accepted"]
-    accepted.sort(key=lambda receipt: (receipt["marker"]["landed_at"], receipt["received_at"]))
+    accepted.sort(key=lambda receipt: receipt["turn"])
     return {receipt["marker"]["key"]: receipt for receipt in accepted}
 
 
 def _rows(lake: Path, receipt: dict[str, Any]) -> list[int]:
-    parts = sorted((lake / "staged" / receipt["batch_id"]).glob("part-*.parquet"))
-    return [row for part in parts for row in pl.read_parquet(part)["id"].to_list()]
+    folder = lake / "staged" / receipt["batch_id"]
+    if not (folder / "record.json").exists():
+        return []
+    parts = json.loads((folder / "record.json").read_text())["parts"]
+    return [row for part in parts for row in pl.read_parquet(folder / part["name"])["id"]]

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
 
@@ -23,7 +22,6 @@ import pytest
 
 from flagfall.errors import StoreError, StoreUnavailable
 from flagfall.inbox.claim import claim
-from flagfall.lake.receipts import Watermark
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores.local import LocalStore
 from tests.faults.house import MARKER, House, make_feed, rows
@@ -220,7 +218,7 @@ def share_unmounted(p: Place) -> Harm:
     share = p.root / "share"
     share.mkdir()
     p.stack.enter_context(mounted(p.landing, "--bind", share))
-    words = f"{p.landing}: is not the directory that was last swept; is it mounted?"
+    words = f"{p.landing}: there is nothing in it; is it mounted?"
     return Harm(
         lambda: run("umount", "--lazy", p.landing),
         lambda: run("mount", "--bind", share, p.landing),
@@ -230,7 +228,7 @@ def share_unmounted(p: Place) -> Harm:
 
 def landing_moved_away(p: Place) -> Harm:
     away = p.root / "away"
-    words = f"{p.landing}: is not the directory that was last swept; is it mounted?"
+    words = f"{p.landing}: there is nothing in it; is it mounted?"
     return Harm(lambda: os.rename(p.landing, away), lambda: os.rename(away, p.landing), words)
 
 
@@ -258,12 +256,6 @@ def data_damaged(p: Place) -> Harm:
     return Harm(damage.__enter__, lambda: _leave(damage), words)
 
 
-def watermark_damaged(p: Place) -> Harm:
-    needs_root()
-    damage = unreadable(p.lake / "toy" / "watermark.json")
-    return Harm(damage.__enter__, lambda: _leave(damage))
-
-
 def receipts_gone_stale(p: Place) -> Harm:
     """The receipts' folder cannot be listed for a while."""
     folder = p.lake / "toy" / "receipts"
@@ -280,7 +272,6 @@ AS_ROOT = [
     share_unmounted,
     landing_moved_away,
     data_damaged,
-    watermark_damaged,
 ]
 AS_ANYBODY = [landing_closed, lake_closed, batch_closed, receipts_gone_stale]
 
@@ -495,7 +486,7 @@ async def test_a_landing_zone_that_is_removed_and_made_again_goes_on_with_what_i
     assert (ledger.lost, ledger.twice) == ((), ())
     assert ledger.rows == {first: [1, 2], last: [5, 6]}
     assert gone not in ledger.receipts
-    words = "is not the directory that was last swept; is it mounted?"
+    words = "there is nothing in it; is it mounted?"
     assert all(words in str(failure) for failure in house.failures)
     async with house.open():  # all of it dropped again: the first is known by its content
         for day, ids in ((1, (1, 2)), (2, (3, 4))):
@@ -510,18 +501,14 @@ async def test_a_landing_zone_that_is_removed_and_made_again_goes_on_with_what_i
 async def test_a_share_below_the_landing_zone_that_is_mounted_late_is_not_too_late(
     place: Place,
 ) -> None:
-    """What landed there while it was not mounted here may be older than the watermark."""
+    """Nobody can tell from a ctime when something could first be seen here."""
     share = place.stack.enter_context(mounted(place.root / "share", "-t", "tmpfs", "tmpfs"))
     drop(share, "2026-11-01", 1, 2)
     customer = place.stack.enter_context(mounted(place.landing / "customer", "--bind", share))
     run("umount", customer)
     house = House(make_feed(place.root, place.landing, place.lake, above="*/"))
-    inbox = house.inbox()
-    here = inbox.landing.store.identity()
-    inbox.receipts.move_watermark(Watermark(here, datetime.now(UTC) + timedelta(seconds=1)))
     async with house.open():
         await house.quiet()
-        await asyncio.sleep(1.2)
         run("mount", "--bind", share, customer)
         ledger = await house.quiet()
     assert (ledger.lost, ledger.twice) == ((), ())

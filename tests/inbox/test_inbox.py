@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import shutil
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from flagfall.dataset.feed import Feed
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import NotThere
 from flagfall.inbox.inbox import Inbox
-from flagfall.inbox.shortcuts import WATERMARK_MARGIN
-from flagfall.lake.receipts import Watermark
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
-from tests.feeds import Clock, ToyFeed
+from tests.feeds import Clock, ToyFeed, make_toy
 
 
 def accept(inbox: Inbox, marker: Marker) -> Receipt:
+    turns = inbox.receipts.turns(marker)
     receipt = Receipt(
-        batch_id=marker.batch_id, marker=marker, status="accepted", received_at=inbox.clock()
+        batch_id=marker.batch_id,
+        marker=marker,
+        status="accepted",
+        turn=inbox.receipts.take_turn(marker, turns),
+        received_at=inbox.clock(),
     )
     return inbox.receive(receipt)
 
@@ -26,11 +32,6 @@ def sweep(inbox: Inbox) -> None:
     """What a claim does: look, and move the watermark up."""
     scope = inbox.shortcuts.scope()
     inbox.shortcuts.advance(inbox.pending(scope), scope)
-
-
-def move_watermark(inbox: Inbox, landed_before: datetime) -> None:
-    place = inbox.landing.store.identity()
-    inbox.receipts.move_watermark(Watermark(place, landed_before))
 
 
 @pytest.mark.invariant(1)
@@ -76,73 +77,75 @@ def test_a_feed_that_was_not_looked_at_for_a_month_loses_nothing(toy: ToyFeed) -
 
 
 @pytest.mark.invariant(1)
-def test_the_watermark_never_passes_a_pending_marker(toy: ToyFeed) -> None:
-    clock = Clock()
-    marker = toy.drop("2026-11-01")
-    clock.advance(timedelta(days=400))
-    inbox = toy.inbox(clock)
-    sweep(inbox)
-    assert (
-        inbox.receipts.watermark(inbox.landing.store.identity()).landed_before <= marker.landed_at
-    )
+class TestOnlyAReceiptHidesAMarker:
+    """Not a clock, not the order of ctimes, not a device or an inode, not what could be read."""
+
+    @pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=3650)])
+    def test_a_clock_that_was_ahead_once(self, toy: ToyFeed, ahead: timedelta) -> None:
+        wrong = Clock()
+        wrong.advance(ahead)
+        sweep(toy.inbox(wrong))
+        marker = toy.drop("2026-11-01")
+        assert toy.inbox().pending() == [marker]
+
+    def test_a_pattern_that_is_corrected(self, tmp_path: Path) -> None:
+        clock = Clock()
+        clock.advance(timedelta(days=1))
+        marker = make_toy(tmp_path, "datapackage.json").drop("2026-11-01")
+        sweep(make_toy(tmp_path, "datapackag.json").inbox(clock))
+        assert make_toy(tmp_path, "datapackage.json").inbox(clock).pending() == [marker]
+
+    def test_a_landing_zone_or_a_folder_that_is_renamed_into_place(self, toy: ToyFeed) -> None:
+        clock = Clock()
+        clock.advance(timedelta(days=1))
+        marker = toy.drop("2026-11-01")
+        toy.landing.rename(toy.root / "prepared")
+        sweep(toy.inbox(clock))
+        (toy.root / "prepared").rename(toy.landing)
+        assert toy.inbox(clock).pending() == [marker]
+
+    def test_a_folder_that_became_readable_later(self, plain_user: Path) -> None:
+        toy = make_toy(plain_user)
+        toy.drop("2026-11-01")
+        clock = Clock()
+        clock.advance(timedelta(days=1))
+        toy.folder("2026-11-01").chmod(0)
+        sweep(toy.inbox(clock))
+        toy.folder("2026-11-01").chmod(0o755)
+        assert toy.inbox(clock).pending() == [toy.marker("2026-11-01")]
+
+    def test_an_old_mtime(self, toy: ToyFeed) -> None:
+        toy.drop("2026-11-01")
+        os.utime(toy.folder("2026-11-01") / "datapackage.json", (0, 0))
+        assert toy.inbox().pending() == [toy.marker("2026-11-01")]
 
 
-def test_the_watermark_follows_when_nothing_is_pending(toy: ToyFeed) -> None:
-    clock = Clock()
-    accept(toy.inbox(), toy.drop("2026-11-01"))
-    clock.advance(timedelta(days=2))
-    inbox = toy.inbox(clock)
-    sweep(inbox)
-    landing = inbox.landing.store.identity()
-    assert inbox.receipts.watermark(landing).landed_before == clock() - WATERMARK_MARGIN
+@pytest.mark.invariant(3)
+class TestAnotherName:
+    """A landing zone that is reached by another path holds the same deliveries."""
 
+    def test_a_link(self, toy: ToyFeed) -> None:
+        accept(toy.inbox(), toy.drop("2026-11-01"))
+        (toy.root / "link").symlink_to(toy.landing)
+        assert self.elsewhere(toy, "link").pending() == []
 
-@pytest.mark.invariant(1)
-def test_a_landing_zone_that_is_renamed_into_place_is_pending_though_the_watermark_has_passed(
-    toy: ToyFeed,
-) -> None:
-    marker = toy.drop("2026-11-01")
-    prepared = toy.root / "prepared"
-    toy.landing.rename(prepared)
-    toy.landing.mkdir()
-    inbox = toy.inbox()
-    move_watermark(inbox, datetime.now(UTC))
-    toy.landing.rmdir()
-    prepared.rename(toy.landing)
-    assert toy.inbox().pending() == [marker]
+    def test_a_landing_zone_that_was_moved(self, toy: ToyFeed) -> None:
+        accept(toy.inbox(), toy.drop("2026-11-01"))
+        toy.landing.rename(toy.root / "moved")
+        assert self.elsewhere(toy, "moved").pending() == []
 
+    def test_a_copy_is_looked_at_again_and_follows_what_was_taken_in(self, toy: ToyFeed) -> None:
+        first = accept(toy.inbox(), toy.drop("2026-11-01"))
+        shutil.copytree(toy.landing, toy.root / "copy")
+        inbox = self.elsewhere(toy, "copy")
+        (again,) = inbox.pending()
+        assert inbox.receipts.current(again) == first
 
-@pytest.mark.invariant(1)
-def test_a_folder_renamed_into_place_is_pending_though_its_marker_is_older_than_the_watermark(
-    toy: ToyFeed,
-) -> None:
-    outbox = toy.root / "outbox"
-    toy.drop("2026-11-01")
-    toy.folder("2026-11-01").rename(outbox)
-    landing = toy.inbox().landing.store.identity()
-    move_watermark(toy.inbox(), datetime.now(UTC))
-    outbox.rename(toy.folder("2026-11-01"))
-    marker = toy.marker("2026-11-01")
-    assert marker.landed_at < toy.inbox().receipts.watermark(landing).landed_before
-    assert toy.inbox().pending() == [marker]
-
-
-@pytest.mark.invariant(1)
-def test_an_old_mtime_does_not_hide_a_marker(toy: ToyFeed) -> None:
-    toy.drop("2026-11-01")
-    move_watermark(toy.inbox(), datetime.now(UTC) - timedelta(days=1))
-    os.utime(toy.folder("2026-11-01") / "datapackage.json", (0, 0))
-    assert [m.key for m in toy.inbox().pending()] == ["date=2026-11-01/datapackage.json"]
-
-
-def test_a_received_marker_whose_inode_is_touched_does_not_come_back(toy: ToyFeed) -> None:
-    """chmod, a hard link or a backup change the ctime; the identity stays."""
-    marker = toy.drop("2026-11-01")
-    long_ago = replace(marker, landed_at=marker.landed_at - timedelta(days=40))
-    inbox = toy.inbox()
-    accept(inbox, long_ago)
-    move_watermark(inbox, marker.landed_at - timedelta(hours=2))
-    assert toy.inbox().pending() == []
+    @staticmethod
+    def elsewhere(toy: ToyFeed, name: str) -> Inbox:
+        path = toy.root / "datasets" / "toy.yaml"
+        path.write_text(path.read_text().replace(f"{toy.root}/landing", f"{toy.root}/{name}"))
+        return Inbox(Feed.of(read_dataset(path)))
 
 
 def test_a_name_that_is_not_text_is_left_alone_and_said(

@@ -16,6 +16,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from flagfall.inbox.claim import claim
 from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.watermark import read_watermark
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.watch.loop import Timing, announcements, wait_for
@@ -156,8 +157,34 @@ class TestSweepsCostWhatIsNew:
         clock.advance(timedelta(hours=6))
         inbox = feed.inbox(clock)
         inbox.shortcuts.advance([], inbox.shortcuts.scope())  # as if it had not been there yet
-        assert inbox.receipts.watermark().landed_before > marker.landed_at
+        assert read_watermark(inbox.lake.store).landed_before > marker.landed_at
         assert feed.inbox(clock).pending() == [marker]
+
+    @pytest.mark.parametrize("ahead", [timedelta(hours=3), timedelta(days=365)])
+    def test_a_clock_that_was_ahead_once_hides_nothing(
+        self, feed: S3Feed, clock: Clock, ahead: timedelta
+    ) -> None:
+        wrong = Clock()
+        wrong.advance(ahead)
+        take_in(feed, wrong)
+        marker = feed.drop(day(clock()))
+        assert feed.inbox(clock).pending() == [marker]
+        assert [delivery.marker for delivery in take_in(feed, clock)] == [marker]
+
+    @pytest.mark.parametrize("before", [True, False], ids=["first sweep", "later"])
+    def test_a_full_sweep_that_is_under_way_does_not_undo_what_a_hint_found(
+        self, feed: S3Feed, clock: Clock, before: bool
+    ) -> None:
+        if not before:
+            self.swept(feed, clock)
+            clock.advance(timedelta(minutes=61))
+        inbox = feed.inbox(clock)
+        scope = inbox.shortcuts.scope()
+        entries = inbox.landing.entries(scope.start)
+        late = feed.drop(day(clock(), 40))
+        feed.inbox(clock).shortcuts.cover([late])
+        inbox.shortcuts.advance(inbox.pending(scope, entries), scope)
+        assert [delivery.marker for delivery in take_in(feed, clock)] == [late]
 
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
         self, tmp_path: Path, bucket: str, clock: Clock

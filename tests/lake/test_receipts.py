@@ -10,7 +10,8 @@ from threading import Barrier
 
 import pytest
 
-from flagfall.lake.receipts import Receipts, Watermark, current_view
+from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.lake.receipts import Receipts, Turns, current_view
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
 from flagfall.stores.local import LocalStore
@@ -102,26 +103,6 @@ class TestOnce:
         batch_id = receipts.write(receipt(delivery())).batch_id
         assert receipts.by_id(name.format(batch_id)) is None
 
-
-class TestAfterTheInodeWasTouched:
-    """A chmod, a hard link or a backup change the ctime, from which the landing day is taken."""
-
-    @pytest.mark.invariant(1)
-    @pytest.mark.parametrize("days", [-1, 1, 400])
-    def test_the_receipt_is_found_under_the_day_on_which_it_was_filed(
-        self, receipts: Receipts, days: int
-    ) -> None:
-        written = receipts.write(receipt(delivery()))
-        assert receipts.find(delivery(landed_at=NOON + days * DAY)) == written
-
-    @pytest.mark.invariant(3)
-    def test_writing_again_returns_the_first_and_files_no_second(
-        self, receipts: Receipts, store: LocalStore
-    ) -> None:
-        written = receipts.write(receipt(delivery()))
-        assert receipts.write(receipt(delivery(landed_at=NOON + DAY), "rejected")) == written
-        assert len(list(store.list("receipts"))) == 1
-
     def test_a_crash_between_the_two_files_of_a_receipt_leaves_it_unwritten(
         self, receipts: Receipts, store: LocalStore
     ) -> None:
@@ -143,7 +124,9 @@ class TestByDay:
         ]
         since = (NOON + 2 * DAY).date()
         assert receipts.since(since) == written[2:]
-        assert receipts.filed(since).known == {one.batch_id for one in written[2:]}
+        assert receipts.filed(since).known == {
+            one.batch_id.rpartition(".")[2] for one in written[2:]
+        }
 
     @pytest.mark.parametrize(
         ("landed_at", "day"),
@@ -171,6 +154,26 @@ class TestByDay:
         found = receipts.since(NOON.date(), {known.batch_id: known})
         assert sorted(one.batch_id for one in found) == sorted((known.batch_id, other.batch_id))
 
+    def test_a_damaged_receipt_is_named_and_stops_nothing_else(
+        self, receipts: Receipts, store: LocalStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        damaged, other = (receipts.write(receipt(delivery(day=day))) for day in ("mon", "tue"))
+        (key,) = (e.key for e in store.list("receipts") if damaged.batch_id in e.key)
+        store.put(key, b"{")
+        assert receipts.since(NOON.date()) == [other]
+        assert receipts.by_ids([damaged.batch_id, other.batch_id]) == {other.batch_id: other}
+        assert f"{key}: this receipt is damaged" in caplog.text
+        with pytest.raises(StoreRefused, match=f"{key}: this receipt is damaged.*restore it"):
+            receipts.find(delivery(day="mon"))
+
+    def test_a_receipt_of_a_later_release_is_read(
+        self, receipts: Receipts, store: LocalStore
+    ) -> None:
+        written = receipts.write(receipt(delivery()))
+        (key,) = (entry.key for entry in store.list("receipts"))
+        store.put(key, json.dumps({**json.loads(store.read(key, 9999)), "new": 1}).encode())
+        assert receipts.find(delivery()) == written
+
     def test_since_is_in_the_order_of_landing_whatever_the_names_are(
         self, receipts: Receipts
     ) -> None:
@@ -182,11 +185,18 @@ class TestByDay:
 
 
 def story(*told: tuple[str, Status]) -> list[Receipt]:
-    """Deliveries of one marker, one an hour."""
+    """Deliveries of one marker, each an hour *before* the one that it follows: clocks differ."""
+    turns = itertools.count(1)
     return [
-        receipt(delivery(version, NOON + timedelta(hours=hour)), status)
+        receipt(delivery(version, NOON - timedelta(hours=hour)), status).model_copy(
+            update={"turn": 0 if status == "rejected" else next(turns)}
+        )
         for hour, (version, status) in enumerate(told)
     ]
+
+
+def take_turn(receipts: Receipts, marker: Marker) -> int:
+    return receipts.take_turn(marker, receipts.turns(marker))
 
 
 STORIES: dict[str, tuple[list[tuple[str, Status]], str | None]] = {
@@ -216,11 +226,14 @@ class TestOneMarkerOneTruth:
     ) -> None:
         told, expected = STORIES[name]
         written = story(*told)
+        assert [take_turn(receipts, one.marker) for one in written if one.turn] == [
+            one.turn for one in written if one.turn
+        ]
         for one in reversed(written):  # in whatever order they were received
             receipts.write(one)
         current = receipts.current(delivery())
         assert (current.marker.version if current else None) == expected
-        assert receipts.deliveries(delivery()) == written
+        assert len(receipts.deliveries(delivery())) == len(written)
         assert current_view(receipts.since(NOON.date())) == ([current] if current else [])
 
     @pytest.mark.parametrize("name", STORIES)
@@ -231,53 +244,62 @@ class TestOneMarkerOneTruth:
             assert [one.marker.version for one in view] == ([expected] if expected else [])
 
     def test_each_marker_has_its_own_place_in_the_view(self) -> None:
-        written = [
-            receipt(delivery("1", NOON, day="mon")),
-            receipt(delivery("1", NOON + DAY, day="tue")),
-            receipt(delivery("2", NOON + 2 * DAY, day="mon")),
-        ]
-        assert current_view(written) == [written[1], written[2]]
+        first, correction = story(("1", "accepted"), ("2", "accepted"))
+        other = receipt(delivery("1", NOON + DAY, day="tue"))
+        assert current_view([first, other, correction]) == [correction, other]
 
     def test_a_replay_that_was_accepted_takes_the_place_of_the_first(
         self, receipts: Receipts
     ) -> None:
-        first = receipts.write(receipt(delivery()))
         again = replace(delivery(landed_at=NOON + DAY), replay=1)
-        second = receipts.write(receipt(again))
+        first, second = (
+            receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+            for one in (delivery(), again)
+        )
         assert receipts.current(delivery()) == second
         assert current_view([second, first]) == [second]
+
+    @pytest.mark.invariant(3)
+    def test_one_that_was_overtaken_takes_no_turn(self, receipts: Receipts) -> None:
+        """A worker that was given up goes on, and its delivery is not the last any more."""
+        known = receipts.turns(delivery("1"))
+        assert take_turn(receipts, delivery("2")) == 1
+        with pytest.raises(StoreUnavailable, match="another delivery"):
+            receipts.take_turn(delivery("1"), known)
+
+    @pytest.mark.invariant(3)
+    def test_who_tries_again_keeps_its_turn(self, receipts: Receipts) -> None:
+        known = receipts.turns(delivery("1"))
+        assert receipts.take_turn(delivery("1"), known) == 1
+        assert receipts.take_turn(delivery("1"), known) == 1
+        assert take_turn(receipts, delivery("1")) == 1
+        assert take_turn(receipts, delivery("2")) == 2
+
+    def test_a_turn_without_a_receipt_means_nothing(self, receipts: Receipts) -> None:
+        one = delivery("1")
+        written = receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+        take_turn(receipts, delivery("2"))
+        assert receipts.turns(one) == Turns(2, delivery("2").batch_id, written)
+
+    def test_what_counts_is_found_without_reading_every_receipt(
+        self, receipts: Receipts, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(60):
+            one = delivery(str(number))
+            receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+        read: list[str] = []
+        original = store.read
+
+        def noted(key: str, limit: int) -> bytes:
+            read.append(key)
+            return original(key, limit)
+
+        monkeypatch.setattr(store, "read", noted)
+        assert receipts.current(delivery()) is not None
+        assert len(read) == 2
 
     def test_deliveries_of_other_markers_are_not_mixed_in(self, receipts: Receipts) -> None:
         receipts.write(receipt(delivery(day="mon")))
         receipts.write(receipt(delivery(day="tue")))
         found = receipts.deliveries(delivery(day="tue"))
         assert [one.marker.fields["date"] for one in found] == ["tue"]
-
-
-@pytest.mark.invariant(1)
-class TestWatermark:
-    def test_without_one_everything_is_looked_at(self, receipts: Receipts) -> None:
-        assert receipts.watermark() == Watermark("", datetime(1970, 1, 1, tzinfo=UTC), "")
-
-    def test_it_is_kept_for_the_next_process(self, receipts: Receipts, store: LocalStore) -> None:
-        moved = Watermark("", NOON, "date=2026-11", NOON + DAY)
-        receipts.move_watermark(moved)
-        assert Receipts(store).watermark() == moved
-
-    def test_its_time_only_moves_forward(self, receipts: Receipts) -> None:
-        for moment in (NOON, NOON - DAY, NOON - timedelta(seconds=1), NOON):
-            receipts.move_watermark(Watermark("", moment))
-            assert receipts.watermark().landed_before == NOON
-        receipts.move_watermark(Watermark("", NOON + DAY))
-        assert receipts.watermark().landed_before == NOON + DAY
-
-    def test_one_of_another_place_says_nothing_of_this(self, receipts: Receipts) -> None:
-        receipts.move_watermark(Watermark("here", NOON))
-        assert receipts.watermark("there") == Watermark("there")
-
-    def test_one_as_the_first_version_wrote_it_is_understood(
-        self, receipts: Receipts, store: LocalStore
-    ) -> None:
-        plain = {"landed_before": NOON.isoformat(), "place": "here"}
-        store.put("watermark.json", json.dumps(plain).encode())
-        assert receipts.watermark("here") == Watermark("here", NOON)

@@ -153,7 +153,7 @@ def test_a_run_without_deliveries_has_a_report(run: Run) -> None:
 def test_a_corrected_batch_is_shown_as_such_and_counted_once(run: Run) -> None:
     early = NOW - timedelta(minutes=5)
     run.take(receipt("2013-10-20", "rejected", landed_at=early, message="cut short"))
-    run.take(receipt("2013-10-20", version=1))
+    run.take(receipt("2013-10-20", version=1, turn=1))
     page = run.page()
     assert "Today is normal." in plain(page)
     assert "accepted in its place" in plain(page)

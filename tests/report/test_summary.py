@@ -171,15 +171,15 @@ def test_nothing_and_nothing_new_are_normal_and_say_so() -> None:
 
 def test_a_rejected_batch_that_was_corrected_since_needs_no_attention() -> None:
     bad = receipt("2013-10-20", "rejected", landed_at=NOW - timedelta(hours=1))
-    good = receipt("2013-10-20", version=1)
+    good = receipt("2013-10-20", version=1, turn=1)
     batches = mark_replaced([Batch(bad), Batch(good, evaluate(dataset(), good))], [good])
     assert [batch.replaced for batch in batches] == [True, False]
     assert judge(dataset(), batches).sentence == "Today is normal."
 
 
 def test_a_rejected_redelivery_needs_attention_though_an_accepted_one_is_there() -> None:
-    good = receipt("2013-10-20", landed_at=NOW - timedelta(hours=1))
-    bad = receipt("2013-10-20", "rejected", version=1)
+    good = receipt("2013-10-20", landed_at=NOW - timedelta(hours=1), turn=1)
+    bad = receipt("2013-10-20", "rejected", version=1, turn=1)
     batches = mark_replaced([Batch(bad)], [good])
     assert judge(dataset(), batches).verdict == "attention"
 

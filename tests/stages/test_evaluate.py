@@ -242,7 +242,7 @@ def test_a_label_that_fails_on_the_rows_is_named(tmp_path: Path) -> None:
 def test_predictions_of_other_rows_are_never_joined_to_labels(feed: Feed) -> None:
     rows = _rows(3, [0.0, 1.0, 1.0])
     feed.scored((rows, np.full(3, 0.25, dtype=np.float32)))
-    part = next((feed.root / "lake/loans/predictions" / BATCH).glob("*.parquet"))
+    part = next((feed.root / "lake/loans/predictions" / BATCH).rglob("*.parquet"))
     pl.read_parquet(part).reverse().write_parquet(part)
     with pytest.raises(AssertionError, match="not aligned"):
         feed.evaluate()

@@ -420,15 +420,17 @@ class TestAFeedThatCannotBeLookedAt:
     async def test_a_mistake_in_the_code_is_no_hot_loop_either(
         self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        (toy.root / "lake" / "toy").mkdir(parents=True)
-        (toy.root / "lake" / "toy" / "watermark.json").write_text("{")
+        def mistaken(_: Shortcuts) -> Scope:
+            raise LookupError("secret")
+
+        monkeypatch.setattr(Shortcuts, "scope", mistaken)
         naps = Naps()
         async with aclosing(announcements(toy.inbox, Timing(), naps.clock, naps.sleep)) as items:
             told = await soon(items)
         assert isinstance(told, Unreachable)
-        assert told.why == "JSONDecodeError; the triggerer's log has the traceback"
+        assert told.why == "LookupError; the triggerer's log has the traceback"
         assert len(naps.taken) <= 10, "a minute of doubling pauses"
-        assert "json.decoder.JSONDecodeError" in caplog.text
+        assert "LookupError: secret" in caplog.text
 
     @pytest.mark.invariant(6)
     async def test_a_look_that_hangs_is_told_and_not_begun_again(

@@ -7,14 +7,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.landing.zone import LandingAddress, LandingZone
-from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
+from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.watch import shared_poll as module
 from flagfall.watch import sweeper, waiters
 from flagfall.watch.looks import Look, Watch
@@ -33,15 +33,11 @@ class ScriptedStore:
     def __init__(self) -> None:
         self.keys: set[str] = set()
         self.lists: list[str] = []
-        self.moved_since: list[datetime] = []
         self.finds: list[frozenset[str]] = []
         self.refuses: set[str] = set()
         self.fails: list[Exception] = []
         self.heard: asyncio.Queue[Hint] = asyncio.Queue()
         self.is_ours: IsOurs = nothing_is_ours
-
-    def identity(self) -> str:
-        return ""
 
     def list(
         self,
@@ -50,11 +46,9 @@ class ScriptedStore:
         where: Any = None,
         skip_unreadable: bool = True,
         shapes: Any = (),
-        moved_since: datetime = EPOCH,
     ) -> Iterator[Entry]:
         self._maybe_fail()
         self.lists.append(start_after)
-        self.moved_since.append(moved_since)
         return (entry(k) for k in sorted(self.keys) if k > start_after and where(k))
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
@@ -149,11 +143,10 @@ async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: Scr
 
 async def test_a_listing_leaves_out_only_what_no_watch_wants(store: ScriptedStore) -> None:
     old, new = Watch(zone(), 3600.0), Watch(zone(), 3600.0)
-    old.moved_since, new.moved_since = NOW, NOW + timedelta(days=1)
+    old.start, new.start = "a", "b"
     async with shared_poll(zone()) as shared, shared.watching(old), shared.watching(new):
-        seen = [(await soon(watch.next())).moved_since for watch in (old, new)]
-        assert seen == [NOW, NOW + timedelta(days=1)]
-        assert store.moved_since == [NOW]
+        assert [(await soon(watch.next())).start for watch in (old, new)] == ["a", "b"]
+        assert store.lists == ["a"]
 
 
 async def test_a_thousand_whose_markers_come_at_once_go_on_some_at_a_time(

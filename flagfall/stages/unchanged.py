@@ -1,0 +1,89 @@
+"""Whether a delivery brings anything new: a new look at a marker is not always a new batch.
+
+A touch, a ``chmod -R``, a copy of the same files or a stray file beside them makes a new version of
+the marker. What the batch holds decides: first the names and versions of its files, which cost
+little, then their hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import Turns
+from flagfall.lake.records import Receipt
+from flagfall.landing.manifest import Expected
+from flagfall.landing.marker import Marker
+
+CLEARED = "some of its files were removed since; what was taken in stays"
+"""Said of a batch that was cleaned up: neither is it lost, nor is a smaller one delivered."""
+
+
+def listing_of(versions: Mapping[str, str]) -> str:
+    """Hash of the versions of a batch's files, by key."""
+    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
+
+
+def is_same_listing(
+    inbox: Inbox, marker: Marker, expected: Iterable[Expected], turns: Turns
+) -> bool:
+    """Whether the files are those that were taken in, without reading one."""
+    if marker.replay or not turns.listing:
+        return False
+    found = inbox.landing.store.find([file.key for file in expected])
+    return listing_of({entry.key: entry.version for entry in found}) == turns.listing
+
+
+def why_unchanged(
+    inbox: Inbox, marker: Marker, content: Mapping[str, str], current: Receipt | None
+) -> str | None:
+    """Why the files bring nothing new, in words: they hold what was taken in, or are its rest."""
+    if marker.replay or current is None:
+        return None
+    if content == current.content:
+        return same_as(current)
+    is_rest = content.items() < current.content.items()
+    return CLEARED if is_rest and is_cleared(inbox, marker, current) else None
+
+
+def same_as(current: Receipt) -> str:
+    """Said of a batch that was taken in before."""
+    return f"the same files were accepted as {current.batch_id}"
+
+
+def is_cleared(inbox: Inbox, marker: Marker, current: Receipt | None) -> bool:
+    """Whether a batch that lacks files was whole once: its marker was not written again since."""
+    if marker.replay or current is None:
+        return False
+    return inbox.landing.same_marker(marker, current.marker)
+
+
+def unchanged(inbox: Inbox, marker: Marker, turns: Turns, why: str, listing: str = "") -> Receipt:
+    """Receive a delivery that brings nothing new.
+
+    Args:
+        inbox: The dataset's inbox.
+        marker: The delivery.
+        turns: What was known before the marker was looked at; a delivery counts.
+        why: In words.
+        listing: Of its files, see ``listing_of``; empty where the last one that is known holds.
+    """
+    current = turns.current
+    assert current is not None, "compared with what counts"
+    return inbox.receive(
+        Receipt(
+            batch_id=marker.batch_id,
+            marker=marker,
+            status="unchanged",
+            reason="unchanged",
+            message=why,
+            content=current.content,
+            listing=listing or turns.listing,
+            bytes=current.bytes,
+            turn=inbox.receipts.take_turn(marker, turns),
+            supersedes=current.batch_id,
+            received_at=inbox.clock(),
+        )
+    )

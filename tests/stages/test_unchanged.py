@@ -1,0 +1,246 @@
+"""A marker that is looked at again: what its batch holds decides whether it brings anything new."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import polars as pl
+import pytest
+
+from flagfall.errors import StoreUnavailable
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Receipt, Staged
+from flagfall.stages.ingest import ingest
+from flagfall.stages.unchanged import CLEARED
+from flagfall.stores import EPOCH
+from tests.feeds import ToyFeed, make_toy
+
+DAY = "2026-11-01"
+WRONG, RIGHT = "id,value\n1,10\n", "id,value\n1,99\n2,99\n"
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> ToyFeed:
+    """A feed with an empty marker."""
+    toy = make_toy(tmp_path, marker="_SUCCESS")
+    toy.landing.mkdir()
+    return toy
+
+
+def prepare(toy: ToyFeed, text: str) -> Path:
+    """A batch in its producer's folder: its marker is a template, as old as ever."""
+    folder = toy.root / "outbox" / f"date={DAY}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.csv").write_text(text)
+    (folder / "_SUCCESS").touch()
+    for file in folder.iterdir():
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+    return folder
+
+
+def shell(command: str) -> None:
+    subprocess.run(command, shell=True, check=True)
+
+
+DELIVERIES = {
+    "cp -a": "cp -a {source} {landing}/",
+    "cp -p": "mkdir -p {day} && cp -p {source}/rows.csv {source}/_SUCCESS {day}/",
+    "tar": "tar -C {source}/.. -cf - {name} | tar -C {landing} -xf -",
+    "renamed": "mkdir -p {day} && cp {source}/rows.csv {day}/ && cp -p {source}/_SUCCESS {day}/.t"
+    " && mv {day}/.t {day}/_SUCCESS",
+}
+
+
+def deliver(toy: ToyFeed, how: str, text: str) -> None:
+    source, day = prepare(toy, text), toy.folder(DAY)
+    places = {"source": source, "name": source.name, "landing": toy.landing, "day": day}
+    shell(DELIVERIES[how].format(**places))
+
+
+def take_in(toy: ToyFeed) -> Receipt:
+    (marker,) = toy.inbox().pending()
+    receipt = ingest(toy.dataset, toy.inbox(), marker)
+    assert receipt is not None
+    return receipt
+
+
+def rows(toy: ToyFeed) -> list[tuple[int, float]]:
+    """What counts."""
+    inbox = toy.inbox()
+    found: list[tuple[int, float]] = []
+    for receipt in current_view(inbox.receipts.since(EPOCH.date())):
+        staged = inbox.lake.find(Staged, receipt.batch_id)
+        assert staged is not None
+        for part in inbox.lake.parts(staged, toy.root):
+            found += pl.read_parquet(part).rows()
+    return sorted(found)
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("away_first", [True, False], ids=["removed first", "copied over"])
+@pytest.mark.parametrize("how", DELIVERIES)
+def test_a_correction_with_the_old_size_mtime_and_inode_is_a_delivery(
+    plain: ToyFeed, how: str, away_first: bool
+) -> None:
+    deliver(plain, how, WRONG)
+    first = take_in(plain)
+    if away_first:
+        shutil.rmtree(plain.folder(DAY))
+    deliver(plain, how, RIGHT)
+    second = take_in(plain)
+    assert (second.status, second.supersedes) == ("accepted", first.batch_id)
+    assert rows(plain) == [(1, 99.0), (2, 99.0)]
+    assert plain.inbox().pending() == []
+
+
+TOUCHES: dict[str, Callable[[Path], object]] = {
+    "chmod -R": lambda folder: shell(f"chmod -R g+w {folder}"),
+    "touch": lambda folder: (folder / "_SUCCESS").touch(),
+    "hard link": lambda folder: os.link(folder / "_SUCCESS", folder / f".{uuid4()}"),
+    "stray file": lambda folder: (folder / ".DS_Store").touch(),
+    "same again": lambda folder: (folder / "rows.csv").write_text(RIGHT),
+}
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize("name", TOUCHES)
+def test_a_look_that_finds_the_same_files_ends_as_unchanged(plain: ToyFeed, name: str) -> None:
+    deliver(plain, "cp -p", RIGHT)
+    first = take_in(plain)
+    for _ in range(2):
+        TOUCHES[name](plain.folder(DAY))
+        (plain.folder(DAY) / "_SUCCESS").touch()
+        again = take_in(plain)
+        assert (again.status, again.supersedes) == ("unchanged", first.batch_id)
+    assert rows(plain) == [(1, 99.0), (2, 99.0)]
+    assert plain.inbox().pending() == []
+
+
+def test_files_that_nobody_wrote_to_are_not_read_again(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(plain, "cp -p", RIGHT)
+    take_in(plain)
+    (plain.folder(DAY) / ".DS_Store").touch()
+    inbox = plain.inbox()
+    monkeypatch.setattr(inbox.landing.store, "fetch", None)
+    (marker,) = inbox.pending()
+    receipt = ingest(plain.dataset, inbox, marker)
+    assert receipt is not None
+    assert receipt.status == "unchanged"
+
+
+@pytest.mark.invariant(1)
+def test_data_that_come_after_the_receipt_are_a_new_delivery(plain: ToyFeed) -> None:
+    deliver(plain, "cp -p", WRONG)
+    first = take_in(plain)
+    (plain.folder(DAY) / "part-2.csv").write_text("id,value\n2,20\n")
+    second = take_in(plain)
+    assert (second.status, second.supersedes) == ("accepted", first.batch_id)
+    assert rows(plain) == [(1, 10.0), (2, 20.0)]
+
+
+@pytest.mark.invariant(1)
+def test_data_that_come_after_a_rejection_are_a_new_delivery(plain: ToyFeed) -> None:
+    plain.folder(DAY).mkdir()
+    (plain.folder(DAY) / "_SUCCESS").touch()
+    assert take_in(plain).reason == "no-data"
+    (plain.folder(DAY) / "rows.csv").write_text(RIGHT)
+    assert take_in(plain).status == "accepted"
+
+
+@pytest.mark.parametrize("removed", [["rows.csv"], ["rows.csv", "more.csv"]])
+def test_a_batch_that_was_cleaned_up_stays_as_it_was_taken_in(
+    plain: ToyFeed, removed: list[str]
+) -> None:
+    deliver(plain, "cp -p", RIGHT)
+    (plain.folder(DAY) / "more.csv").write_text("id,value\n3,3\n")
+    first = take_in(plain)
+    for name in removed:
+        (plain.folder(DAY) / name).unlink()
+    again = take_in(plain)
+    assert (again.status, again.supersedes, again.message) == (
+        "unchanged",
+        first.batch_id,
+        CLEARED,
+    )
+    assert len(rows(plain)) == 3
+
+
+@pytest.mark.invariant(2)
+def test_a_batch_that_is_written_again_while_it_is_copied_is_no_mixture(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = plain.folder(DAY)
+    day.mkdir()
+
+    def write(first: str, second: str) -> None:
+        (day / "a.csv").write_text(f"id,value\n{first}")
+        (day / "b.csv").write_text(f"id,value\n{second}")
+
+    write("1,1\n", "2,1\n")
+    (day / "_SUCCESS").touch()
+    inbox = plain.inbox()
+    (marker,) = inbox.pending()
+    fetch = inbox.landing.store.fetch
+
+    def slowly(key: str, target: Path, *rest: object) -> object:
+        if key.endswith("b.csv"):
+            write("2,2\n", "1,2\n")  # in place: neither folder nor marker tells
+        return fetch(key, target, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inbox.landing.store, "fetch", slowly)
+    assert ingest(plain.dataset, inbox, marker) is None
+    assert rows(plain) == []
+    assert take_in(plain).status == "accepted"
+    assert rows(plain) == [(1, 2.0), (2, 2.0)]
+
+
+@pytest.mark.invariant(3)
+class TestAWorkerThatWasGivenUpAndGoesOn:
+    def test_it_changes_no_part_that_counts(
+        self, plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deliver(plain, "cp -p", WRONG)
+        (marker,) = plain.inbox().pending()
+        zombie = plain.inbox()
+        put_file = zombie.lake.store.put_file
+
+        def after_the_retry(source: Path, key: str) -> None:
+            monkeypatch.undo()
+            (plain.folder(DAY) / "rows.csv").write_text(RIGHT)
+            retried = ingest(plain.dataset, plain.inbox(), marker)
+            assert retried is not None
+            assert retried.rows == 2
+            put_file(source, key)
+
+        monkeypatch.setattr(zombie.lake.store, "put_file", after_the_retry)
+        receipt = ingest(plain.dataset, zombie, marker)
+        assert receipt is not None
+        assert receipt.rows == 2
+        assert rows(plain) == [(1, 99.0), (2, 99.0)]
+        assert len(list((plain.root / "lake/toy/staged").rglob("*.parquet"))) == 1
+
+    def test_it_does_not_take_the_place_of_the_correction(
+        self, plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deliver(plain, "cp -p", WRONG)
+        zombie = plain.inbox()
+        (marker,) = zombie.pending()
+        take_turn = zombie.receipts.take_turn
+
+        def after_the_correction(*given: object) -> int:
+            deliver(plain, "cp -p", RIGHT)
+            assert take_in(plain).status == "accepted"
+            return take_turn(*given)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(zombie.receipts, "take_turn", after_the_correction)
+        with pytest.raises(StoreUnavailable, match="another delivery of this marker"):
+            ingest(plain.dataset, zombie, marker)
+        assert ingest(plain.dataset, plain.inbox(), marker) is None
+        assert rows(plain) == [(1, 99.0), (2, 99.0)]
