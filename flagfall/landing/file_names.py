@@ -7,7 +7,7 @@ time being. Names are all that can be known of a file without reading it.
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import unquote
 
 from flagfall.errors import BatchInvalid
@@ -174,6 +174,3 @@ def _decoded(key: str, text: str) -> str:
     except UnicodeDecodeError as error:
         why = f"{key}: the folder's value {text!r} is not UTF-8; write it so, percent-encoded"
         raise BatchInvalid("encoding", why) from error
-
-
-assert set(_ENDINGS.values()) == set(get_args(DataFormat))
