@@ -42,11 +42,15 @@ def _forms(key: str) -> Iterator[tuple[str, str]]:
 
 
 def check_places(marker: Marker, keys: Iterable[str], pattern: MarkerPattern, store: Store) -> None:
-    """Refuse files that lie in the folder of another marker, which vouches for them.
+    """Refuse markers, and files that lie in the folder of another marker, which vouches for them.
 
     Raises:
-        BatchInvalid: ``file-of-another-batch``.
+        BatchInvalid: ``manifest-invalid`` or ``file-of-another-batch``.
     """
+    keys = list(keys)
+    if named := next((key for key in keys if pattern.match(key) is not None), ""):
+        why = f"{marker.uri}: names {shown(named)}: it is a marker and no data; leave it out"
+        raise BatchInvalid("manifest-invalid", why)
     others = {other: key for key in keys if (other := _marker_of(key, pattern))}
     others.pop(marker.key, None)
     for other, key in others.items():
