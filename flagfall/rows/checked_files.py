@@ -99,6 +99,35 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     return checked
 
 
+def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dataset) -> None:
+    """Refuse rows that a batch has twice, in two files with the same bytes.
+
+    Files without rows may well be the same, and so may files whose folders are columns.
+
+    Args:
+        files: Those that ``check_files`` has read.
+        digests: Of each.
+        dataset: Their dataset.
+
+    Raises:
+        BatchInvalid: ``same-content``.
+    """
+    seen: dict[tuple[str, frozenset[tuple[str, str | None]]], DataFile] = {}
+    for file, digest in zip(files, digests, strict=True):
+        constants = _with_constants(file, dataset.table).constants
+        first = seen.setdefault((digest, frozenset(constants.items())), file)
+        if first is not file and _has_rows(file, dataset):
+            why = f"{first.name} and {file.name} have the same bytes: their rows would count twice"
+            raise BatchInvalid("same-content", f"{why}; write them once, then the marker again")
+
+
+def _has_rows(file: DataFile, dataset: Dataset) -> bool:
+    completed = _with_constants(file, dataset.table)
+    reader = _reader(completed, _format(file, dataset), dataset.table)
+    blocks = reader.blocks(Bounds(dataset.limits))
+    return any(block.rows.height or block.broken.height for block in blocks)
+
+
 @dataclass(frozen=True)
 class _Reader:
     place: Place

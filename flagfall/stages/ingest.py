@@ -19,10 +19,11 @@ import tenacity
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.records import Receipt, SourceFile, Staged
-from flagfall.landing.manifest import Expected
+from flagfall.lake.records import LeftOut, Receipt, SourceFile, Staged
+from flagfall.landing.manifest import Expected, with_left_out
 from flagfall.landing.marker import Marker
-from flagfall.rows import Checked, DataFile, check_files
+from flagfall.rows import Checked, DataFile, check_copies, check_files
+from flagfall.stages.counted_once import check_counted_once
 from flagfall.stores import Fetched
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,15 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
 
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
     with inbox.lake.scratch() as folder:
-        files, copies = _copy(dataset, inbox, marker, folder)
-        if (same := _unchanged(inbox, marker, files)) is not None:
+        files, copies, left_out = _copy(dataset, inbox, marker, folder)
+        if (same := _unchanged(inbox, marker, files, left_out)) is not None:
             return same
         checked = check_files(copies, dataset, folder)
+        check_copies(copies, [file.sha256 for file in files], dataset)
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
-            return _reject_rows(dataset, inbox, marker, files, checked)
-        staged = inbox.lake.finish(_staged(marker, files, checked), checked.files)
+            return _reject_rows(dataset, inbox, marker, files, checked, left_out)
+        staged = inbox.lake.finish(_staged(marker, files, checked, left_out), checked.files)
         return _accept(dataset, inbox, marker, staged)
 
 
@@ -86,19 +88,27 @@ def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
 
 def _copy(
     dataset: Dataset, inbox: Inbox, marker: Marker, folder: Path
-) -> tuple[tuple[SourceFile, ...], list[DataFile]]:
+) -> tuple[tuple[SourceFile, ...], list[DataFile], LeftOut]:
     """Copy a batch's files, checking each against its marker on the way."""
     try:
-        expected = _retry_refusals(
+        manifest = _retry_refusals(
             partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
-        ).files
+        )
     except FileNotFoundError as gone:
         raise _vanished(marker) from gone
-    if not expected:
-        why = f"{marker.uri}: there are no data files beside the marker"
-        raise BatchInvalid("no-data", f"{why}; write them, then the marker again")
-    copied = list(_copies(inbox, marker, expected, folder, dataset.limits.batch_bytes))
-    return tuple(file for file, _ in copied), [copy for _, copy in copied]
+    manifest = with_left_out(manifest, marker, dataset.limits, inbox.landing.folders)
+    left_out = LeftOut.of(manifest.left_out)
+    if not manifest.files:
+        raise _no_data(marker, left_out)
+    check_counted_once(inbox, marker, manifest)
+    copied = list(_copies(inbox, marker, manifest.files, folder, dataset.limits.batch_bytes))
+    return tuple(file for file, _ in copied), [copy for _, copy in copied], left_out
+
+
+def _no_data(marker: Marker, left_out: LeftOut) -> BatchInvalid:
+    why = f"{marker.uri}: there are no data files beside the marker"
+    others = f" ({left_out.sentence()})" if left_out.files else ""
+    return BatchInvalid("no-data", f"{why}{others}; write them, then the marker again")
 
 
 def _copies(
@@ -188,7 +198,9 @@ def _check_promise(file: Expected, fetched: Fetched) -> None:
         raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")
 
 
-def _unchanged(inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...]) -> Receipt | None:
+def _unchanged(
+    inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...], left_out: LeftOut
+) -> Receipt | None:
     """Receive as unchanged, if the accepted delivery had the same files; else ``None``."""
     current = inbox.receipts.current(marker)
     content = {file.path: file.sha256 for file in files}
@@ -202,6 +214,7 @@ def _unchanged(inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...]) -> R
             reason="unchanged",
             message=f"the same files were accepted as {current.batch_id}",
             content=content,
+            left_out=left_out,
             bytes=sum(file.bytes for file in files),
             supersedes=current.batch_id,
             received_at=inbox.clock(),
@@ -221,7 +234,12 @@ def _too_many_bad_rows(dataset: Dataset, checked: Checked) -> bool:
 
 
 def _reject_rows(
-    dataset: Dataset, inbox: Inbox, marker: Marker, files: tuple[SourceFile, ...], checked: Checked
+    dataset: Dataset,
+    inbox: Inbox,
+    marker: Marker,
+    files: tuple[SourceFile, ...],
+    checked: Checked,
+    left_out: LeftOut,
 ) -> Receipt:
     total = checked.rows + checked.rejected_rows
     reason, count = max(checked.reasons.items(), key=lambda item: item[1])
@@ -238,10 +256,13 @@ def _reject_rows(
         reasons=checked.reasons,
         bytes=sum(file.bytes for file in files),
         content={file.path: file.sha256 for file in files},
+        left_out=left_out,
     )
 
 
-def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> Staged:
+def _staged(
+    marker: Marker, files: tuple[SourceFile, ...], checked: Checked, left_out: LeftOut
+) -> Staged:
     return Staged(
         batch_id=marker.batch_id,
         files=files,
@@ -249,6 +270,7 @@ def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> 
         rows=checked.rows,
         rejected_rows=checked.rejected_rows,
         reasons=checked.reasons,
+        left_out=left_out,
     )
 
 
@@ -265,6 +287,7 @@ def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> R
             reasons=staged.reasons,
             bytes=sum(file.bytes for file in staged.files),
             content=staged.content,
+            left_out=staged.left_out,
             supersedes=replaced.batch_id if replaced else None,
             received_at=inbox.clock(),
         ),
