@@ -56,7 +56,7 @@ class LeftOut(_Record):
     """Files that look like the batch's and do not count.
 
     Attributes:
-        files: How many.
+        files: How many, counted up to 10,000.
         names: The first of them, below the landing zone, each with the reason.
     """
 

@@ -29,6 +29,8 @@ from flagfall.stores import Store
 
 REUSED_FOR = 9
 """A shared listing is used again for so many times as long as it took: looking takes a tenth."""
+COUNTED_LEFT_OUT = 10_000
+"""Files that are left out are counted up to this number."""
 HIDDEN = "hidden: its name, or a folder's, begins with '_' or '.'"
 NO_PART = "its name is no part's: see the names of parts in the documentation of the dataset file"
 
@@ -83,7 +85,7 @@ class Beside:
     def add(self, item: Item) -> None:
         """Note an item that is the batch's."""
         if item.kind is Kind.HIDDEN:
-            self.left_out[item.key] = HIDDEN
+            self.leave_out(item, HIDDEN)
             return
         {
             Kind.DATA: self.data,
@@ -91,6 +93,11 @@ class Beside:
             Kind.COMMIT_NOTE: self.notes,
             Kind.TABLE_LOG: self.logs,
         }[item.kind].append(item)
+
+    def leave_out(self, item: Item, why: str) -> None:
+        """Note an item that could be meant as the batch's; so many are counted and no more."""
+        if len(self.left_out) < COUNTED_LEFT_OUT:
+            self.left_out[item.key] = why
 
 
 class Folders:
@@ -179,8 +186,9 @@ class Folders:
         hidden = any(folder.startswith((".", "_")) for folder in folders)
         if not hidden and is_commit_note(name):
             return Kind.COMMIT_NOTE
-        if not hidden and finished_name(name, self.otherwise):
-            return Kind.ON_ITS_WAY
+        if not hidden and (finished := finished_name(name, self.otherwise)):
+            is_data = self.pattern.match("/".join((*key.split("/")[:-1], finished))) is None
+            return Kind.ON_ITS_WAY if is_data and finished[0] != "_" else Kind.NOTHING
         if hidden or name.startswith((".", "_")):
             return Kind.HIDDEN if data_format(name) else Kind.NOTHING
         return Kind.DATA
@@ -195,6 +203,7 @@ class _Shared:
         self._markers = {i.key: i.version for i in listed if i.kind is Kind.MARKER}
         self._markers[marker.key] = marker.version
         self._stems = {pattern.stem(key) for key in self._markers}
+        self._folded = {stem.casefold(): stem for stem in self._stems}
         self._found: dict[str, Beside] = defaultdict(Beside)
         self._of_all = Beside()
         for item in listed:
@@ -228,9 +237,13 @@ class _Shared:
         elif item.kind in (Kind.COMMIT_NOTE, Kind.TABLE_LOG):
             self._of_all.add(item)
         elif item.kind is not Kind.ON_ITS_WAY:
-            similar = next((stem for stem in stems if is_like(stem, name)), "")
-            if similar:
-                self._found[similar].left_out[item.key] = NO_PART
+            self._leave_out(item, name.casefold())
+
+    def _leave_out(self, item: Item, name: str) -> None:
+        """Note it for the one that it could be meant for, even by a name in other letters."""
+        stems = (name[:end] for end in range(len(name), 0, -1) if name[:end] in self._folded)
+        if similar := next((stem for stem in stems if is_like(stem, name)), ""):
+            self._found[self._folded[similar]].leave_out(item, NO_PART)
 
 
 def _folder(key: str) -> str:

@@ -40,10 +40,13 @@ _LITTER = re.compile(
 """What storage, desktops and sync tools leave behind: of a file, or of a folder with all in it."""
 
 _UPLOAD = re.compile(
-    r"(?P<name>.+)\.(?:filepart|partial|part|tmp|temp|crdownload|download|aria2|uploading|_copying_)",
+    r"(?P<name>.+)(?:_\.gstmp|\.(?:filepart|partial|part|tmp|temp|crdownload|download|aria2"
+    r"|uploading|inprogress|_copying_))",
     re.IGNORECASE | re.DOTALL,
 )
 """Names that WinSCP, rclone, browsers and ``hdfs dfs -put`` give a file until it is complete."""
+_RANDOM = re.compile(r"\.[0-9A-Za-z]{8}\Z")
+"""What ``rclone`` puts before its ``.partial``."""
 
 _ENDING = r"\.(?i:csv|tsv|jsonl|ndjson|json|parquet|gz)"
 _COPY = re.compile(
@@ -111,8 +114,10 @@ def finished_name(name: str, otherwise: DataFormat | None = None) -> str:
         return ""
     if found := _COPY.fullmatch(name):
         return found["rsync"] or found["aws"]
-    found = _UPLOAD.fullmatch(name)
-    return found["name"].lstrip(".") if found else ""
+    if (found := _UPLOAD.fullmatch(name)) is None:
+        return ""
+    plain = _RANDOM.sub("", found["name"])
+    return (plain if data_format(plain) else found["name"]).lstrip(".")
 
 
 def is_part(stem: str, name: str) -> bool:

@@ -82,6 +82,8 @@ class TestASharedFolder:
             "data_new/a.csv",
             "data_part.csv",
             "_data.csv",
+            "DATA.csv",
+            "Data_2.CSV",
         ],
     )
     def test_what_may_be_anything_else_is_left_out_with_a_word(
@@ -297,6 +299,7 @@ def test_what_tools_leave_behind_is_no_data_and_no_word_is_lost_on_it(
         "b.csv.partial",
         "b.csv.part",
         "b.csv.tmp",
+        "b.csv.gz_.gstmp",
         "b.csv.crdownload",
         "b.csv._COPYING_",
         "b.csv.6eF7bA12",
@@ -313,8 +316,21 @@ def test_a_name_for_the_time_being_means_that_the_batch_is_not_complete(
     assert name in str(error)
 
 
-def test_a_file_on_its_way_holds_up_its_own_batch_only(shared: Zone) -> None:
-    shared.write("a.ready", "b.ready", "a.csv", "b.csv", "b_2.csv.filepart")
+@pytest.mark.parametrize("name", ["_SUCCESS.tmp", "_SUCCESS.filepart", "._SUCCESS.a1B2c3"])
+def test_a_marker_on_its_way_is_none(zone: Zone, name: str) -> None:
+    assert names(dropped(zone, "a.csv", name)) == ["a.csv"]
+
+
+def test_a_marker_on_its_way_in_a_shared_folder_is_none(shared: Zone) -> None:
+    shared.write("a.ready", "a.csv", "a.ready.tmp")
+    assert shared.names("a.ready") == ["a.csv"]
+
+
+@pytest.mark.parametrize(
+    "name", ["b_2.csv.filepart", "b.csv.kafi5ezo.partial", ".b_2.csv.a1B2c3", "b.csv.6eF7bA12"]
+)
+def test_a_file_on_its_way_holds_up_its_own_batch_only(shared: Zone, name: str) -> None:
+    shared.write("a.ready", "b.ready", "a.csv", "b.csv", name)
     assert shared.names("a.ready") == ["a.csv"]
     with pytest.raises(BatchInvalid, match="written still"):
         shared.names("b.ready")
