@@ -38,6 +38,11 @@ class Kept:
         """Receipts by status."""
         return Counter(receipt.status for receipt in self.receipts)
 
+    @property
+    def left_out(self) -> tuple[Receipt, ...]:
+        """Receipts that count and leave files out that look like the batch's, oldest first."""
+        return tuple(r for r in current_view(self.receipts) if r.left_out.files)
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from flagfall.cli.console import AsJson, end, for_each, out, printable
 from flagfall.cli.feed_status import Seen, Status, status
 from flagfall.dataset.feed import Feed
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.records import Receipt
 from flagfall.stores.backoff import LONGEST_BACKOFF
 from flagfall.watch.heartbeat import WatcherState
 
@@ -59,6 +60,7 @@ def _plain(found: Status) -> dict[str, Any]:
         "pending": len(seen.pending) if seen else None,
         **{name: kept.counts[name] if kept else None for name in _COUNTED[2:5]},
         "unscored": kept.unscored if kept else None,
+        "left_out": sum(r.left_out.files for r in kept.left_out) if kept else None,
         "oldest_pending": oldest.isoformat() if oldest else None,
         "late": seen.late if seen else None,
         "watch": _plain_sign(kept.watcher, found.at) if kept and kept.watcher else None,
@@ -86,6 +88,8 @@ def _overview(found: list[Status]) -> Table:
 def _attention(found: Status) -> Iterator[str]:
     if found.seen:
         yield from (f"{found.dataset}: {line}" for line in _of_landing_zone(found.seen))
+    if found.kept and (left_out := found.kept.left_out):
+        yield f"{found.dataset}: {_of_left_out(left_out)}"
     if found.kept:
         yield f"{found.dataset}: {_of_watcher(found.dataset, found.kept.watcher, found.at)}"
 
@@ -95,6 +99,13 @@ def _of_landing_zone(seen: Seen) -> Iterator[str]:
         yield f"the oldest pending marker landed {_when(seen.oldest_pending)}"
     if seen.late:
         yield f"late: {seen.late}"
+
+
+def _of_left_out(receipts: Sequence[Receipt]) -> str:
+    """Which files look like a batch's and do not count, in words."""
+    last, more = receipts[-1], len(receipts) - 1
+    others = f"; so for {more} more" if more else ""
+    return f"{last.batch_id}: {last.left_out.sentence()}{others}"
 
 
 def _of_watcher(dataset: str, sign: WatcherState | None, now: datetime) -> str:
@@ -125,7 +136,7 @@ def _deliveries(found: Status, shown: int = 20) -> Table:
             str(receipt.rows),
             str(receipt.rejected_rows),
             _when(receipt.marker.landed_at),
-            printable(receipt.message),
+            printable(" ".join(filter(None, (receipt.message, receipt.left_out.sentence())))),
         )
     for column in table.columns:
         column.overflow = "fold"

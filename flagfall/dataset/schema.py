@@ -34,6 +34,7 @@ from flagfall.dataset.values import (
     each_once,
 )
 from flagfall.errors import MarkerPatternInvalid
+from flagfall.landing.file_names import DataFormat
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
 
@@ -56,6 +57,7 @@ class Landing(Section):
             finds in the environment.
         sqs_queue: URL of an SQS queue that the bucket notifies of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
+        format: Of data files whose names do not say it, as dask's ``0.part``; ``None``: all do.
     """
 
     uri: str = Field(min_length=1)
@@ -63,6 +65,7 @@ class Landing(Section):
     sqs_queue: str = ""
     marker: str
     settle: Wait = timedelta(seconds=10)
+    format: DataFormat | None = None
 
     @model_validator(mode="after")
     def _only_s3_has_these(self) -> Self:
@@ -78,6 +81,9 @@ class Landing(Section):
             MarkerPattern(value)
         except MarkerPatternInvalid as invalid:
             raise ValueError(str(invalid)) from invalid
+        if "*" in value.rpartition("/")[2]:
+            why = "each marker would vouch for every file of the folder; use a field, as in"
+            raise ValueError(f"expected no '*' in the marker's own name: {why} {{name}}.ready")
         return value
 
 

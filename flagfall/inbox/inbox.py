@@ -147,7 +147,8 @@ class Inbox:
 
     def manifest(self, marker: Marker, limits: Limits) -> Manifest:
         """What the marker vouches for (see ``read_manifest``)."""
-        return read_manifest(marker, self.landing.pattern, self.landing.store, limits)
+        landing = self.landing
+        return read_manifest(marker, landing.pattern, landing.store, limits, landing.folders)
 
     def problem(self, marker: Marker, limits: Limits) -> str | None:
         """Why a batch is not complete, in words; ``None`` where nothing is missing."""

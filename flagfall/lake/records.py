@@ -6,12 +6,13 @@ this delivery", and its parts are complete.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from flagfall.landing.marker import Marker
+from flagfall.landing.marker import Marker, is_text
 
 HISTOGRAM_BINS = 100
 """Bins of equal width over scores from 0 to 1."""
@@ -56,6 +57,45 @@ class SourceFile(_Record):
     sha256: str
 
 
+LEFT_OUT_NAMES = 20
+LEFT_OUT_BYTES = 4096
+"""Names of files that a record keeps, and their bytes."""
+
+
+class LeftOut(_Record):
+    """Files that look like the batch's and do not count.
+
+    Attributes:
+        files: How many, counted up to 10,000.
+        names: The first of them, below the landing zone, each with the reason.
+    """
+
+    files: int = 0
+    names: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, found: Mapping[str, str]) -> LeftOut:
+        """As many names as a record keeps; one that is not UTF-8 as Python writes it."""
+        names, left = {}, LEFT_OUT_BYTES
+        for key in sorted(found)[:LEFT_OUT_NAMES]:
+            name = key if is_text(key) else ascii(key)
+            left -= len(name.encode()) + len(found[key])
+            if left < 0:
+                break
+            names[name] = found[key]
+        return cls(files=len(found), names=names)
+
+    def sentence(self, shown: int = 3) -> str:
+        """In words, with the first names; empty where none is left out."""
+        if not self.files:
+            return ""
+        some = list(self.names.items())[:shown]
+        more = self.files - len(some)
+        parts = [f"{name!r} ({why})" for name, why in some] + ([f"{more:,} more"] if more else [])
+        files = "1 file was" if self.files == 1 else f"{self.files:,} files were"
+        return f"{files} left out: {'; '.join(parts)}"
+
+
 class Part(_Record):
     """One Parquet file of a stage's output; ``name`` is below the stage's folder for the batch."""
 
@@ -74,6 +114,7 @@ class Staged(_Stored):
         reasons: Rejected rows by rule, such as ``{"tailnum: required": 3}``; a row may break
         several.
         listing: Hash of the names and versions of ``files``; empty where not known.
+        left_out: Files that look like the batch's and are not.
     """
 
     batch_id: str
@@ -83,6 +124,7 @@ class Staged(_Stored):
     rows: int
     rejected_rows: int
     reasons: dict[str, int]
+    left_out: LeftOut = LeftOut()
 
     @property
     def content(self) -> dict[str, str]:
@@ -185,6 +227,7 @@ class Receipt(_Stored):
             same ones need not be read again.
         turn: Counts what was accepted or found unchanged at this marker, from 1; the accepted one
             with the last turn is the one that counts. Of a rejected one: the last before it.
+        left_out: Files that look like the batch's and are not.
         supersedes: Batch id of the accepted delivery of the same marker that this one replaces
             (or, when unchanged, repeats).
         received_at: When this receipt was written (UTC).
@@ -202,6 +245,7 @@ class Receipt(_Stored):
     content: dict[str, str] = {}
     listing: str = ""
     turn: int = 0
+    left_out: LeftOut = LeftOut()
     supersedes: str | None = None
     received_at: datetime
 

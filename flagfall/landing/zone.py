@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from pydantic import BaseModel
 
+from flagfall.landing.beside import Folders
+from flagfall.landing.file_names import DataFormat
 from flagfall.landing.marker import Marker, MarkerPattern, delivery_hash, is_text
 from flagfall.stores import Entry, open_store
 
@@ -22,12 +24,14 @@ class LandingAddress(BaseModel, frozen=True, extra="forbid"):
         marker: Pattern of the markers below it.
         conn_id: Airflow connection; empty for what the environment gives.
         sqs_queue: URL of an SQS queue that hears of new objects; empty for none.
+        format: Of data files whose names do not say it; ``None`` where all do.
     """
 
     uri: str
     marker: str
     conn_id: str = ""
     sqs_queue: str = ""
+    format: DataFormat | None = None
 
 
 class LandingZone:
@@ -38,6 +42,7 @@ class LandingZone:
 
     Attributes:
         place: The same place, reached in the same way, has the same value.
+        folders: The folders of its markers.
 
     Raises:
         MarkerPatternInvalid: The pattern cannot be used.
@@ -47,6 +52,7 @@ class LandingZone:
     def __init__(self, address: LandingAddress) -> None:
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
+        self.folders = Folders(self.store, self.pattern, address.format)
         self.uri = self.store.uri
         self.place = (self.uri, address.conn_id, address.sqs_queue)
 

@@ -206,7 +206,7 @@ def _rank(batch: Batch) -> int:
     """Sort key: batches that need a look come first."""
     if batch.receipt.status == "rejected":
         return 1 if batch.replaced else 0
-    if batch.evaluation is not None and batch.evaluation.alerts:
+    if batch.receipt.left_out.files or (batch.evaluation and batch.evaluation.alerts):
         return 2
     return 4 if batch.receipt.status == "unchanged" else 3
 
@@ -216,6 +216,8 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     receipt, found = batch.receipt, []
     if receipt.message:
         found.append(cut(receipt.message, TEXT_SHOWN))
+    if receipt.left_out.files:
+        found.append(cut(receipt.left_out.sentence(), TEXT_SHOWN))
     if batch.replaced:
         found.append("A later delivery of the same marker was accepted in its place.")
     elif receipt.supersedes and receipt.status == "accepted":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
+from flagfall.landing.file_names import UNDERSTOOD, DataFormat, data_format, folder_values
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
 from flagfall.rows.output import Parts, Place, Placed, RejectedRows
@@ -68,8 +69,8 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     about 40,000 rows), the files are read a second time to reject the repeats.
 
     Args:
-        files: All files of the batch; a name ends with .csv, .tsv, .jsonl or .ndjson, any of these
-            with .gz, or .parquet.
+        files: All files of the batch; the name of each says its format, or ``landing.format`` does.
+            ``name=value`` folders are columns that the file need not have.
         dataset: Its ``table`` says what is checked.
         folder: Parts and ``rows.jsonl`` are written here. After an error they are incomplete.
 
@@ -80,8 +81,13 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
             ``parquet``, ``types``.
         DatasetInvalid: A column's format or constraints cannot be used.
     """
-    batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset.table) for file in files])
-    check_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
+    files = [_with_constants(file, dataset.table) for file in files]
+    formats = [_format(file, dataset) for file in files]
+    named = list(zip(files, formats, strict=True))
+    readers = [_reader(file, kind, dataset.table) for file, kind in named]
+    batch = _Batch(dataset, _rules(dataset), readers)
+    parquet = [file for file, kind in named if kind == "parquet"]
+    check_parquet(parquet, dataset.table, dataset.limits)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
     if repeats is not None:
@@ -93,31 +99,62 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     return checked
 
 
+def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dataset) -> None:
+    """Refuse rows that a batch has twice, in two files with the same bytes.
+
+    Files without rows may well be the same, and so may files whose folders are columns.
+
+    Args:
+        files: Those that ``check_files`` has read.
+        digests: Of each.
+        dataset: Their dataset.
+
+    Raises:
+        BatchInvalid: ``same-content``.
+    """
+    seen: dict[tuple[str, frozenset[tuple[str, str | None]]], DataFile] = {}
+    for file, digest in zip(files, digests, strict=True):
+        constants = _with_constants(file, dataset.table).constants
+        first = seen.setdefault((digest, frozenset(constants.items())), file)
+        if first is not file and _has_rows(file, dataset):
+            why = f"{first.name} and {file.name} have the same bytes: their rows would count twice"
+            raise BatchInvalid("same-content", f"{why}; write them once, then the marker again")
+
+
+def _has_rows(file: DataFile, dataset: Dataset) -> bool:
+    completed = _with_constants(file, dataset.table)
+    reader = _reader(completed, _format(file, dataset), dataset.table)
+    blocks = reader.blocks(Bounds(dataset.limits))
+    return any(block.rows.height or block.broken.height for block in blocks)
+
+
 @dataclass(frozen=True)
 class _Reader:
     place: Place
     blocks: Callable[[Bounds], Iterator[Block]]
 
 
-def _is_parquet(file: DataFile) -> bool:
-    return file.name.lower().endswith(".parquet")
+def _with_constants(file: DataFile, table: Table) -> DataFile:
+    columns = {column.name for column in table.fields}
+    values = folder_values(file.name).items()
+    return replace(file, constants={name: text for name, text in values if name in columns})
 
 
-def _reader(file: DataFile, table: Table) -> _Reader:
+def _format(file: DataFile, dataset: Dataset) -> DataFormat:
+    if found := data_format(file.name, dataset.landing.format):
+        return found
+    why = f"{file.name}: format not known; understood are {UNDERSTOOD}"
+    raise BatchInvalid("format", f"{why}; landing.format says what files without an ending are")
+
+
+def _reader(file: DataFile, kind: DataFormat, table: Table) -> _Reader:
     names = [column.name for column in table.fields]
-    name = file.name.lower()
-    ending = Path(name.removesuffix(".gz")).suffix
-    if _is_parquet(file):
-        place = Place(file.name, "row_number")
-        return _Reader(place, partial(parquet_rows, file, table))
-    if ending == ".csv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, ","))
-    if ending == ".tsv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, "\t"))
-    if ending in (".jsonl", ".ndjson"):
+    if kind == "parquet":
+        return _Reader(Place(file.name, "row_number"), partial(parquet_rows, file, table))
+    if kind == "jsonl":
         return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
-    understood = ".csv, .tsv, .jsonl and .ndjson, also with .gz, and .parquet"
-    raise BatchInvalid("format", f"{file.name}: format not known; understood are {understood}")
+    separator = {"csv": ",", "tsv": "\t"}[kind]
+    return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, separator))
 
 
 @dataclass(frozen=True)

@@ -251,10 +251,12 @@ class _Layout:
     Attributes:
         width: Columns of the file.
         places: Where the wanted ones are, by name.
+        wanted: The dataset's columns; those that the file lacks are in its folders' names.
     """
 
     width: int
     places: dict[str, int]
+    wanted: tuple[str, ...]
     separator: str
 
     def block(self, file: DataFile, records: _Records) -> Block:
@@ -273,7 +275,8 @@ class _Layout:
             raise _not_rows(file, records) from error
         if rows.height != len(records.start):
             raise _not_rows(file, records)
-        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+        found = rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+        return file.completed(found, self.wanted)
 
     def _read(self, data: bytes) -> pl.DataFrame:
         return pl.read_csv(
@@ -314,7 +317,7 @@ def _layout(
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
     found = _header(file, records, separator, limits)
-    if set(names) - set(found):
+    if file.lacks(names, found):
         raise missing_columns(file, names, found, _separator_hint(found, separator))
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
@@ -323,7 +326,8 @@ def _layout(
     if len(found) > limits.columns:
         why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
         raise BatchInvalid("columns", f"{why}; write one row per observation")
-    return _Layout(len(found), {name: found.index(name) for name in names}, separator)
+    places = {name: found.index(name) for name in names if name in found}
+    return _Layout(len(found), places, tuple(names), separator)
 
 
 def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:

@@ -62,7 +62,8 @@ class _Reader:
         self._required = [
             column.name
             for column in table.fields
-            if column.constraints.required or column.name in table.primary_key
+            if (column.constraints.required or column.name in table.primary_key)
+            and column.name not in file.constants
         ]
         self._never_seen = set(self._required)
         self._any_rows = False
@@ -81,10 +82,7 @@ class _Reader:
         objects, broken = self._objects(texts, first_line)
         faults: dict[int, str] = {}
         rows = pl.DataFrame(
-            {
-                name: self._column(name, [row.values.get(name) for row in objects], faults)
-                for name in self._types
-            }
+            {name: self._column(name, self._values(name, objects), faults) for name in self._types}
         )
         lines = pl.Series([row.line for row in objects], dtype=pl.Int64)
         if faults:
@@ -113,6 +111,10 @@ class _Reader:
                 objects.append(_Object(line, text, values))
                 self._note(values)
         return objects, broken
+
+    def _values(self, name: str, objects: Sequence[_Object]) -> list[Any]:
+        absent = self._file.constants.get(name)
+        return [row.values.get(name, absent) for row in objects]
 
     def _column(self, name: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
         wanted = self._types[name]

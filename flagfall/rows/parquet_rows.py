@@ -61,6 +61,7 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
         BatchInvalid: ``columns``, ``types``, ``expands``, ``long-line`` or ``parquet`` (damaged).
     """
     path, stored = str(file.path), file.path.stat().st_size
+    names = [column.name for column in table.fields]
     with _damage(file):
         found = pl.read_parquet_schema(path)
     _check_types(file, table, found)
@@ -73,7 +74,8 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
             _check_lengths(file, block, first, bounds.limits.row_bytes)
             expansion.add(text_bytes(block), stored)
             lines = pl.int_range(first, first + block.height, eager=True)
-            yield Block(_labels_as_text(block), lines, BROKEN.to_frame())
+            rows_of_all = file.completed(_labels_as_text(block), names)
+            yield Block(rows_of_all, lines, BROKEN.to_frame())
             first += block.height
 
 
@@ -99,12 +101,12 @@ def _damage(file: DataFile) -> Iterator[None]:
 
 def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:
     names = [column.name for column in table.fields]
-    if set(names) - set(found):
+    if file.lacks(names, found):
         raise missing_columns(file, names, list(found))
     wrong = [
         f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
         for column in table.fields
-        if not can_cast(column, found[column.name])
+        if column.name in found and not can_cast(column, found[column.name])
     ]
     if wrong:
         raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")

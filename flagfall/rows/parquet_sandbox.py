@@ -35,7 +35,7 @@ class Slicing:
     """How Parquet files are read.
 
     Attributes:
-        columns: Columns that are read.
+        columns: Columns that are read, where the file has them.
         most_rows: Most rows of a slice.
         most_bytes: Bytes that a slice should not pass.
     """
@@ -60,7 +60,9 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         pl.exceptions.PolarsError: The file is damaged, or has fewer rows than it says.
         pl.exceptions.PanicException: The file is damaged.
     """
-    scan = pl.scan_parquet(path, glob=False).select(how.columns)
+    scan = pl.scan_parquet(path, glob=False)
+    found = scan.collect_schema()
+    scan = scan.select(name for name in how.columns if name in found)
     offset, size = 0, FIRST_ROWS
     while offset < rows:
         block = scan.slice(offset, size).collect(engine="streaming")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from flagfall.errors import BatchInvalid
+from flagfall.landing.file_names import is_packed
 from flagfall.landing.limits import Limits
 
 BLOCK_BYTES = 4 << 20
@@ -41,10 +42,24 @@ class DataFile:
     Attributes:
         name: Path below the landing zone, for messages; its ending says the format.
         path: A local copy, already verified.
+        constants: Columns that the file need not have, since its folders say what they are in every
+            row; ``None`` for no value. What stands in the file goes first.
     """
 
     name: str
     path: Path
+    constants: Mapping[str, str | None] = field(default_factory=dict)
+
+    def lacks(self, wanted: Sequence[str], found: Collection[str]) -> bool:
+        """Whether columns are in neither the file nor its folders, or none is in the file."""
+        missing = set(wanted) - set(found)
+        return bool(missing - set(self.constants)) or len(missing) == len(wanted)
+
+    def completed(self, rows: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
+        """Rows with the columns that its folders say, all in the dataset's order."""
+        absent = [name for name in wanted if name not in rows.columns]
+        constants = (pl.lit(self.constants[name], pl.String()).alias(name) for name in absent)
+        return rows.with_columns(constants).select(wanted) if absent else rows
 
 
 BROKEN = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "text": pl.String()})
@@ -146,7 +161,7 @@ class Expansion:
 
 
 def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
-    if file.name.lower().endswith(".gz"):
+    if is_packed(file.name):
         return cast(BinaryIO, gzip.open(stored, "rb"))
     return stored
 
@@ -260,7 +275,8 @@ def missing_columns(
     file: DataFile, wanted: Sequence[str], found: Sequence[str], remedy: str = ""
 ) -> BatchInvalid:
     """The error for a file that lacks columns."""
-    missing = ", ".join(name for name in wanted if name not in found)
+    absent = [name for name in wanted if name not in found]
+    missing = ", ".join(name for name in absent if name not in file.constants) or ", ".join(absent)
     shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
     more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
     message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"

@@ -9,40 +9,28 @@ pending again if it comes back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
-
-import tenacity
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
+from flagfall.errors import BatchInvalid
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import Turns
-from flagfall.lake.records import Receipt, SourceFile, Staged
-from flagfall.landing.manifest import Expected
+from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
-from flagfall.rows import Checked, DataFile, check_files
+from flagfall.rows import Checked, check_copies, check_files
+from flagfall.stages.copy_batch import Copied, copy_batch, expected_of, why_changed
 from flagfall.stages.unchanged import (
     CLEARED,
     is_cleared,
     is_same_listing,
-    listing_of,
     same_as,
     unchanged,
     why_unchanged,
 )
-from flagfall.stores import Fetched
 
 log = logging.getLogger(__name__)
 
-REFUSALS = 6
-"""A file is unreadable if it is refused this often, while its marker can be read each time."""
 _ABSENT = ("no-data", "file-missing")
 """Reasons of a batch whose data are not there."""
-_ANY = TypeVar("_ANY")
 
 
 def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
@@ -80,16 +68,17 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
 
 
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt | None:
-    expected = _expected(dataset, inbox, marker)
-    if turns.current and is_same_listing(inbox, marker, expected, turns):
+    manifest = expected_of(dataset, inbox, marker)
+    if turns.current and is_same_listing(inbox, marker, manifest.files, turns):
         return unchanged(inbox, marker, turns, same_as(turns.current))
     with inbox.lake.scratch() as folder:
-        batch = _copy(dataset, inbox, marker, expected, folder)
-        if (why := _changed(inbox, marker, batch)) is not None:
+        batch = copy_batch(dataset, inbox, marker, manifest, folder)
+        if (why := why_changed(inbox, marker, batch)) is not None:
             return _leave_pending(inbox, marker, why)
         if why := why_unchanged(inbox, marker, batch.content, turns.current):
-            return unchanged(inbox, marker, turns, why, batch.listing)
+            return unchanged(inbox, marker, turns, why, batch)
         checked = check_files(batch.copies, dataset, folder)
+        check_copies(batch.copies, [file.sha256 for file in batch.files], dataset)
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
             return _reject_rows(dataset, inbox, marker, batch, checked, turns)
@@ -105,150 +94,6 @@ def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """The files of a batch, as they were copied.
-
-    Attributes:
-        files: What was read.
-        copies: The same, here.
-        versions: The version of each, by its key, when it was opened.
-    """
-
-    files: tuple[SourceFile, ...]
-    copies: list[DataFile]
-    versions: dict[str, str]
-
-    @property
-    def content(self) -> dict[str, str]:
-        return {file.path: file.sha256 for file in self.files}
-
-    @property
-    def listing(self) -> str:
-        return listing_of(self.versions)
-
-
-def _expected(dataset: Dataset, inbox: Inbox, marker: Marker) -> tuple[Expected, ...]:
-    try:
-        expected = _retry_refusals(
-            partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
-        ).files
-    except FileNotFoundError as gone:
-        raise _vanished(marker) from gone
-    if not expected:
-        why = f"{marker.uri}: there are no data files beside the marker"
-        raise BatchInvalid("no-data", f"{why}; write them, then the marker again")
-    return expected
-
-
-def _copy(
-    dataset: Dataset, inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path
-) -> _Batch:
-    """Copy a batch's files, checking each against its marker on the way."""
-    copied = list(_copies(inbox, marker, expected, folder, dataset.limits.batch_bytes))
-    files = tuple(file for file, _, _ in copied)
-    versions = {file.path: version for file, _, version in copied}
-    return _Batch(files, [copy for _, copy, _ in copied], versions)
-
-
-def _changed(inbox: Inbox, marker: Marker, batch: _Batch) -> str | None:
-    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
-    if (gone := inbox.gone(marker)) is not None:
-        return gone
-    now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}
-    if now == batch.versions:
-        return None
-    return f"{marker.uri}: its files were written again while they were read; the next run goes on"
-
-
-def _copies(
-    inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, most: int
-) -> Iterator[tuple[SourceFile, DataFile, str]]:
-    total = 0
-    for index, file in enumerate(expected):
-        target = folder / f"source-{index:05d}"
-        fetched = _retry_refusals(
-            partial(_fetch, inbox, file, target, most - total),
-            partial(_check_readable, inbox, marker),
-        )
-        total += fetched.size
-        source = SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
-        yield source, DataFile(file.key, target), fetched.version
-
-
-def _retry_refusals(read: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
-    """Retries a read that was refused. Storage sometimes refuses everything for a moment.
-
-    Args:
-        read: What may be refused.
-        check: Called before each retry. It raises where other reads are refused, too: then the
-            producer is not to blame.
-
-    Raises:
-        BatchInvalid: This read alone is refused, each time.
-    """
-    trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_refused),
-        stop=tenacity.stop_after_attempt(REFUSALS),
-        before_sleep=lambda _: check(),
-        reraise=True,
-    )
-    return trying(read)
-
-
-def _is_refused(error: BaseException) -> bool:
-    return isinstance(error, BatchInvalid) and error.reason == "not-readable"
-
-
-def _check_there(inbox: Inbox, marker: Marker) -> None:
-    if inbox.gone(marker) is not None:
-        raise _vanished(marker)
-
-
-def _vanished(marker: Marker) -> StoreUnavailable:
-    return StoreUnavailable(marker.uri, "the marker vanished while its batch was read")
-
-
-def _check_readable(inbox: Inbox, marker: Marker) -> None:
-    _check_there(inbox, marker)
-    inbox.landing.store.read(marker.key, marker.size)
-
-
-def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
-    """Copy a file, and stop once it has more bytes than are left to its batch."""
-    left = most
-
-    def count(size: int) -> None:
-        nonlocal left
-        left -= size
-        if left < 0:
-            why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
-            raise BatchInvalid("batch-too-large", f"{why}; write several batches")
-
-    try:
-        fetched = inbox.landing.store.fetch(file.key, target, count)
-    except FileNotFoundError as absent:
-        why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
-        raise BatchInvalid("file-missing", f"{why} again") from absent
-    except NotAFile as refused:
-        why = f"{refused}; write a file there, then the marker again"
-        raise BatchInvalid("not-a-file", why) from refused
-    except AccessDenied as refused:
-        raise BatchInvalid("not-readable", str(refused)) from refused
-    _check_promise(file, fetched)
-    return fetched
-
-
-def _check_promise(file: Expected, fetched: Fetched) -> None:
-    """Compare size and hash with the marker's, if it has them."""
-    if file.bytes is not None and fetched.size != file.bytes:
-        why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
-        raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")
-    if file.sha256 is not None and fetched.sha256 != file.sha256:
-        why = f"{file.key}: its sha256 is not the one that the marker promises"
-        raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")
-
-
 def _keep_rejected_rows(inbox: Inbox, marker: Marker, checked: Checked) -> None:
     if checked.rejected is not None:
         inbox.lake.store.put_file(checked.rejected, f"rejected/{marker.batch_id}/rows.jsonl")
@@ -261,7 +106,7 @@ def _too_many_bad_rows(dataset: Dataset, checked: Checked) -> bool:
 
 
 def _reject_rows(
-    dataset: Dataset, inbox: Inbox, marker: Marker, batch: _Batch, checked: Checked, turns: Turns
+    dataset: Dataset, inbox: Inbox, marker: Marker, batch: Copied, checked: Checked, turns: Turns
 ) -> Receipt:
     total = checked.rows + checked.rejected_rows
     reason, count = max(checked.reasons.items(), key=lambda item: item[1])
@@ -278,15 +123,17 @@ def _reject_rows(
         reasons=checked.reasons,
         bytes=sum(file.bytes for file in batch.files),
         content=batch.content,
+        left_out=batch.left_out,
         turn=turns.last,
     )
 
 
-def _staged(marker: Marker, batch: _Batch, checked: Checked) -> Staged:
+def _staged(marker: Marker, batch: Copied, checked: Checked) -> Staged:
     return Staged(
         batch_id=marker.batch_id,
         files=batch.files,
         listing=batch.listing,
+        left_out=batch.left_out,
         parts=checked.parts,
         rows=checked.rows,
         rejected_rows=checked.rejected_rows,
@@ -310,6 +157,7 @@ def _accept(
             bytes=sum(file.bytes for file in staged.files),
             content=staged.content,
             listing=staged.listing,
+            left_out=staged.left_out,
             turn=turn,
             supersedes=turns.current.batch_id if turns.current else None,
             received_at=inbox.clock(),

@@ -7,8 +7,6 @@ little, then their hashes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 
 from flagfall.inbox.inbox import Inbox
@@ -16,14 +14,10 @@ from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
+from flagfall.stages.copy_batch import Copied, listing_of
 
 CLEARED = "some of its files were removed since; what was taken in stays"
 """Said of a batch that was cleaned up: neither is it lost, nor is a smaller one delivered."""
-
-
-def listing_of(versions: Mapping[str, str]) -> str:
-    """Hash of the versions of a batch's files, by key."""
-    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
 
 
 def is_same_listing(
@@ -60,7 +54,9 @@ def is_cleared(inbox: Inbox, marker: Marker, current: Receipt | None) -> bool:
     return inbox.landing.same_marker(marker, current.marker)
 
 
-def unchanged(inbox: Inbox, marker: Marker, turns: Turns, why: str, listing: str = "") -> Receipt:
+def unchanged(
+    inbox: Inbox, marker: Marker, turns: Turns, why: str, batch: Copied | None = None
+) -> Receipt:
     """Receive a delivery that brings nothing new.
 
     Args:
@@ -68,7 +64,7 @@ def unchanged(inbox: Inbox, marker: Marker, turns: Turns, why: str, listing: str
         marker: The delivery.
         turns: What was known before the marker was looked at; a delivery counts.
         why: In words.
-        listing: Of its files, see ``listing_of``; empty where the last one that is known holds.
+        batch: Its files; ``None`` where none was read.
     """
     current = turns.current
     assert current is not None, "compared with what counts"
@@ -80,7 +76,8 @@ def unchanged(inbox: Inbox, marker: Marker, turns: Turns, why: str, listing: str
             reason="unchanged",
             message=why,
             content=current.content,
-            listing=listing or turns.listing,
+            listing=batch.listing if batch else turns.listing,
+            left_out=batch.left_out if batch else current.left_out,
             bytes=current.bytes,
             turn=inbox.receipts.take_turn(marker, turns),
             supersedes=current.batch_id,

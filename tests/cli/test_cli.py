@@ -193,6 +193,7 @@ class TestStatus:
             "rejected": 0,
             "unchanged": 0,
             "unscored": 0,
+            "left_out": 0,
             "oldest_pending": None,
             "late": None,
             "watch": None,
@@ -220,6 +221,19 @@ class TestStatus:
         assert "toy: the oldest pending marker landed" in shown.out
         for text in ("pending", "rejected", "cut", "short", waiting.label, bad.label):
             assert text in shown.out
+
+    def test_files_that_were_left_out_are_shown_with_the_reason(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        for day in ("2026-11-01", "2026-11-02"):
+            toy.drop(day)
+            (toy.folder(day) / "more.csv").touch()
+            marker = toy.marker(day)
+            flagfall("stage", "ingest", "toy", marker.batch_id)
+        assert self.counts(flagfall, "toy")["left_out"] == 2
+        out = flagfall("status", "toy").out
+        line = "1 file was left out: 'date=2026-11-02/more.csv' (the marker does not name it)"
+        assert f"toy: {marker.batch_id}: {line}; so for 1 more" in out
 
     @pytest.mark.invariant(7)
     def test_a_message_with_markup_or_escapes_is_shown_and_not_obeyed(

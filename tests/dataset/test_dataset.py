@@ -133,7 +133,10 @@ MISTAKES = [
     Mistake("%Y-%m-%d", "%Y/%m/%d", 10, "arrival.partition", "'/' in the value of date"),
     Mistake("%Y-%m-%d", "", 10, "arrival.partition", "no value for date"),
     Mistake("%Y-%m-%d", "{{ ds }}", 10, "arrival.partition", "expected strftime patterns"),
-    Mistake("{date}/_", "{date}/*_", 10, "arrival.partition", "does not name one marker"),
+    Mistake("date={date}/_SUCCESS", '"*.ready"', 4, "landing.marker", "use a field, as in {name}"),
+    Mistake("{date}/_SUCCESS", "{date}/a*.ok", 4, "landing.marker", "vouch for every file"),
+    Mistake("uri: landing", "uri: landing\n  format: txt", 4, "landing.format", "'parquet'"),
+    Mistake("{date}/_", "{date}*/_", 10, "arrival.partition", "does not name one marker"),
     # columns
     Mistake(
         ID, "{name: id, type: int}", 14, "schema.fields[0].type", "expected 'string', 'integer'"

@@ -377,7 +377,7 @@ def promises() -> Iterator[Case]:
     yield case("below-a-file", of(path="rows.csv/rows.csv"), "not-a-file", "write a file there")
     yield Case("a-folder-for-a-file", "promises", _folder, "not-a-file", "not a regular file",
                on="disk")  # fmt: skip
-    yield case("the-marker-itself", of(path=MARKER), "format", "format not known; understood are")
+    yield case("the-marker-itself", of(path=MARKER), INVALID, "it is a marker and no data")
     yield Case("unlisted-file", "promises", in_turn(beside("more.csv", "nonsense"), of()), rows=2)
     yield Case("names-of-megabytes", "promises", says(_long_names), "names-too-long",
                "use shorter ones, or several batches", partition="m" * 240)  # fmt: skip
@@ -399,7 +399,8 @@ def promises() -> Iterator[Case]:
     yield case("hadoop-failed", failed, INVALID, "the job that wrote it failed ('No space left")
     names_null = says(json.dumps({"name": COMMITTER, "filenames": None}))
     yield case("hadoop-no-list", names_null, INVALID, "filenames: expected a list of files")
-    yield case("hadoop-no-files", _committed(), "no-data", "names no data files")
+    nothing = json.dumps({"name": COMMITTER, "filenames": []})
+    yield case("hadoop-no-files", lambda at: _mark(at, nothing), "no-data", "no data files beside")
     yield case(
         "hadoop-number", _committed(7), INVALID, "filenames[0]: expected a file's path, got 7"
     )

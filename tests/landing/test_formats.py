@@ -145,12 +145,14 @@ class TestHadoopSuccess:
         assert "success is false" in str(why)
         assert "No space left on device" in str(why)
 
-    def test_a_job_that_wrote_nothing_is_no_data_whatever_lies_beside(self, zone: Zone) -> None:
-        zone.write(f"{DAY}/of-an-earlier-run.csv")
+    def test_where_none_is_named_the_files_beside_it_are_the_batch(self, zone: Zone) -> None:
+        zone.write(f"{DAY}/part-0.csv", content=b"12")
         zone.write(f"{DAY}/_SUCCESS", content=success())
-        with pytest.raises(BatchInvalid, match="names no data files") as caught:
-            zone.manifest(f"{DAY}/_SUCCESS")
-        assert caught.value.reason == "no-data"
+        assert zone.names(f"{DAY}/_SUCCESS") == [f"{DAY}/part-0.csv"]
+
+    def test_where_none_is_named_and_none_is_there_the_batch_lacks_all(self, zone: Zone) -> None:
+        zone.write(f"{DAY}/_SUCCESS", content=success())
+        assert "no data files" in (zone.missing(f"{DAY}/_SUCCESS") or "")
 
 
 class TestRedshiftManifest:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flagfall.lake.output import LATEST
+from flagfall.lake.records import LeftOut
 from flagfall.report.due import slug
 from flagfall.report.formatting import cut, seconds, share, visible
 from tests.browser import Browser, BrowserContext, Dialog
@@ -142,6 +143,14 @@ def test_a_run_that_brought_nothing_new_is_neither_green_nor_red(run: Run) -> No
     page = run.page()
     assert 'class="band quiet"' in page
     assert "Nothing new: 1 batch came again unchanged." in plain(page)
+
+
+def test_files_that_were_left_out_are_named_with_the_batch(run: Run) -> None:
+    left_out = LeftOut.of({"2013-10-20_new.csv": "its name is no part's"})
+    run.take(receipt("2013-10-20").model_copy(update={"left_out": left_out}))
+    page = run.page()
+    assert "1 file was left out: " in plain(page)
+    assert "2013-10-20_new.csv" in page
 
 
 def test_a_run_without_deliveries_has_a_report(run: Run) -> None:

@@ -54,7 +54,7 @@ def _checked(marker: Marker, named: Named, max_files: int) -> Named:
         raise BatchInvalid(
             "too-many-files", f"{why}; write fewer and larger ones, or several batches"
         )
-    if not files:
+    if not files and named.complete:
         why = f"{marker.uri}: the marker names no data files; name them, then write it again"
         raise BatchInvalid("no-data", why)
     if twice := [key for key, times in Counter(file.key for file in files).items() if times > 1]:

@@ -26,7 +26,8 @@ _NAMES = (
     "org.apache.hadoop.mapreduce.lib.output.committer.manifest.files.ManifestSuccessData/1",
 )
 _MOST_NAMES = 100
-"""The committers name no more files (``SUCCESS_MARKER_FILE_LIMIT``), and do not say so."""
+"""The committers name no more files (``SUCCESS_MARKER_FILE_LIMIT``), and do not say so. Some name
+none, whatever they wrote."""
 
 
 def hadoop_success(marker: Marker, content: Content) -> Named | None:
@@ -38,7 +39,7 @@ def hadoop_success(marker: Marker, content: Content) -> Named | None:
     names = summary.get("filenames")
     if not isinstance(names, list):
         raise BatchInvalid("manifest-invalid", f"{marker.uri}: filenames: expected a list of files")
-    return Named(_files(marker, names), complete=len(names) < _MOST_NAMES)
+    return Named(_files(marker, names), complete=0 < len(names) < _MOST_NAMES)
 
 
 def _check_success(marker: Marker, summary: dict[str, Any]) -> None:

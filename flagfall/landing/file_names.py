@@ -1,0 +1,181 @@
+"""What a file's name says: the format of its rows, what it is part of, or that it is no data.
+
+Producers' tools write more than data into a folder, and some write their data under a name for the
+time being. Names are all that can be known of a file without reading it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+from urllib.parse import unquote
+
+from flagfall.errors import BatchInvalid
+
+DataFormat = Literal["csv", "tsv", "jsonl", "parquet"]
+
+_ENDINGS: dict[str, DataFormat] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+UNDERSTOOD = ".csv, .tsv, .jsonl, .ndjson and .json, also with .gz, and .parquet"
+"""The endings that are understood, for messages."""
+
+_PACKED = r"(?:gz|gzip|zst|zstd|bz2|xz|zip|lz4|lzo|snappy|br|brotli|deflate|Z)"
+_FORM = re.compile(
+    rf"(?:\.{_PACKED})*(?:\.(?:csv|tsv|jsonl|ndjson|json|parquet))?(?:\.{_PACKED})*\Z", re.I
+)
+
+_LITTER = re.compile(
+    r"thumbs\.db(?::.*)?|ehthumbs\.db|desktop\.ini|icon\r|@eadir|#recycle|\$recycle\.bin"
+    r"|system volume information|lost\+found|__macosx|\.ds_store|\._.*|\.~lock\..*|~\$.*|\.nfs.*"
+    r"|\.fuse_hidden.*|\.spotlight-v100|\.trash.*|\.ipynb_checkpoints|\.snapshot|.*_\$folder\$"
+    r"|.*\.crc",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What storage, desktops and sync tools leave behind: of a file, or of a folder with all in it."""
+
+_UPLOAD = re.compile(
+    r"(?P<name>.+)(?:_\.gstmp|\.(?:filepart|partial|part|tmp|temp|crdownload|download|aria2"
+    r"|uploading|inprogress|_copying_))",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Names that WinSCP, rclone, browsers and ``hdfs dfs -put`` give a file until it is complete."""
+_RANDOM = re.compile(r"\.[0-9A-Za-z]{8}\Z")
+"""What ``rclone`` puts before its ``.partial``."""
+
+_ENDING = r"\.(?i:csv|tsv|jsonl|ndjson|json|parquet|gz)"
+_COPY = re.compile(
+    rf"\.(?P<rsync>.+{_ENDING})\.(?=[a-z]*[A-Z0-9])[0-9A-Za-z]{{6}}"
+    rf"|(?P<aws>.+{_ENDING})\.[0-9a-fA-F]{{8}}",
+    re.DOTALL,
+)
+"""The same of ``rsync`` and ``aws s3 cp``: random characters behind the name."""
+
+_COPIES = r"(?:[._ -]*of[._ -]*\d+)?"
+_NUMBER = r"(?:(?!(?:19|20)\d\d(?!\d))\d{1,5}|0\d{5,14})"
+_SPARK = r"(?:-[0-9a-f-]{36})?(?:-c\d+)?"
+_PART = re.compile(
+    rf"[._ -]+(?:part|chunk|shard|slice|split|piece|p)[._ -]*\d+{_COPIES}{_SPARK}"
+    rf"| ?\(\d{{1,5}}\)|\.{_NUMBER}{_COPIES}",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(rf"[_ -]+{_NUMBER}(?:_{_NUMBER})*{_COPIES}", re.IGNORECASE)
+
+_OTHER_ENDING = re.compile(r"\.[A-Za-z]\w*")
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def data_format(name: str, otherwise: DataFormat | None = None) -> DataFormat | None:
+    """The format of a file's rows.
+
+    Args:
+        name: Its name or key.
+        otherwise: The format of a file whose name does not say (``landing.format``).
+
+    Returns:
+        ``None`` where it is not known.
+    """
+    plain = name.lower().removesuffix(".gz")
+    ending = plain[plain.rfind(".") :] if "." in plain.rpartition("/")[2] else ""
+    if ending == ".parquet" and plain != name.lower():
+        return otherwise
+    return _ENDINGS.get(ending, otherwise)
+
+
+def is_packed(name: str) -> bool:
+    """Whether the bytes of a text file are gzip."""
+    return name.lower().endswith(".gz")
+
+
+def without_form(name: str) -> str:
+    """A name without the endings that say in which form its rows are written."""
+    return name[: _FORM.search(name).start()]  # type: ignore[union-attr]  # it matches the end
+
+
+def is_litter(part: str) -> bool:
+    """Whether a file or folder of this name is no data, but what a tool leaves behind."""
+    return _LITTER.fullmatch(part) is not None
+
+
+def finished_name(name: str, otherwise: DataFormat | None = None) -> str:
+    """What a file that is being written still will be called; empty where it is not.
+
+    Args:
+        name: Without folders.
+        otherwise: As for ``data_format``: the files of such a feed may well end with ``.part``.
+    """
+    if otherwise and name.endswith(".part"):
+        return ""
+    if found := _COPY.fullmatch(name):
+        return found["rsync"] or found["aws"]
+    if (found := _UPLOAD.fullmatch(name)) is None:
+        return ""
+    plain = _RANDOM.sub("", found["name"])
+    return (plain if data_format(plain) else found["name"]).lstrip(".")
+
+
+def is_part(stem: str, name: str) -> bool:
+    """Whether a file or folder of this name is the one that is called ``stem``, or a part of it.
+
+    It is decided by the two names alone, so that it does not depend on what else is there: after
+    the stem there is nothing, a number, or a word such as ``part`` and a number; and the endings.
+    A number alone must follow a dot where the stem ends with a digit: ``2013-05-01`` is a day and
+    no part of ``2013-05``.
+    """
+    if not name.startswith(stem):
+        return False
+    end = name[len(stem) :]
+    rest = without_form(end)
+    if not rest or _PART.fullmatch(rest) or (rest == end and _OTHER_ENDING.fullmatch(end)):
+        return True
+    return not stem[-1:].isdigit() and _NUMBERED.fullmatch(rest) is not None
+
+
+def is_like(stem: str, name: str) -> bool:
+    """Whether a file that is no part of ``stem`` could be meant as one.
+
+    ``data2`` could, for ``data``; ``monday`` is another word than ``mon``, and ``10`` than ``1``.
+    """
+    last, following = stem[-1:], name[len(stem) : len(stem) + 1]
+    same_word = (last.isdigit() and following.isdigit()) or (last.isalpha() and following.isalpha())
+    return name.startswith(stem) and not same_word
+
+
+def looks_like_part(stem: str) -> bool:
+    """Whether a stem could be a part of a shorter one."""
+    return any(is_part(stem[:end], stem) for end in range(1, len(stem)))
+
+
+def folder_values(key: str) -> dict[str, str | None]:
+    """What ``name=value`` folders of a key say, as Hive, Spark, DuckDB and pyarrow write them.
+
+    Returns:
+        Values by column; ``None`` for what these write for null.
+
+    Raises:
+        BatchInvalid: A value is not UTF-8, or two folders say different things.
+    """
+    found: dict[str, str | None] = {}
+    for folder in key.split("/")[:-1]:
+        name, is_one, text = folder.partition("=")
+        if not is_one or not name:
+            continue
+        name, value = _decoded(key, name), None if text == _NULL else _decoded(key, text)
+        if found.setdefault(name, value) != value:
+            why = f"{key}: its folders give {name!r} two values; write one"
+            raise BatchInvalid("columns", why)
+    return found
+
+
+def _decoded(key: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        why = f"{key}: the folder's value {text!r} is not UTF-8; write it so, percent-encoded"
+        raise BatchInvalid("encoding", why) from error

@@ -1,0 +1,219 @@
+"""Copying a batch's files to this machine: all of one delivery, as its marker promises them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import tenacity
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.records import LeftOut, SourceFile
+from flagfall.landing.manifest import Expected, Manifest, with_left_out
+from flagfall.landing.marker import Marker
+from flagfall.rows import DataFile
+from flagfall.stages.counted_once import check_counted_once
+from flagfall.stores import Fetched
+
+REFUSALS = 6
+"""A file is unreadable if it is refused this often, while its marker can be read each time."""
+_ANY = TypeVar("_ANY")
+
+
+def listing_of(versions: Mapping[str, str]) -> str:
+    """Hash of the versions of a batch's files, by key."""
+    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Copied:
+    """The files of a batch, as they were copied.
+
+    Attributes:
+        files: What was read.
+        copies: The same, here.
+        versions: The version of each, by its key, when it was opened.
+        left_out: What looks like the batch's and does not count.
+    """
+
+    files: tuple[SourceFile, ...]
+    copies: list[DataFile]
+    versions: dict[str, str]
+    left_out: LeftOut
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Identifies the content: sha256 by file."""
+        return {file.path: file.sha256 for file in self.files}
+
+    @property
+    def listing(self) -> str:
+        """Identifies what was read, without its content (see ``listing_of``)."""
+        return listing_of(self.versions)
+
+
+def expected_of(dataset: Dataset, inbox: Inbox, marker: Marker) -> Manifest:
+    """What a batch has to hold, and what is left out of it.
+
+    Raises:
+        BatchInvalid: Its marker cannot be used, or there are no data.
+        StoreUnavailable: The marker vanished.
+    """
+    try:
+        manifest = _retry_refusals(
+            partial(inbox.manifest, marker, dataset.limits), partial(_check_there, inbox, marker)
+        )
+    except FileNotFoundError as gone:
+        raise _vanished(marker) from gone
+    manifest = with_left_out(manifest, marker, dataset.limits, inbox.landing.folders)
+    if not manifest.files:
+        raise _no_data(marker, LeftOut.of(manifest.left_out))
+    return manifest
+
+
+def _no_data(marker: Marker, left_out: LeftOut) -> BatchInvalid:
+    why = f"{marker.uri}: there are no data files beside the marker"
+    others = f" ({left_out.sentence()})" if left_out.files else ""
+    return BatchInvalid("no-data", f"{why}{others}; write them, then the marker again")
+
+
+def copy_batch(
+    dataset: Dataset, inbox: Inbox, marker: Marker, manifest: Manifest, folder: Path
+) -> Copied:
+    """Copy a batch's files to a folder, checking each against its marker on the way.
+
+    Raises:
+        BatchInvalid: A file is missing, is not as promised or counts in another batch.
+        StoreUnavailable: There is no room for them, or the storage fails.
+    """
+    check_counted_once(inbox, marker, manifest)
+    copied = list(_copies(inbox, marker, manifest.files, folder, dataset.limits.batch_bytes))
+    files = tuple(file for file, _, _ in copied)
+    versions = {file.path: version for file, _, version in copied}
+    left_out = LeftOut.of(manifest.left_out)
+    return Copied(files, [copy for _, copy, _ in copied], versions, left_out)
+
+
+def why_changed(inbox: Inbox, marker: Marker, batch: Copied) -> str | None:
+    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
+    if (gone := inbox.gone(marker)) is not None:
+        return gone
+    now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}
+    if now == batch.versions:
+        return None
+    return f"{marker.uri}: its files were written again while they were read; the next run goes on"
+
+
+def _copies(
+    inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, most: int
+) -> Iterator[tuple[SourceFile, DataFile, str]]:
+    total = 0
+    for index, file in enumerate(expected):
+        target = folder / f"source-{index:05d}"
+        fetched = _retry_refusals(
+            partial(_fetch, inbox, file, target, most - total),
+            partial(_check_readable, inbox, marker),
+        )
+        total += fetched.size
+        source = SourceFile(path=file.key, bytes=fetched.size, sha256=fetched.sha256)
+        yield source, DataFile(file.key, target), fetched.version
+
+
+def _retry_refusals(read: Callable[[], _ANY], check: Callable[[], None]) -> _ANY:
+    """Retries a read that was refused. Storage sometimes refuses everything for a moment.
+
+    Args:
+        read: What may be refused.
+        check: Called before each retry. It raises where other reads are refused, too: then the
+            producer is not to blame.
+
+    Raises:
+        BatchInvalid: This read alone is refused, each time.
+    """
+    trying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_refused),
+        stop=tenacity.stop_after_attempt(REFUSALS),
+        before_sleep=lambda _: check(),
+        reraise=True,
+    )
+    return trying(read)
+
+
+def _is_refused(error: BaseException) -> bool:
+    return isinstance(error, BatchInvalid) and error.reason == "not-readable"
+
+
+def _check_there(inbox: Inbox, marker: Marker) -> None:
+    if inbox.gone(marker) is not None:
+        raise _vanished(marker)
+
+
+def _vanished(marker: Marker) -> StoreUnavailable:
+    return StoreUnavailable(marker.uri, "the marker vanished while its batch was read")
+
+
+def _check_readable(inbox: Inbox, marker: Marker) -> None:
+    _check_there(inbox, marker)
+    inbox.landing.store.read(marker.key, marker.size)
+
+
+def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
+    """Copy a file, and stop once it has more bytes than are left to its batch."""
+    left = most
+
+    def count(size: int) -> None:
+        nonlocal left
+        left -= size
+        if left < 0:
+            why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
+            raise BatchInvalid("batch-too-large", f"{why}; write several batches")
+
+    try:
+        _check_room(inbox, file, target, count)
+        fetched = inbox.landing.store.fetch(file.key, target, count)
+    except FileNotFoundError as absent:
+        why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
+        raise BatchInvalid("file-missing", f"{why} again") from absent
+    except NotAFile as refused:
+        why = f"{refused}; write a file there, then the marker again"
+        raise BatchInvalid("not-a-file", why) from refused
+    except AccessDenied as refused:
+        raise BatchInvalid("not-readable", str(refused)) from refused
+    _check_promise(file, fetched)
+    return fetched
+
+
+def _check_room(inbox: Inbox, file: Expected, target: Path, count: Callable[[int], None]) -> None:
+    """Whether there is room for a file, before the disk is filled for all others. S3 has no holes.
+
+    Raises:
+        BatchInvalid: With it the batch has too many bytes.
+        StoreUnavailable: The disk has no room for it.
+    """
+    entry = None if inbox.landing.store.metered else inbox.landing.store.stat(file.key)
+    if entry is None:
+        return
+    count(entry.size)
+    count(-entry.size)
+    free = shutil.disk_usage(target.parent).free
+    if entry.size > free:
+        why = f"it has {entry.size:,} bytes, and {free:,} are free where it is copied to"
+        raise StoreUnavailable(f"{inbox.landing.uri}/{file.key}", f"{why}; make room there")
+
+
+def _check_promise(file: Expected, fetched: Fetched) -> None:
+    """Compare size and hash with the marker's, if it has them."""
+    if file.bytes is not None and fetched.size != file.bytes:
+        why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
+        raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")
+    if file.sha256 is not None and fetched.sha256 != file.sha256:
+        why = f"{file.key}: its sha256 is not the one that the marker promises"
+        raise BatchInvalid("hash-differs", f"{why}; write it again, then the marker")

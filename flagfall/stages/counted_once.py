@@ -1,0 +1,41 @@
+"""That no file counts in two batches, where more than one marker could vouch for it."""
+
+from __future__ import annotations
+
+from flagfall.concurrency import in_parallel
+from flagfall.errors import BatchInvalid
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.file_owners import FileOwners
+from flagfall.landing.manifest import Manifest
+from flagfall.landing.marker import Marker
+
+
+def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None:
+    """Note the files that another marker could vouch for, too, as this batch's.
+
+    Raises:
+        BatchInvalid: ``file-of-another-batch``: one counts in another batch, or is about to.
+    """
+    owners = FileOwners(inbox.lake.store)
+    keys = sorted(manifest.disputable)
+    for key, other in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
+        if other is None:
+            continue
+        if _counts_in(inbox, other, key):
+            raise _counts_elsewhere(marker, key, other)
+        owners.hand_over(key, marker)
+
+
+def _counts_in(inbox: Inbox, other: Marker, key: str) -> bool:
+    current = inbox.receipts.current(other)
+    if current is not None and key in current.content:
+        return True
+    if inbox.receipts.find(other) is not None:
+        return False
+    return any(seen.version == other.version for seen in inbox.landing.find(other.key))
+
+
+def _counts_elsewhere(marker: Marker, key: str, other: Marker) -> BatchInvalid:
+    why = f"{marker.uri}: {key!r} counts in the batch of {other.uri} already"
+    remedy = "give its file another name, or write that marker again and then this one"
+    return BatchInvalid("file-of-another-batch", f"{why}; {remedy}")

@@ -1,0 +1,264 @@
+"""No file counts in two batches; none that looks like a batch's is left out without a word."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flagfall.dataset.feed import Feed
+from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.file_owners import FileOwners
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import LEFT_OUT_BYTES, LeftOut, Receipt
+from flagfall.stages.ingest import ingest
+from flagfall.stores import EPOCH
+
+FEED = """\
+title: A toy feed
+landing: {{uri: {root}/landing, marker: "{marker}"}}
+lake: {{uri: {root}/lake}}
+schema:
+  fields:
+    - {{name: id, type: integer, constraints: {{required: true}}}}
+    - {{name: station, type: string}}
+"""
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A feed without a primary key: nothing else notices rows that count twice."""
+
+    landing: Path
+    dataset: Dataset
+
+    @property
+    def inbox(self) -> Inbox:
+        return Inbox(Feed.of(self.dataset))
+
+    def put(self, name: str, text: str | bytes) -> None:
+        path = self.landing / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+    def csv(self, name: str, *ids: int) -> None:
+        self.put(name, "id,station\n" + "".join(f"{n},\n" for n in ids))
+
+    def take_in(self, *markers: str) -> list[Receipt]:
+        """Drop markers one by one, each taken in before the next comes."""
+        found = []
+        for marker in markers:
+            self.put(marker, "")
+            found += [ingest(self.dataset, self.inbox, m) for m in self.inbox.pending()]
+        return [receipt for receipt in found if receipt is not None]
+
+    @property
+    def counted(self) -> list[str]:
+        """Every file of the current view, as often as it counts."""
+        receipts = current_view(self.inbox.receipts.since(EPOCH.date()))
+        return sorted(name for receipt in receipts for name in receipt.content)
+
+
+def feed(root: Path, marker: str) -> Toy:
+    (root / "datasets").mkdir()
+    path = root / "datasets/toy.yaml"
+    path.write_text(FEED.format(root=root, marker=marker))
+    (root / "landing").mkdir()
+    return Toy(root / "landing", read_dataset(path))
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Toy:
+    """A feed whose markers share one folder."""
+    return feed(tmp_path, "{name}.ready")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Toy:
+    """A feed of a folder for each day."""
+    return feed(tmp_path, "{day}/_SUCCESS")
+
+
+def package(*names: str) -> str:
+    return json.dumps({"resources": [{"path": name} for name in names]})
+
+
+class TestNoFileInTwoBatches:
+    @pytest.mark.parametrize(
+        "order", [("orders.ready", "orders_2.ready"), ("orders_2.ready", "orders.ready")]
+    )
+    def test_in_whatever_order_markers_come(self, shared: Toy, order: tuple[str, str]) -> None:
+        shared.csv("orders.csv", 1)
+        shared.csv("orders_2.csv", 2)
+        shared.take_in(*order)
+        assert shared.counted == ["orders.csv", "orders_2.csv"]
+
+    def test_the_later_one_is_refused_and_says_whose_it_is(self, shared: Toy) -> None:
+        shared.csv("orders.csv", 1)
+        shared.csv("orders_2.csv", 2)
+        _, later = shared.take_in("orders.ready", "orders_2.ready")
+        assert (later.status, later.reason) == ("rejected", "file-of-another-batch")
+        assert "'orders_2.csv' counts in the batch of" in later.message
+        assert "orders.ready already" in later.message
+
+    def test_what_the_message_says_helps(self, shared: Toy) -> None:
+        shared.csv("orders.csv", 1)
+        shared.csv("orders_2.csv", 2)
+        shared.take_in("orders.ready", "orders_2.ready")
+        for marker in ("orders.ready", "orders_2.ready"):
+            shared.put(marker, " ")
+            (again,) = [ingest(shared.dataset, shared.inbox, m) for m in shared.inbox.pending()]
+            assert again is not None
+            assert again.status == "accepted"
+        assert shared.counted == ["orders.csv", "orders_2.csv"]
+
+    def test_the_marker_of_a_batch_that_counts_may_be_removed(self, shared: Toy) -> None:
+        shared.csv("orders_2.csv", 2)
+        shared.csv("orders.csv", 1)
+        shared.take_in("orders_2.ready")
+        (shared.landing / "orders_2.ready").unlink()
+        (later,) = shared.take_in("orders.ready")
+        assert later.reason == "file-of-another-batch"
+        assert shared.counted == ["orders_2.csv"]
+
+    def test_two_manifests_that_name_one_file(self, shared: Toy) -> None:
+        shared.csv("x.csv", 1)
+        for name in ("a.ready", "b.ready"):
+            shared.put(name, package("x.csv"))
+        for marker in shared.inbox.pending():
+            ingest(shared.dataset, shared.inbox, marker)
+        assert shared.counted == ["x.csv"]
+
+    @pytest.mark.parametrize("first", ["a", "x"])
+    def test_a_manifest_and_an_empty_marker(self, shared: Toy, first: str) -> None:
+        shared.csv("x.csv", 1)
+        contents = {"a": package("x.csv"), "x": ""}
+        for name in (first, *contents.keys() - {first}):
+            shared.put(f"{name}.ready", contents[name])
+            for marker in shared.inbox.pending():
+                ingest(shared.dataset, shared.inbox, marker)
+        assert shared.counted == ["x.csv"]
+
+    def test_two_manifests_of_other_folders_that_name_one_file(self, folders: Toy) -> None:
+        folders.csv("common/x.csv", 1)
+        url = f"file://{folders.landing}/common/x.csv"
+        for day in ("mon", "tue"):
+            folders.put(f"{day}/_SUCCESS", json.dumps({"entries": [{"url": url}]}))
+        for marker in folders.inbox.pending():
+            ingest(folders.dataset, folders.inbox, marker)
+        assert folders.counted == ["common/x.csv"]
+
+    def test_a_file_is_free_again_when_its_batch_is_rejected(self, shared: Toy) -> None:
+        shared.put("x.csv", "other\n1\n")
+        for name in ("a.ready", "b.ready"):
+            shared.put(name, package("x.csv"))
+            (receipt,) = [ingest(shared.dataset, shared.inbox, m) for m in shared.inbox.pending()]
+            assert receipt is not None
+            assert receipt.reason == "columns"
+
+    def test_a_file_is_free_again_when_a_correction_does_without_it(self, shared: Toy) -> None:
+        shared.csv("x.csv", 1)
+        shared.csv("y.csv", 2)
+        for name, content in (("a", "x.csv"), ("a", "y.csv"), ("b", "x.csv")):
+            shared.put(f"{name}.ready", package(content))
+            for marker in shared.inbox.pending():
+                ingest(shared.dataset, shared.inbox, marker)
+        assert shared.counted == ["x.csv", "y.csv"]
+
+    def test_a_batch_that_is_being_taken_in_keeps_its_files(self, shared: Toy) -> None:
+        shared.csv("x.csv", 1)
+        shared.put("a.ready", package("x.csv"))
+        (dying,) = shared.inbox.pending()
+        FileOwners(shared.inbox.lake.store).claim("x.csv", dying)
+        shared.put("b.ready", package("x.csv"))
+        found = {
+            m.key: ingest(shared.dataset, shared.inbox, m) for m in shared.inbox.pending()[::-1]
+        }
+        statuses = {key: receipt.status for key, receipt in found.items() if receipt}
+        assert statuses == {"a.ready": "accepted", "b.ready": "rejected"}
+
+
+class TestTheSameBytesTwice:
+    def test_they_are_refused_with_both_names(self, folders: Toy) -> None:
+        folders.csv("mon/a.csv", 1)
+        folders.csv("mon/b.csv", 1)
+        (receipt,) = folders.take_in("mon/_SUCCESS")
+        assert receipt.reason == "same-content"
+        assert "mon/a.csv and mon/b.csv have the same bytes" in receipt.message
+
+    def test_files_without_rows_may_be_the_same(self, folders: Toy) -> None:
+        for name in "abc":
+            folders.csv(f"mon/{name}.csv")
+        folders.csv("mon/d.csv", 1)
+        (receipt,) = folders.take_in("mon/_SUCCESS")
+        assert (receipt.status, receipt.rows) == ("accepted", 1)
+
+    def test_files_may_be_the_same_where_their_folders_are_columns(self, folders: Toy) -> None:
+        for station in ("JFK", "LGA"):
+            folders.put(f"mon/station={station}/a.csv", "id\n1\n")
+        (receipt,) = folders.take_in("mon/_SUCCESS")
+        assert (receipt.status, receipt.rows) == ("accepted", 2)
+
+    def test_a_file_in_two_forms_is_refused(self, folders: Toy) -> None:
+        folders.csv("mon/a.csv", 1)
+        folders.put("mon/a.csv.gz", gzip.compress(b"id,station\n1,\n"))
+        (receipt,) = folders.take_in("mon/_SUCCESS")
+        assert receipt.reason == "two-forms"
+
+
+class TestNoneIsLeftOutWithoutAWord:
+    def test_the_receipt_names_what_an_empty_marker_leaves_out(self, shared: Toy) -> None:
+        shared.csv("orders.csv", 1)
+        shared.csv("orders.eu.csv", 2)
+        (receipt,) = shared.take_in("orders.ready")
+        assert receipt.left_out.files == 1
+        assert list(receipt.left_out.names) == ["orders.eu.csv"]
+        assert list(receipt.content) == ["orders.csv"]
+
+    def test_so_it_does_for_a_marker_that_names_files(self, folders: Toy) -> None:
+        folders.csv("mon/a.csv", 1)
+        folders.csv("mon/b.csv", 2)
+        folders.put("mon/_SUCCESS", package("a.csv"))
+        for marker in folders.inbox.pending():
+            receipt = ingest(folders.dataset, folders.inbox, marker)
+            assert receipt is not None
+            assert receipt.left_out.names == {"mon/b.csv": "the marker does not name it"}
+
+    def test_a_batch_of_nothing_else_is_told_what_was_left_out(self, shared: Toy) -> None:
+        shared.csv("orders.eu.csv", 2)
+        (receipt,) = shared.take_in("orders.ready")
+        assert receipt.reason == "no-data"
+        assert "1 file was left out: 'orders.eu.csv'" in receipt.message
+
+    def test_a_batch_that_is_rejected_or_unchanged_says_it_too(self, shared: Toy) -> None:
+        shared.put("orders.csv", "id,station\nx,\n")
+        shared.csv("orders.eu.csv", 2)
+        (rejected,) = shared.take_in("orders.ready")
+        shared.csv("orders.csv", 1)
+        shared.put("orders.ready", " ")
+        shared.take_in()
+        for marker in shared.inbox.pending():
+            ingest(shared.dataset, shared.inbox, marker)
+        shared.put("orders.ready", "  ")
+        (marker,) = shared.inbox.pending()
+        unchanged = ingest(shared.dataset, shared.inbox, marker)
+        assert unchanged is not None
+        assert (rejected.status, unchanged.status) == ("rejected", "unchanged")
+        assert rejected.left_out.files == unchanged.left_out.files == 1
+
+    def test_names_are_bounded_in_number_and_bytes(self) -> None:
+        many = LeftOut.of({f"{n:05}.csv": "why" for n in range(10_000)})
+        assert (many.files, len(many.names)) == (10_000, 20)
+        long = LeftOut.of({f"{n}" * 1000: "why" for n in range(9)})
+        assert long.files == 9
+        assert len(json.dumps(long.names)) < LEFT_OUT_BYTES
+        assert "9,999 more" not in many.sentence()
+        assert "9,997 more" in many.sentence()
+
+    def test_a_name_that_is_not_text_can_be_kept(self) -> None:
+        assert LeftOut.of({"\udcff.csv": "why"}).model_dump_json()
