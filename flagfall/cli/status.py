@@ -125,7 +125,7 @@ def _deliveries(found: Status, shown: int = 20) -> Table:
             str(receipt.rows),
             str(receipt.rejected_rows),
             _when(receipt.marker.landed_at),
-            printable(receipt.message),
+            printable(receipt.message or receipt.remarks),
         )
     for column in table.columns:
         column.overflow = "fold"

@@ -81,6 +81,7 @@ class Column(Section):
 
     Attributes:
         format: For ``date`` and ``datetime`` a strptime pattern; ``default`` is ISO 8601.
+        optional: A file may leave the column out. Then its values are missing.
     """
 
     name: str
@@ -88,7 +89,15 @@ class Column(Section):
     format: str = "default"
     title: str = ""
     description: str = ""
+    optional: bool = False
     constraints: Constraints = Constraints()
+
+    @model_validator(mode="after")
+    def _optional_is_not_required(self) -> Self:
+        if self.optional and self.constraints.required:
+            why = "expected false: no row of a file without the column would have a value"
+            raise Misfit(("constraints", "required"), why)
+        return self
 
     @model_validator(mode="after")
     def _constraints_fit(self) -> Self:
@@ -115,11 +124,14 @@ class Table(Section):
         fields: Columns that are read; others in the data are left out.
         primary_key: Columns that together name a row; no two rows of a batch share them.
         missing_values: Texts that mean "no value".
+        unexpected: What columns of a file cause that are not in ``fields``: nothing, their names
+            in the receipt, or the rejection of the batch.
     """
 
     fields: tuple[Column, ...]
     primary_key: tuple[str, ...] = Field(default=(), alias="primaryKey")
     missing_values: tuple[str, ...] = Field(default=("",), alias="missingValues")
+    unexpected: Literal["ignore", "warn", "reject"] = "warn"
 
     @model_validator(mode="after")
     def _known_columns(self) -> Self:
@@ -130,4 +142,19 @@ class Table(Section):
         for index, name in enumerate(self.primary_key):
             if name not in names:
                 raise Misfit(("primaryKey", index), f"expected a column of fields, got {name!r}")
+        self._optional_columns_fit()
         return self
+
+    def _optional_columns_fit(self) -> None:
+        needed = self.needed
+        if not needed:
+            raise Misfit(("fields",), "expected at least one column that is not optional")
+        for index, name in enumerate(self.primary_key):
+            if name not in needed:
+                why = f"expected a column that is not optional, got {name!r}"
+                raise Misfit(("primaryKey", index), why)
+
+    @property
+    def needed(self) -> list[str]:
+        """Columns that every file must have."""
+        return [column.name for column in self.fields if not column.optional]

@@ -63,6 +63,9 @@ class Staged(_Record):
         rejected_rows: Rows kept apart because they break a rule.
         reasons: Rejected rows by rule, such as ``{"tailnum: required": 3}``; a row may break
         several.
+        warnings: Rows by what is remarkable about them, although they are accepted.
+        unexpected: Columns of the files that the dataset does not name: 20 at most, then ``and
+            more``, each cut to 60 characters.
     """
 
     batch_id: str
@@ -71,6 +74,8 @@ class Staged(_Record):
     rows: int
     rejected_rows: int
     reasons: dict[str, int]
+    warnings: dict[str, int] = {}
+    unexpected: tuple[str, ...] = ()
 
     @property
     def content(self) -> dict[str, str]:
@@ -168,6 +173,7 @@ class Receipt(_Record):
     Attributes:
         reason: A short stable word; empty when accepted.
         message: The reason in words for the producer; empty when accepted.
+        warnings: As in ``Staged``. So for ``unexpected``.
         content: sha256 by data file; empty where the files could not be read.
         supersedes: Batch id of the accepted delivery of the same marker that this one replaces
             (or, when unchanged, repeats).
@@ -182,6 +188,8 @@ class Receipt(_Record):
     rows: int = 0
     rejected_rows: int = 0
     reasons: dict[str, int] = {}
+    warnings: dict[str, int] = {}
+    unexpected: tuple[str, ...] = ()
     bytes: int = 0
     content: dict[str, str] = {}
     supersedes: str | None = None
@@ -191,3 +199,15 @@ class Receipt(_Record):
     def seconds(self) -> float:
         """From the marker's landing to this receipt."""
         return (self.received_at.astimezone(UTC) - self.marker.landed_at).total_seconds()
+
+    @property
+    def remarks(self) -> str:
+        """What a person should know of the rows that were accepted; empty where there is nothing.
+
+        Names in it come from producers.
+        """
+        found = [f"{text} ({rows:,} rows)" for text, rows in self.warnings.items()]
+        if self.unexpected:
+            names = ", ".join(map(repr, self.unexpected))
+            found.append(f"columns that the dataset does not name: {names}")
+        return "; ".join(found)

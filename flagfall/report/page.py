@@ -216,6 +216,8 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     receipt, found = batch.receipt, []
     if receipt.message:
         found.append(cut(receipt.message, TEXT_SHOWN))
+    if receipt.remarks:
+        found.append(cut(receipt.remarks, TEXT_SHOWN))
     if batch.replaced:
         found.append("A later delivery of the same marker was accepted in its place.")
     elif receipt.supersedes and receipt.status == "accepted":

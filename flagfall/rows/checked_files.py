@@ -51,6 +51,8 @@ class Checked:
         rejected_rows: Rows that are rejected.
         reasons: Rejected rows by reason, most frequent first; a row may have several. Beyond
             ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
+        warnings: Rows by what is remarkable about them, although they are accepted.
+        unexpected: Columns of the files that the dataset does not name (see ``Unexpected``).
     """
 
     parts: tuple[Part, ...]
@@ -59,6 +61,8 @@ class Checked:
     rows: int
     rejected_rows: int
     reasons: dict[str, int]
+    warnings: dict[str, int]
+    unexpected: tuple[str, ...]
 
 
 def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
@@ -104,16 +108,15 @@ def _is_parquet(file: DataFile) -> bool:
 
 
 def _reader(file: DataFile, table: Table) -> _Reader:
-    names = [column.name for column in table.fields]
     name = file.name.lower()
     ending = Path(name.removesuffix(".gz")).suffix
     if _is_parquet(file):
         place = Place(file.name, "row_number")
         return _Reader(place, partial(parquet_rows, file, table))
     if ending == ".csv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, ","))
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, ","))
     if ending == ".tsv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, "\t"))
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, "\t"))
     if ending in (".jsonl", ".ndjson"):
         return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
     understood = ".csv, .tsv, .jsonl and .ndjson, also with .gz, and .parquet"
@@ -127,13 +130,14 @@ class _Batch:
     readers: Sequence[_Reader]
 
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
+        bounds = Bounds(self.dataset.limits)
         parts = Parts(folder, polars_schema(self.dataset))
         with (
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
             for group, sifted in in_order(
-                self._sift, _grouped(_ahead(self._blocks())), thread_count()
+                self._sift, _grouped(_ahead(self._blocks(bounds))), thread_count()
             ):
                 self._take(group, sifted, keys, parts, rejected)
         parts.finish()
@@ -144,10 +148,11 @@ class _Batch:
             rows=sum(part.rows for part in parts.parts),
             rejected_rows=rejected.rows,
             reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
+            warnings={},
+            unexpected=bounds.unexpected.names,
         )
 
-    def _blocks(self) -> Iterator[Placed]:
-        bounds = Bounds(self.dataset.limits)
+    def _blocks(self, bounds: Bounds) -> Iterator[Placed]:
         for reader in self.readers:
             for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows.source import (
@@ -45,16 +46,14 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.signedinteger]
 
 
-def csv_rows(
-    file: DataFile, names: Sequence[str], separator: str, bounds: Bounds
-) -> Iterator[Block]:
+def csv_rows(file: DataFile, table: Table, separator: str, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text.
 
     Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
 
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
-        names: Columns to read; others in the file are skipped.
+        table: Columns to read; others in the file are skipped.
         separator: One ASCII character.
         bounds: Of its batch.
 
@@ -66,7 +65,7 @@ def csv_rows(
     for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
         records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
-            layout = _layout(file, records, names, separator, limits)
+            layout = _layout(file, records, table, separator, bounds)
             records = records.take(slice(1, None))
         if layout is not None:
             yield from (layout.block(file, piece) for piece in records.pieces())
@@ -250,11 +249,11 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
-        places: Where the wanted ones are, by name.
+        places: Where the wanted ones are, by name; ``None`` for one that the file leaves out.
     """
 
     width: int
-    places: dict[str, int]
+    places: dict[str, int | None]
     separator: str
 
     def block(self, file: DataFile, records: _Records) -> Block:
@@ -273,7 +272,7 @@ class _Layout:
             raise _not_rows(file, records) from error
         if rows.height != len(records.start):
             raise _not_rows(file, records)
-        return rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+        return rows.select(_taken(name, place) for name, place in self.places.items())
 
     def _read(self, data: bytes) -> pl.DataFrame:
         return pl.read_csv(
@@ -281,7 +280,7 @@ class _Layout:
             codecs.BOM_UTF8 + data,
             has_header=False,
             schema={str(place): pl.String() for place in range(self.width)},
-            columns=sorted(self.places.values()),
+            columns=sorted(place for place in self.places.values() if place is not None),
             separator=self.separator,
             quote_char='"' if b'"' in data else None,
             empty_string_is_null=False,
@@ -292,6 +291,11 @@ class _Layout:
         counts = zip(records.fields.tolist(), records.torn.tolist(), strict=True)
         reasons = [_TORN if torn else _count(fields, self.width) for fields, torn in counts]
         return pl.DataFrame([records.line, reasons, texts], schema=BROKEN)
+
+
+def _taken(name: str, place: int | None) -> pl.Expr:
+    column = pl.lit(None, pl.String()) if place is None else pl.col(str(place))
+    return column.alias(name)
 
 
 def _not_rows(file: DataFile, records: _Records) -> BatchInvalid:
@@ -308,22 +312,26 @@ def _count(fields: int, width: int) -> str:
 
 
 def _layout(
-    file: DataFile, records: _Records, names: Sequence[str], separator: str, limits: Limits
+    file: DataFile, records: _Records, table: Table, separator: str, bounds: Bounds
 ) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
-    found = _header(file, records, separator, limits)
-    if set(names) - set(found):
-        raise missing_columns(file, names, found, _separator_hint(found, separator))
+    found = _header(file, records, separator, bounds.limits)
+    names = [column.name for column in table.fields]
+    if set(table.needed) - set(found):
+        raise missing_columns(file, table.needed, found, _separator_hint(found, separator))
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
             "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
         )
-    if len(found) > limits.columns:
-        why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
+    if len(found) > (most := bounds.limits.columns):
+        why = f"{file.name}: more than {most} columns (limits.columns)"
         raise BatchInvalid("columns", f"{why}; write one row per observation")
-    return _Layout(len(found), {name: found.index(name) for name in names}, separator)
+    wanted = set(names)
+    bounds.unexpected.add(file.name, table, (name for name in found if name not in wanted))
+    places = {name: found.index(name) if name in found else None for name in names}
+    return _Layout(len(found), places, separator)
 
 
 def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:

@@ -11,7 +11,6 @@ import polars as pl
 from pydantic_core import from_json
 
 from flagfall.dataset.table import Table
-from flagfall.landing.limits import Limits
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
@@ -36,7 +35,7 @@ def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
     Raises:
         BatchInvalid: ``columns`` where a required column is in no row, or as ``line_blocks`` does.
     """
-    reader = _Reader(file, table, bounds.limits)
+    reader = _Reader(file, table, bounds)
     for lines in line_blocks(file, bounds):
         yield from reader.blocks(lines)
     reader.finish()
@@ -53,9 +52,11 @@ class _Object:
 
 
 class _Reader:
-    def __init__(self, file: DataFile, table: Table, limits: Limits) -> None:
+    def __init__(self, file: DataFile, table: Table, bounds: Bounds) -> None:
         self._file = file
-        self._limits = limits
+        self._table = table
+        self._limits = bounds.limits
+        self._unexpected = bounds.unexpected
         self._types = {column.name: column.type for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
@@ -126,6 +127,9 @@ class _Reader:
         self._any_rows = True
         if self._never_seen:
             self._never_seen.difference_update(values)
+        if not values.keys() <= self._types.keys():
+            more = (name for name in values if name not in self._types)
+            self._unexpected.add(self._file.name, self._table, more)
         if len(self._found) <= COLUMNS_SHOWN:
             self._found.update(values)
 

@@ -64,6 +64,8 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
     with _damage(file):
         found = pl.read_parquet_schema(path)
     _check_types(file, table, found)
+    names = {column.name for column in table.fields}
+    bounds.unexpected.add(file.name, table, (name for name in found if name not in names))
     expansion = Expansion(file, bounds)
     first = 1
     with _damage(file):
@@ -73,13 +75,21 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
             _check_lengths(file, block, first, bounds.limits.row_bytes)
             expansion.add(text_bytes(block), stored)
             lines = pl.int_range(first, first + block.height, eager=True)
-            yield Block(_labels_as_text(block), lines, BROKEN.to_frame())
+            yield Block(_all_columns(table, _labels_as_text(block)), lines, BROKEN.to_frame())
             first += block.height
 
 
 def _slicing(table: Table) -> Slicing:
     names = [column.name for column in table.fields]
     return Slicing(names, most_rows=BLOCK_ROWS, most_bytes=4 * BLOCK_BYTES)
+
+
+def _all_columns(table: Table, block: pl.DataFrame) -> pl.DataFrame:
+    """The dataset's columns in its order; those that the file leaves out are null."""
+    names = [column.name for column in table.fields]
+    return block.select(
+        pl.col(name) if name in block.columns else pl.lit(None).alias(name) for name in names
+    )
 
 
 def _labels_as_text(block: pl.DataFrame) -> pl.DataFrame:
@@ -98,13 +108,12 @@ def _damage(file: DataFile) -> Iterator[None]:
 
 
 def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:
-    names = [column.name for column in table.fields]
-    if set(names) - set(found):
-        raise missing_columns(file, names, list(found))
+    if set(table.needed) - set(found):
+        raise missing_columns(file, table.needed, list(found))
     wrong = [
         f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
         for column in table.fields
-        if not can_cast(column, found[column.name])
+        if column.name in found and not can_cast(column, found[column.name])
     ]
     if wrong:
         raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")

@@ -35,7 +35,7 @@ class Slicing:
     """How Parquet files are read.
 
     Attributes:
-        columns: Columns that are read.
+        columns: Columns that are read, where the file has them.
         most_rows: Most rows of a slice.
         most_bytes: Bytes that a slice should not pass.
     """
@@ -60,7 +60,8 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         pl.exceptions.PolarsError: The file is damaged, or has fewer rows than it says.
         pl.exceptions.PanicException: The file is damaged.
     """
-    scan = pl.scan_parquet(path, glob=False).select(how.columns)
+    file = pl.scan_parquet(path, glob=False)
+    scan = file.select(_there(file.collect_schema().names(), how.columns))
     offset, size = 0, FIRST_ROWS
     while offset < rows:
         block = scan.slice(offset, size).collect(engine="streaming")
@@ -70,6 +71,11 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         offset += block.height
         row_bytes = text_bytes(block) // block.height + CELL_BYTES * block.width
         size = max(1, min(how.most_rows, how.most_bytes // row_bytes))
+
+
+def _there(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    found = set(names)
+    return [name for name in wanted if name in found]
 
 
 def text_bytes(block: pl.DataFrame) -> int:

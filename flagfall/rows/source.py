@@ -18,6 +18,7 @@ import polars as pl
 
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.unexpected import NAME_SHOWN, Unexpected
 
 BLOCK_BYTES = 4 << 20
 """Bytes of text that are held and checked at a time."""
@@ -106,11 +107,13 @@ class Bounds:
 
     Attributes:
         unpacked: Bytes to which all files have unpacked so far.
+        unexpected: Columns of the files that the dataset does not name.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.unpacked = 0
+        self.unexpected = Unexpected()
 
 
 class Expansion:
@@ -261,7 +264,7 @@ def missing_columns(
 ) -> BatchInvalid:
     """The error for a file that lacks columns."""
     missing = ", ".join(name for name in wanted if name not in found)
-    shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
+    shown = ", ".join(repr(name[:NAME_SHOWN]) for name in found[:COLUMNS_SHOWN]) or "none"
     more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
     message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
     return BatchInvalid("columns", f"{message}; {remedy or 'write the missing ones, too'}")

@@ -249,6 +249,8 @@ def _staged(marker: Marker, files: tuple[SourceFile, ...], checked: Checked) -> 
         rows=checked.rows,
         rejected_rows=checked.rejected_rows,
         reasons=checked.reasons,
+        warnings=checked.warnings,
+        unexpected=checked.unexpected,
     )
 
 
@@ -263,6 +265,8 @@ def _accept(dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged) -> R
             rows=staged.rows,
             rejected_rows=staged.rejected_rows,
             reasons=staged.reasons,
+            warnings=staged.warnings,
+            unexpected=staged.unexpected,
             bytes=sum(file.bytes for file in staged.files),
             content=staged.content,
             supersedes=replaced.batch_id if replaced else None,

@@ -232,6 +232,16 @@ class TestStatus:
         assert "\x1b" not in shown.out
         assert "[/b][red]" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
 
+    @pytest.mark.invariant(7)
+    def test_the_table_names_columns_that_the_dataset_does_not(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker = toy.drop("2026-11-01", "id,value,\x1b[2Jzebra\n1,2,3\n")
+        assert flagfall("stage", "ingest", "toy", marker.batch_id).code == 0
+        shown = flagfall("status", "toy")
+        assert "\x1b" not in shown.out
+        assert "zebra" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
+
     def test_accepted_batches_without_an_evaluation_are_unscored(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:

@@ -157,6 +157,23 @@ MISTAKES = [
     Mistake(TEXT, on(TEXT, "enum: [NO]"), 16, "schema.fields[2].constraints.enum[0]", "False"),
     Mistake(TEXT, on(TEXT, "pattern: '['"), 16, "schema.fields[2].constraints.pattern", "regular"),
     Mistake(TEXT, on(TEXT, "minLength: -1"), 16, "schema.fields[2].constraints.minLength", "to 0"),
+    Mistake(
+        ID, "{name: id, type: integer, optional: true}", 17, "schema.primaryKey[0]", "not optional"
+    ),
+    Mistake(
+        TEXT,
+        "{name: text, type: string, optional: true, constraints: {required: true}}",
+        16,
+        "schema.fields[2].constraints.required",
+        "expected false",
+    ),
+    Mistake(
+        "  primaryKey: [id]",
+        "  unexpected: drop",
+        17,
+        "schema.unexpected",
+        "expected 'ignore', 'warn' or 'reject', got 'drop'",
+    ),
     # what refers to what
     Mistake("- {name: id}", "- {name: nix}", 19, "features[0].name", "name of a column"),
     Mistake("- {name: id}", "- {name: id}\n  - {name: id}", 20, "features[1].name", "'id' twice"),

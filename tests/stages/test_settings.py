@@ -1,0 +1,63 @@
+"""Settings of a schema and a dialect: from the dataset file over a whole ingest to the receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flagfall.dataset.loader import read_dataset
+from flagfall.lake.records import Receipt
+from flagfall.stages.ingest import ingest
+from tests.feeds import ToyFeed
+
+DAY = "2026-11-01"
+
+
+def feed(root: Path, columns: str, more: str = "", dialect: str = "") -> ToyFeed:
+    """A feed; ``more`` is YAML of its schema, one key a line."""
+    text = f"""\
+title: A toy feed
+landing: {{uri: {root}/landing, marker: "date={{date}}/datapackage.json"}}
+lake: {{uri: {root}/lake}}
+thresholds: {{rejected_share: 0.5}}
+{dialect and f"dialect: {dialect}"}
+schema:
+  fields: {columns}
+{more}
+"""
+    path = root / "datasets/toy.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return ToyFeed(root, read_dataset(path))
+
+
+def take_in(toy: ToyFeed, text: str | bytes, name: str = "rows.csv") -> Receipt:
+    marker = toy.drop(DAY, text, name)
+    receipt = ingest(toy.dataset, toy.inbox(), marker)
+    assert receipt is not None
+    return receipt
+
+
+ID_LATE = "[{name: id, type: integer}, {name: late, type: boolean, optional: true}]"
+
+
+def test_a_column_may_be_optional(tmp_path: Path) -> None:
+    receipt = take_in(feed(tmp_path, ID_LATE), "id\n1\n2\n")
+    assert (receipt.status, receipt.rows, receipt.remarks) == ("accepted", 2, "")
+
+
+def test_columns_that_the_dataset_does_not_name_are_in_the_receipt(tmp_path: Path) -> None:
+    receipt = take_in(feed(tmp_path, ID_LATE), "id,\x1b[31m\n1,2\n")
+    assert (receipt.status, receipt.unexpected) == ("accepted", ("\x1b[31m",))
+    assert receipt.remarks == "columns that the dataset does not name: '\\x1b[31m'"
+
+
+def test_or_they_reject_the_batch(tmp_path: Path) -> None:
+    receipt = take_in(feed(tmp_path, ID_LATE, "  unexpected: reject"), "id,x\n1,2\n")
+    assert (receipt.status, receipt.reason) == ("rejected", "columns")
+    assert "rows.csv: columns that the dataset does not name: 'x'; leave" in receipt.message
+
+
+def test_a_receipt_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    written = take_in(feed(tmp_path, ID_LATE), "id\n1\n")
+    fields = written.model_dump(mode="json", exclude={"warnings", "unexpected"})
+    assert Receipt.model_validate(fields).remarks == ""
