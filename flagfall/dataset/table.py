@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from flagfall.dataset.rules import Missing, RowCount, Rule
 from flagfall.dataset.values import (
     Bound,
     Misfit,
@@ -82,6 +83,7 @@ class Column(Section):
     Attributes:
         format: For ``date`` and ``datetime`` a strptime pattern; ``default`` is ISO 8601.
         optional: A file may leave the column out. Then its values are missing.
+        missing: How many values of a batch may be; ``None`` for any number.
     """
 
     name: str
@@ -90,13 +92,18 @@ class Column(Section):
     title: str = ""
     description: str = ""
     optional: bool = False
+    missing: Missing | None = None
     constraints: Constraints = Constraints()
 
     @model_validator(mode="after")
-    def _optional_is_not_required(self) -> Self:
+    def _missing_values_fit(self) -> Self:
         if self.optional and self.constraints.required:
             why = "expected false: no row of a file without the column would have a value"
             raise Misfit(("constraints", "required"), why)
+        if self.missing and self.optional:
+            raise Misfit(("missing",), "expected none: a file may leave all values out")
+        if self.missing and self.constraints.required:
+            raise Misfit(("missing",), "expected none: rows without a value are rejected")
         return self
 
     @model_validator(mode="after")
@@ -126,12 +133,16 @@ class Table(Section):
         missing_values: Texts that mean "no value".
         unexpected: What columns of a file cause that are not in ``fields``: nothing, their names
             in the receipt, or the rejection of the batch.
+        rules: Rules over the values of one row.
+        rows: How many rows a batch has.
     """
 
     fields: tuple[Column, ...]
     primary_key: tuple[str, ...] = Field(default=(), alias="primaryKey")
     missing_values: tuple[str, ...] = Field(default=("",), alias="missingValues")
     unexpected: Literal["ignore", "warn", "reject"] = "warn"
+    rules: tuple[Rule, ...] = ()
+    rows: RowCount = RowCount()
 
     @model_validator(mode="after")
     def _known_columns(self) -> Self:
@@ -139,6 +150,7 @@ class Table(Section):
         if not names:
             raise Misfit(("fields",), "expected at least one column")
         each_once("fields", names)
+        each_once("rules", [rule.name for rule in self.rules])
         for index, name in enumerate(self.primary_key):
             if name not in names:
                 raise Misfit(("primaryKey", index), f"expected a column of fields, got {name!r}")

@@ -206,7 +206,10 @@ class Receipt(_Record):
 
         Names in it come from producers.
         """
-        found = [f"{text} ({rows:,} rows)" for text, rows in self.warnings.items()]
+        found = [
+            f"{text} ({rows:,} row{'' if rows == 1 else 's'})"
+            for text, rows in self.warnings.items()
+        ]
         if self.unexpected:
             names = ", ".join(map(repr, self.unexpected))
             found.append(f"columns that the dataset does not name: {names}")

@@ -17,6 +17,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
+from flagfall.rows.batch_rules import BatchRules
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
 from flagfall.rows.output import Parts, Place, Placed, RejectedRows
@@ -53,6 +54,7 @@ class Checked:
             ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
         warnings: Rows by what is remarkable about them, although they are accepted.
         unexpected: Columns of the files that the dataset does not name (see ``Unexpected``).
+        refusal: Why the batch is to be rejected although its files can be read; ``None`` if not.
     """
 
     parts: tuple[Part, ...]
@@ -63,6 +65,7 @@ class Checked:
     reasons: dict[str, int]
     warnings: dict[str, int]
     unexpected: tuple[str, ...]
+    refusal: BatchInvalid | None
 
 
 def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
@@ -132,6 +135,7 @@ class _Batch:
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
         bounds = Bounds(self.dataset.limits)
         parts = Parts(folder, polars_schema(self.dataset))
+        whole = BatchRules(self.dataset)
         with (
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
@@ -139,17 +143,21 @@ class _Batch:
             for group, sifted in in_order(
                 self._sift, _grouped(_ahead(self._blocks(bounds))), thread_count()
             ):
-                self._take(group, sifted, keys, parts, rejected)
+                kept = self._take(group, sifted, keys, parts, rejected)
+                whole.add(kept, partial(_place, group))
         parts.finish()
+        rows = sum(part.rows for part in parts.parts)
+        findings = whole.findings(rows + rejected.rows)
         return Checked(
             parts=tuple(parts.parts),
             files=tuple(parts.files),
             rejected=rejected.path,
-            rows=sum(part.rows for part in parts.parts),
+            rows=rows,
             rejected_rows=rejected.rows,
             reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
-            warnings={},
+            warnings={one.text: one.rows for one in findings if one.severity == "warn"},
             unexpected=bounds.unexpected.names,
+            refusal=next((one.refusal for one in findings if one.severity == "reject"), None),
         )
 
     def _blocks(self, bounds: Bounds) -> Iterator[Placed]:
@@ -167,16 +175,28 @@ class _Batch:
         keys: KeyLog,
         parts: Parts,
         rejected: RejectedRows,
-    ) -> None:
+    ) -> pl.DataFrame:
+        """Write rows, and return the accepted ones."""
         kept, repeated = keys.split(sifted.accepted)
         parts.add(self.rules.values(kept))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
         rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
+        return kept
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
         key = self.dataset.table.primary_key
         rows = [part.rows for part in checked.parts]
         return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _place(group: Sequence[Placed], row: int) -> str:
+    """File and line of a row, by its position in the rows of some blocks."""
+    for placed in group:
+        if row < placed.block.rows.height:
+            counted = placed.place.counted.removesuffix("_number")
+            return f"{placed.place.file}: {counted} {placed.block.lines[row]}"
+        row -= placed.block.rows.height
+    raise IndexError(f"row {row} is beyond the last block")
 
 
 def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:

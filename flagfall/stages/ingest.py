@@ -72,6 +72,8 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt:
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
             return _reject_rows(dataset, inbox, marker, files, checked)
+        if checked.refusal is not None:
+            raise checked.refusal
         staged = inbox.lake.finish(_staged(marker, files, checked), checked.files)
         return _accept(dataset, inbox, marker, staged)
 

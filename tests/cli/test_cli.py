@@ -534,6 +534,17 @@ class TestCheck:
         assert "bad.yaml: features: v: 'nix + 1'" in ran.err
         assert "no-such-model: constants.json is missing" in ran.err
 
+    def test_a_rule_that_cannot_be_is_named_and_reads_no_file(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        path = toy.root / "datasets/toy.yaml"
+        expr = "value IN (FROM read_csv('/etc/passwd'))"
+        rule = f'  rules: [{{name: a, expr: "{expr}"}}]\n'
+        path.write_text(path.read_text().replace("  primaryKey", f"{rule}  primaryKey"))
+        said = flagfall.refused("check", "toy")
+        assert "schema.rules[0].expr: expected an SQL expression over the columns" in said
+        assert "root:" not in said
+
 
 COMMANDS = [c.callback.__name__.removesuffix("_command") for c in app.registered_commands]
 

@@ -174,6 +174,39 @@ MISTAKES = [
         "schema.unexpected",
         "expected 'ignore', 'warn' or 'reject', got 'drop'",
     ),
+    *(
+        Mistake("  primaryKey: [id]", f"  {new}", 17, f"schema.{key}", says)
+        for new, key, says in [
+            ("rules: [{name: a}]", "rules[0].expr", "it is missing"),
+            ("rules: [{expr: id > 1}]", "rules[0].name", "it is missing"),
+            ('rules: [{name: "", expr: id > 1}]', "rules[0].name", "expected some text"),
+            ("rules: [{name: a, expr: a, severity: stop}]", "rules[0].severity", "'reject'"),
+            ("rules: [{name: a, expr: a}, {name: a, expr: b}]", "rules[1].name", "'a' twice"),
+            ("rows: {minimum: 5, maximum: 4}", "rows.maximum", "expected 5 or more, got 4"),
+            ("rows: {minimum: -1}", "rows.minimum", "greater than or equal to 0"),
+            ("rows: {minimum: 1, severity: drop}", "rows.severity", "'warn' or 'reject'"),
+        ]
+    ),
+    Mistake(
+        TEXT,
+        "{name: text, type: string, missing: {maximum: 5}}",
+        16,
+        "schema.fields[2].missing.maximum",
+        "less than or equal to 1",
+    ),
+    *(
+        Mistake(
+            TEXT,
+            f"{{name: text, type: string, missing: {{maximum: 0.5}}, {more}}}",
+            16,
+            "schema.fields[2].missing",
+            says,
+        )
+        for more, says in [
+            ("optional: true", "a file may leave all values out"),
+            ("constraints: {required: true}", "rows without a value are rejected"),
+        ]
+    ),
     # what refers to what
     Mistake("- {name: id}", "- {name: nix}", 19, "features[0].name", "name of a column"),
     Mistake("- {name: id}", "- {name: id}\n  - {name: id}", 20, "features[1].name", "'id' twice"),

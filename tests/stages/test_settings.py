@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flagfall.dataset.loader import read_dataset
-from flagfall.lake.records import Receipt
+from flagfall.lake.records import Receipt, Staged
 from flagfall.stages.ingest import ingest
 from tests.feeds import ToyFeed
 
@@ -55,6 +55,53 @@ def test_or_they_reject_the_batch(tmp_path: Path) -> None:
     receipt = take_in(feed(tmp_path, ID_LATE, "  unexpected: reject"), "id,x\n1,2\n")
     assert (receipt.status, receipt.reason) == ("rejected", "columns")
     assert "rows.csv: columns that the dataset does not name: 'x'; leave" in receipt.message
+
+
+AMOUNTS = "[{name: net, type: number}, {name: gross, type: number}]"
+
+
+def with_rule(root: Path, severity: str) -> ToyFeed:
+    rule = f"{{name: gross is more, expr: gross >= net, severity: {severity}}}"
+    return feed(root, AMOUNTS, f"  rules: [{rule}]")
+
+
+def test_a_rule_may_warn(tmp_path: Path) -> None:
+    receipt = take_in(with_rule(tmp_path, "warn"), "net,gross\n1,2\n2,1\n")
+    assert (receipt.status, receipt.rows) == ("accepted", 2)
+    assert receipt.warnings == {"rule: gross is more": 1}
+    assert receipt.remarks == "rule: gross is more (1 row)"
+
+
+def test_a_rule_may_reject_rows(tmp_path: Path) -> None:
+    receipt = take_in(with_rule(tmp_path, "drop"), "net,gross\n1,2\n2,1\n")
+    assert (receipt.status, receipt.rows, receipt.rejected_rows) == ("accepted", 1, 1)
+    assert receipt.reasons == {"rule: gross is more": 1}
+
+
+def test_a_rule_may_reject_the_batch(tmp_path: Path) -> None:
+    toy = with_rule(tmp_path, "reject")
+    receipt = take_in(toy, "net,gross\n1,2\nx,2\n2,1\n")
+    assert (receipt.status, receipt.reason) == ("rejected", "rule")
+    assert f"date={DAY}/rows.csv: line 4: the row breaks the rule" in receipt.message
+    rows = toy.root / "lake/toy/rejected" / receipt.batch_id / "rows.jsonl"
+    assert "net: not a number" in rows.read_text()
+    assert toy.inbox().lake.find(Staged, receipt.batch_id) is None
+
+
+def test_too_many_bad_rows_are_said_before_a_rule_is(tmp_path: Path) -> None:
+    receipt = take_in(with_rule(tmp_path, "reject"), "net,gross\nx,2\nx,2\n2,1\n")
+    assert receipt.reason == "too-many-bad-rows"
+
+
+def test_a_batch_with_too_few_rows_is_rejected(tmp_path: Path) -> None:
+    receipt = take_in(feed(tmp_path, AMOUNTS, "  rows: {minimum: 2}"), "net,gross\n1,2\n")
+    assert (receipt.status, receipt.reason) == ("rejected", "too-few-rows")
+
+
+def test_a_batch_that_lacks_too_many_values_is_rejected(tmp_path: Path) -> None:
+    columns = "[{name: id, type: integer}, {name: x, type: number, missing: {maximum: 0.1}}]"
+    receipt = take_in(feed(tmp_path, columns), "id,x\n1,1\n2,\n")
+    assert (receipt.status, receipt.reason) == ("rejected", "missing-values")
 
 
 def test_a_receipt_of_an_earlier_version_is_read(tmp_path: Path) -> None:
