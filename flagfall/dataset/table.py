@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     field_validator,
     model_validator,
@@ -77,6 +78,28 @@ def _is_of(value: object, column_type: str) -> bool:
     return isinstance(value, _VALUES[column_type])
 
 
+TRUE_VALUES = ("true", "True", "TRUE", "1")
+FALSE_VALUES = ("false", "False", "FALSE", "0")
+"""Defaults of Table Schema."""
+
+
+def _number_character(value: str) -> str:
+    if len(value) != 1 or value.isalnum() or value in "+-\0\r\n":
+        raise ValueError(f"expected one character that is in no number itself, got {value!r}")
+    return value
+
+
+NumberCharacter = Annotated[str, AfterValidator(_number_character)]
+
+_WORDS_OF = {
+    "decimal_char": ("number",),
+    "group_char": ("number", "integer"),
+    "true_values": ("boolean",),
+    "false_values": ("boolean",),
+}
+"""Settings of how a value is written, and the types that they apply to."""
+
+
 class Column(Section):
     """One column (a Table Schema field).
 
@@ -84,6 +107,9 @@ class Column(Section):
         format: For ``date`` and ``datetime`` a strptime pattern; ``default`` is ISO 8601.
         optional: A file may leave the column out. Then its values are missing.
         missing: How many values of a batch may be; ``None`` for any number.
+        decimal_char: Between the digits before and after the decimal point, for ``number``.
+        group_char: Between groups of three digits, for ``number`` and ``integer``; empty for none.
+        true_values: Texts that mean true, for ``boolean``. So for ``false_values``.
     """
 
     name: str
@@ -93,7 +119,30 @@ class Column(Section):
     description: str = ""
     optional: bool = False
     missing: Missing | None = None
+    decimal_char: NumberCharacter = Field(default=".", alias="decimalChar")
+    group_char: NumberCharacter | None = Field(default=None, alias="groupChar")
+    true_values: tuple[str, ...] = Field(default=TRUE_VALUES, alias="trueValues", min_length=1)
+    false_values: tuple[str, ...] = Field(default=FALSE_VALUES, alias="falseValues", min_length=1)
     constraints: Constraints = Constraints()
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> Self:
+        given = {
+            Column.model_fields[name].alias or name: types
+            for name, types in _WORDS_OF.items()
+            if name in self.model_fields_set
+        }
+        for name, types in given.items():
+            if self.type not in types:
+                why = f"expected no {name}: it does not apply to a column of type {self.type}"
+                raise Misfit((name,), why)
+        if self.type == "number" and self.group_char == self.decimal_char:
+            why = f"expected another character than decimalChar, got {self.group_char!r}"
+            raise Misfit(("groupChar",), why)
+        if both := set(self.true_values) & set(self.false_values):
+            why = f"expected other words than those of trueValues, got {sorted(both)}"
+            raise Misfit(("falseValues",), why)
+        return self
 
     @model_validator(mode="after")
     def _missing_values_fit(self) -> Self:

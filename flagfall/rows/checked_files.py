@@ -14,7 +14,6 @@ import polars as pl
 from flagfall.concurrency import cache_last, in_order, thread_count
 from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.schema import Dataset
-from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
 from flagfall.rows.batch_rules import BatchRules
@@ -87,7 +86,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
             ``parquet``, ``types``.
         DatasetInvalid: A column's format or constraints cannot be used.
     """
-    batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset.table) for file in files])
+    batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset) for file in files])
     check_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
     checked = batch.check(folder)
     repeats = batch.find_repeats(checked, folder)
@@ -110,18 +109,19 @@ def _is_parquet(file: DataFile) -> bool:
     return file.name.lower().endswith(".parquet")
 
 
-def _reader(file: DataFile, table: Table) -> _Reader:
+def _reader(file: DataFile, dataset: Dataset) -> _Reader:
+    table, dialect = dataset.table, dataset.dialect
     name = file.name.lower()
     ending = Path(name.removesuffix(".gz")).suffix
     if _is_parquet(file):
         place = Place(file.name, "row_number")
         return _Reader(place, partial(parquet_rows, file, table))
     if ending == ".csv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, ","))
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, dialect))
     if ending == ".tsv":
-        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, "\t"))
+        return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, dialect.of_tsv()))
     if ending in (".jsonl", ".ndjson"):
-        return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
+        return _Reader(Place(file.name, "line"), partial(json_rows, file, table, dialect))
     understood = ".csv, .tsv, .jsonl and .ndjson, also with .gz, and .parquet"
     raise BatchInvalid("format", f"{file.name}: format not known; understood are {understood}")
 

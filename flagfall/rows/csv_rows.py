@@ -21,15 +21,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.quoting import Rewrite, rewriter
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
     Block,
     Bounds,
+    Cut,
     DataFile,
     Lines,
     line_blocks,
@@ -46,7 +49,7 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.signedinteger]
 
 
-def csv_rows(file: DataFile, table: Table, separator: str, bounds: Bounds) -> Iterator[Block]:
+def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text.
 
     Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
@@ -54,15 +57,15 @@ def csv_rows(file: DataFile, table: Table, separator: str, bounds: Bounds) -> It
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
         table: Columns to read; others in the file are skipped.
-        separator: One ASCII character.
+        dialect: How the file is written.
         bounds: Of its batch.
 
     Raises:
         BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
     """
-    layout: _Layout | None = None
-    limits = bounds.limits
-    for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
+    layout = None if dialect.header else _layout_of(table, dialect.delimiter)
+    limits, separator = bounds.limits, dialect.delimiter
+    for lines in line_blocks(file, bounds, dialect, _cut(file, dialect, limits)):
         records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
             layout = _layout(file, records, table, separator, bounds)
@@ -74,6 +77,25 @@ def csv_rows(file: DataFile, table: Table, separator: str, bounds: Bounds) -> It
 
 
 # ------------------------------------------------------------------ where the last whole row ends
+
+
+def _cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:
+    cut = partial(_whole_rows, file, dialect.delimiter, limits)
+    rewrite = rewriter(dialect)
+    return partial(_rewritten, rewrite, cut) if rewrite else cut
+
+
+def _rewritten(rewrite: Rewrite, cut: Cut, data: bytes, line: int) -> tuple[bytes, int]:
+    """The whole rows as RFC 4180 has them, and where they end in ``data``."""
+    written = rewrite(data)
+    rows, used = cut(written, line)
+    return rows, used if written is data else _end_of_line(data, written.count(b"\n", 0, used))
+
+
+def _end_of_line(data: bytes, count: int) -> int:
+    """Where so many lines end."""
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
+    return int(feeds[count - 1]) + 1 if count else 0
 
 
 def _whole_rows(
@@ -120,8 +142,7 @@ def _requoted(
             raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
     finally:
         csv.field_size_limit(limit)
-    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
-    return written.getvalue().encode(), int(feeds[done - 1]) + 1 if done else 0
+    return written.getvalue().encode(), _end_of_line(data, done)
 
 
 def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
@@ -311,6 +332,12 @@ def _count(fields: int, width: int) -> str:
     return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
 
 
+def _layout_of(table: Table, separator: str) -> _Layout:
+    """The columns of a file without a header."""
+    places = {column.name: place for place, column in enumerate(table.fields)}
+    return _Layout(len(places), {**places}, separator)
+
+
 def _layout(
     file: DataFile, records: _Records, table: Table, separator: str, bounds: Bounds
 ) -> _Layout:
@@ -348,6 +375,6 @@ def _separator_hint(found: Sequence[str], separator: str) -> str:
         return ""
     for other, words in _OTHER_SEPARATORS.items():
         if other != separator and other in found[0]:
-            wanted = _OTHER_SEPARATORS[separator]
+            wanted = _OTHER_SEPARATORS.get(separator, repr(separator))
             return f"the separator seems to be {words}; expected {wanted}"
     return ""

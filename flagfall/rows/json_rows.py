@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
-from flagfall.dataset.table import Table
+from flagfall.dataset.dialect import Dialect
+from flagfall.dataset.table import Column, Table
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
@@ -26,7 +27,7 @@ from flagfall.rows.source import (
 )
 
 
-def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
+def json_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text or plain numbers; the same rules hold as for CSV.
 
     A key that a row lacks is a missing value, since some writers leave nulls out. A whole float is
@@ -36,7 +37,7 @@ def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
         BatchInvalid: ``columns`` where a required column is in no row, or as ``line_blocks`` does.
     """
     reader = _Reader(file, table, bounds)
-    for lines in line_blocks(file, bounds):
+    for lines in line_blocks(file, bounds, dialect.of_json()):
         yield from reader.blocks(lines)
     reader.finish()
 
@@ -58,6 +59,7 @@ class _Reader:
         self._limits = bounds.limits
         self._unexpected = bounds.unexpected
         self._types = {column.name: column.type for column in table.fields}
+        self._columns = {column.name: column for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
         self._required = [
@@ -121,7 +123,7 @@ class _Reader:
             numbers = _numbers(wanted, values)
             if numbers is not None:
                 return numbers
-        return _column(name, wanted, values, faults)
+        return _column(self._columns[name], values, faults)
 
     def _note(self, values: Mapping[str, Any]) -> None:
         self._any_rows = True
@@ -147,7 +149,7 @@ def _object(text: bytes) -> dict[str, Any] | str:
     return values if isinstance(values, dict) else "row: not a JSON object"
 
 
-def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
+def _column(column: Column, values: list[Any], faults: dict[int, str]) -> pl.Series:
     """A column as text; ``faults`` gets rows with a value that has no text form."""
     if set(map(type, values)) <= {str, NoneType}:
         return pl.Series(values, dtype=pl.String)
@@ -155,11 +157,11 @@ def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -
     for index, value in enumerate(values):
         texts.append(None)
         if isinstance(value, dict | list):
-            faults.setdefault(index, f"{name}: an object or a list")
-        elif wanted == "string" and not isinstance(value, str | None):
-            faults.setdefault(index, f"{name}: not a string")
+            faults.setdefault(index, f"{column.name}: an object or a list")
+        elif column.type == "string" and not isinstance(value, str | None):
+            faults.setdefault(index, f"{column.name}: not a string")
         elif value is not None:
-            texts[-1] = _text(value, whole=wanted == "integer")
+            texts[-1] = _text(column, value)
     return pl.Series(texts, dtype=pl.String)
 
 
@@ -188,9 +190,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _text(value: str | bool | float, whole: bool) -> str:
+def _text(column: Column, value: str | bool | float) -> str:
+    """A value as the column has it in text files."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
-        return "true" if value else "false"
-    if whole and isinstance(value, float) and value.is_integer():
+        return column.true_values[0] if value else column.false_values[0]
+    if column.type == "integer" and isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    return str(value).replace(".", column.decimal_char)

@@ -16,8 +16,10 @@ from typing import BinaryIO, cast
 import numpy as np
 import polars as pl
 
+from flagfall.dataset.dialect import Dialect
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.decoding import decoded, is_utf8
 from flagfall.rows.unexpected import NAME_SHOWN, Unexpected
 
 BLOCK_BYTES = 4 << 20
@@ -172,19 +174,44 @@ def _without_mark(file: DataFile, data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
-    """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
+def text_blocks(file: DataFile, bounds: Bounds, dialect: Dialect) -> Iterator[bytes]:
+    """A file as UTF-8, unpacked, without a byte order mark; the last block is empty.
 
     Raises:
         BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
     """
+    blocks = byte_blocks(file, bounds)
+    if not is_utf8(dialect):
+        yield from decoded(file.name, blocks, dialect)
+        return
+    yield _without_mark(file, next(blocks))
+    yield from blocks
+
+
+def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
+    """The bytes of a file, unpacked; the last block is empty.
+
+    Raises:
+        BatchInvalid: ``gzip`` or ``expands``.
+    """
     expansion = Expansion(file, bounds)
     with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
-        data = _without_mark(file, _read(file, stream))
+        data = _read(file, stream)
         while data:
             expansion.add(len(data), stored.tell())
             yield data
             data = _read(file, stream)
+    yield b""
+
+
+def _without_lines(blocks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The blocks without so many lines at their beginning; the last is empty."""
+    for data in blocks:
+        start = 0
+        while count and (end := data.find(_LF, start) + 1):
+            start, count = end, count - 1
+        if not count and start < len(data):
+            yield data[start:]
     yield b""
 
 
@@ -228,20 +255,23 @@ def everything(data: bytes, line: int) -> tuple[bytes, int]:
     return data, len(data)
 
 
-def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterator[Lines]:
+def line_blocks(
+    file: DataFile, bounds: Bounds, dialect: Dialect, cut: Cut = everything
+) -> Iterator[Lines]:
     """The rows of a text file, in blocks of about ``BLOCK_BYTES``.
 
     Args:
         file: The file.
         bounds: Of its batch.
+        dialect: Says its encoding, and how many lines at the beginning are left out.
         cut: Says where the last whole row of some lines ends.
 
     Raises:
         BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
             ``gzip`` or ``expands``.
     """
-    rest, line = b"", 1
-    for data in byte_blocks(file, bounds):
+    rest, line = b"", 1 + dialect.skip_rows
+    for data in _without_lines(text_blocks(file, bounds, dialect), dialect.skip_rows):
         rest += data
         whole = _whole_lines(rest, at_end=not data)
         _check_text(file, whole, line)

@@ -207,6 +207,55 @@ MISTAKES = [
             ("constraints: {required: true}", "rows without a value are rejected"),
         ]
     ),
+    # dialect
+    *(
+        Mistake("lake:\n", f"dialect: {{{new}}}\nlake:\n", 5, f"dialect.{key}", says)
+        for new, key, says in [
+            ("encoding: utf-9", "encoding", "such as utf-8, utf-16, windows-1252"),
+            ("encoding: base64", "encoding", "got 'base64'"),
+            ("encoding: utf-7", "encoding", "that files are written in"),
+            ("encoding: unicode_escape", "encoding", "that files are written in"),
+            ('encoding: "a\\0b"', "encoding", "expected an encoding"),
+            ("encoding: ''", "encoding", "expected an encoding"),
+            ("delimiter: ';;'", "delimiter", "expected one ASCII character"),
+            ("delimiter: '\\t'", "delimiter", "in double quotes"),
+            ("delimiter: §", "delimiter", "expected one ASCII character"),
+            ("delimiter: ''", "delimiter", "expected one ASCII character"),
+            ('delimiter: "\\n"', "delimiter", "expected one ASCII character"),
+            ("delimiter: '\"'", "quoteChar", "another character than delimiter"),
+            ("delimiter: null", "delimiter", "expected text"),
+            ("quoteChar: ','", "quoteChar", "another character than delimiter"),
+            ("quoteChar: ''", "quoteChar", "expected one ASCII character"),
+            ("escapeChar: '\"'", "escapeChar", "another character than quoteChar"),
+            ("skipRows: -1", "skipRows", "greater than or equal to 0"),
+            ("header: 1.5", "header", "expected a valid boolean"),
+            ("separator: ;", "separator", "not known here"),
+        ]
+    ),
+    *(
+        Mistake(ID, f"{{name: id, type: {type_}, {new}}}", 14, f"schema.fields[0].{key}", says)
+        for type_, new, key, says in [
+            ("integer", "decimalChar: ','", "decimalChar", "expected no decimalChar: it does not"),
+            ("string", "groupChar: ','", "groupChar", "it does not apply to a column of type str"),
+            ("integer", "trueValues: [x]", "trueValues", "it does not apply"),
+            ("number", "groupChar: ',,'", "groupChar", "expected one character"),
+            ("number", "decimalChar: ''", "decimalChar", "expected one character"),
+            ("number", "decimalChar: 5", "decimalChar", "expected text"),
+            ("number", "decimalChar: 'e'", "decimalChar", "in no number itself"),
+            ("number", "groupChar: '.'", "groupChar", "another character than decimalChar"),
+            ("boolean", "trueValues: []", "trueValues", "at least 1"),
+            ("boolean", "trueValues: [x, yes]", "trueValues[1]", "put it in quotes"),
+            ("boolean", "falseValues: ['1']", "falseValues", "other words than those of trueV"),
+        ]
+    ),
+    Mistake(
+        "schema:\n  fields:\n    - {name: id, type: integer}\n    - {name: day, type: date}\n",
+        "dialect: {header: false}\nschema:\n  fields:\n    - {name: id, type: integer}\n"
+        "    - {name: day, type: date, optional: true}\n",
+        12,
+        "dialect.header",
+        "no column is known to be left out",
+    ),
     # what refers to what
     Mistake("- {name: id}", "- {name: nix}", 19, "features[0].name", "name of a column"),
     Mistake("- {name: id}", "- {name: id}\n  - {name: id}", 20, "features[1].name", "'id' twice"),

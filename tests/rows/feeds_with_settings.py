@@ -26,7 +26,7 @@ def dataset(
             "landing": {"uri": "/landing", "marker": "{day}/_SUCCESS"},
             "lake": {"uri": "/lake"},
             "schema": {"fields": list(columns), **table},
-            **({"dialect": dialect} if dialect else {}),
+            "dialect": dialect or {},
         }
     )
 

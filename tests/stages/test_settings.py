@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.lake.records import Receipt, Staged
@@ -35,6 +40,13 @@ def take_in(toy: ToyFeed, text: str | bytes, name: str = "rows.csv") -> Receipt:
     receipt = ingest(toy.dataset, toy.inbox(), marker)
     assert receipt is not None
     return receipt
+
+
+def rows_of(toy: ToyFeed, receipt: Receipt) -> list[tuple[Any, ...]]:
+    lake = toy.inbox().lake
+    record = lake.find(Staged, receipt.batch_id)
+    assert record is not None
+    return [row for path in lake.parts(record, toy.root) for row in pl.read_parquet(path).rows()]
 
 
 ID_LATE = "[{name: id, type: integer}, {name: late, type: boolean, optional: true}]"
@@ -102,6 +114,41 @@ def test_a_batch_that_lacks_too_many_values_is_rejected(tmp_path: Path) -> None:
     columns = "[{name: id, type: integer}, {name: x, type: number, missing: {maximum: 0.1}}]"
     receipt = take_in(feed(tmp_path, columns), "id,x\n1,1\n2,\n")
     assert (receipt.status, receipt.reason) == ("rejected", "missing-values")
+
+
+GERMAN = (
+    '[{name: id, type: integer}, {name: amount, type: number, decimalChar: ",", groupChar: "."},'
+    " {name: paid, type: boolean, trueValues: [ja], falseValues: [nein]},"
+    " {name: town, type: string}]"
+)
+EXCEL = 'Bericht\r\n\r\nid;amount;paid;town\r\n1;1.234,5;ja;"Köln; Süd"\r\n2;1.5;nein;Münster\r\n'
+
+
+@pytest.mark.parametrize("encoding", ["windows-1252", "utf-16"])
+def test_what_a_german_excel_writes_is_taken_in(tmp_path: Path, encoding: str) -> None:
+    dialect = f'{{encoding: {encoding}, delimiter: ";", skipRows: 2}}'
+    toy = feed(tmp_path, GERMAN, dialect=dialect)
+    receipt = take_in(toy, EXCEL.encode(encoding))
+    assert (receipt.status, receipt.rows, receipt.rejected_rows) == ("accepted", 1, 1)
+    assert rows_of(toy, receipt) == [(1, 1234.5, True, "Köln; Süd")]
+    rejected = toy.root / "lake/toy/rejected" / receipt.batch_id / "rows.jsonl"
+    bad = json.loads(rejected.read_text(encoding="utf-8"))
+    assert (bad["line"], bad["reasons"]) == (5, ["amount: not a number"])
+    assert bad["row"]["town"] == "Münster"
+
+
+def test_a_file_in_another_encoding_is_one_clear_rejection(tmp_path: Path) -> None:
+    dialect = '{encoding: utf-16, delimiter: ";", skipRows: 2}'
+    receipt = take_in(feed(tmp_path, GERMAN, dialect=dialect), EXCEL.encode("cp1252"))
+    assert (receipt.status, receipt.reason) == ("rejected", "encoding")
+    assert f"date={DAY}/rows.csv: line 1: no byte order mark of UTF-16" in receipt.message
+
+
+def test_what_spark_writes_is_taken_in(tmp_path: Path) -> None:
+    columns = "[{name: id, type: integer}, {name: text, type: string}]"
+    toy = feed(tmp_path, columns, dialect='{escapeChar: "\\\\", header: false}')
+    receipt = take_in(toy, '1,"say \\"hi\\", twice"\n2,C:\\temp\n')
+    assert rows_of(toy, receipt) == [(1, 'say "hi", twice'), (2, "C:\\temp")]
 
 
 def test_a_receipt_of_an_earlier_version_is_read(tmp_path: Path) -> None:
