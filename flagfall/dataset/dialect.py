@@ -15,7 +15,7 @@ from flagfall.dataset.values import Misfit, Section
 UTF8 = "utf-8"
 
 _NO_TEXT_OF_FILES = frozenset(
-    {"idna", "mbcs", "oem", "palmos", "punycode", "raw-unicode-escape", "undefined"}
+    {"charmap", "idna", "mbcs", "oem", "palmos", "punycode", "raw-unicode-escape", "undefined"}
     | {"unicode-escape", "utf-32", "utf-32-be", "utf-32-le", "utf-7"}
 )
 """Codecs of Python that no file of rows is written in."""
@@ -68,6 +68,8 @@ class Dialect(Section):
 
     @model_validator(mode="after")
     def _characters_differ(self) -> Self:
+        if self.delimiter == '"':
+            raise Misfit(("delimiter",), "expected another character than a quote")
         given = {self.delimiter: "delimiter"}
         for key, character in (("quoteChar", self.quote_char), ("escapeChar", self.escape_char)):
             if character in given:

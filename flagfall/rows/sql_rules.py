@@ -12,6 +12,8 @@ from flagfall.dataset.rules import Rule
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, Problem
 
+_FAILED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:
     """Why rules cannot be used on the dataset's columns."""
@@ -29,14 +31,14 @@ def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
         if looks_at_other_rows(expression):
             return f"expected an expression over one row, without aggregates, got {rule.expr!r}"
         (found,) = empty.select(expression).dtypes
-    except pl.exceptions.PolarsError as error:
+    except _FAILED as error:
         return f"expected an SQL expression over the columns, got {rule.expr!r}: {_first(error)}"
     if found != pl.Boolean():
         return f"expected an expression that is true or false, got {found} from {rule.expr!r}"
     return None
 
 
-def _first(error: pl.exceptions.PolarsError) -> str:
+def _first(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
@@ -59,7 +61,7 @@ def judge_rows(rules: Sequence[Rule], names: Sequence[str], values: pl.DataFrame
 def _judged(rule: Rule, values: pl.DataFrame) -> pl.Series:
     try:
         return values.select(parse_expression(rule.expr)).to_series()
-    except pl.exceptions.PolarsError as error:
+    except _FAILED as error:
         why = f"the rule {rule.name!r} cannot be computed: {_first(error)[:200]}"
         remedy = "use TRY_CAST instead of CAST, then replay the batch"
         raise BatchInvalid("rule", f"{why}; {remedy}") from error

@@ -222,7 +222,7 @@ MISTAKES = [
             ("delimiter: §", "delimiter", "expected one ASCII character"),
             ("delimiter: ''", "delimiter", "expected one ASCII character"),
             ('delimiter: "\\n"', "delimiter", "expected one ASCII character"),
-            ("delimiter: '\"'", "quoteChar", "another character than delimiter"),
+            ("delimiter: '\"'", "delimiter", "another character than a quote"),
             ("delimiter: null", "delimiter", "expected text"),
             ("quoteChar: ','", "quoteChar", "another character than delimiter"),
             ("quoteChar: ''", "quoteChar", "expected one ASCII character"),
