@@ -10,9 +10,14 @@ import polars as pl
 
 _READ = re.compile(r"\bread_\w+", re.IGNORECASE)
 
+_CLOCK = re.compile(
+    r"(?<!['\"])\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?|(?:now|today)\s*\()",
+    re.IGNORECASE,
+)
+
 _OVER_ROWS = frozenset(
-    {"Agg", "Correlation", "Explode", "Filter", "Gather", "Len", "NullCount", "Over", "Rolling"}
-    | {"Shift", "Slice", "Sort", "SortBy", "SubPlan"}
+    {"Agg", "Correlation", "Explode", "Filter", "Gather", "Len", "NullCount", "Over", "Quantile"}
+    | {"Rolling", "Shift", "Slice", "Sort", "SortBy", "SubPlan"}
 )
 """Parts of an expression that look at other rows than their own."""
 
@@ -34,6 +39,11 @@ def parse_expression(text: str) -> pl.Expr:
         return pl.sql_expr(text)
     except pl.exceptions.PanicException as panic:
         raise pl.exceptions.SQLInterfaceError(str(panic)) from panic
+
+
+def asks_the_clock(text: str) -> bool:
+    """Whether an SQL expression has another value tomorrow."""
+    return bool(_CLOCK.search(text))
 
 
 def looks_at_other_rows(expression: pl.Expr) -> bool:

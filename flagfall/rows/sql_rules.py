@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.expressions import looks_at_other_rows, parse_expression
+from flagfall.dataset.expressions import asks_the_clock, looks_at_other_rows, parse_expression
 from flagfall.dataset.rules import Rule
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, Problem
@@ -28,6 +28,8 @@ def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
         expression = parse_expression(rule.expr)
         if not expression.meta.root_names() or expression.meta.has_multiple_outputs():
             return f"expected an SQL expression with names of columns, got {rule.expr!r}"
+        if asks_the_clock(rule.expr):
+            return f"expected an expression with the same value tomorrow, got {rule.expr!r}"
         if looks_at_other_rows(expression):
             return f"expected an expression over one row, without aggregates, got {rule.expr!r}"
         (found,) = empty.select(expression).dtypes
