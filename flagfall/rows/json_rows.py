@@ -123,7 +123,7 @@ class _Reader:
             numbers = _numbers(wanted, values)
             if numbers is not None:
                 return numbers
-        return _column(self._columns[name], values, faults)
+        return _column(name, wanted, _in_words(self._columns[name], values), faults)
 
     def _note(self, values: Mapping[str, Any]) -> None:
         self._any_rows = True
@@ -149,7 +149,18 @@ def _object(text: bytes) -> dict[str, Any] | str:
     return values if isinstance(values, dict) else "row: not a JSON object"
 
 
-def _column(column: Column, values: list[Any], faults: dict[int, str]) -> pl.Series:
+def _in_words(column: Column, values: list[Any]) -> list[Any]:
+    """Floats of a number and booleans as the column has them in text files."""
+    if column.type == "number" and column.decimal_char != ".":
+        point = column.decimal_char
+        return [str(v).replace(".", point) if isinstance(v, float) else v for v in values]
+    if column.type == "boolean":
+        words = {True: column.true_values[0], False: column.false_values[0]}
+        return [words[v] if isinstance(v, bool) else v for v in values]
+    return values
+
+
+def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
     """A column as text; ``faults`` gets rows with a value that has no text form."""
     if set(map(type, values)) <= {str, NoneType}:
         return pl.Series(values, dtype=pl.String)
@@ -157,11 +168,11 @@ def _column(column: Column, values: list[Any], faults: dict[int, str]) -> pl.Ser
     for index, value in enumerate(values):
         texts.append(None)
         if isinstance(value, dict | list):
-            faults.setdefault(index, f"{column.name}: an object or a list")
-        elif column.type == "string" and not isinstance(value, str | None):
-            faults.setdefault(index, f"{column.name}: not a string")
+            faults.setdefault(index, f"{name}: an object or a list")
+        elif wanted == "string" and not isinstance(value, str | None):
+            faults.setdefault(index, f"{name}: not a string")
         elif value is not None:
-            texts[-1] = _text(column, value)
+            texts[-1] = _text(value, whole=wanted == "integer")
     return pl.Series(texts, dtype=pl.String)
 
 
@@ -190,12 +201,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _text(column: Column, value: str | bool | float) -> str:
-    """A value as the column has it in text files."""
-    if isinstance(value, str):
-        return value
+def _text(value: str | bool | float, whole: bool) -> str:
     if isinstance(value, bool):
-        return column.true_values[0] if value else column.false_values[0]
-    if column.type == "integer" and isinstance(value, float) and value.is_integer():
+        return "true" if value else "false"
+    if whole and isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).replace(".", column.decimal_char)
+    return str(value)
