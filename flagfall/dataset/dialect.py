@@ -85,8 +85,9 @@ class Dialect(Section):
         return codecs.lookup(self.encoding).name.removesuffix("-sig")
 
     def of_tsv(self) -> Dialect:
-        """The same for a ``.tsv`` file."""
-        return self.model_copy(update={"delimiter": "\t"})
+        """The same for a ``.tsv`` file, whose fields are in quotes only where that is said."""
+        quote = self.quote_char if "quote_char" in self.model_fields_set else None
+        return self.model_copy(update={"delimiter": "\t", "quote_char": quote})
 
     def of_json(self) -> Dialect:
         """What of it is for JSON lines."""

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) and its tab-separated form, with a header.
+"""CSV (RFC 4180) with a header, and what a dialect says instead.
 
 polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
 So numpy locates separators, quotes and line ends first. Rows with another number of fields than the

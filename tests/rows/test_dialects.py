@@ -139,6 +139,18 @@ class TestDelimiters:
     def test_a_tsv_file_has_tabs_whatever_it_is(self, tmp_path: Path) -> None:
         assert rows(tmp_path, "a\tb\n1\t2\n", "a.tsv", delimiter=";") == [("1", "2")]
 
+    def test_in_a_tsv_file_without_quotes_a_tab_may_be_escaped(self, tmp_path: Path) -> None:
+        text = 'a\tb\nx\\\ty\t"z\n'
+        assert rows(tmp_path, text, "a.tsv", escapeChar="\\") == [("x\ty", '"z')]
+
+    def test_fields_of_a_tsv_file_are_in_quotes_only_where_that_is_said(
+        self, tmp_path: Path
+    ) -> None:
+        text = 'a\tb\n"1"\t5" x\n'
+        assert rows(tmp_path, text, "a.tsv") == [('"1"', '5" x')]
+        (tmp_path / "x").mkdir()
+        assert rows(tmp_path / "x", text, "a.tsv", quoteChar='"') == [("1", '5" x')]
+
     def test_the_columns_of_a_file_with_another_one_are_missing(self, tmp_path: Path) -> None:
         wanted = dataset(*AB, dialect={"delimiter": "^"})
         message = refuse(tmp_path, wanted, {"a.csv": "a,b\n1,2\n"})[1]
