@@ -65,7 +65,7 @@ class Staged(_Record):
         several.
         warnings: Rows by what is remarkable about them, although they are accepted.
         unexpected: Columns of the files that the dataset does not name: 20 at most, then ``and
-            more``, each cut to 60 characters.
+            more``, each cut to 60 printable characters.
     """
 
     batch_id: str
@@ -202,15 +202,12 @@ class Receipt(_Record):
 
     @property
     def remarks(self) -> str:
-        """What a person should know of the rows that were accepted; empty where there is nothing.
-
-        Names in it come from producers.
-        """
+        """What a person should know of rows that were accepted; empty where there is nothing."""
         found = [
             f"{text} ({rows:,} row{'' if rows == 1 else 's'})"
             for text, rows in self.warnings.items()
         ]
         if self.unexpected:
-            names = ", ".join(map(repr, self.unexpected))
+            names = ", ".join(f"'{name}'" for name in self.unexpected)
             found.append(f"columns that the dataset does not name: {names}")
         return "; ".join(found)

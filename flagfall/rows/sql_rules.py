@@ -35,6 +35,8 @@ def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
         (found,) = empty.select(expression).dtypes
     except _FAILED as error:
         return f"expected an SQL expression over the columns, got {rule.expr!r}: {_first(error)}"
+    except RecursionError:
+        return "expected a shorter expression, such as one with IN instead of many OR"
     if found != pl.Boolean():
         return f"expected an expression that is true or false, got {found} from {rule.expr!r}"
     return None

@@ -36,9 +36,9 @@ class Unexpected:
         """
         if table.unexpected == "ignore" or len(self._found) > COLUMNS_NAMED:
             return
-        new = [name[:NAME_SHOWN] for name in islice(columns, COLUMNS_NAMED + 1)]
+        new = [_shown(name) for name in islice(columns, COLUMNS_NAMED + 1)]
         if new and table.unexpected == "reject":
-            shown = ", ".join(map(repr, _first(new)))
+            shown = ", ".join(f"'{name}'" for name in _first(new))
             why = f"{file}: columns that the dataset does not name: {shown}"
             remedy = "leave them out, or add them to the dataset file (schema.unexpected)"
             raise BatchInvalid("columns", f"{why}; {remedy}")
@@ -48,6 +48,15 @@ class Unexpected:
     def names(self) -> tuple[str, ...]:
         """The names, each once; ``and more`` is the last where there are more."""
         return _first(list(self._found))
+
+
+def _shown(name: str) -> str:
+    """The beginning of a name; what would steer a terminal is written out."""
+    begin = name[:NAME_SHOWN]
+    if not begin.isprintable():
+        plain = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in begin)
+        begin = "".join(plain)[:NAME_SHOWN]
+    return begin
 
 
 def _first(names: Sequence[str]) -> tuple[str, ...]:

@@ -123,5 +123,12 @@ class TestUnexpectedColumns:
         files: Files = {"a.csv": "id,x\n1,1\n", "b.csv": "x,id,y\n1,2,1\n"}
         assert check(tmp_path, TWO, files).checked.unexpected == ("x", "y")
 
+    def test_what_would_steer_a_terminal_is_written_out(self, tmp_path: Path) -> None:
+        header = f"id,\x1b]0;x\x07,\u202egnp,\x9b31m,{chr(27) * 60},Größe"
+        named = check(tmp_path, TWO, {"a.csv": f"{header}\n1,,,,,\n"}).checked.unexpected
+        assert named[:3] == ("\\x1b]0;x\\x07", "\\u202egnp", "\\x9b31m")
+        assert len(named[3]) == 60
+        assert named[4] == "Größe"
+
     def test_the_column_that_pandas_writes_without_a_name_is_one_too(self, tmp_path: Path) -> None:
         assert check(tmp_path, TWO, {"a.csv": ",id\n0,1\n"}).checked.unexpected == ("",)

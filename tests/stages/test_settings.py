@@ -59,7 +59,7 @@ def test_a_column_may_be_optional(tmp_path: Path) -> None:
 
 def test_columns_that_the_dataset_does_not_name_are_in_the_receipt(tmp_path: Path) -> None:
     receipt = take_in(feed(tmp_path, ID_LATE), "id,\x1b[31m\n1,2\n")
-    assert (receipt.status, receipt.unexpected) == ("accepted", ("\x1b[31m",))
+    assert (receipt.status, receipt.unexpected) == ("accepted", ("\\x1b[31m",))
     assert receipt.remarks == "columns that the dataset does not name: '\\x1b[31m'"
 
 
