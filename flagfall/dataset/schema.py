@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from flagfall.dataset.arrival import SAMPLE_TIME, Arrival
+from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.model import Feature, Label, Scorer
 from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
@@ -166,6 +167,7 @@ class Dataset(Section):
     watch: Watch = Watch()
     arrival: Arrival = Arrival()
     table: Table = Field(validation_alias=AliasChoices("schema", "table"))
+    dialect: Dialect = Dialect()
     features: tuple[Feature, ...] = ()
     model: Scorer | None = None
     label: Label | None = None
@@ -183,6 +185,9 @@ class Dataset(Section):
             raise ValueError(f"expected other names than {sorted(taken)}, which predictions use")
         if self.label is not None and self.model is None:
             raise Misfit(("label",), "expected a model for the label to judge, got none")
+        if not self.dialect.header and len(self.table.needed) < len(self.table.fields):
+            why = "expected true: without a header no column is known to be left out (optional)"
+            raise Misfit(("dialect", "header"), why)
         self._tasks_are_there()
         self._features_fit()
         self._partition_fits()

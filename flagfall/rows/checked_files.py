@@ -18,6 +18,7 @@ from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
 from flagfall.landing.file_names import UNDERSTOOD, DataFormat, data_format, folder_values
+from flagfall.rows.batch_rules import BatchRules
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
 from flagfall.rows.output import Parts, Place, Placed, RejectedRows
@@ -52,6 +53,9 @@ class Checked:
         rejected_rows: Rows that are rejected.
         reasons: Rejected rows by reason, most frequent first; a row may have several. Beyond
             ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
+        warnings: Rows by what is remarkable about them, although they are accepted.
+        unexpected: Columns of the files that the dataset does not name (see ``Unexpected``).
+        refusal: Why the batch is to be rejected although its files can be read; ``None`` if not.
     """
 
     parts: tuple[Part, ...]
@@ -60,6 +64,9 @@ class Checked:
     rows: int
     rejected_rows: int
     reasons: dict[str, int]
+    warnings: dict[str, int]
+    unexpected: tuple[str, ...]
+    refusal: BatchInvalid | None
 
 
 def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
@@ -84,7 +91,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     files = [_with_constants(file, dataset.table) for file in files]
     formats = [_format(file, dataset) for file in files]
     named = list(zip(files, formats, strict=True))
-    readers = [_reader(file, kind, dataset.table) for file, kind in named]
+    readers = [_reader(file, kind, dataset) for file, kind in named]
     batch = _Batch(dataset, _rules(dataset), readers)
     parquet = [file for file, kind in named if kind == "parquet"]
     check_parquet(parquet, dataset.table, dataset.limits)
@@ -123,7 +130,7 @@ def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dat
 
 def _has_rows(file: DataFile, dataset: Dataset) -> bool:
     completed = _with_constants(file, dataset.table)
-    reader = _reader(completed, _format(file, dataset), dataset.table)
+    reader = _reader(completed, _format(file, dataset), dataset)
     blocks = reader.blocks(Bounds(dataset.limits))
     return any(block.rows.height or block.broken.height for block in blocks)
 
@@ -147,14 +154,14 @@ def _format(file: DataFile, dataset: Dataset) -> DataFormat:
     raise BatchInvalid("format", f"{why}; landing.format says what files without an ending are")
 
 
-def _reader(file: DataFile, kind: DataFormat, table: Table) -> _Reader:
-    names = [column.name for column in table.fields]
+def _reader(file: DataFile, kind: DataFormat, dataset: Dataset) -> _Reader:
+    table, dialect = dataset.table, dataset.dialect
     if kind == "parquet":
         return _Reader(Place(file.name, "row_number"), partial(parquet_rows, file, table))
     if kind == "jsonl":
-        return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
-    separator = {"csv": ",", "tsv": "\t"}[kind]
-    return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, separator))
+        return _Reader(Place(file.name, "line"), partial(json_rows, file, table, dialect))
+    spoken = dialect.of_tsv() if kind == "tsv" else dialect
+    return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, spoken))
 
 
 @dataclass(frozen=True)
@@ -164,27 +171,34 @@ class _Batch:
     readers: Sequence[_Reader]
 
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
+        bounds = Bounds(self.dataset.limits)
         parts = Parts(folder, polars_schema(self.dataset))
+        whole = BatchRules(self.dataset)
         with (
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
             for group, sifted in in_order(
-                self._sift, _grouped(_ahead(self._blocks())), thread_count()
+                self._sift, _grouped(_ahead(self._blocks(bounds))), thread_count()
             ):
-                self._take(group, sifted, keys, parts, rejected)
+                kept = self._take(group, sifted, keys, parts, rejected)
+                whole.add(kept, partial(_place, group))
         parts.finish()
+        rows = sum(part.rows for part in parts.parts)
+        findings = whole.findings(rows + rejected.rows)
         return Checked(
             parts=tuple(parts.parts),
             files=tuple(parts.files),
             rejected=rejected.path,
-            rows=sum(part.rows for part in parts.parts),
+            rows=rows,
             rejected_rows=rejected.rows,
             reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
+            warnings={one.text: one.rows for one in findings if one.severity == "warn"},
+            unexpected=bounds.unexpected.names,
+            refusal=next((one.refusal for one in findings if one.severity == "reject"), None),
         )
 
-    def _blocks(self) -> Iterator[Placed]:
-        bounds = Bounds(self.dataset.limits)
+    def _blocks(self, bounds: Bounds) -> Iterator[Placed]:
         for reader in self.readers:
             for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)
@@ -199,16 +213,28 @@ class _Batch:
         keys: KeyLog,
         parts: Parts,
         rejected: RejectedRows,
-    ) -> None:
+    ) -> pl.DataFrame:
+        """Write rows, and return the accepted ones."""
         kept, repeated = keys.split(sifted.accepted)
         parts.add(self.rules.values(kept))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
         rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
+        return kept
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
         key = self.dataset.table.primary_key
         rows = [part.rows for part in checked.parts]
         return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _place(group: Sequence[Placed], row: int) -> str:
+    """File and line of a row, by its position in the rows of some blocks."""
+    for placed in group:
+        if row < placed.block.rows.height:
+            counted = placed.place.counted.removesuffix("_number")
+            return f"{placed.place.file}: {counted} {placed.block.lines[row]}"
+        row -= placed.block.rows.height
+    raise IndexError(f"row {row} is beyond the last block")
 
 
 def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) and its tab-separated form, with a header.
+"""CSV (RFC 4180) with a header, and what a dialect says instead.
 
 polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
 So numpy locates separators, quotes and line ends first. Rows with another number of fields than the
@@ -21,14 +21,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset.dialect import Dialect
+from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.quoting import Rewrite, rewriter
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
     Block,
     Bounds,
+    Cut,
     DataFile,
     Lines,
     line_blocks,
@@ -45,28 +49,26 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.signedinteger]
 
 
-def csv_rows(
-    file: DataFile, names: Sequence[str], separator: str, bounds: Bounds
-) -> Iterator[Block]:
+def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text.
 
     Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
 
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
-        names: Columns to read; others in the file are skipped.
-        separator: One ASCII character.
+        table: Columns to read; others in the file are skipped.
+        dialect: How the file is written.
         bounds: Of its batch.
 
     Raises:
         BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
     """
-    layout: _Layout | None = None
-    limits = bounds.limits
-    for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
+    layout = None if dialect.header else _layout_of(file, table, dialect.delimiter)
+    limits, separator = bounds.limits, dialect.delimiter
+    for lines in line_blocks(file, bounds, dialect, _cut(file, dialect, limits)):
         records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
-            layout = _layout(file, records, names, separator, limits)
+            layout = _layout(file, records, table, separator, bounds)
             records = records.take(slice(1, None))
         if layout is not None:
             yield from (layout.block(file, piece) for piece in records.pieces())
@@ -75,6 +77,25 @@ def csv_rows(
 
 
 # ------------------------------------------------------------------ where the last whole row ends
+
+
+def _cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:
+    cut = partial(_whole_rows, file, dialect.delimiter, limits)
+    rewrite = rewriter(dialect)
+    return partial(_rewritten, rewrite, cut) if rewrite else cut
+
+
+def _rewritten(rewrite: Rewrite, cut: Cut, data: bytes, line: int) -> tuple[bytes, int]:
+    """The whole rows as RFC 4180 has them, and where they end in ``data``."""
+    written = rewrite(data)
+    rows, used = cut(written, line)
+    return rows, used if written is data else _end_of_line(data, written.count(b"\n", 0, used))
+
+
+def _end_of_line(data: bytes, count: int) -> int:
+    """Where so many lines end."""
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
+    return int(feeds[count - 1]) + 1 if count else 0
 
 
 def _whole_rows(
@@ -121,8 +142,7 @@ def _requoted(
             raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
     finally:
         csv.field_size_limit(limit)
-    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
-    return written.getvalue().encode(), int(feeds[done - 1]) + 1 if done else 0
+    return written.getvalue().encode(), _end_of_line(data, done)
 
 
 def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
@@ -250,8 +270,8 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
-        places: Where the wanted ones are, by name.
-        wanted: The dataset's columns; those that the file lacks are in its folders' names.
+        places: Where the wanted ones are, by name; absent ones are in folders' names, or left out.
+        wanted: The dataset's columns.
     """
 
     width: int
@@ -284,7 +304,7 @@ class _Layout:
             codecs.BOM_UTF8 + data,
             has_header=False,
             schema={str(place): pl.String() for place in range(self.width)},
-            columns=sorted(self.places.values()),
+            columns=sorted(place for place in self.places.values() if place is not None),
             separator=self.separator,
             quote_char='"' if b'"' in data else None,
             empty_string_is_null=False,
@@ -310,22 +330,32 @@ def _count(fields: int, width: int) -> str:
     return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
 
 
+def _layout_of(file: DataFile, table: Table, separator: str) -> _Layout:
+    """The columns of a file without a header: those that its folders' names do not say."""
+    names = [column.name for column in table.fields]
+    places = {name: at for at, name in enumerate(n for n in names if n not in file.constants)}
+    return _Layout(len(places), places, tuple(names), separator)
+
+
 def _layout(
-    file: DataFile, records: _Records, names: Sequence[str], separator: str, limits: Limits
+    file: DataFile, records: _Records, table: Table, separator: str, bounds: Bounds
 ) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
-    found = _header(file, records, separator, limits)
-    if file.lacks(names, found):
-        raise missing_columns(file, names, found, _separator_hint(found, separator))
+    found = _header(file, records, separator, bounds.limits)
+    names = [column.name for column in table.fields]
+    if file.lacks(table.needed, found):
+        raise missing_columns(file, table.needed, found, _separator_hint(found, separator))
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
             "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
         )
-    if len(found) > limits.columns:
-        why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
+    if len(found) > (most := bounds.limits.columns):
+        why = f"{file.name}: more than {most} columns (limits.columns)"
         raise BatchInvalid("columns", f"{why}; write one row per observation")
+    wanted = set(names)
+    bounds.unexpected.add(file.name, table, (name for name in found if name not in wanted))
     places = {name: found.index(name) for name in names if name in found}
     return _Layout(len(found), places, tuple(names), separator)
 
@@ -344,6 +374,6 @@ def _separator_hint(found: Sequence[str], separator: str) -> str:
         return ""
     for other, words in _OTHER_SEPARATORS.items():
         if other != separator and other in found[0]:
-            wanted = _OTHER_SEPARATORS[separator]
+            wanted = _OTHER_SEPARATORS.get(separator, repr(separator))
             return f"the separator seems to be {words}; expected {wanted}"
     return ""

@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
@@ -58,7 +59,7 @@ class Constants(BaseModel):
 
 def raw_expression(feature: Feature) -> pl.Expr:
     """A feature before encoding: a number, or a category's text."""
-    source = pl.sql_expr(feature.expr) if feature.expr is not None else pl.col(feature.name)
+    source = pl.col(feature.name) if feature.expr is None else parse_expression(feature.expr)
     cast = pl.Float32() if feature.encode == "number" else pl.String()
     return source.cast(cast).alias(feature.name)
 
@@ -103,7 +104,7 @@ def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
 def label_expression(dataset: Dataset) -> pl.Expr:
     """The outcome, as a nullable boolean column ``label``."""
     assert dataset.label is not None, "only for datasets with a label"
-    return pl.sql_expr(dataset.label.expr).cast(pl.Boolean()).alias("label")
+    return parse_expression(dataset.label.expr).cast(pl.Boolean()).alias("label")
 
 
 def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str) -> Constants:

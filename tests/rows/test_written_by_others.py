@@ -53,10 +53,10 @@ LINES = b'{"id": 1, "day": "2013-05-01", "airport": "JFK"}\n'
     ("name", "data", "landing"),
     [
         ("part-0.json", LINES, {}),
-        ("part-0.json.gz", gzip.compress(LINES), {}),
+        ("part-0.json.gz", gzip.compress(LINES, mtime=0), {}),
         ("DATA.JSON", LINES, {}),
         ("0.part", b"id,day,airport\n1,2013-05-01,JFK\n", {"format": "csv"}),
-        ("0.part.gz", gzip.compress(b"id,day,airport\n1,2013-05-01,JFK\n"), {"format": "csv"}),
+        ("0.part.gz", gzip.compress(b"id,day,airport\n1,2013-05-01,JFK\n", mtime=0), {"format": "csv"}),
         ("0000_part_00", b"id\tday\tairport\n1\t2013-05-01\tJFK\n", {"format": "tsv"}),
         ("000000_0", LINES, {"format": "jsonl"}),
         ("x.json", LINES, {"format": "csv"}),
@@ -77,7 +77,7 @@ def test_a_file_whose_format_nobody_knows_is_refused_with_the_setting(tmp_path: 
 def formats(folder: Path) -> dict[str, bytes]:
     return {
         "a.csv": b"id\n1\n",
-        "a.tsv.gz": gzip.compress(b"id\n1\n"),
+        "a.tsv.gz": gzip.compress(b"id\n1\n", mtime=0),
         "a.json": b'{"id": 1}\n',
         "a.parquet": parquet(folder, id=[1]),
     }
