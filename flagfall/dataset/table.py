@@ -90,6 +90,14 @@ class Column(Section):
     description: str = ""
     constraints: Constraints = Constraints()
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_pattern(cls, value: str) -> str:
+        """polars, also in SQL expressions, would read other columns than the one of that name."""
+        if value == "*" or (value.startswith("^") and value.endswith("$")):
+            raise ValueError(f"expected a name that polars takes for no pattern, got {value!r}")
+        return value
+
     @model_validator(mode="after")
     def _constraints_fit(self) -> Self:
         given = self.constraints.model_dump(by_alias=True, exclude_none=True)
