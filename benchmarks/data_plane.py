@@ -224,11 +224,10 @@ def _hash(source: Path) -> float:
 def _validate(dataset: Dataset, source: Path) -> float:
     """Splitting into rows, and all rules: what a block needs before the next, and nothing else."""
     rules = RowRules(dataset)
-    names = [column.name for column in dataset.table.fields]
 
     def check() -> None:
         file = DataFile(source.name, source)
-        for block in csv_rows(file, names, ",", Bounds(dataset.limits)):
+        for block in csv_rows(file, dataset.table, ",", True, Bounds(dataset.limits)):
             rules.split(block.rows)
 
     return _time(check)

@@ -148,13 +148,12 @@ def _format(file: DataFile, dataset: Dataset) -> DataFormat:
 
 
 def _reader(file: DataFile, kind: DataFormat, table: Table) -> _Reader:
-    names = [column.name for column in table.fields]
     if kind == "parquet":
         return _Reader(Place(file.name, "row_number"), partial(parquet_rows, file, table))
     if kind == "jsonl":
         return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
-    separator = {"csv": ",", "tsv": "\t"}[kind]
-    return _Reader(Place(file.name, "line"), partial(csv_rows, file, names, separator))
+    separator, quoted = {"csv": (",", True), "tsv": ("\t", False)}[kind]
+    return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, separator, quoted))
 
 
 @dataclass(frozen=True)

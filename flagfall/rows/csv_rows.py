@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) and its tab-separated form, with a header.
+"""CSV (RFC 4180) with a header, and TSV, in which a quote is a character like others.
 
 polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
 So numpy locates separators, quotes and line ends first. Rows with another number of fields than the
@@ -6,6 +6,8 @@ header are kept apart, and polars reads the others.
 
 A quote inside an unquoted field (``5" pipe``) is part of the value, as in Python's csv module. That
 module reads blocks with such fields, about ten times slower.
+
+Exports that were concatenated have their header again in the middle. Such a line is no row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows.source import (
@@ -31,13 +34,17 @@ from flagfall.rows.source import (
     Bounds,
     DataFile,
     Lines,
+    everything,
     line_blocks,
     missing_columns,
     too_long,
 )
+from flagfall.rows.swallowed import RowsWithin
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _TORN = "row: a carriage return outside quotes"
+_SWALLOWED = "row: within a quoted field that holds whole rows"
+_AGAIN = "row: the header again"
 _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 Bytes = npt.NDArray[np.uint8]
@@ -46,7 +53,7 @@ Places = npt.NDArray[np.signedinteger]
 
 
 def csv_rows(
-    file: DataFile, names: Sequence[str], separator: str, bounds: Bounds
+    file: DataFile, table: Table, separator: str, quoted: bool, bounds: Bounds
 ) -> Iterator[Block]:
     """The rows of a file, as text.
 
@@ -54,8 +61,9 @@ def csv_rows(
 
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
-        names: Columns to read; others in the file are skipped.
+        table: Columns to read; others in the file are skipped.
         separator: One ASCII character.
+        quoted: Whether fields may be in quotes.
         bounds: Of its batch.
 
     Raises:
@@ -63,10 +71,11 @@ def csv_rows(
     """
     layout: _Layout | None = None
     limits = bounds.limits
-    for lines in line_blocks(file, bounds, partial(_whole_rows, file, separator, limits)):
-        records = _split(file, lines, separator, limits)
+    cut = partial(_whole_rows, file, separator, limits) if quoted else everything
+    for lines in line_blocks(file, bounds, cut):
+        records = _split(file, lines, separator, quoted, limits)
         if layout is None and len(records.start):
-            layout = _layout(file, records, names, separator, limits)
+            layout = _layout(file, records, table, separator, quoted, limits)
             records = records.take(slice(1, None))
         if layout is not None:
             yield from (layout.block(file, piece) for piece in records.pieces())
@@ -177,6 +186,16 @@ class _Records:
         data = self.data[start : min(self.end[index], start + 4 * most)]
         return data.decode(errors="ignore").rstrip("\r")[:most]
 
+    def whole_text(self, index: int) -> str:
+        """A row's text."""
+        return self.text(index, int(self.end[index] - self.start[index]))
+
+    def with_line_breaks(self) -> list[int]:
+        """Rows that are longer than a line."""
+        begins_later = np.diff(self.line, append=np.iinfo(np.int64).max) > 1
+        places = np.flatnonzero(begins_later).tolist() if b'"' in self.data else []
+        return [row for row in places if self.data.find(b"\n", self.start[row], self.end[row]) >= 0]
+
     def joined(self) -> bytes:
         """The rows without blank lines and carriage returns between them."""
         first, last = self.start[0], self.end[-1] + 1
@@ -192,13 +211,13 @@ class _Records:
         return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
 
 
-def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
+def _split(file: DataFile, lines: Lines, separator: str, quoted: bool, limits: Limits) -> _Records:
     view = np.frombuffer(lines.data, np.uint8)
     feeds, separators, returns = view == _LF, view == ord(separator), None
     end = line_feeds = np.flatnonzero(feeds)
     if b"\r" in lines.data:
         returns = view == _CR
-    if b'"' in lines.data:
+    if quoted and b'"' in lines.data:
         outside = _outside_quotes(view)
         end = np.flatnonzero(feeds & outside)
         separators &= outside
@@ -250,23 +269,81 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
+        header: Names of the columns.
         places: Where the wanted ones are, by name.
         wanted: The dataset's columns; those that the file lacks are in its folders' names.
+        quoted: Whether fields may be in quotes.
+        within: Recognises quoted fields with rows in them.
     """
 
-    width: int
+    header: list[str]
     places: dict[str, int]
     wanted: tuple[str, ...]
     separator: str
+    quoted: bool
+    within: RowsWithin
+
+    @property
+    def width(self) -> int:
+        return len(self.header)
 
     def block(self, file: DataFile, records: _Records) -> Block:
         good = (records.fields == self.width) & ~records.torn
+        swallowed = self._swallowed(records, good)
         kept = records if good.all() else records.take(good)
-        return Block(
-            rows=self._columns(file, kept),
-            lines=pl.Series(kept.line, dtype=pl.Int64),
-            broken=self._broken(records.take(~good)),
-        )
+        rows, lines = self._columns(file, kept), pl.Series(kept.line, dtype=pl.Int64)
+        broken = [
+            self._broken(records.take(~good & ~swallowed)),
+            self._lines_of(records, swallowed),
+        ]
+        if again := self._headers(file, kept, rows):
+            first = ~pl.int_range(rows.height, eager=True).is_in(again)
+            rows, lines = rows.filter(first), lines.filter(first)
+            broken.append(self._headers_of_one_column(kept, again))
+        return Block(rows, lines, pl.concat(broken))
+
+    def _swallowed(self, records: _Records, good: Mask) -> Mask:
+        """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""
+        mask = np.zeros(len(good), np.bool_)
+        long = [row for row in records.with_line_breaks() if good[row]] if self.quoted else []
+        if long:
+            mask[long] = self.within.are_in([records.whole_text(row) for row in long])
+            good &= ~mask
+        return mask
+
+    def _lines_of(self, records: _Records, which: Mask) -> pl.DataFrame:
+        """Each line for itself, as it would be a row if nothing were in quotes."""
+        found = [
+            (int(records.line[row]) + number, _SWALLOWED, text.rstrip("\r")[: CLIP * self.width])
+            for row in np.flatnonzero(which).tolist()
+            for number, text in enumerate(records.whole_text(row).split("\n"))
+        ]
+        return pl.DataFrame(found, schema=BROKEN, orient="row")
+
+    def _headers(self, file: DataFile, records: _Records, rows: pl.DataFrame) -> list[int]:
+        """Rows that are the header again.
+
+        Raises:
+            BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
+                after it cannot be those of the first header.
+        """
+        likely = pl.arg_where(rows[next(iter(self.places))].is_in(self.header), eager=True).to_list()
+        headers = []
+        for row in likely:
+            fields = _fields(records.whole_text(row), self.separator, self.quoted)
+            if fields == self.header:
+                headers.append(row)
+            elif sorted(fields) == sorted(self.header):
+                place = f"{file.name}: line {records.line[row]}: another header, in another order"
+                why = f"{place} of the columns; write one file for each header"
+                raise BatchInvalid("columns", why)
+        return headers
+
+    def _headers_of_one_column(self, records: _Records, rows: Sequence[int]) -> pl.DataFrame:
+        """Rejected, since a text of one column may be a value, too; others are certain."""
+        rows = rows if self.width == 1 else []
+        found = [(int(records.line[row]), _AGAIN, records.text(row, CLIP)) for row in rows]
+        return pl.DataFrame(found, schema=BROKEN, orient="row")
 
     def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
         try:
@@ -286,7 +363,7 @@ class _Layout:
             schema={str(place): pl.String() for place in range(self.width)},
             columns=sorted(self.places.values()),
             separator=self.separator,
-            quote_char='"' if b'"' in data else None,
+            quote_char='"' if self.quoted and b'"' in data else None,
             empty_string_is_null=False,
         )
 
@@ -311,14 +388,21 @@ def _count(fields: int, width: int) -> str:
 
 
 def _layout(
-    file: DataFile, records: _Records, names: Sequence[str], separator: str, limits: Limits
+    file: DataFile,
+    records: _Records,
+    table: Table,
+    separator: str,
+    quoted: bool,
+    limits: Limits,
 ) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
-    found = _header(file, records, separator, limits)
+    names = [column.name for column in table.fields]
+    found = _header(file, records, separator, quoted, limits)
     if file.lacks(names, found):
-        raise missing_columns(file, names, found, _separator_hint(found, separator))
+        hint = _separator_hint(found, separator) or _quotes_hint(found, names)
+        raise missing_columns(file, names, found, hint)
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
             "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
@@ -327,16 +411,31 @@ def _layout(
         why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
         raise BatchInvalid("columns", f"{why}; write one row per observation")
     places = {name: found.index(name) for name in names if name in found}
-    return _Layout(len(found), places, tuple(names), separator)
+    within = RowsWithin(table, places, len(found), separator)
+    return _Layout(found, places, tuple(names), separator, quoted, within)
 
 
-def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:
-    text = io.StringIO(records.text(0, limits.row_bytes), newline="")
+def _header(
+    file: DataFile, records: _Records, separator: str, quoted: bool, limits: Limits
+) -> list[str]:
     try:
-        return next(csv.reader(text, delimiter=separator))
+        return _fields(records.text(0, limits.row_bytes), separator, quoted)
     except csv.Error as error:
         why = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
         raise BatchInvalid("columns", f"{why}; write it as RFC 4180 says") from error
+
+
+def _fields(text: str, separator: str, quoted: bool) -> list[str]:
+    lines = io.StringIO(text, newline="")
+    if not quoted:
+        return next(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE))
+    return next(csv.reader(lines, delimiter=separator))
+
+
+def _quotes_hint(found: Sequence[str], names: Sequence[str]) -> str:
+    if set(names) <= {name.strip('"') for name in found}:
+        return "a quote is a character like others here, so write the names without quotes"
+    return ""
 
 
 def _separator_hint(found: Sequence[str], separator: str) -> str:

@@ -184,6 +184,11 @@ def _without_mark(file: DataFile, data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
+def _without_marks(lines: bytes) -> bytes:
+    """Lines without byte order marks before them, which files that were concatenated have."""
+    return lines.removeprefix(codecs.BOM_UTF8).replace(_LF + codecs.BOM_UTF8, _LF)
+
+
 def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
     """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
 
@@ -254,7 +259,7 @@ def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterat
     """
     rest, line = b"", 1
     for data in byte_blocks(file, bounds):
-        rest += data
+        rest = _without_marks(rest + data)
         whole = _whole_lines(rest, at_end=not data)
         _check_text(file, whole, line)
         rows, used = cut(whole, line)

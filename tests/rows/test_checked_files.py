@@ -109,7 +109,7 @@ UNREADABLE: list[tuple[str, str, str, str]] = [
     ),
     *(
         ("number", "default", text, "x: not a number")
-        for text in ("x", " 1", "1 ", "1_000", "0x1p3", "1e", ".", "true", "1.5.5", "1;5")
+        for text in ("y", " 1", "1 ", "1_000", "0x1p3", "1e", ".", "true", "1.5.5", "1;5")
     ),
     *(
         ("number", "default", text, "x: not a finite number")
@@ -339,11 +339,6 @@ def test_every_usual_way_to_write_csv_gives_the_same_rows(tmp_path: Path, text: 
     assert check(tmp_path, AB, {"a.csv": text}).rows == [("1", "2"), ("3", "4")]
 
 
-def test_tabs_separate_in_tsv(tmp_path: Path) -> None:
-    outcome = check(tmp_path, AB, {"a.TSV": 'a\tb\n1,5\t"x\ty"\n'})
-    assert outcome.rows == [("1,5", "x\ty")]
-
-
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 def test_what_the_csv_module_and_pandas_write_comes_back(tmp_path: Path, quoting: int) -> None:
     rows = [('5" pipe', "a,b"), ("line\nbreak", "x"), ('"', ""), ("Zoë", "CR\r\nLF"), ("", '""')]
@@ -417,7 +412,7 @@ def test_one_column_takes_quoted_empty_rows_and_leaves_out_blank_lines(tmp_path:
     assert outcome.rows == [("x",), (None,), ("y",)]
 
 
-@pytest.mark.parametrize("start", ["x^", "x\x01", "\ufeff", "#", " ", "\\"])
+@pytest.mark.parametrize("start", ["x^", "x\x01", "\u200b", "#", " ", "\\"])
 def test_a_row_may_begin_with_what_others_take_for_a_sign(tmp_path: Path, start: str) -> None:
     """The CSV reader of polars takes x^ for compressed data, and returns no row at all."""
     outcome = check(tmp_path, AB, {"a.csv": f"a,b\n{start},1\n2,3\n"})
@@ -957,12 +952,13 @@ def test_columns_and_files_may_have_any_name(tmp_path: Path) -> None:
     names = ["filter", "row", "value 0", "reasons", "line", 'q"uote', "ä ö", "given 0", "validate"]
     wanted = dataset(*(column(name, required=True) for name in names), key=["row", "line"])
     written = io.StringIO(newline="")
-    csv.writer(written).writerows([names, names, [""] * len(names), names])
+    values = [f"{name}!" for name in names]
+    csv.writer(written).writerows([names, values, [""] * len(names), values])
     outcome = check(tmp_path, wanted, {'d "é.csv': written.getvalue()})
-    assert outcome.rows == [tuple(names)]
+    assert outcome.rows == [tuple(values)]
     assert outcome.faults == [
         (3, [f"{name}: required" for name in names]),
         (4, ["primaryKey: repeats an earlier row"]),
     ]
     assert outcome.rejected[1]["file"] == 'd "é.csv'
-    assert outcome.rejected[1]["row"] == {name: name for name in names}
+    assert outcome.rejected[1]["row"] == dict(zip(names, values, strict=True))
