@@ -19,6 +19,7 @@ import polars as pl
 from flagfall.errors import BatchInvalid
 from flagfall.landing.file_names import is_packed
 from flagfall.landing.limits import Limits
+from flagfall.rows.packed import HEAD_BYTES, kind_of, remedy
 
 BLOCK_BYTES = 4 << 20
 """Bytes of text that are held and checked at a time."""
@@ -174,8 +175,25 @@ def _read(file: DataFile, stream: BinaryIO) -> bytes:
         raise BatchInvalid("gzip", message) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         detail = str(error).partition(" (")[0]  # Python shows the bytes that it found
-        message = f"{file.name}: not valid gzip ({detail}); write it again, or name it without .gz"
-        raise BatchInvalid("gzip", message) from error
+        raise BatchInvalid("gzip", f"{file.name}: {_no_gzip(file, detail)}") from error
+
+
+def _no_gzip(file: DataFile, detail: str) -> str:
+    """What is wrong with a file that is not gzip, or not to its end."""
+    with file.path.open("rb") as stored:
+        kind = kind_of(stored.read(HEAD_BYTES))
+    if kind == "gzip":
+        return f"not valid gzip to its end ({detail}); write it again"
+    if kind:
+        return f"{kind} data, not gzip; {remedy(file.name, kind)}"
+    return f"not valid gzip ({detail}); write it again, or name it without .gz"
+
+
+def _check_kind(file: DataFile, data: bytes) -> None:
+    if kind := kind_of(data[:HEAD_BYTES]):
+        within = " within gzip" if file.name.lower().endswith(".gz") else ""
+        message = f"{file.name}: {kind} data{within}, not text; {remedy(file.name, kind)}"
+        raise BatchInvalid("format", message)
 
 
 def _without_mark(file: DataFile, data: bytes) -> bytes:
@@ -193,11 +211,13 @@ def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
     """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
 
     Raises:
-        BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
+        BatchInvalid: ``gzip``, ``format``, ``expands`` or ``encoding``.
     """
     expansion = Expansion(file, bounds)
     with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
-        data = _without_mark(file, _read(file, stream))
+        data = _read(file, stream)
+        _check_kind(file, data)
+        data = _without_mark(file, data)
         while data:
             expansion.add(len(data), stored.tell())
             yield data
@@ -255,7 +275,7 @@ def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterat
 
     Raises:
         BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
-            ``gzip`` or ``expands``.
+            ``gzip``, ``format`` or ``expands``.
     """
     rest, line = b"", 1
     for data in byte_blocks(file, bounds):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import csv
 import gzip
 import io
+import lzma
+import tarfile
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -435,6 +438,16 @@ def test_long_values_are_clipped_where_rows_are_kept(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------- files that are refused
 
+
+def tar_of(data: bytes) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        member = tarfile.TarInfo("a.csv")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return written.getvalue()
+
+
 REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.xlsx", b"PK", "format", "a.xlsx: format not known"),
     ("a.csv.zip", b"PK", "format", "a.csv.zip: format not known"),
@@ -462,9 +475,23 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file)"),
     ("a.csv.gz", packed(b"a,b\n1,2\n" * 99)[:-9], "gzip", "the gzip data is cut short"),
     ("a.csv.gz", packed(b"a,b\n")[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
-    ("a.csv.gz", packed(b"a,b\n1,2\n") + b"junk", "gzip", "a.csv.gz: not valid gzip"),
+    ("a.csv.gz", packed(b"a,b\n1,2\n") + b"junk", "gzip", "not valid gzip to its end (Not a"),
     ("a.jsonl", b'{"a":"1","b":"\xff"}\n', "encoding", "a.jsonl: line 1: not UTF-8 (byte 0xff)"),
     ("a.jsonl", b'{"a":"1"}\n\n{"a":"\x00"}\n', "nul-byte", "a.jsonl: line 3: a NUL byte"),
+    ("a.csv", packed(b"a,b\n1,2\n"), "format", "a.csv: gzip data, not text; name it a.csv.gz"),
+    ("a.tsv", b"\x28\xb5\x2f\xfd\x04\x00", "format", "a.tsv: Zstandard data, not text"),
+    ("a.jsonl", b"PK\x03\x04\x14\0", "format", "a.jsonl: ZIP (or Excel) data, not text"),
+    ("a.csv", bz2.compress(b"a,b\n"), "format", "a.csv: bzip2 data, not text"),
+    ("a.csv", lzma.compress(b"a,b\n"), "format", "a.csv: xz data, not text"),
+    ("a.csv", b"PAR1\x15\x04", "format", "a.csv: Parquet data, not text; name it .parquet"),
+    ("a.csv", b"ORC\x0a\x03\0", "format", "a.csv: ORC data, not text"),
+    ("a.csv", tar_of(b"a,b\n1,2\n"), "format", "a.csv: tar data, not text"),
+    ("a.csv.gz", packed(tar_of(b"a,b\n")), "format", "a.csv.gz: tar data within gzip, not text"),
+    ("a.csv.gz", packed(packed(b"a,b\n")), "format", "a.csv.gz: gzip data within gzip, not text"),
+    ("a.csv.gz", bz2.compress(b"a,b\n"), "gzip", "a.csv.gz: bzip2 data, not gzip"),
+    ("a.parquet", packed(b"a,b\n"), "parquet", "a.parquet: gzip data, not Parquet"),
+    ("a.parquet", b"PARE" + bytes(50), "parquet", "a.parquet: encrypted Parquet data, not"),
+    ("a.csv", b"PARE,b\n1,2\n", "columns", "a.csv: columns missing: a"),
     ("a.parquet", b"", "parquet", "a.parquet: cut short, damaged or not Parquet"),
     ("a.parquet", b"a,b\n1,2\n" * 9, "parquet", "a.parquet: cut short, damaged or not Parquet"),
 ]  # fmt: skip
@@ -744,6 +771,49 @@ def test_a_parquet_file_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
     reason, message = refuse(tmp_path, AB, {"a.parquet": content})
     assert reason == "columns"
     assert message == "a.parquet: columns missing: b; found: 'a', 'c'; write the missing ones, too"
+
+
+@pytest.mark.parametrize("arrow", [True, False])
+def test_a_name_that_a_parquet_file_has_twice_matters_where_it_is_wanted(
+    tmp_path: Path, arrow: bool
+) -> None:
+    """As pyarrow writes it; polars writes none."""
+    frame = pl.DataFrame(
+        {"a": ["1"], "xx": [{"b": 1, "c": [2]}], "xy": [3], "xz": [[4]], "é": [5], "b": ["2"]}
+    )
+    content = parquet(frame)
+    assert b"ARROW:schema" in content
+    for name in (b"xy", b"xz", "é".encode()):
+        content = content.replace(b"\x18\x02" + name, b"\x18\x02xx")
+    if not arrow:
+        content = content.replace(b"ARROW:schema", b"ARROW:nothing"[:12])
+    assert (
+        check(tmp_path, AB, {"a.parquet": content, "b.parquet": content}).rows == [("1", "2")] * 2
+    )
+    (tmp_path / "x").mkdir()
+    wanted = dataset(column("xx", "integer"), column("a"))
+    reason, message = refuse(tmp_path / "x", wanted, {"a.parquet": content})
+    assert reason == "columns"
+    assert message == "a.parquet: columns found twice: xx; name each once"
+
+
+def test_more_columns_of_one_letter_than_there_are_letters_are_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": ["1"], "b": ["2"], **{f"0{number:02}": [1] for number in range(50)}})
+    content = parquet(frame)
+    for number in range(50):
+        content = content.replace(f"\x18\x030{number:02}".encode(), b"\x18\x03xxx")
+    reason, message = refuse(tmp_path, AB, {"a.parquet": content})
+    assert (reason, message) == ("columns", "a.parquet: columns found twice: xxx; name each once")
+
+
+@pytest.mark.parametrize(
+    "end", [b"\x19\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x1c" * 99_999, b"\x19"]
+)
+def test_a_footer_that_is_none_is_left_to_the_sandbox(tmp_path: Path, end: bytes) -> None:
+    content = b"PAR1" + end + len(end).to_bytes(4, "little") + b"PAR1"
+    reason, message = refuse(tmp_path, AB, {"a.parquet": content})
+    assert reason == "parquet"
+    assert "damaged" in message
 
 
 def test_a_parquet_file_is_read_whole_whatever_its_row_groups(tmp_path: Path) -> None:

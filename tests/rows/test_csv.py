@@ -119,7 +119,7 @@ def test_one_column_has_texts_of_any_lines(tmp_path: Path) -> None:
     assert outcome.rows == [("x\ny\nz",)]
 
 
-# ------------------------------------------------------------------------- files one after the other
+# ------------------------------------------------------------------------ files one after the other
 
 FIRST, SECOND = "id,value,note\n1,1,x\n", "id,value,note\n2,2,y\n"
 
