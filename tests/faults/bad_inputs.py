@@ -643,7 +643,7 @@ def gzip_files() -> Iterator[Case]:
     yield case("gzip-with-junk", lambda: packed + b"junk", "gzip", "rows.csv.gz: not valid gzip")
     yield case("gzip-no-bytes", lambda: b"", "empty", "rows.csv.gz: empty; expected a header")
     yield case("gzip-of-nothing", lambda: gzip.compress(b""), "empty", "expected a header")
-    yield case("gzip-of-gzip", lambda: gzip.compress(packed), "nul-byte", "rows.csv.gz: line 1")
+    yield case("gzip-of-gzip", lambda: gzip.compress(packed), "format", "gzip data within gzip")
     yield case("gzip-of-utf16", lambda: gzip.compress(GOOD.encode("utf-16")), "encoding", "UTF-16")
     yield Case("gzip-bomb", "gzip", file(_bomb, "rows.csv.gz"), "expands", "limits.expand_bytes",
                heavy=True)  # fmt: skip
