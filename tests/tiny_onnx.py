@@ -13,7 +13,11 @@ IR_VERSION, OPSET = 8, 13
 
 
 def write_model(
-    folder: Path, width: int, outputs: Mapping[str, str], version: str | None = None
+    folder: Path,
+    width: int,
+    outputs: Mapping[str, str],
+    version: str | None = None,
+    rows: int | None = None,
 ) -> None:
     """Write ``model.onnx``.
 
@@ -22,10 +26,12 @@ def write_model(
         width: Columns of the one input, a float32 tensor ``x`` [n, width].
         outputs: Operator that makes each output out of ``x``, such as ``{"scores": "Identity"}``.
         version: Metadata property ``version``; none if ``None``.
+        rows: Rows that the input must have; ``None`` for any number.
     """
     nodes = [_text(1, "x") + _text(2, name) + _text(4, op) for name, op in outputs.items()]
     graph = b"".join(_bytes(1, node) for node in nodes) + _text(2, "tiny")
-    graph += _bytes(11, _value("x", _dim_name("n") + _dim_size(width)))
+    height = _dim_name("n") if rows is None else _dim_size(rows)
+    graph += _bytes(11, _value("x", height + _dim_size(width)))
     graph += b"".join(_bytes(12, _value(name, None)) for name in outputs)
     model = _number(1, IR_VERSION) + _bytes(8, _number(2, OPSET)) + _bytes(7, graph)
     if version is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from flagfall.dataset.schema import Dataset
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.engines import open_engine
@@ -17,13 +19,17 @@ def check_dataset(dataset: Dataset) -> str:
     Raises:
         DatasetInvalid: A date format or a pattern cannot be used.
         FeatureInvalid: An expression does not work on the columns.
-        ModelInvalid: The model's folder lacks something, or was trained on other features.
+        ModelInvalid: The model's folder lacks something, was trained on other features, or does
+            not score several rows at once.
     """
     RowRules(dataset)
     check_expressions(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
         return f"{columns}, no model"
-    feature_expressions(dataset, Constants.read(dataset.model.path))
+    constants = Constants.read(dataset.model.path)
+    feature_expressions(dataset, constants)
     engine = open_engine(dataset)
+    # Some models are exported for one row, which their shapes do not always say.
+    engine.score(np.zeros((2, len(constants.features)), np.float32))
     return f"{columns}, {len(dataset.features)} features, model {engine.version}"

@@ -125,6 +125,14 @@ class Column(Section):
     false_values: tuple[str, ...] = Field(default=FALSE_VALUES, alias="falseValues", min_length=1)
     constraints: Constraints = Constraints()
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_pattern(cls, value: str) -> str:
+        """polars, also in SQL expressions, would read other columns than the one of that name."""
+        if value == "*" or (value.startswith("^") and value.endswith("$")):
+            raise ValueError(f"expected a name that polars takes for no pattern, got {value!r}")
+        return value
+
     @model_validator(mode="after")
     def _words_fit(self) -> Self:
         given = {

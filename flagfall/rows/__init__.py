@@ -3,7 +3,9 @@
 ::
 
     checked_files ─▶ csv_rows  json_rows  parquet_rows ─▶ source    a file becomes blocks of rows
-                                 parquet_rows ─▶ parquet_sandbox    … if reading it is safe
+                  csv_rows ─▶ swallowed                which quoted fields have rows in them
+                  parquet_rows ─▶ parquet_names, parquet_sandbox    … if reading it is safe
+                  source ─▶ packed                     what a file is, by its first bytes
                   ─▶ rules ─▶ casting                  each row is accepted, or has reasons
                   ─▶ repeated_keys                     no key twice, over the whole batch
                   ─▶ output                            parts and ``rows.jsonl``

@@ -1,14 +1,14 @@
 """Casts the value that a producer wrote to the value that the lake keeps, or to null.
 
-Null means missing or unreadable; ``rules`` distinguishes the two. Nothing is trimmed or guessed:
-``" 5"`` and ``"1.0"`` are not integers.
+Null means missing or unreadable; ``rules`` distinguishes the two. Nothing is trimmed, rounded or
+guessed: ``" 5"`` and ``"1.0"`` are not integers, and a time of nanoseconds is none of microseconds.
+Only numbers become the nearest float64.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
-from functools import lru_cache
 
 import polars as pl
 
@@ -16,8 +16,14 @@ from flagfall.dataset.columns import polars_type
 from flagfall.dataset.table import Column
 
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
-_ISO_DATETIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:[0-5]\d(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
-_PROBE = datetime(2001, 2, 3, 16, 5, 6, tzinfo=UTC)
+_ISO_DATETIME = (
+    r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:[0-5]\d(\.\d{1,6}0*)?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
+)
+_PROBES = [datetime(year, 2, 3, 16, 5, 6, tzinfo=UTC) for year in (2001, 1969)]
+_LAST_CENTURY = r"(?:69|[7-9]\d)"
+
+FLOAT_DIGITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}
+"""Binary digits of a float. From two to their power on, it may stand for several integers."""
 
 _DIRECTIVE = re.compile(r"\.%f|%.|[^%]|%$", re.DOTALL)
 _DIRECTIVES = {
@@ -79,8 +85,8 @@ def format_problem(column: Column) -> str | None:
     unknown = [t for t in _DIRECTIVE.findall(column.format) if "%" in t and t not in _DIRECTIVES]
     if unknown:
         return f"expected directives out of {' '.join(_DIRECTIVES)}, got {' '.join(unknown)}"
-    written = _PROBE.strftime(column.format)
-    if _read_one(column, written) != _read_by_python(column, written):
+    texts = [probe.strftime(column.format) for probe in _PROBES]
+    if any(_read_one(column, text) != _read_by_python(column, text) for text in texts):
         return f"expected a format that names a whole {column.type}, got {column.format!r}"
     return None
 
@@ -139,15 +145,16 @@ def _only(pattern: str, raw: pl.Expr) -> pl.Expr:
 
 
 def _date(form: str, raw: pl.Expr) -> pl.Expr:
-    pattern, chrono = (_ISO_DATE, "%Y-%m-%d") if form == "default" else _strptime(form)
-    return _only(pattern, raw).str.to_date(chrono, strict=False)
+    text, chrono = (
+        (_only(_ISO_DATE, raw), "%Y-%m-%d") if form == "default" else _strptime(form, raw)
+    )
+    return text.str.to_date(chrono, strict=False)
 
 
 def _datetime(form: str, raw: pl.Expr) -> pl.Expr:
     if form == "default":
         return _iso_datetime(raw)
-    pattern, chrono = _strptime(form)
-    return _parse(_only(pattern, raw), chrono)
+    return _parse(*_strptime(form, raw))
 
 
 def _parse(text: pl.Expr, chrono: str) -> pl.Expr:
@@ -165,15 +172,32 @@ def _iso_datetime(raw: pl.Expr) -> pl.Expr:
     return pl.coalesce(naive, _parse(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
 
 
-@lru_cache
-def _strptime(form: str) -> tuple[str, str]:
-    """Return a pattern of the texts that Python's strptime accepts, and polars' own format.
+def _strptime(form: str, raw: pl.Expr) -> tuple[pl.Expr, str]:
+    """Return the texts that Python's strptime accepts, and polars' format for them.
 
-    polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13.
+    polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13, and 69 as 2069.
     """
+    text, chrono = _only(f"^{_pattern(form)}$", raw), form.replace(".%f", "%.f")
+    before, short_year, after = _around_short_year(form)
+    if not short_year:
+        return text, chrono
+    start, end = f"^({_pattern(before)})", f"({_pattern(after)})$"
+    old = text.str.replace(f"{start}({_LAST_CENTURY}){end}", "${1}19${2}${3}")
+    new = text.str.replace(f"{start}([0-6]\\d){end}", "${1}20${2}${3}")
+    is_old = text.str.contains(f"{start}{_LAST_CENTURY}{end}")
+    return pl.when(is_old).then(old).otherwise(new), chrono.replace("%y", "%Y", 1)
+
+
+def _pattern(form: str) -> str:
     tokens = _DIRECTIVE.findall(form)
-    pattern = "".join(_DIRECTIVES.get(token) or re.escape(token) for token in tokens)
-    return f"^{pattern}$", form.replace(".%f", "%.f")
+    return "".join(_DIRECTIVES.get(token) or re.escape(token) for token in tokens)
+
+
+def _around_short_year(form: str) -> tuple[str, str, str]:
+    """The format before the first ``%y``, that, and the format after it."""
+    tokens = _DIRECTIVE.findall(form)
+    place = tokens.index("%y") if "%y" in tokens else len(tokens)
+    return "".join(tokens[:place]), "".join(tokens[place : place + 1]), "".join(tokens[place + 1 :])
 
 
 # ----------------------------------------------------------------------------- from Parquet's types
@@ -182,9 +206,10 @@ def _strptime(form: str) -> tuple[str, str]:
 def _native(wanted: str, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr | None:
     if wanted == "integer" and dtype.is_integer():
         return raw.cast(pl.Int64(), strict=False)
+    if wanted == "integer" and dtype.is_float():
+        return _whole(dtype, pl.when(raw.abs() < 2.0 ** FLOAT_DIGITS[dtype]).then(raw))
     if wanted == "integer" and dtype.is_numeric():
-        whole = raw.cast(pl.Int64(), strict=False)
-        return pl.when(whole.cast(dtype) == raw).then(whole)
+        return _whole(dtype, raw)
     if wanted == "number" and dtype.is_numeric():
         return raw.cast(pl.Float64())
     if wanted == "boolean" and isinstance(dtype, pl.Boolean):
@@ -192,15 +217,22 @@ def _native(wanted: str, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr | None:
     if wanted == "date" and isinstance(dtype, pl.Date):
         return _calendar(raw)
     if wanted == "date" and isinstance(dtype, pl.Datetime):
-        return _midnight(_utc(raw))
+        return _midnight(_utc(dtype, raw))
     if wanted == "datetime" and isinstance(dtype, pl.Datetime):
-        return _calendar(_utc(raw))
+        return _calendar(_utc(dtype, raw))
     return None
 
 
-def _utc(raw: pl.Expr) -> pl.Expr:
-    """Convert to UTC; a time without a zone is in UTC already."""
+def _whole(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
+    whole = raw.cast(pl.Int64(), strict=False)
+    return pl.when(whole.cast(dtype) == raw).then(whole)
+
+
+def _utc(dtype: pl.Datetime, raw: pl.Expr) -> pl.Expr:
+    """Convert to UTC; a time without a zone is in UTC already. Null for parts of a microsecond."""
     utc = raw.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    if dtype.time_unit == "ns":
+        utc = pl.when(utc.dt.nanosecond() % 1_000 == 0).then(utc)
     return utc.cast(pl.Datetime("us"), strict=False)
 
 

@@ -6,6 +6,8 @@ header are kept apart, and polars reads the others.
 
 A quote inside an unquoted field (``5" pipe``) is part of the value, as in Python's csv module. That
 module reads blocks with such fields, about ten times slower.
+
+Exports that were concatenated have their header again in the middle. Such a line is no row.
 """
 
 from __future__ import annotations
@@ -39,9 +41,12 @@ from flagfall.rows.source import (
     missing_columns,
     too_long,
 )
+from flagfall.rows.swallowed import RowsWithin
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _TORN = "row: a carriage return outside quotes"
+_SWALLOWED = "row: within a quoted field that holds whole rows"
+_AGAIN = "row: the header again"
 _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 Bytes = npt.NDArray[np.uint8]
@@ -197,6 +202,16 @@ class _Records:
         data = self.data[start : min(self.end[index], start + 4 * most)]
         return data.decode(errors="ignore").rstrip("\r")[:most]
 
+    def whole_text(self, index: int) -> str:
+        """A row's text."""
+        return self.text(index, int(self.end[index] - self.start[index]))
+
+    def with_line_breaks(self) -> list[int]:
+        """Rows that are longer than a line."""
+        begins_later = np.diff(self.line, append=np.iinfo(np.int64).max) > 1
+        places = np.flatnonzero(begins_later).tolist() if b'"' in self.data else []
+        return [row for row in places if self.data.find(b"\n", self.start[row], self.end[row]) >= 0]
+
     def joined(self) -> bytes:
         """The rows without blank lines and carriage returns between them."""
         first, last = self.start[0], self.end[-1] + 1
@@ -270,23 +285,77 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
+        width: Columns of the file.
+        header: Names of the columns; empty for a file without a header.
         places: Where the wanted ones are, by name; absent ones are in folders' names, or left out.
         wanted: The dataset's columns.
+        within: Recognises quoted fields with rows in them.
     """
 
     width: int
+    header: list[str]
     places: dict[str, int]
     wanted: tuple[str, ...]
     separator: str
+    within: RowsWithin
 
     def block(self, file: DataFile, records: _Records) -> Block:
         good = (records.fields == self.width) & ~records.torn
+        swallowed = self._swallowed(records, good)
         kept = records if good.all() else records.take(good)
-        return Block(
-            rows=self._columns(file, kept),
-            lines=pl.Series(kept.line, dtype=pl.Int64),
-            broken=self._broken(records.take(~good)),
-        )
+        rows, lines = self._columns(file, kept), pl.Series(kept.line, dtype=pl.Int64)
+        broken = [
+            self._broken(records.take(~good & ~swallowed)),
+            self._lines_of(records, swallowed),
+        ]
+        if again := self._headers(file, kept, rows):
+            first = ~pl.int_range(rows.height, eager=True).is_in(again)
+            rows, lines = rows.filter(first), lines.filter(first)
+            broken.append(self._headers_of_one_column(kept, again))
+        return Block(rows, lines, pl.concat(broken))
+
+    def _swallowed(self, records: _Records, good: Mask) -> Mask:
+        """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""
+        mask = np.zeros(len(good), np.bool_)
+        long = [row for row in records.with_line_breaks() if good[row]]
+        if long:
+            mask[long] = self.within.are_in([records.whole_text(row) for row in long])
+            good &= ~mask
+        return mask
+
+    def _lines_of(self, records: _Records, which: Mask) -> pl.DataFrame:
+        """Each line for itself, as it would be a row if nothing were in quotes."""
+        found = [
+            (int(records.line[row]) + number, _SWALLOWED, text.rstrip("\r")[: CLIP * self.width])
+            for row in np.flatnonzero(which).tolist()
+            for number, text in enumerate(records.whole_text(row).split("\n"))
+        ]
+        return pl.DataFrame(found, schema=BROKEN, orient="row")
+
+    def _headers(self, file: DataFile, records: _Records, rows: pl.DataFrame) -> list[int]:
+        """Rows that are the header again.
+
+        Raises:
+            BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
+                after it cannot be those of the first header.
+        """
+        first = rows[next(iter(self.places))]
+        headers = []
+        for row in pl.arg_where(first.is_in(self.header), eager=True).to_list():
+            fields = _fields(records.whole_text(row), self.separator)
+            if fields == self.header:
+                headers.append(row)
+            elif sorted(fields) == sorted(self.header):
+                place = f"{file.name}: line {records.line[row]}: another header, in another order"
+                why = f"{place} of the columns; write one file for each header"
+                raise BatchInvalid("columns", why)
+        return headers
+
+    def _headers_of_one_column(self, records: _Records, rows: Sequence[int]) -> pl.DataFrame:
+        """Rejected, since a text of one column may be a value, too; others are certain."""
+        rows = rows if self.width == 1 else []
+        found = [(int(records.line[row]), _AGAIN, records.text(row, CLIP)) for row in rows]
+        return pl.DataFrame(found, schema=BROKEN, orient="row")
 
     def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
         try:
@@ -304,7 +373,7 @@ class _Layout:
             codecs.BOM_UTF8 + data,
             has_header=False,
             schema={str(place): pl.String() for place in range(self.width)},
-            columns=sorted(place for place in self.places.values() if place is not None),
+            columns=sorted(self.places.values()),
             separator=self.separator,
             quote_char='"' if b'"' in data else None,
             empty_string_is_null=False,
@@ -334,7 +403,8 @@ def _layout_of(file: DataFile, table: Table, separator: str) -> _Layout:
     """The columns of a file without a header: those that its folders' names do not say."""
     names = [column.name for column in table.fields]
     places = {name: at for at, name in enumerate(n for n in names if n not in file.constants)}
-    return _Layout(len(places), places, tuple(names), separator)
+    within = RowsWithin(table, places, len(places), separator)
+    return _Layout(len(places), [], places, tuple(names), separator, within)
 
 
 def _layout(
@@ -346,7 +416,8 @@ def _layout(
     found = _header(file, records, separator, bounds.limits)
     names = [column.name for column in table.fields]
     if file.lacks(table.needed, found):
-        raise missing_columns(file, table.needed, found, _separator_hint(found, separator))
+        hint = _separator_hint(found, separator) or _quotes_hint(found, names)
+        raise missing_columns(file, table.needed, found, hint)
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
             "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
@@ -357,16 +428,26 @@ def _layout(
     wanted = set(names)
     bounds.unexpected.add(file.name, table, (name for name in found if name not in wanted))
     places = {name: found.index(name) for name in names if name in found}
-    return _Layout(len(found), places, tuple(names), separator)
+    within = RowsWithin(table, places, len(found), separator)
+    return _Layout(len(found), found, places, tuple(names), separator, within)
 
 
 def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:
-    text = io.StringIO(records.text(0, limits.row_bytes), newline="")
     try:
-        return next(csv.reader(text, delimiter=separator))
+        return _fields(records.text(0, limits.row_bytes), separator)
     except csv.Error as error:
         why = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
         raise BatchInvalid("columns", f"{why}; write it as RFC 4180 says") from error
+
+
+def _fields(text: str, separator: str) -> list[str]:
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+
+
+def _quotes_hint(found: Sequence[str], names: Sequence[str]) -> str:
+    if set(names) <= {name.strip('"') for name in found}:
+        return "a quote is a character like others here, so write the names without quotes"
+    return ""
 
 
 def _separator_hint(found: Sequence[str], separator: str) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from types import NoneType
 from typing import Any
 
@@ -12,6 +16,7 @@ from pydantic_core import from_json
 
 from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Column, Table
+from flagfall.rows.casting import FLOAT_DIGITS
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
@@ -31,10 +36,10 @@ def json_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) ->
     """The rows of a file, as text or plain numbers; the same rules hold as for CSV.
 
     A key that a row lacks is a missing value, since some writers leave nulls out. A whole float is
-    an integer; a number is not a string.
+    an integer, unless it is so large that it may stand for several; a number is not a string.
 
     Raises:
-        BatchInvalid: ``columns`` where a required column is in no row, or as ``line_blocks`` does.
+        BatchInvalid: ``columns`` where a column is in no row, or as ``line_blocks`` does.
     """
     reader = _Reader(file, table, bounds)
     for lines in line_blocks(file, bounds, dialect.of_json()):
@@ -62,13 +67,8 @@ class _Reader:
         self._columns = {column.name: column for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
-        self._required = [
-            column.name
-            for column in table.fields
-            if (column.constraints.required or column.name in table.primary_key)
-            and column.name not in file.constants
-        ]
-        self._never_seen = set(self._required)
+        self._needed = [column.name for column in table.fields if column.name not in file.constants]
+        self._never_seen = set(self._needed)
         self._any_rows = False
 
     def blocks(self, lines: Lines) -> Iterator[Block]:
@@ -77,9 +77,9 @@ class _Reader:
             yield self._block(texts[first : first + BLOCK_ROWS], lines.line + first)
 
     def finish(self) -> None:
-        """Raise if a required column is in no row."""
+        """Raise if a column is in no row."""
         if self._any_rows and self._never_seen:
-            raise missing_columns(self._file, self._required, sorted(self._found))
+            raise missing_columns(self._file, self._needed, sorted(self._found))
 
     def _block(self, texts: Sequence[bytes], first_line: int) -> Block:
         objects, broken = self._objects(texts, first_line)
@@ -107,7 +107,7 @@ class _Reader:
                 raise too_long(self._file, line, self._limits)
             if not text.strip():
                 continue
-            values = _object(text)
+            values = _object(text, self._types)
             if isinstance(values, str):
                 broken.append(self._broken(line, values, text))
             else:
@@ -117,7 +117,13 @@ class _Reader:
 
     def _values(self, name: str, objects: Sequence[_Object]) -> list[Any]:
         absent = self._file.constants.get(name)
-        return [row.values.get(name, absent) for row in objects]
+        values = [row.values.get(name, absent) for row in objects]
+        if self._types[name] != "integer" or float not in set(map(type, values)):
+            return values
+        return [
+            _whole(name, row) if isinstance(value, float) else value
+            for row, value in zip(objects, values, strict=True)
+        ]
 
     def _column(self, name: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
         wanted = self._types[name]
@@ -142,13 +148,53 @@ class _Reader:
         return line, reason, text[: 4 * most].decode(errors="ignore")[:most]
 
 
-def _object(text: bytes) -> dict[str, Any] | str:
+_KEY = re.compile(rb'"[ \t\r]*:')
+"""Every key ends so, and perhaps some more texts."""
+
+
+def _object(text: bytes, wanted: Iterable[str]) -> dict[str, Any] | str:
     """The object, or the reason why there is none."""
     try:
         values = from_json(text, allow_inf_nan=False)
     except ValueError:
         return "row: not JSON"
-    return values if isinstance(values, dict) else "row: not a JSON object"
+    if not isinstance(values, dict):
+        return "row: not a JSON object"
+    if _may_have_more_keys(text, len(values)) and (twice := _found_twice(text, wanted)):
+        return f"row: the key {twice!r} stands twice"
+    return values
+
+
+def _may_have_more_keys(text: bytes, keys: int) -> bool:
+    return text.count(b":") > keys and len(_KEY.findall(text)) > keys
+
+
+def _found_twice(text: bytes, wanted: Iterable[str]) -> str | None:
+    """The first of the wanted keys that an object has twice; a parser takes the last."""
+    pairs = json.loads(text, object_pairs_hook=list, parse_int=str)
+    found = Counter(key for key, _ in pairs)
+    return next((name for name in wanted if found[name] > 1), None)
+
+
+_DIGITS = bytes.maketrans(b"123456789.E", b"0000000000e")
+_MANY_DIGITS = b"0" * 17
+_EXACT = 2 ** FLOAT_DIGITS[pl.Float64()]
+
+
+def _whole(name: str, row: _Object) -> int | str:
+    """A float as the integer that it certainly is, or as text."""
+    value: float = row.values[name]
+    text = str(value)
+    if _may_be_rounded(row.text.translate(_DIGITS)):
+        text = json.loads(row.text, parse_float=str, parse_int=str)[name]
+    exact = Decimal(text, Context(traps=[]))
+    is_whole = value.is_integer() and abs(value) < _EXACT and exact == value
+    return int(value) if is_whole else text
+
+
+def _may_be_rounded(digits: bytes) -> bool:
+    """Whether there is a number of so many digits that a parser may round it to an integer."""
+    return _MANY_DIGITS in digits or b"e-" in digits
 
 
 def _in_words(column: Column, values: list[Any]) -> list[Any]:
@@ -174,7 +220,7 @@ def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -
         elif wanted == "string" and not isinstance(value, str | None):
             faults.setdefault(index, f"{name}: not a string")
         elif value is not None:
-            texts[-1] = _text(value, whole=wanted == "integer")
+            texts[-1] = _text(value)
     return pl.Series(texts, dtype=pl.String)
 
 
@@ -183,7 +229,7 @@ def _numbers(wanted: str, values: list[Any]) -> pl.Series | None:
     kinds = set(map(type, values)) - {NoneType}
     if kinds == {int}:
         return _series(values, pl.Int64())
-    if kinds == {float} or (kinds == {int, float} and wanted == "number"):
+    if wanted == "number" and kinds and kinds <= {int, float}:
         return _series(values, pl.Float64())
     return None
 
@@ -203,9 +249,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _text(value: str | bool | float, whole: bool) -> str:
+def _text(value: str | bool | float) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if whole and isinstance(value, float) and value.is_integer():
-        return str(int(value))
     return str(value)

@@ -11,6 +11,8 @@ from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows.casting import can_cast
+from flagfall.rows.packed import HEAD_BYTES, kind_of
+from flagfall.rows.parquet_names import rename_twice
 from flagfall.rows.parquet_sandbox import (
     CELL_BYTES,
     SandboxEnded,
@@ -36,11 +38,20 @@ from flagfall.rows.source import (
 def check_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> None:
     """Read the files in the sandbox first, because a damaged file may end its reader.
 
+    Args:
+        files: Local copies; names of columns that nobody wants may be changed in them.
+        table: The columns that are wanted.
+        limits: The dataset's.
+
     Raises:
-        BatchInvalid: ``parquet``: a file ends the sandbox, or takes too much memory or time.
+        BatchInvalid: ``parquet``: a file is of another kind, ends the sandbox, or takes too much
+            memory or time. ``columns``: it has a wanted column twice.
     """
     if not files:
         return
+    for file in files:
+        _check_kind(file)
+        rename_twice(file.name, file.path, [column.name for column in table.fields])
     sizes = [file.path.stat().st_size for file in files]
     most = [
         (str(file.path), min(limits.batch_bytes, may_unpack_to(limits, size)))
@@ -52,6 +63,14 @@ def check_parquet(files: Sequence[DataFile], table: Table, limits: Limits) -> No
         why = f"{files[ended.number].name}: damaged, or its pages are too large ({ended})"
         message = f"{why}; write it again, with smaller pages (limits.parquet_memory)"
         raise BatchInvalid("parquet", message) from ended
+
+
+def _check_kind(file: DataFile) -> None:
+    with file.path.open("rb") as stored:
+        kind = kind_of(stored.read(HEAD_BYTES))
+    if kind not in (None, "Parquet"):
+        message = f"{file.name}: {kind} data, not Parquet that can be read; write plain Parquet"
+        raise BatchInvalid("parquet", message)
 
 
 def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
@@ -96,8 +115,8 @@ def _damage(file: DataFile) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"{file.name}: cut short, damaged or not Parquet ({why}); write it again"
-        raise BatchInvalid("parquet", message) from error
+        message = f"{file.name}: cut short, damaged or not Parquet that can be read ({why})"
+        raise BatchInvalid("parquet", f"{message}; write it again") from error
 
 
 def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:

@@ -21,6 +21,7 @@ from flagfall.errors import BatchInvalid
 from flagfall.landing.file_names import is_packed
 from flagfall.landing.limits import Limits
 from flagfall.rows.decoding import decoded, is_utf8
+from flagfall.rows.packed import HEAD_BYTES, kind_of, remedy
 from flagfall.rows.unexpected import NAME_SHOWN, Unexpected
 
 BLOCK_BYTES = 4 << 20
@@ -179,8 +180,25 @@ def _read(file: DataFile, stream: BinaryIO) -> bytes:
         raise BatchInvalid("gzip", message) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         detail = str(error).partition(" (")[0]  # Python shows the bytes that it found
-        message = f"{file.name}: not valid gzip ({detail}); write it again, or name it without .gz"
-        raise BatchInvalid("gzip", message) from error
+        raise BatchInvalid("gzip", f"{file.name}: {_no_gzip(file, detail)}") from error
+
+
+def _no_gzip(file: DataFile, detail: str) -> str:
+    """What is wrong with a file that is not gzip, or not to its end."""
+    with file.path.open("rb") as stored:
+        kind = kind_of(stored.read(HEAD_BYTES))
+    if kind == "gzip":
+        return f"not valid gzip to its end ({detail}); write it again"
+    if kind:
+        return f"{kind} data, not gzip; {remedy(file.name, kind)}"
+    return f"not valid gzip ({detail}); write it again, or name it without .gz"
+
+
+def _check_kind(file: DataFile, data: bytes) -> None:
+    if kind := kind_of(data[:HEAD_BYTES]):
+        within = " within gzip" if file.name.lower().endswith(".gz") else ""
+        message = f"{file.name}: {kind} data{within}, not text; {remedy(file.name, kind)}"
+        raise BatchInvalid("format", message)
 
 
 def _without_mark(file: DataFile, data: bytes) -> bytes:
@@ -189,11 +207,16 @@ def _without_mark(file: DataFile, data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
+def _without_marks(lines: bytes) -> bytes:
+    """Lines without byte order marks before them, which files that were concatenated have."""
+    return lines.removeprefix(codecs.BOM_UTF8).replace(_LF + codecs.BOM_UTF8, _LF)
+
+
 def text_blocks(file: DataFile, bounds: Bounds, dialect: Dialect) -> Iterator[bytes]:
     """A file as UTF-8, unpacked, without a byte order mark; the last block is empty.
 
     Raises:
-        BatchInvalid: ``gzip``, ``expands`` or ``encoding``.
+        BatchInvalid: ``gzip``, ``format``, ``expands`` or ``encoding``.
     """
     blocks = byte_blocks(file, bounds)
     if not is_utf8(dialect):
@@ -212,6 +235,7 @@ def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
     expansion = Expansion(file, bounds)
     with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
         data = _read(file, stream)
+        _check_kind(file, data)
         while data:
             expansion.add(len(data), stored.tell())
             yield data
@@ -283,11 +307,11 @@ def line_blocks(
 
     Raises:
         BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
-            ``gzip`` or ``expands``.
+            ``gzip``, ``format`` or ``expands``.
     """
     rest, line = b"", 1 + dialect.skip_rows
     for data in _without_lines(text_blocks(file, bounds, dialect), dialect.skip_rows):
-        rest += data
+        rest = _without_marks(rest + data)
         whole = _whole_lines(rest, at_end=not data)
         _check_text(file, whole, line)
         rows, used = cut(whole, line)

@@ -58,17 +58,30 @@ class Constants(BaseModel):
 
 
 def raw_expression(feature: Feature) -> pl.Expr:
-    """A feature before encoding: a number, or a category's text."""
-    source = pl.col(feature.name) if feature.expr is None else parse_expression(feature.expr)
-    cast = pl.Float32() if feature.encode == "number" else pl.String()
-    return source.cast(cast).alias(feature.name)
+    """A feature before encoding: a finite float32, or a category's text; null where it is missing.
+
+    A number that is infinite as float32 is no input of a model, so it is missing.
+    """
+    if feature.encode == "category":
+        return _source(feature).cast(pl.String()).alias(feature.name)
+    number = _source(feature).cast(pl.Float32())
+    return pl.when(number.is_finite()).then(number).alias(feature.name)
+
+
+def infinite_expression(feature: Feature) -> pl.Expr:
+    """Whether a numeric feature is infinite as float32, although its column may be finite."""
+    return _source(feature).cast(pl.Float32()).is_infinite().alias(feature.name)
+
+
+def _source(feature: Feature) -> pl.Expr:
+    return pl.col(feature.name) if feature.expr is None else parse_expression(feature.expr)
 
 
 def feature_expression(feature: Feature, constants: Constants) -> pl.Expr:
     """A feature as the model takes it: float32, never null."""
     raw = raw_expression(feature)
     if feature.encode == "number":
-        filled = raw.fill_nan(None).fill_null(constants.fill[feature.name])
+        filled = raw.fill_null(constants.fill[feature.name])
         return filled.cast(pl.Float32()).alias(feature.name)
     codes = constants.codes[feature.name]
     coded = raw.replace_strict(codes, default=UNKNOWN, return_dtype=pl.Float32())

@@ -6,6 +6,7 @@ come from the model's folder, so that scoring cannot differ from training.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,15 @@ from flagfall.errors import NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged
 from flagfall.scoring.engines import scorer_of
-from flagfall.scoring.features import Constants, FeatureInvalid, feature_expressions, raw_expression
+from flagfall.scoring.features import (
+    Constants,
+    FeatureInvalid,
+    feature_expressions,
+    infinite_expression,
+    raw_expression,
+)
+
+log = logging.getLogger(__name__)
 
 FEATURE_PREFIX = "feature."
 """Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""
@@ -84,10 +93,40 @@ def _write_part(dataset: Dataset, expressions: list[pl.Expr], files: tuple[Path,
     source, target = files
     rows = pl.scan_parquet(source)
     try:
-        features = rows.select(expressions).collect()
+        features, infinite = pl.collect_all([rows.select(expressions), _infinite(dataset, rows)])
     except pl.exceptions.PolarsError as error:
         raise _culprit(dataset, rows, error) from error
     features.write_parquet(target, compression="lz4", statistics=False)
+    _name_infinite(dataset, source, infinite)
+
+
+def _infinite(dataset: Dataset, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """How many rows are infinite, and the first of them, by feature."""
+    numbers = [feature for feature in dataset.features if feature.encode == "number"]
+    found = [infinite_expression(feature) for feature in numbers]
+    return rows.select(
+        pl.struct(one.sum().alias("rows"), one.arg_true().first().alias("first")).alias(
+            feature.name
+        )
+        for feature, one in zip(numbers, found, strict=True)
+    )
+
+
+def _name_infinite(dataset: Dataset, source: Path, infinite: pl.DataFrame) -> None:
+    for feature in infinite:
+        found = feature[0]
+        if found["rows"]:
+            log.warning(
+                "%s: feature %s: infinite as float32 in %d rows, first in row %d of %s, %s;"
+                " counted as missing",
+                dataset.name, feature.name, found["rows"], found["first"] + 1, source.name,
+                _key(dataset, source, found["first"]),
+            )  # fmt: skip
+
+
+def _key(dataset: Dataset, source: Path, row: int) -> dict[str, object]:
+    key = pl.scan_parquet(source).select(dataset.table.primary_key).slice(row, 1)
+    return key.collect().row(0, named=True) if dataset.table.primary_key else {}
 
 
 def _culprit(

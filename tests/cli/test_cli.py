@@ -19,6 +19,8 @@ from flagfall.watch.heartbeat import WatcherState
 from tests.feeds import TOY, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
 from tests.s3 import S3Server
+from tests.scored import make_scored_toy
+from tests.tiny_onnx import write_model
 
 MODEL = """\
 features: [{name: value}]
@@ -533,6 +535,16 @@ class TestStage:
 class TestCheck:
     def test_a_dataset_without_a_model_is_fine(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         assert flagfall("check").out == "toy: fine; 2 columns, no model\n"
+
+    def test_a_model_that_does_not_score_two_rows_at_once_is_refused(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_scored_toy(tmp_path)
+        assert flagfall("check").out == "toy: fine; 2 columns, 1 features, model 1\n"
+        write_model(tmp_path / "model", 1, {"scores": "ReduceMean"})
+        ran = flagfall("check")
+        assert ran.code == 65
+        assert "output 'scores': expected shape [2, 2], [2, 1] or [2], got [1, 1]" in ran.err
 
     def test_what_does_not_fit_is_told_for_every_dataset(
         self, flagfall: CommandLine, tmp_path: Path

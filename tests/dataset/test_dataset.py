@@ -142,6 +142,8 @@ MISTAKES = [
         ID, "{name: id, type: int}", 14, "schema.fields[0].type", "expected 'string', 'integer'"
     ),
     Mistake(DAY, "{name: id, type: date}", 15, "schema.fields[1].name", "'id' twice"),
+    Mistake(DAY, '{name: "*", type: date}', 15, "schema.fields[1].name", "no pattern, got '*'"),
+    Mistake(DAY, '{name: "^d.*$", type: date}', 15, "schema.fields[1].name", "no pattern"),
     Mistake("primaryKey: [id]", "primaryKey: [id, nix]", 17, "schema.primaryKey[1]", "column of"),
     Mistake(ID, on(ID, "minimum: abc"), 14, f"{C}.minimum", "got 'abc'"),
     Mistake(ID, on(ID, "minimum: yes"), 14, f"{C}.minimum", "got True"),

@@ -67,9 +67,10 @@ def test_a_line_may_have_line_limit_bytes_and_no_more(tmp_path: Path, line: byte
 
 
 def test_a_json_line_may_have_line_limit_bytes_and_no_more(tmp_path: Path) -> None:
+    first = b'{"a": "", "b": ""}\n'
     line = b'{"a": "' + b"x" * (LINE_LIMIT - 9) + b'"}'
     assert len(line) == LINE_LIMIT
-    assert check(tmp_path, "a.jsonl", b"{}\n" + line + b"\n").rows == 2
+    assert check(tmp_path, "a.jsonl", first + line + b"\n").rows == 2
     reason, message = refuse(tmp_path, "a.jsonl", b"{}\n" + line + b" \n")
     assert (reason, message[:17]) == ("long-line", "a.jsonl: line 2: ")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import csv
 import gzip
 import io
-import json
+import lzma
+import tarfile
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +20,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, DatasetInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows import Checked, DataFile, check_files
@@ -32,74 +31,7 @@ from flagfall.rows.output import PART_ROWS
 from flagfall.rows.parquet_rows import parquet_rows
 from flagfall.rows.repeated_keys import find_repeats
 from flagfall.rows.source import Bounds
-
-Files = dict[str, str | bytes]
-
-
-def packed(data: bytes) -> bytes:
-    """The same bytes at any time: they are in the names of tests."""
-    return gzip.compress(data, mtime=0)
-
-
-def column(
-    name: str, type_: str = "string", format_: str = "default", **limits: Any
-) -> dict[str, Any]:
-    return {"name": name, "type": type_, "format": format_, "constraints": limits}
-
-
-def dataset(
-    *columns: dict[str, Any], key: Sequence[str] = (), missing: Sequence[str] = ("",)
-) -> Dataset:
-    table = {"fields": list(columns), "primaryKey": list(key), "missingValues": list(missing)}
-    landing = {"uri": "/landing", "marker": "{day}/_SUCCESS"}
-    return Dataset.model_validate(
-        {
-            "name": "trips",
-            "title": "Trips",
-            "landing": landing,
-            "lake": {"uri": "/lake"},
-            "schema": table,
-        }
-    )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    checked: Checked
-    rows: list[tuple[Any, ...]]
-    rejected: list[dict[str, Any]]
-
-    @property
-    def faults(self) -> list[tuple[int, list[str]]]:
-        return [(row.get("line", row.get("row_number")), row["reasons"]) for row in self.rejected]
-
-
-def check(folder: Path, wanted: Dataset, files: Files) -> Outcome:
-    landed = folder / "landed"
-    landed.mkdir(exist_ok=True)
-    for name, content in files.items():
-        data = content.encode() if isinstance(content, str) else content
-        (landed / name).write_bytes(data)
-    output = folder / "output"
-    output.mkdir()
-    checked = check_files([DataFile(name, landed / name) for name in files], wanted, output)
-    assert sorted(path.name for path in output.iterdir()) == sorted(
-        [path.name for path in checked.files] + (["rows.jsonl"] if checked.rejected else [])
-    )
-    rows = [row for path in checked.files for row in pl.read_parquet(path).rows()]
-    lines = checked.rejected.read_text("utf-8").splitlines() if checked.rejected else []
-    assert checked.rows == len(rows) == sum(part.rows for part in checked.parts)
-    assert checked.rejected_rows == len(lines)
-    for path in checked.files:
-        assert pl.read_parquet_schema(path) == polars_schema(wanted)
-    return Outcome(checked, rows, [json.loads(line) for line in lines])
-
-
-def refuse(folder: Path, wanted: Dataset, files: Files) -> tuple[str, str]:
-    with pytest.raises(BatchInvalid) as caught:
-        check(folder, wanted, files)
-    return caught.value.reason, str(caught.value)
-
+from tests.rows.checking import Files, check, column, dataset, packed, parquet, refuse
 
 AB = dataset(column("a"), column("b"))
 
@@ -146,12 +78,6 @@ READABLE: list[tuple[str, str, str, Any]] = [
         datetime(2013, 1, 31, 12, 0, 0, 250000),
     ),
     ("datetime", "default", "2013-01-31T12:00:00.123456", datetime(2013, 1, 31, 12, 0, 0, 123456)),
-    (
-        "datetime",
-        "default",
-        "2013-01-31T12:00:00.123456789",
-        datetime(2013, 1, 31, 12, 0, 0, 123456),
-    ),
     ("datetime", "%d.%m.%Y %H:%M", "31.01.2013 12:00", NOON),
     ("datetime", "%m/%d/%Y %I:%M %p", "01/31/2013 12:00 PM", NOON),
     (
@@ -186,7 +112,7 @@ UNREADABLE: list[tuple[str, str, str, str]] = [
     ),
     *(
         ("number", "default", text, "x: not a number")
-        for text in ("x", " 1", "1 ", "1_000", "0x1p3", "1e", ".", "true", "1.5.5", "1;5")
+        for text in ("y", " 1", "1 ", "1_000", "0x1p3", "1e", ".", "true", "1.5.5", "1;5")
     ),
     *(
         ("number", "default", text, "x: not a finite number")
@@ -494,7 +420,7 @@ def test_one_column_takes_quoted_empty_rows_and_leaves_out_blank_lines(tmp_path:
     assert outcome.rows == [("x",), (None,), ("y",)]
 
 
-@pytest.mark.parametrize("start", ["x^", "x\x01", "\ufeff", "#", " ", "\\"])
+@pytest.mark.parametrize("start", ["x^", "x\x01", "\u200b", "#", " ", "\\"])
 def test_a_row_may_begin_with_what_others_take_for_a_sign(tmp_path: Path, start: str) -> None:
     """The CSV reader of polars takes x^ for compressed data, and returns no row at all."""
     outcome = check(tmp_path, AB, {"a.csv": f"a,b\n{start},1\n2,3\n"})
@@ -516,6 +442,16 @@ def test_long_values_are_clipped_where_rows_are_kept(tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------- files that are refused
+
+
+def tar_of(data: bytes) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        member = tarfile.TarInfo("a.csv")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return written.getvalue()
+
 
 REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.xlsx", b"PK", "format", "a.xlsx: format not known"),
@@ -544,9 +480,23 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.csv.gz", b"a,b\n1,2\n", "gzip", "a.csv.gz: not valid gzip (Not a gzipped file)"),
     ("a.csv.gz", packed(b"a,b\n1,2\n" * 99)[:-9], "gzip", "the gzip data is cut short"),
     ("a.csv.gz", packed(b"a,b\n")[:-8] + b"\0" * 8, "gzip", "(CRC check failed"),
-    ("a.csv.gz", packed(b"a,b\n1,2\n") + b"junk", "gzip", "a.csv.gz: not valid gzip"),
+    ("a.csv.gz", packed(b"a,b\n1,2\n") + b"junk", "gzip", "not valid gzip to its end (Not a"),
     ("a.jsonl", b'{"a":"1","b":"\xff"}\n', "encoding", "a.jsonl: line 1: not UTF-8 (byte 0xff)"),
     ("a.jsonl", b'{"a":"1"}\n\n{"a":"\x00"}\n', "nul-byte", "a.jsonl: line 3: a NUL byte"),
+    ("a.csv", packed(b"a,b\n1,2\n"), "format", "a.csv: gzip data, not text; name it a.csv.gz"),
+    ("a.tsv", b"\x28\xb5\x2f\xfd\x04\x00", "format", "a.tsv: Zstandard data, not text"),
+    ("a.jsonl", b"PK\x03\x04\x14\0", "format", "a.jsonl: ZIP (or Excel) data, not text"),
+    ("a.csv", bz2.compress(b"a,b\n"), "format", "a.csv: bzip2 data, not text"),
+    ("a.csv", lzma.compress(b"a,b\n"), "format", "a.csv: xz data, not text"),
+    ("a.csv", b"PAR1\x15\x04", "format", "a.csv: Parquet data, not text; name it .parquet"),
+    ("a.csv", b"ORC\x0a\x03\0", "format", "a.csv: ORC data, not text"),
+    ("a.csv", tar_of(b"a,b\n1,2\n"), "format", "a.csv: tar data, not text"),
+    ("a.csv.gz", packed(tar_of(b"a,b\n")), "format", "a.csv.gz: tar data within gzip, not text"),
+    ("a.csv.gz", packed(packed(b"a,b\n")), "format", "a.csv.gz: gzip data within gzip, not text"),
+    ("a.csv.gz", bz2.compress(b"a,b\n"), "gzip", "a.csv.gz: bzip2 data, not gzip"),
+    ("a.parquet", packed(b"a,b\n"), "parquet", "a.parquet: gzip data, not Parquet"),
+    ("a.parquet", b"PARE" + bytes(50), "parquet", "a.parquet: encrypted Parquet data, not"),
+    ("a.csv", b"PARE,b\n1,2\n", "columns", "a.csv: columns missing: a"),
     ("a.parquet", b"", "parquet", "a.parquet: cut short, damaged or not Parquet"),
     ("a.parquet", b"a,b\n1,2\n" * 9, "parquet", "a.parquet: cut short, damaged or not Parquet"),
 ]  # fmt: skip
@@ -637,7 +587,8 @@ JSON_FAULTS = [
 @pytest.mark.parametrize(("line", "reason"), JSON_FAULTS)
 def test_a_json_row_that_is_wrong_is_rejected_alone(tmp_path: Path, line: str, reason: str) -> None:
     wanted = dataset(column("n", "integer"), column("x", "number"), column("s"))
-    outcome = check(tmp_path, wanted, {"a.ndjson": f'{{"n": 1}}\n{line}\n{{"n": 2}}\n'})
+    first = '{"n": 1, "x": null, "s": null}'
+    outcome = check(tmp_path, wanted, {"a.ndjson": f'{first}\n{line}\n{{"n": 2}}\n'})
     assert outcome.faults == [(2, [reason])]
     assert [row[0] for row in outcome.rows] == [1, 2]
     kept = outcome.rejected[0]
@@ -668,13 +619,38 @@ def test_a_number_in_json_may_mean_missing(tmp_path: Path) -> None:
     assert check(tmp_path, wanted, files).rows == [(None,), (1,), (None,)]
 
 
-def test_a_json_file_needs_only_its_required_columns(tmp_path: Path) -> None:
-    wanted = dataset(column("a", required=True), column("b"))
-    assert check(tmp_path, wanted, {"a.jsonl": '{"a": "1"}\n'}).rows == [("1", None)]
+def test_a_column_that_no_row_of_a_json_file_has_is_missing(tmp_path: Path) -> None:
+    good = '{"a": "1"}\n{"b": null}\n'
+    assert check(tmp_path, AB, {"a.jsonl": good}).rows == [("1", None), (None, None)]
     (tmp_path / "x").mkdir()
-    reason, message = refuse(tmp_path / "x", wanted, {"a.jsonl": '{"b": "1"}\n{"A": "1"}\n'})
+    files: Files = {"a.jsonl": good, "b.jsonl": '{"b": "1"}\n{"A": "1"}\n'}
+    reason, message = refuse(tmp_path / "x", AB, files)
     assert reason == "columns"
-    assert message == "a.jsonl: columns missing: a; found: 'A', 'b'; write the missing ones, too"
+    assert message == "b.jsonl: columns missing: a; found: 'A', 'b'; write the missing ones, too"
+
+
+def test_a_key_that_a_json_row_has_twice_rejects_the_row(tmp_path: Path) -> None:
+    wanted = dataset(column("id", "integer"), column("v", "number"), column("é"))
+    good = [
+        '{"id": 1, "v": 10, "é": "\\"id\\":1,\\"id\\": 2"}',
+        '{"id": 2, "more": {"id": 3, "id": 4}, "z": [{"v": 1}], "other": 1, "other": 2}',
+        '{"id": 3, "Id": 4, "id ": 5, "i": "d\\":"}',
+    ]
+    bad = [
+        ('{"id": 4, "v": 10, "v": 99}', "v"),
+        ('{"id": 5, "id": 5}', "id"),
+        ('{"id" \t: 6, "\\u0069d"\t:\t7}', "id"),
+        ('{"\\u0069\\u0064":8,"id":9}', "id"),
+        ('{"\\u00e9": "1", "é": "2", "id": 10}', "é"),
+        ('{"id": null, "more": {"a": "x"}, "id": 11}', "id"),
+        (f'{{"id": 1, "big": {"9" * 4000}, "id": 12}}', "id"),
+    ]
+    lines = [*good, *(line for line, _ in bad)]
+    outcome = check(tmp_path, wanted, {"a.jsonl": "\n".join(lines)})
+    assert [row[0] for row in outcome.rows] == [1, 2, 3]
+    assert outcome.faults == [
+        (4 + place, [f"row: the key {name!r} stands twice"]) for place, (_, name) in enumerate(bad)
+    ]
 
 
 def test_an_empty_json_file_has_no_rows(tmp_path: Path) -> None:
@@ -683,12 +659,6 @@ def test_an_empty_json_file_has_no_rows(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ Parquet
-
-
-def parquet(frame: pl.DataFrame, **options: Any) -> bytes:
-    written = io.BytesIO()
-    frame.write_parquet(written, **options)
-    return written.getvalue()
 
 
 NATIVE: list[tuple[str, pl.Series, list[Any], dict[int, str]]] = [
@@ -806,6 +776,49 @@ def test_a_parquet_file_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
     reason, message = refuse(tmp_path, AB, {"a.parquet": content})
     assert reason == "columns"
     assert message == "a.parquet: columns missing: b; found: 'a', 'c'; write the missing ones, too"
+
+
+@pytest.mark.parametrize("arrow", [True, False])
+def test_a_name_that_a_parquet_file_has_twice_matters_where_it_is_wanted(
+    tmp_path: Path, arrow: bool
+) -> None:
+    """As pyarrow writes it; polars writes none."""
+    frame = pl.DataFrame(
+        {"a": ["1"], "xx": [{"b": 1, "c": [2]}], "xy": [3], "xz": [[4]], "é": [5], "b": ["2"]}
+    )
+    content = parquet(frame)
+    assert b"ARROW:schema" in content
+    for name in (b"xy", b"xz", "é".encode()):
+        content = content.replace(b"\x18\x02" + name, b"\x18\x02xx")
+    if not arrow:
+        content = content.replace(b"ARROW:schema", b"ARROW:nothing"[:12])
+    assert (
+        check(tmp_path, AB, {"a.parquet": content, "b.parquet": content}).rows == [("1", "2")] * 2
+    )
+    (tmp_path / "x").mkdir()
+    wanted = dataset(column("xx", "integer"), column("a"))
+    reason, message = refuse(tmp_path / "x", wanted, {"a.parquet": content})
+    assert reason == "columns"
+    assert message == "a.parquet: columns found twice: xx; name each once"
+
+
+def test_more_columns_of_one_letter_than_there_are_letters_are_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": ["1"], "b": ["2"], **{f"0{number:02}": [1] for number in range(50)}})
+    content = parquet(frame)
+    for number in range(50):
+        content = content.replace(f"\x18\x030{number:02}".encode(), b"\x18\x03xxx")
+    reason, message = refuse(tmp_path, AB, {"a.parquet": content})
+    assert (reason, message) == ("columns", "a.parquet: columns found twice: xxx; name each once")
+
+
+@pytest.mark.parametrize(
+    "end", [b"\x19\xfc\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x1c" * 99_999, b"\x19"]
+)
+def test_a_footer_that_is_none_is_left_to_the_sandbox(tmp_path: Path, end: bytes) -> None:
+    content = b"PAR1" + end + len(end).to_bytes(4, "little") + b"PAR1"
+    reason, message = refuse(tmp_path, AB, {"a.parquet": content})
+    assert reason == "parquet"
+    assert "damaged" in message
 
 
 def test_a_parquet_file_is_read_whole_whatever_its_row_groups(tmp_path: Path) -> None:
@@ -1014,12 +1027,13 @@ def test_columns_and_files_may_have_any_name(tmp_path: Path) -> None:
     names = ["filter", "row", "value 0", "reasons", "line", 'q"uote', "ä ö", "given 0", "validate"]
     wanted = dataset(*(column(name, required=True) for name in names), key=["row", "line"])
     written = io.StringIO(newline="")
-    csv.writer(written).writerows([names, names, [""] * len(names), names])
+    values = [f"{name}!" for name in names]
+    csv.writer(written).writerows([names, values, [""] * len(names), values])
     outcome = check(tmp_path, wanted, {'d "é.csv': written.getvalue()})
-    assert outcome.rows == [tuple(names)]
+    assert outcome.rows == [tuple(values)]
     assert outcome.faults == [
         (3, [f"{name}: required" for name in names]),
         (4, ["primaryKey: repeats an earlier row"]),
     ]
     assert outcome.rejected[1]["file"] == 'd "é.csv'
-    assert outcome.rejected[1]["row"] == {name: name for name in names}
+    assert outcome.rejected[1]["row"] == dict(zip(names, values, strict=True))

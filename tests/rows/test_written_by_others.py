@@ -46,6 +46,7 @@ def parquet(folder: Path, **columns: Any) -> bytes:
     return path.read_bytes()
 
 
+LINE_OF_CSV = b"id,day,airport\n1,2013-05-01,JFK\n"
 LINES = b'{"id": 1, "day": "2013-05-01", "airport": "JFK"}\n'
 
 
@@ -55,8 +56,12 @@ LINES = b'{"id": 1, "day": "2013-05-01", "airport": "JFK"}\n'
         ("part-0.json", LINES, {}),
         ("part-0.json.gz", gzip.compress(LINES, mtime=0), {}),
         ("DATA.JSON", LINES, {}),
-        ("0.part", b"id,day,airport\n1,2013-05-01,JFK\n", {"format": "csv"}),
-        ("0.part.gz", gzip.compress(b"id,day,airport\n1,2013-05-01,JFK\n", mtime=0), {"format": "csv"}),
+        ("0.part", LINE_OF_CSV, {"format": "csv"}),
+        (
+            "0.part.gz",
+            gzip.compress(LINE_OF_CSV, mtime=0),
+            {"format": "csv"},
+        ),
         ("0000_part_00", b"id\tday\tairport\n1\t2013-05-01\tJFK\n", {"format": "tsv"}),
         ("000000_0", LINES, {"format": "jsonl"}),
         ("x.json", LINES, {"format": "csv"}),

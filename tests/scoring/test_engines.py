@@ -71,6 +71,12 @@ def test_a_model_of_another_width_than_its_constants_is_refused(tmp_path: Path) 
         OnnxEngine(str(tmp_path), "1", 14)
 
 
+def test_a_model_that_takes_a_fixed_number_of_rows_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path, 2, {"scores": "Identity"}, rows=1)
+    with pytest.raises(ModelInvalid, match=r"\[1, 2\], expected \[n, 2\]; .* dynamic batch dim"):
+        OnnxEngine(str(tmp_path), "1", 2)
+
+
 def test_features_of_another_width_than_the_model_are_refused(tmp_path: Path) -> None:
     write_model(tmp_path, 2, {"scores": "Identity"})
     with pytest.raises(ModelInvalid, match=r"model\.onnx"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.loader import find_dataset, read_dataset
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
@@ -175,3 +175,41 @@ def test_an_expression_that_fails_on_the_values_is_named(dataset: Dataset, lake:
     with pytest.raises(FeatureInvalid, match=r"features: departure: 'tailnum': .*f32"):
         preprocess(changed, lake, BATCH)
     assert lake.find(Featured, BATCH) is None
+
+
+OVERFLOWS = """\
+title: Some values are no float32
+landing: {{uri: landing, marker: "{{date}}/_SUCCESS"}}
+lake: {{uri: lake}}
+schema:
+  fields: [{{name: id, type: integer}}, {{name: x, type: number}}, {{name: y, type: number}}]
+  primaryKey: [id]
+features: [{{name: x}}, {{name: share, expr: "x / y"}}, {{name: kind, expr: "y", encode: category}}]
+model: {{path: {model}}}
+"""
+
+
+def test_a_value_that_is_infinite_as_float32_is_missing_and_named(
+    tmp_path: Path, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model").mkdir()
+    fitted = Constants(
+        version="1",
+        features=("x", "share", "kind"),
+        fill={"x": 7.0, "share": 0.5},
+        codes={"kind": {}},
+    )
+    (tmp_path / "model" / "constants.json").write_text(fitted.model_dump_json())
+    (tmp_path / "overflows.yaml").write_text(OVERFLOWS.format(model=tmp_path / "model"))
+    rows = {"id": [1, 2, 3, 4], "x": [0.5, 1e39, -1e300, 3.4e38], "y": [1.0, 1e39, 1.0, 0.0]}
+    stage(lake, [pl.DataFrame(rows)])
+    dataset = read_dataset(tmp_path / "overflows.yaml")
+    (found,) = written(lake, preprocess(dataset, lake, BATCH))
+    assert found["feature.x"].to_list() == pytest.approx([0.5, 7.0, 7.0, 3.4e38])
+    assert found["feature.share"].to_list() == pytest.approx([0.5, 1.0, 0.5, 0.5])
+    assert [record.getMessage() for record in caplog.records] == [
+        "overflows: feature x: infinite as float32 in 2 rows, first in row 2 of"
+        " part-00000.parquet, {'id': 2}; counted as missing",
+        "overflows: feature share: infinite as float32 in 2 rows, first in row 3 of"
+        " part-00000.parquet, {'id': 3}; counted as missing",
+    ]

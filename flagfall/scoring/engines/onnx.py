@@ -91,10 +91,13 @@ def _input(session: Any, folder: str, inputs: int) -> str:
     if len(found) != 1 or found[0][0] != "tensor(float)" or len(found[0][1]) != 2:
         why = f"{MODEL_FILE}: expected one float32 input [n, {inputs}], got {found}; {_RUN_AGAIN}"
         raise ModelInvalid(folder, why)
-    width = found[0][1][1]
+    rows, width = found[0][1]
     if isinstance(width, int) and width != inputs:
         why = f"{MODEL_FILE} takes {width} inputs, constants.json names {inputs}; {_RUN_AGAIN}"
         raise ModelInvalid(folder, why)
+    if isinstance(rows, int):
+        why = f"{MODEL_FILE}: its input is [{rows}, {width}], expected [n, {inputs}]"
+        raise ModelInvalid(folder, f"{why}; export it with a dynamic batch dimension")
     return str(session.get_inputs()[0].name)
 
 
