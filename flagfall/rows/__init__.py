@@ -4,8 +4,10 @@
 
     checked_files ─▶ csv_rows  json_rows  parquet_rows ─▶ source    a file becomes blocks of rows
                                  parquet_rows ─▶ parquet_sandbox    … if reading it is safe
-                  ─▶ rules ─▶ casting                  each row is accepted, or has reasons
+                     csv_rows ─▶ quoting     source ─▶ decoding     … in the dataset's dialect
+                  ─▶ rules ─▶ casting  sql_rules       each row is accepted, or has reasons
                   ─▶ repeated_keys                     no key twice, over the whole batch
+                  ─▶ batch_rules                       warnings, or a refusal of the batch
                   ─▶ output                            parts and ``rows.jsonl``
 
 One row is rejected if the rest of its file can still be read: too few or too many fields, a line

@@ -83,8 +83,8 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         BatchInvalid: A file cannot be read reliably; the message names the file, and the line
             if it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
             ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
-            ``parquet``, ``types``.
-        DatasetInvalid: A column's format or constraints cannot be used.
+            ``parquet``, ``types``, ``rule`` (one cannot be computed).
+        DatasetInvalid: A column's format or constraints, or a rule cannot be used.
     """
     batch = _Batch(dataset, _rules(dataset), [_reader(file, dataset) for file in files])
     check_parquet([f for f in files if _is_parquet(f)], dataset.table, dataset.limits)
