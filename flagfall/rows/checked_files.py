@@ -85,8 +85,8 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         BatchInvalid: A file cannot be read reliably; the message names the file, and the line
             if it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
             ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
-            ``parquet``, ``types``.
-        DatasetInvalid: A column's format or constraints cannot be used.
+            ``parquet``, ``types``, ``rule`` (one cannot be computed).
+        DatasetInvalid: A column's format or constraints, or a rule cannot be used.
     """
     files = [_with_constants(file, dataset.table) for file in files]
     formats = [_format(file, dataset) for file in files]

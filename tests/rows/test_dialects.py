@@ -239,28 +239,42 @@ class TestQuotesAndEscapes:
     ) -> None:
         chance = random.Random(seed)
         monkeypatch.setattr(source_module, "BLOCK_BYTES", chance.choice([7, 50, 4 << 20]))
-        texts = ["".join(chance.choices("ab,;'\"\\\n", k=chance.randint(1, 8))) for _ in range(40)]
-        pairs = [(one, other) for one, other in zip(texts[::2], texts[1::2], strict=True)]
         quote = chance.choice(["'", '"'])
 
         def written(text: str) -> str:
             inner = text.replace("\\", "\\\\").replace(quote, f"\\{quote}")
             return f"{quote}{inner}{quote}"
 
-        data = "a;b\n" + "".join(f"{written(a)};{written(b)}\n" for a, b in pairs)
-        settings = {"quoteChar": quote, "escapeChar": "\\", "delimiter": ";"}
-        assert rows(tmp_path, data, **settings) == pairs
+        numbered = random_rows(chance, "ab,;'\"\\\n")
+        lines = (f"{n};{written(a)};{written(b)}\n" for n, a, b in numbered)
+        dialect = {"quoteChar": quote, "escapeChar": "\\", "delimiter": ";"}
+        outcome = check(
+            tmp_path, dataset(*NAB, dialect=dialect), {"a.csv": "n;a;b\n" + "".join(lines)}
+        )
+        assert outcome.rows == numbered
 
     @pytest.mark.parametrize("seed", range(10))
     def test_other_quotes_are_read_as_pythons_csv_reads_them(
         self, tmp_path: Path, seed: int
     ) -> None:
-        chance = random.Random(seed)
-        texts = ["".join(chance.choices("ab,'\"\n", k=chance.randint(1, 8))) for _ in range(40)]
-        pairs = [(one, other) for one, other in zip(texts[::2], texts[1::2], strict=True)]
+        numbered = random_rows(random.Random(seed), "ab,'\"\n")
         file = io.StringIO(newline="")
-        csv.writer(file, quotechar="'", lineterminator="\n").writerows([("a", "b"), *pairs])
-        assert rows(tmp_path, file.getvalue(), quoteChar="'") == pairs
+        writer = csv.writer(file, quotechar="'", lineterminator="\n")
+        writer.writerows([("n", "a", "b"), *numbered])
+        wanted = dataset(*NAB, dialect={"quoteChar": "'"})
+        assert check(tmp_path, wanted, {"a.csv": file.getvalue()}).rows == numbered
+
+
+NAB = (column("n", "integer"), *AB)
+
+
+def random_rows(chance: random.Random, letters: str) -> list[tuple[int, str, str]]:
+    """Rows whose texts hold whatever is written in another way, and no lines that are rows."""
+
+    def text() -> str:
+        return "".join(chance.choices(letters, k=chance.randint(1, 8)))
+
+    return [(number, text(), text()) for number in range(20)]
 
 
 class TestHeaders:
