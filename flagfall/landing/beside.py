@@ -179,7 +179,7 @@ class Folders:
         if self.pattern.match(key) is not None:
             return Kind.MARKER
         *folders, name = path.split("/")
-        if any(map(is_litter, (*folders, name))):
+        if is_litter(path):
             return Kind.NOTHING
         if is_table_log(folders, name):
             return Kind.TABLE_LOG

@@ -180,6 +180,8 @@ class TestTwoForms:
             ("A.CSV", "a.csv.gz"),
             ("sub/a.tsv", "sub/a.csv"),
             ("csv/a.csv", "parquet/a.parquet"),
+            ("a.csv", "a.sync-conflict-20261129-101010-ABCDEF7.csv"),
+            ("a.csv", "a (Kim's conflicted copy 2026-11-29).csv"),
             ("a.csv/part-0.csv", "a.parquet/part-0-x.parquet"),
         ],
     )
@@ -199,6 +201,8 @@ class TestTwoForms:
             ("a.csv", "b.csv.gz"),
             ("x=1/a.csv", "x=2/a.csv"),
             ("a.1.csv", "a.2.csv"),
+            ("a.csv", "a.br.csv"),
+            ("a.csv", "a.crc/b.csv"),
             ("a/x.csv", "a.csv"),
             ("a.csv", "sub/a.csv.gz"),
         ],
@@ -278,6 +282,8 @@ LITTER = [
     "lost+found/x.csv",
     "$RECYCLE.BIN/x.csv",
     "sub_$folder$",
+    "a.csv:Zone.Identifier",
+    "#snapshot/hourly/a.csv",
     ".Trash-1000/files/a.csv",
     ".ipynb_checkpoints/a-checkpoint.csv",
 ]
@@ -314,6 +320,12 @@ def test_a_name_for_the_time_being_means_that_the_batch_is_not_complete(
     error = refused(zone, "a.csv", name)
     assert error.reason == "incomplete"
     assert name in str(error)
+
+
+def test_a_day_behind_a_name_is_no_name_for_the_time_being(tmp_path: Path) -> None:
+    zone = Zone(tmp_path, "_SUCCESS")
+    zone.write("_SUCCESS", "a.csv.20130501")
+    assert zone.names("_SUCCESS") == ["a.csv.20130501"]
 
 
 @pytest.mark.parametrize("name", ["_SUCCESS.tmp", "_SUCCESS.filepart", "._SUCCESS.a1B2c3"])
