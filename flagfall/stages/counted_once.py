@@ -22,11 +22,7 @@ def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None
     """
     owners = FileOwners(inbox.lake.store)
     keys = sorted(manifest.disputable)
-    places = {key: marker_of(key, inbox.landing.pattern) for key in keys}
-    for place in set(places.values()) - {"", marker.key}:
-        other = replace(marker, key=place, uri=f"{inbox.landing.uri}/{place}")
-        owners.note_lent(other.uri)
-        _check_folder(inbox, marker, other, [key for key in keys if places[key] == place])
+    _check_folders(inbox, owners, marker, keys)
     if not keys and owners.is_lent(marker):
         keys = [file.key for file in manifest.files]
     for key, other in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
@@ -37,11 +33,16 @@ def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None
         owners.hand_over(key, marker)
 
 
-def _check_folder(inbox: Inbox, marker: Marker, other: Marker, keys: Sequence[str]) -> None:
-    """See to it that the marker in whose folder these files lie does not count one."""
-    current = inbox.receipts.current(other)
-    if current is not None and (taken := [key for key in keys if key in current.content]):
-        raise _counts_elsewhere(marker, taken[0], other)
+def _check_folders(inbox: Inbox, owners: FileOwners, marker: Marker, keys: Sequence[str]) -> None:
+    """See to it that no marker in whose folder a file lies counts it, or will."""
+    places = {key: marker_of(key, inbox.landing.pattern) for key in keys}
+    for place in set(places.values()) - {"", marker.key}:
+        other = replace(marker, key=place, uri=f"{inbox.landing.uri}/{place}")
+        owners.note_lent(other.uri)
+        current = inbox.receipts.current(other)
+        counted = current.content if current else {}
+        if taken := [key for key in keys if places[key] == place and key in counted]:
+            raise _counts_elsewhere(marker, taken[0], other)
 
 
 def _counts_in(inbox: Inbox, other: Marker, key: str) -> bool:
