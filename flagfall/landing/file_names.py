@@ -7,6 +7,7 @@ time being. Names are all that can be known of a file without reading it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Literal
 from urllib.parse import unquote
 
@@ -164,8 +165,12 @@ def looks_like_part(stem: str) -> bool:
     return any(is_part(stem[:end], stem) for end in range(1, len(stem)))
 
 
-def folder_values(key: str) -> dict[str, str | None]:
+def folder_values(key: str, columns: Collection[str]) -> dict[str, str | None]:
     """What ``name=value`` folders of a key say, as Hive, Spark, DuckDB and pyarrow write them.
+
+    Args:
+        key: A file's.
+        columns: The names that count; other folders are only folders.
 
     Returns:
         Values by column; ``None`` for what these write for null.
@@ -175,13 +180,13 @@ def folder_values(key: str) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for folder in key.split("/")[:-1]:
-        name, is_one, text = folder.partition("=")
-        if not is_one or not name:
+        encoded, is_one, text = folder.partition("=")
+        name = unquote(encoded)
+        if not is_one or name not in columns:
             continue
-        name, value = _decoded(key, name), None if text == _NULL else _decoded(key, text)
+        value = None if text == _NULL else _decoded(key, text)
         if found.setdefault(name, value) != value:
-            why = f"{key}: its folders give {name!r} two values; write one"
-            raise BatchInvalid("columns", why)
+            raise BatchInvalid("columns", f"{key}: its folders give {name!r} two values; write one")
     return found
 
 

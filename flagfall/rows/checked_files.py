@@ -136,8 +136,7 @@ class _Reader:
 
 def _with_constants(file: DataFile, table: Table) -> DataFile:
     columns = {column.name for column in table.fields}
-    values = folder_values(file.name).items()
-    return replace(file, constants={name: text for name, text in values if name in columns})
+    return replace(file, constants=folder_values(file.name, columns))
 
 
 def _format(file: DataFile, dataset: Dataset) -> DataFormat:

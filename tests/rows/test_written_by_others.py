@@ -111,6 +111,11 @@ def test_a_column_in_the_file_goes_before_the_folder(tmp_path: Path, kind: str) 
     assert [(row[0], str(row[1]), row[2]) for row in rows] == [(1, "2013-05-02", None)]
 
 
+def test_folders_that_are_no_columns_may_be_called_anything(tmp_path: Path) -> None:
+    name = "run=%FF/x=1/x=2/=/day=2013-05-01/airport=JFK/a.csv"
+    assert len(rows_of(tmp_path, name, b"id\n1\n")) == 1
+
+
 def test_a_folder_that_is_no_date_makes_its_rows_bad(tmp_path: Path) -> None:
     assert not rows_of(tmp_path, "day=monday/airport=JFK/a.csv", b"id\n1\n")
 
