@@ -30,6 +30,7 @@ _PACKED = r"(?:\.(?:gz|gzip|zst|zstd|bz2|xz|zip|lz4|lzo|snappy|br|brotli|deflate
 _CODEC = r"(?:\.(?:snappy|gz|gzip|zstd|lz4|lzo|brotli))"
 _FORMAT = r"\.(?:csv|tsv|jsonl|ndjson|json|parquet)"
 _FORM = re.compile(rf"(?:{_CODEC}?{_FORMAT})?{_PACKED}*\Z", re.IGNORECASE)
+_FORM_AT_START = re.compile(rf"{_FORMAT}(?:\.gz)?(?=[._-])", re.IGNORECASE)
 _CONFLICT = re.compile(r"\.sync-conflict-[\w-]+| ?\([^()]*conflicted copy[^()]*\)", re.IGNORECASE)
 """What Syncthing, Dropbox and Nextcloud put into the name of a file's other version."""
 
@@ -105,6 +106,12 @@ def without_form(name: str) -> str:
     plain = _CONFLICT.sub("", name)
     found = _FORM.search(plain)
     return plain[: found.start()] if found else plain
+
+
+def form_at_start(text: str) -> str:
+    """The endings with which a text begins: ``.csv.gz`` of ``.csv.gz.done``."""
+    found = _FORM_AT_START.match(text)
+    return found[0] if found else ""
 
 
 def is_litter(path: str) -> bool:

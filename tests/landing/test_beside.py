@@ -128,6 +128,18 @@ class TestASharedFolder:
         for marker in ("orders.ready", "orders1.ready", "2013-05.ready"):
             assert not shared.names(marker)
 
+    @pytest.mark.parametrize(
+        ("pattern", "left_out"),
+        [("{name}.csv.done", ["orders.parquet", "orders_2.csv"]), ("{name}.done", [])],
+    )
+    def test_a_marker_for_a_single_file_has_that_file_only(
+        self, tmp_path: Path, pattern: str, left_out: list[str]
+    ) -> None:
+        zone = Zone(tmp_path, pattern)
+        zone.write("orders.csv.done", "orders.csv", "orders_2.csv", "orders.parquet")
+        assert zone.names("orders.csv.done") == ["orders.csv"]
+        assert sorted(zone.manifest("orders.csv.done").left_out) == left_out
+
     def test_all_of_its_files_may_be_claimed_by_another_marker(self, shared: Zone) -> None:
         shared.write("data.ready", "data.csv", "data_2.csv")
         assert shared.manifest("data.ready").disputable == {"data.csv", "data_2.csv"}
