@@ -357,7 +357,7 @@ async def a_temporary_name_that_is_left(p: Producer) -> Expected:
     await p.decided()
     os.rename(p.folder / "more.csv.tmp", p.folder / "more.csv")
     os.utime(p.marker)
-    return Expected(ids, ["rejected", "accepted"], "more.csv.tmp' beside it is being written")
+    return Expected(ids, ["rejected", "accepted"], "more.csv.tmp' beside it is being written still")
 
 
 @producer
