@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -58,6 +58,8 @@ class Landing(Section):
             finds in the environment.
         sqs_queue: URL of an SQS queue that the bucket notifies of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
+        empty_files: Whether text files without a byte, not even a header, are rejected or are files
+            without rows, as Spark 2 and Glue write them for a partition without rows.
         format: Of data files whose names do not say it, as dask's ``0.part``; ``None``: all do.
     """
 
@@ -66,6 +68,7 @@ class Landing(Section):
     sqs_queue: str = ""
     marker: str
     settle: Wait = timedelta(seconds=10)
+    empty_files: Literal["reject", "allow"] = "reject"
     format: DataFormat | None = None
 
     @model_validator(mode="after")

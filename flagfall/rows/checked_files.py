@@ -25,7 +25,7 @@ from flagfall.rows.output import Parts, Place, Placed, RejectedRows
 from flagfall.rows.parquet_rows import check_parquet, parquet_rows
 from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
 from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
-from flagfall.rows.source import Block, Bounds, DataFile, size_of
+from flagfall.rows.source import Block, Bounds, DataFile, is_empty, size_of
 
 REPEATED = "primaryKey: repeats an earlier row"
 
@@ -88,7 +88,7 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
             ``parquet``, ``types``, ``rule`` (one cannot be computed).
         DatasetInvalid: A column's format or constraints, or a rule cannot be used.
     """
-    files = [_with_constants(file, dataset.table) for file in files]
+    files = [_with_constants(file, dataset.table) for file in _not_empty(files, dataset)]
     formats = [_format(file, dataset) for file in files]
     named = list(zip(files, formats, strict=True))
     readers = [_reader(file, kind, dataset) for file, kind in named]
@@ -106,6 +106,14 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     return checked
 
 
+def _not_empty(files: Sequence[DataFile], dataset: Dataset) -> list[DataFile]:
+    """Files that are read: all, unless the dataset takes those without a byte as without rows."""
+    if dataset.landing.empty_files == "reject":
+        return list(files)
+    texts = ("csv", "tsv", "jsonl")
+    return [f for f in files if not (_format(f, dataset) in texts and is_empty(f))]
+
+
 def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dataset) -> None:
     """Refuse rows that a batch has twice, in two files with the same bytes.
 
@@ -120,7 +128,9 @@ def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dat
         BatchInvalid: ``same-content``.
     """
     seen: dict[tuple[str, frozenset[tuple[str, str | None]]], DataFile] = {}
-    for file, digest in zip(files, digests, strict=True):
+    digest_of = dict(zip((file.name for file in files), digests, strict=True))
+    for file in _not_empty(files, dataset):
+        digest = digest_of[file.name]
         constants = _with_constants(file, dataset.table).constants
         first = seen.setdefault((digest, frozenset(constants.items())), file)
         if first is not file and _has_rows(file, dataset):
@@ -143,8 +153,7 @@ class _Reader:
 
 def _with_constants(file: DataFile, table: Table) -> DataFile:
     columns = {column.name for column in table.fields}
-    values = folder_values(file.name).items()
-    return replace(file, constants={name: text for name, text in values if name in columns})
+    return replace(file, constants=folder_values(file.name, columns))
 
 
 def _format(file: DataFile, dataset: Dataset) -> DataFormat:

@@ -166,6 +166,15 @@ class Expansion:
             raise BatchInvalid("expands", f"{why} (limits.batch_bytes); split the batch")
 
 
+def is_empty(file: DataFile) -> bool:
+    """Whether a file has no bytes, or none when it is unpacked."""
+    with file.path.open("rb") as stored:
+        try:
+            return not _unpacked(file, stored).read(1)
+        except (OSError, EOFError, zlib.error):  # a reader says what is wrong
+            return not file.path.stat().st_size
+
+
 def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
     if is_packed(file.name):
         return cast(BinaryIO, gzip.open(stored, "rb"))
