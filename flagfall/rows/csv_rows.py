@@ -327,7 +327,9 @@ class _Layout:
             BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
                 after it cannot be those of the first header.
         """
-        likely = pl.arg_where(rows[next(iter(self.places))].is_in(self.header), eager=True).to_list()
+        likely = pl.arg_where(
+            rows[next(iter(self.places))].is_in(self.header), eager=True
+        ).to_list()
         headers = []
         for row in likely:
             fields = _fields(records.whole_text(row), self.separator, self.quoted)

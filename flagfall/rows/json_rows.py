@@ -64,9 +64,7 @@ class _Reader:
         self._types = {column.name: column.type for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
-        self._needed = [
-            column.name for column in table.fields if column.name not in file.constants
-        ]
+        self._needed = [column.name for column in table.fields if column.name not in file.constants]
         self._never_seen = set(self._needed)
         self._any_rows = False
 

@@ -35,9 +35,7 @@ class RowsWithin:
         self._separator = separator
         self._missing = list(table.missing_values)
         self._typed = [
-            column
-            for column in table.fields
-            if column.type != "string" and column.name in places
+            column for column in table.fields if column.type != "string" and column.name in places
         ]
 
     def are_in(self, texts: Sequence[str]) -> list[bool]:
