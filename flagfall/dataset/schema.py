@@ -218,8 +218,6 @@ class Dataset(Section):
         if set(given) != set(pattern.fields):
             wanted = f"{sorted(pattern.fields)}, the fields of landing.marker"
             raise Misfit(key, f"expected values for {wanted}, got {sorted(given)}")
-        if jinja := [text for text in given.values() if "{{" in text]:
-            raise Misfit(key, f"expected strftime patterns such as '%Y-%m-%d', got {jinja[0]!r}")
         try:
             pattern.fill(self.arrival.fields_at(SAMPLE_TIME))
         except (MarkerPatternInvalid, OverflowError) as error:

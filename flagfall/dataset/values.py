@@ -17,6 +17,10 @@ from pydantic import (
 _SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
+_CALENDAR = re.compile(r"-?P[^T]*[YM]")
+"""Years and months have no length; and ``P15M`` for 15 minutes is 450 days."""
+
+
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,6 +39,8 @@ class Misfit(ValueError):
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, str) and _CALENDAR.match(value):
+        raise ValueError(f"expected days, hours, PT15M for 15 minutes, not months, got {value!r}")
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith(("P", "-P"))):
         return value
     match = _SHORT_DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -58,6 +64,8 @@ def _bound(value: object) -> object:
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float | date):
         raise ValueError(f"expected one value, got {value!r}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"expected a finite number, got {value!r}")
     return value
 
 

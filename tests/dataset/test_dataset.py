@@ -117,7 +117,7 @@ MISTAKES = [
     Mistake("lag: 1d", "lag: 5", 9, "arrival.lag", "a duration with a unit, such as 30s"),
     Mistake("lag: 1d", "lag: 1.5", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", 'lag: "5"', 9, "arrival.lag", "a duration with a unit"),
-    Mistake("lag: 1d", "lag: 1:30", 9, "arrival.lag", "a duration with a unit"),
+    Mistake("lag: 1d", "lag: 1:30", 9, "arrival.lag", "YAML reads 1:30 as 90"),
     Mistake("lag: 1d", "lag: yes", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", "lag: soon", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", "lag: 1 week", 9, "arrival.lag", "a duration with a unit"),
@@ -132,7 +132,7 @@ MISTAKES = [
     Mistake('{date: "', '{day: "', 10, "arrival.partition", "expected values for ['date']"),
     Mistake("%Y-%m-%d", "%Y/%m/%d", 10, "arrival.partition", "'/' in the value of date"),
     Mistake("%Y-%m-%d", "", 10, "arrival.partition", "no value for date"),
-    Mistake("%Y-%m-%d", "{{ ds }}", 10, "arrival.partition", "expected strftime patterns"),
+    Mistake("%Y-%m-%d", "{{ ds }}", 10, "arrival.partition.date", "expected strftime patterns"),
     Mistake("{date}/_", "{date}/*_", 10, "arrival.partition", "does not name one marker"),
     # columns
     Mistake(
@@ -361,9 +361,9 @@ class TestConstraintsThatFit:
         ("kind", "constraints"),
         [
             ("integer", "minimum: 0, maximum: 10, enum: [1, 2]"),
-            ("number", "minimum: 0, maximum: 0.5, enum: [1, 2.5]"),
+            ("number", "minimum: 0, maximum: 2.5, enum: [1, 2.5]"),
             ("boolean", "required: true, enum: [true]"),
-            ("string", "pattern: '[A-Z]+', minLength: 1, maxLength: 3, enum: [A, '1']"),
+            ("string", "pattern: '[A-Z]+', minLength: 1, maxLength: 3, enum: [A, 'BC']"),
             ("date", "minimum: 2013-01-01, maximum: 2013-12-31, enum: [2013-05-01]"),
             ("datetime", "minimum: 2013-01-01, maximum: 2013-12-31 23:59:59"),
             ("datetime", "minimum: 2013-01-01T00:00:00Z"),

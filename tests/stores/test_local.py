@@ -81,7 +81,7 @@ class TestAddresses:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(StoreRefused, match="s3://bucket/prefix is understood"):
+        with pytest.raises(StoreRefused, match=r"understood|write s3://bucket|write /x"):
             open_store(uri)
 
 
