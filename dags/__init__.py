@@ -24,7 +24,7 @@ from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, DatasetsInvalid, NotThere
 from flagfall.extras import require
-from flagfall.operators.providers import lacking
+from flagfall.operators.providers import lacking, unusable_notifiers
 
 require("airflow")
 from airflow.sdk import DAG, get_parsing_context
@@ -65,7 +65,9 @@ def check_datasets(folder: Path | str | None = None) -> None:
         DatasetsInvalid: With file, line, key and what was expected, one line each.
         NotThere: There is no such folder.
     """
-    if broken := _usable(_found(folder))[1]:
+    found = _found(folder)
+    usable, broken = _usable(found)
+    if broken := [*broken, *unusable_notifiers(usable, found)]:
         raise DatasetsInvalid(broken)
 
 

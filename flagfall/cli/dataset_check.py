@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import DatasetInvalid
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.features import Constants, check_expressions, feature_expressions
+from flagfall.stores.promises import check_create_if_absent
 
 
 def check_dataset(dataset: Dataset) -> str:
@@ -15,10 +20,11 @@ def check_dataset(dataset: Dataset) -> str:
         One line that says what was found.
 
     Raises:
-        DatasetInvalid: A date format or a pattern cannot be used.
+        DatasetInvalid: A date format, a pattern or a notifier cannot be used.
         FeatureInvalid: An expression does not work on the columns.
         ModelInvalid: The model's folder lacks something, or was trained on other features.
     """
+    _check_notifiers(dataset)
     RowRules(dataset)
     check_expressions(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
@@ -27,3 +33,25 @@ def check_dataset(dataset: Dataset) -> str:
     feature_expressions(dataset, Constants.read(dataset.model.path))
     engine = open_engine(dataset)
     return f"{columns}, {len(dataset.features)} features, model {engine.version}"
+
+
+def check_lake(dataset: Dataset) -> None:
+    """Try on the lake that of two who create an object one wins.
+
+    Raises:
+        StoreRefused: It may not be written to, or cannot be a lake.
+        StoreUnavailable: It does not answer.
+    """
+    check_create_if_absent(f"{dataset.lake.uri}/{dataset.name}", dataset.lake.conn_id)
+
+
+def _check_notifiers(dataset: Dataset) -> None:
+    """Import the notifiers, where Airflow is installed.
+
+    Raises:
+        DatasetInvalid: One cannot be used.
+    """
+    if find_spec("airflow") is None:
+        return
+    if problems := list(notifier_problems(dataset.notify)):
+        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)

@@ -155,7 +155,7 @@ class TestPublishAndWatch:
         [
             (["publish", "absent", "out"], "no directory 'absent'"),
             (["publish", ".", "gs://bucket/x"], "gs://bucket/x: no store for gs://"),
-            (["publish", ".", "s3:/bucket/x"], "no store for s3:/"),
+            (["publish", ".", "s3:/bucket/x"], "write s3://bucket/x"),
             (["publish", ".", "out", "--marker", "../x"], "expected the name of a file"),
             (["watch", "gs://bucket", "--marker", "_SUCCESS"], "no store for gs://"),
             (["watch", ".", "--marker", "../_SUCCESS"], "marker pattern '../_SUCCESS'"),
@@ -509,6 +509,24 @@ class TestStage:
 class TestCheck:
     def test_a_dataset_without_a_model_is_fine(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         assert flagfall("check").out == "toy: fine; 2 columns, no model\n"
+
+    def test_a_lake_that_cannot_be_written_is_told_and_left_alone_offline(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_toy(tmp_path)
+        (tmp_path / "lake").write_text("no directory")
+        ran = flagfall("check")
+        assert (ran.code, ran.out) == (65, "")
+        assert "lake" in ran.err
+        assert flagfall("check", "--offline").out == "toy: fine; 2 columns, no model\n"
+
+    def test_a_notifier_that_cannot_be_imported_is_told(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_toy(tmp_path, more="notify: [{notifier: no.such.Notifier}]")
+        ran = flagfall("check")
+        assert ran.code == 65
+        assert "toy.yaml: notify[0].notifier: 'no.such.Notifier' cannot be imported" in ran.err
 
     def test_what_does_not_fit_is_told_for_every_dataset(
         self, flagfall: CommandLine, tmp_path: Path

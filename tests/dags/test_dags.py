@@ -167,6 +167,16 @@ def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
     assert failed.value.__cause__ is None, "no traceback of pydantic above it"
 
 
+def test_a_notifier_that_cannot_be_imported_shows_as_an_import_error_and_stops_no_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toy(tmp_path, more="notify: [{notifier: no.such.Notifier}]")
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    assert list(dags_of("feeds")) == ["toy_pipeline"]
+    with pytest.raises(DatasetsInvalid, match=r"toy\.yaml: notify\[0\]\.notifier: 'no\.such"):
+        runpy.run_path(str(DAGS / "dataset_errors.py"))
+
+
 def test_a_folder_that_is_not_there_is_an_error_and_not_no_dags(tmp_path: Path) -> None:
     for function in (pipelines, check_datasets):
         with pytest.raises(NotThere, match="give pipelines\\(\\) the folder of your dataset files"):
