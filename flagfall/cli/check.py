@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import end, for_each, out, printable
+from flagfall.cli.console import end, for_each, out
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import printable
 
 
 def check(

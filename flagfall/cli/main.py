@@ -12,7 +12,7 @@ from flagfall.cli.check import check
 from flagfall.cli.console import complain
 from flagfall.cli.status import status_command
 from flagfall.cli.watch import watch
-from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError
+from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, printable
 
 app = typer.Typer(
     name="flagfall",
@@ -29,11 +29,20 @@ app.command()(stage)
 app.command()(check)
 
 
+class _Written(logging.Formatter):
+    """Writes out what would steer a terminal, whoever logs it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return printable(super().format(record))
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line, not in a traceback."""
     handler = logging.StreamHandler()
+    handler.setFormatter(_Written("flagfall: %(message)s"))
     handler.addFilter(lambda record: record.exc_info is None)  # the error itself is printed below
-    logging.basicConfig(format="flagfall: %(message)s", handlers=[handler])
+    logging.basicConfig(handlers=[handler])
     try:
         app()
     except FlagfallError as error:

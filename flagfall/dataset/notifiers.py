@@ -15,6 +15,7 @@ from flagfall.dataset.schema import Notice
 from flagfall.errors import Problem
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_UNESCAPED = re.compile(r"\{\{(?=[^}]*\bnotice\b)(?![^}]*\|\s*(e|escape)\b)[^}]*\}\}")
 _EXAMPLE = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
 _BASE = "BaseNotifier"
 
@@ -24,6 +25,10 @@ def notifier_problems(notices: Sequence[Notice]) -> Iterator[Problem]:
     for index, notice in enumerate(notices):
         if why := _why_unusable(notice):
             yield Problem(f"notify[{index}].notifier", None, why)
+        for name, value in notice.arguments.items():
+            if "html" in name.lower() and _UNESCAPED.search(str(value)):
+                why = "expected {{ notice | e }}: a file's name that it quotes may be HTML"
+                yield Problem(f"notify[{index}].arguments.{name}", None, f"{why}, got {value!r}")
 
 
 def _why_unusable(notice: Notice) -> str:

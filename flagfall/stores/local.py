@@ -19,7 +19,6 @@ cannot be read.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import uuid
@@ -33,6 +32,7 @@ from typing import BinaryIO
 import aiofiles
 
 from flagfall.errors import NotAFile
+from flagfall.logs import warnings_about
 from flagfall.stores import (
     EPOCH,
     Entry,
@@ -58,8 +58,6 @@ from flagfall.stores.local_walk import (
     walk_shape,
 )
 from flagfall.stores.os_errors import translated
-
-log = logging.getLogger(__name__)
 
 _ROUNDING = 1_000_000
 """Nanoseconds by which a time may have been rounded, and more."""
@@ -110,7 +108,7 @@ class LocalStore:
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
-        self._told: set[str] = set()
+        self._warnings = warnings_about(self.uri, __name__)
 
     def identity(self) -> str:
         """See ``Store.identity``: device and inode."""
@@ -187,9 +185,8 @@ class LocalStore:
         """
         if error.errno not in _UNREADABLE:
             leave_out_if_gone(path, error)
-        elif path not in self._told:
-            self._told.add(path)
-            log.warning("%s: left out of the sweep: %s", path, error.strerror)
+        else:
+            self._warnings.warn(path, "%s: left out of the sweep: %s", path, error.strerror)
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""

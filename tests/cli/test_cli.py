@@ -143,6 +143,18 @@ class TestPublishAndWatch:
         assert "\x1b" not in watched.out
         assert "date=\\x1b[2J[red]/" in watched.out
 
+    def test_a_name_cannot_steer_the_terminal_by_a_warning(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        name = "\x1b]0;x\x07\n2026-11-28 ERROR\u202e"
+        (toy.landing / f"date={name}").mkdir(parents=True)
+        (toy.landing / f"date={name}" / "datapackage.json").symlink_to("/etc/hostname")
+        with shell("status", "toy") as running:
+            _, err = running.communicate()
+        assert r"\x1b]0;x" in err
+        assert all(line.isprintable() for line in err.splitlines())
+        assert "\n2026" not in err
+
     def test_brackets_in_a_path_are_shown_as_they_are(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:

@@ -49,5 +49,24 @@ def test_one_that_cannot_be_used_is_named_with_the_remedy(path: str, says: str) 
     assert says in found
 
 
+class Mail(Good):
+    def __init__(self, html_content: str) -> None:
+        super().__init__(html_content)
+
+
+@pytest.mark.parametrize(
+    ("content", "is_good"),
+    [
+        ("{{ notice }}", False),
+        ("<p>{{notice|upper}}</p>", False),
+        ("{{ notice | e }}", True),
+        ("<p>{{ notice|escape }}</p>", True),
+        ("{{ run_id }}", True),
+    ],
+)
+def test_a_notice_in_html_is_escaped(content: str, is_good: bool) -> None:
+    assert (problems(f"{__name__}.Mail", html_content=content) == []) is is_good
+
+
 def test_an_argument_that_it_does_not_know_is_named() -> None:
     assert "unexpected keyword argument 'txt'" in problems(f"{__name__}.Good", text="", txt="x")[0]
