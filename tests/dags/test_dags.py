@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -144,6 +147,22 @@ def test_a_scheduled_feed_waits_for_its_marker_and_updates_the_asset_without_a_p
     sensor = dag.get_task("wait_for_marker")
     assert sensor.outlets == [AssetNameRef(name="flights_landed")]
     assert sensor.start_from_trigger
+
+
+def test_a_schedule_is_in_utc_whatever_the_default_timezone_is(tmp_path: Path) -> None:
+    """In a process of its own: Airflow reads its settings once."""
+    make_toy(tmp_path, more="arrival: {schedule: '0 6 * * *', partition: {date: '%Y-%m-%d'}}")
+    code = (
+        "from flagfall.dags import pipelines\n"
+        f"dag = pipelines({str(tmp_path / 'datasets')!r})['toy_expected']\n"
+        "print('schedule', dag.timetable.expression, dag.timetable.timezone)\n"
+    )
+    setting = {"AIRFLOW__CORE__DEFAULT_TIMEZONE": "America/New_York"}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(
+        command, env={**os.environ, **setting}, capture_output=True, text=True, check=True
+    )
+    assert "schedule 0 6 * * * UTC" in ran.stdout
 
 
 def test_a_feed_without_a_model_has_no_scoring_tasks(
