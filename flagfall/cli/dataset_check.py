@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 
+from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import DatasetInvalid
+from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.features import Constants, check_expressions, feature_expressions
@@ -20,9 +22,9 @@ def check_dataset(dataset: Dataset) -> str:
         One line that says what was found.
 
     Raises:
-        DatasetInvalid: A date format, a pattern or a notifier cannot be used.
+        DatasetInvalid: A date format, a pattern or a notifier cannot be used; the model's folder
+            lacks something, or was trained on other features.
         FeatureInvalid: An expression does not work on the columns.
-        ModelInvalid: The model's folder lacks something, or was trained on other features.
     """
     _check_notifiers(dataset)
     RowRules(dataset)
@@ -30,8 +32,11 @@ def check_dataset(dataset: Dataset) -> str:
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
         return f"{columns}, no model"
-    feature_expressions(dataset, Constants.read(dataset.model.path))
-    engine = open_engine(dataset)
+    try:
+        feature_expressions(dataset, Constants.read(dataset.model.path))
+        engine = open_engine(dataset)
+    except ModelInvalid as invalid:
+        raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
     return f"{columns}, {len(dataset.features)} features, model {engine.version}"
 
 
@@ -54,4 +59,8 @@ def _check_notifiers(dataset: Dataset) -> None:
     if find_spec("airflow") is None:
         return
     if problems := list(notifier_problems(dataset.notify)):
-        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
+        raise _invalid(dataset, problems)
+
+
+def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:
+    return DatasetInvalid(str(datasets_folder() / f"{dataset.name}.yaml"), problems)

@@ -190,9 +190,21 @@ def find_dataset(name: str, folder: Path | None = None) -> Dataset:
     """
     files = {path.stem: path for path in dataset_files(folder)}
     if name not in files:
+        for misnamed in _misnamed(folder or datasets_folder()):
+            if Path(misnamed.path).stem == name:
+                raise misnamed
         known = ", ".join(files) or "none"
         raise NotThere("dataset", name, f"{folder or datasets_folder()} has: {known}")
     return read_dataset(files[name])
+
+
+def _misnamed(folder: Path) -> Iterator[DatasetInvalid]:
+    """Files that somebody may take for dataset files, and that nothing reads."""
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in (".yml", ".yaml") and path.suffix != ".yaml":
+            why = f"expected the ending .yaml, or this is no dataset: rename it to {path.stem}.yaml"
+            if not path.name.startswith("."):
+                yield DatasetInvalid(str(path), [Problem("", None, why)])
 
 
 def usable_datasets(folder: Path | None = None) -> tuple[list[Dataset], list[DatasetInvalid]]:
@@ -201,7 +213,7 @@ def usable_datasets(folder: Path | None = None) -> tuple[list[Dataset], list[Dat
     A mistake in one feed's file must not stop the feeds beside it.
     """
     usable: list[Dataset] = []
-    broken: list[DatasetInvalid] = []
+    broken = [*_misnamed(folder or datasets_folder())]
     for path in dataset_files(folder):
         try:
             usable.append(read_dataset(path))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -552,6 +553,7 @@ class TestCheck:
         assert ran.code == 65
         assert ran.out == "good: fine; 2 columns, no model\n"
         assert "bad.yaml: features: v: 'nix + 1'" in ran.err
+        assert "toy.yaml: model: model " in ran.err
         assert "no-such-model: constants.json is missing" in ran.err
 
 
@@ -582,6 +584,10 @@ class TestHelp:
         ran = flagfall(*arguments)
         assert ran.code == 2
         assert "Usage: flagfall" in ran.err
+
+    def test_it_says_which_release_it_is(self, flagfall: CommandLine) -> None:
+        ran = flagfall("--version")
+        assert (ran.code, ran.out) == (0, f"flagfall {version('flagfall')}\n")
 
     def test_it_is_installed_as_a_command(self) -> None:
         command = Path(sys.executable).with_name("flagfall")

@@ -433,6 +433,17 @@ class TestManyFeeds:
         write(tmp_path, "{", "toy.yaml~")
         assert dataset_files(good.parent) == [good]
 
+    @pytest.mark.parametrize("name", ["toy.yml", "toy.YAML", "toy.Yml"])
+    def test_a_file_with_another_ending_of_yaml_is_said_and_not_left_out_silently(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        write(tmp_path, GOOD, name)
+        usable, broken = usable_datasets(tmp_path / "datasets")
+        assert usable == []
+        assert f"{name}: expected the ending .yaml" in str(broken[0])
+        with pytest.raises(DatasetInvalid, match=r"rename it to toy\.yaml"):
+            find_dataset("toy", tmp_path / "datasets")
+
     def test_a_folder_that_is_not_there_has_no_datasets(self, tmp_path: Path) -> None:
         assert usable_datasets(tmp_path / "absent") == ([], [])
 
