@@ -36,6 +36,7 @@ from flagfall.dataset.values import (
 from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
+from flagfall.stores.uri import why_no_queue
 
 _SAMPLES = [
     SAMPLE_TIME + timedelta(hours=hours) for hours in (0, 1, 4, 18, 24, 72, 240, 700, 2_000, 9_000)
@@ -70,6 +71,13 @@ class Landing(Section):
             if getattr(self, name) and not self.uri.startswith("s3://"):
                 raise Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
         return self
+
+    @field_validator("sqs_queue")
+    @classmethod
+    def _queue(cls, value: str) -> str:
+        if value and (why := why_no_queue(value)):
+            raise ValueError(f"{why}, got {value!r}")
+        return value
 
     @field_validator("marker")
     @classmethod

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta
 from math import isfinite
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 _SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -100,6 +102,23 @@ class Section(BaseModel):
     """A mapping in a dataset file. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, raw: Any) -> Any:
+        """YAML reads ``yes`` as true, which pydantic would take for 1."""
+        for name, field in cls.model_fields.items() if isinstance(raw, dict) else ():
+            key = field.alias or name
+            if isinstance(raw.get(key), bool) and _is_number(field.annotation):
+                raise Misfit((key,), f"expected a number, got {raw[key]!r}")
+        return raw
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether an annotation is that of a number, or of none, and of no other value."""
+    kinds = get_args(annotation) or (annotation,)
+    inner = {(get_args(kind) or (kind,))[0] for kind in kinds} - {NoneType}
+    return bool(inner) and inner <= {int, float}
 
 
 Bound = Annotated[int | float | date | datetime, BeforeValidator(_bound)]

@@ -18,9 +18,12 @@ _FOREIGN = (
     (re.compile(r"\\"), "'\\' is not understood: '/' stands between folders"),
     (re.compile(r"\?|\["), "'?' and '[…]' are not understood"),
     (re.compile(r"<[^/]*>"), "<…> stands for nothing here"),
-    (re.compile(r"%(?![0-7][0-9A-Fa-f])"), "'%' stands for nothing here"),
-    (re.compile(r"(?i)yyyy[-_./]?mm"), "dates are not written so"),
-    (re.compile(r"^\^|\||\+\)|\)\+|\.\+|=\.\*"), "this is no regular expression"),
+    (re.compile(r"%(?![0-7][0-9A-Fa-f])\w?"), "'%' stands for nothing here"),
+    (
+        re.compile(r"(?i)yyyy[-_./]?mm|mm[-_./]?yyyy|(?<![a-z])yyyy(?![a-z])"),
+        "dates are not written so",
+    ),
+    (re.compile(r"^\^|\||\+\)|\)\+|\.\+|=\.\*|(^|/)\.\*|\(\."), "this is no regular expression"),
 )
 """Percent and two digits are left alone: Hive writes a ``:`` in a folder's name as ``%3A``."""
 

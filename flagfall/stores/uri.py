@@ -17,7 +17,7 @@ _NETWORK_FILE_SYSTEMS = ("sftp", "ssh", "ftp", "ftps", "smb", "cifs", "nfs", "we
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _SLIPS = (
-    (re.compile(r"~"), "'~' is not expanded; write ${HOME}/ and the path"),
+    (re.compile(r"(file://)?\.?/?~"), "'~' is not expanded; write ${HOME}/ and the path"),
     (re.compile(r".*\{\{|.*\{%", re.DOTALL), "Jinja is not rendered here; write the place itself"),
     (
         re.compile(r".*\$[A-Za-z_({]", re.DOTALL),
@@ -28,7 +28,7 @@ _SLIPS = (
         "a variable is written ${NAME} in a dataset file, and in no other way",
     ),
     (
-        re.compile(r".*[*?{}<>]|.*%[YmdHMSjyFT](?![A-Za-z0-9])", re.DOTALL),
+        re.compile(r".*[*?{}<>]|.*%[YmdHMSjyFT](?![A-Za-z0-9])|.*(?i:yyyy[-_./]?mm)", re.DOTALL),
         "expected one place without a pattern; what differs from batch to batch belongs into the"
         " marker, as {field}",
     ),
@@ -113,3 +113,13 @@ def _why_no_bucket_name(name: str) -> str:
     if name.startswith(("xn--", "sthree-", "amzn-s3-demo-")) or name.endswith((".mrap", "--x-s3")):
         return "S3 keeps such names for other things, which cannot be used as a bucket here"
     return ""
+
+
+def why_no_queue(url: str) -> str:
+    """Why a text is not the URL of an SQS queue; empty where it can be one."""
+    if re.fullmatch(r"https?://[^/\s]+/\S+", url):
+        return ""
+    return (
+        "expected the URL of a queue, such as"
+        " https://sqs.eu-west-1.amazonaws.com/123456789012/landed, not its ARN or name"
+    )

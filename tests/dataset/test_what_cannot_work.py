@@ -74,6 +74,9 @@ class TestPlaces:
             ("s3//bucket/x", "a part of its path is empty"),
             ("'~/landing'", "write ${HOME}/"),
             ("~peter/landing", "write ${HOME}/"),
+            ("/~/landing", "write ${HOME}/"),
+            ("file:///~/landing", "write ${HOME}/"),
+            ("/data/yyyy-MM-dd", "without a pattern"),
             ("$HOME/x", "a variable is written ${NAME}"),
             ("/data/$(hostname)/x", "a variable is written ${NAME}"),
             ("'%USERPROFILE%/x'", "a variable is written ${NAME}"),
@@ -130,6 +133,12 @@ class TestPlaces:
         assert found.key == "model.path"
         assert "a path on this machine" in found.message
 
+    @pytest.mark.parametrize("queue", ["arn:aws:sqs:eu-west-1:123456789012:landed", "landed"])
+    def test_a_queue_is_named_by_its_url(self, tmp_path: Path, queue: str) -> None:
+        found = problem(tmp_path, uri=f"s3://bucket/x\n  sqs_queue: {queue}")
+        assert (found.key, found.line) == ("landing.sqs_queue", 4)
+        assert "expected the URL of a queue" in found.message
+
     def test_all_of_a_file_are_named_at_once(self, tmp_path: Path) -> None:
         column = "{name: x, type: int}\nthresholds: {rejected_share: 1:30}"
         with pytest.raises(DatasetInvalid) as caught:
@@ -163,6 +172,11 @@ class TestMarkers:
             "^date=.*/_SUCCESS",
             "date=.*/_SUCCESS",
             "(eu|us)/_SUCCESS",
+            "(.*)/_SUCCESS",
+            ".*/_SUCCESS",
+            "year=YYYY/_SUCCESS",
+            "dd-MM-yyyy/_SUCCESS",
+            "%(date)s/_SUCCESS",
             " {day}/_SUCCESS",
             "{day}/_SUCCESS ",
         ],
@@ -261,6 +275,22 @@ class TestYaml:
     def test_text_that_needs_quotes_is_told_so(self, tmp_path: Path) -> None:
         assert "in quotes" in problem(tmp_path, marker="{day}/_SUCCESS").message
         assert "in quotes" in problem(tmp_path, marker="*/_SUCCESS").message
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("section", "key"),
+        [
+            ("limits: {files: yes}", "limits.files"),
+            ("thresholds: {rejected_share: off}", "thresholds.rejected_share"),
+            ("thresholds: {psi_max: on}", "thresholds.psi_max"),
+            ("limits: {files: 0x}", "limits.files"),
+            ("limits: {files: 010}", "limits.files"),
+        ],
+    )
+    def test_a_word_is_no_number(self, tmp_path: Path, section: str, key: str) -> None:
+        found = problem(tmp_path, column=f"{{name: x, type: number}}\n{section}")
+        assert (found.key, found.line) == (key, 10)
 
 
 class TestTimes:
