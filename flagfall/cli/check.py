@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import end, for_each, out
+from flagfall.cli.console import end, err, for_each, out
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 
@@ -26,9 +26,11 @@ def check(
 
 def _check(dataset: Dataset, offline: bool) -> None:
     # polars: the other commands start without
-    from flagfall.cli.dataset_check import check_dataset, check_lake
+    from flagfall.cli.dataset_check import check_dataset, check_lake, check_landing
 
     found = check_dataset(dataset)
     if not offline:
         check_lake(dataset)
+        if note := check_landing(dataset):
+            err.print(f"flagfall: {printable(f'{dataset.name}: {note}')}", soft_wrap=True)
     out.print(printable(f"{dataset.name}: {found}"), highlight=False, soft_wrap=True)

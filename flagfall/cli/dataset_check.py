@@ -12,6 +12,7 @@ from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.features import Constants, check_expressions, feature_expressions
+from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
 
@@ -38,6 +39,24 @@ def check_dataset(dataset: Dataset) -> str:
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
     return f"{columns}, {len(dataset.features)} features, model {engine.version}"
+
+
+def check_landing(dataset: Dataset) -> str:
+    """See whether the landing zone on disk is a directory; on S3 nothing is asked.
+
+    Returns:
+        What a person should know; empty where it is there.
+
+    Raises:
+        StoreRefused: It is none, or cannot be reached.
+    """
+    store = open_store(dataset.landing.uri, dataset.landing.conn_id)
+    if store.metered:
+        return ""
+    if not store.identity():
+        return f"the landing zone {store.uri} is not there yet"
+    next(store.list(skip_unreadable=True), None)
+    return ""
 
 
 def check_lake(dataset: Dataset) -> None:

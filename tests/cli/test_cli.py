@@ -533,6 +533,23 @@ class TestCheck:
         assert "lake" in ran.err
         assert flagfall("check", "--offline").out == "toy: fine; 2 columns, no model\n"
 
+    def test_a_landing_zone_that_is_not_there_yet_is_said(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        ran = flagfall("check")
+        assert ran.code == 0
+        assert ran.err == f"flagfall: toy: the landing zone {toy.landing} is not there yet\n"
+        toy.landing.mkdir()
+        assert flagfall("check").err == ""
+
+    def test_a_landing_zone_that_is_a_file_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        toy.landing.touch()
+        ran = flagfall("check")
+        assert ran.code == 65
+        assert "is not a directory; check the URI in the dataset file" in ran.err
+
     def test_a_notifier_that_cannot_be_imported_is_told(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
