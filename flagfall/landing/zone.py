@@ -7,9 +7,11 @@ from functools import lru_cache
 
 from pydantic import BaseModel
 
+from flagfall.errors import StoreRefused
 from flagfall.landing.marker import Marker, MarkerPattern, is_text
 from flagfall.logs import warnings_about
 from flagfall.stores import EPOCH, Entry, open_store
+from flagfall.stores.uri import why_unusable
 
 
 class LandingAddress(BaseModel, frozen=True, extra="forbid"):
@@ -39,10 +41,12 @@ class LandingZone:
 
     Raises:
         MarkerPatternInvalid: The pattern cannot be used.
-        StoreRefused: No store knows this kind of URI.
+        StoreRefused: No store knows this kind of URI, or it is a slip such as ``~/landing``.
     """
 
     def __init__(self, address: LandingAddress) -> None:
+        if why := why_unusable(address.uri):
+            raise StoreRefused(address.uri, why)
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
         self.uri = self.store.uri

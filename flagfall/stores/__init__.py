@@ -16,7 +16,7 @@ from typing import Protocol
 
 from flagfall.errors import StoreRefused
 from flagfall.extras import require
-from flagfall.stores.uri import why_unusable
+from flagfall.stores.uri import why_no_store
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def open_store(uri: str, conn_id: str = "", sqs_queue: str = "") -> Store:
     Raises:
         StoreRefused: No store knows this kind of URI.
     """
-    if why := why_unusable(uri):
+    if why := why_no_store(uri):
         raise StoreRefused(uri, why)
     if uri.startswith("s3://"):
         return _s3(uri, conn_id, sqs_queue)

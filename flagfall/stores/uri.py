@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 
 _SCHEME = re.compile(r"([A-Za-z0-9][A-Za-z0-9+.-]*):(/*)")
+_ADDRESS_OF_A_STORE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""One slash is a slip of the pen: ``s3:/bucket`` must not become a directory."""
 _UNDERSTOOD = "a directory, file:///path or s3://bucket/prefix is understood"
 _AMAZON_HOST = re.compile(r"s3[.-][\w.-]*amazonaws\.com|\.s3[.-][\w.-]*amazonaws\.com")
 _S3_SLIPS = re.compile(r"s3[an]?:/*", re.IGNORECASE)
@@ -35,8 +37,20 @@ _SLIPS = (
 )
 
 
+def why_no_store(uri: str) -> str:
+    """Why there is no store at a URI, with the remedy; empty where there can be one.
+
+    A folder may have any name: a batch's may have come from a producer.
+    """
+    if not uri:
+        return f"no place is named; {_UNDERSTOOD}"
+    is_address = _ADDRESS_OF_A_STORE.match(uri)
+    scheme = _SCHEME.match(uri) if is_address else None
+    return _why_not_this_scheme(uri, scheme) if scheme else ""
+
+
 def why_unusable(uri: str) -> str:
-    """Why there is no store at a URI, with the remedy; empty where there can be one."""
+    """Why a URI that a person wrote cannot be meant, with the remedy; empty where it can be."""
     if not uri:
         return f"no place is named; {_UNDERSTOOD}"
     if uri != uri.strip() or not uri.isprintable():
@@ -44,6 +58,8 @@ def why_unusable(uri: str) -> str:
     for slip, why in _SLIPS:
         if slip.match(uri):
             return why
+    if uri.startswith("file:///"):
+        return _why_no_file(uri.removeprefix("file://"))
     scheme = _SCHEME.match(uri)
     return _why_not_this_scheme(uri, scheme) if scheme else _why_no_path(uri)
 
@@ -65,7 +81,7 @@ def _why_not_this_scheme(uri: str, scheme: re.Match[str]) -> str:
     if _S3_SLIPS.match(uri):
         return f"write s3://{rest}"
     if uri.startswith("file:///"):
-        return _why_no_file(uri.removeprefix("file://"))
+        return ""
     if name == "file":
         path = rest if slashes != "//" else rest.partition("/")[2]
         return f"no store for file:{slashes}, which names a host or no full path; write /{path}"

@@ -84,6 +84,15 @@ class TestAddresses:
         with pytest.raises(StoreRefused, match=r"understood|write s3://bucket|write /x"):
             open_store(uri)
 
+    @pytest.mark.parametrize(
+        "name", ["a*{b}", "$HOME", "date=\x1b[2J\n", "10:00", "~", "a\\b", "%Y", " "]
+    )
+    def test_a_folder_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        """It may be a producer's: ``publish`` writes there."""
+        store = open_store(str(tmp_path / name))
+        store.put("file", b"x")
+        assert (tmp_path / name / "file").read_bytes() == b"x"
+
 
 class TestCreate:
     def test_the_first_of_twenty_racing_writers_wins_and_its_content_is_whole(
