@@ -113,6 +113,9 @@ class Column(Section):
         if self.format != "default" and self.type not in ("date", "datetime"):
             why = f"expected no format: a column of type {self.type} is read without one"
             raise Misfit(("format",), f"{why}, got {self.format!r}")
+        if self.format != "default" and "%" not in self.format:
+            why = f"expected a strptime pattern such as '%d.%m.%Y', got {self.format!r}"
+            raise Misfit(("format",), why)
         return self
 
     def _must_be_of_type(self, location: tuple[int | str, ...], value: object) -> None:

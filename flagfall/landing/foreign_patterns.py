@@ -20,7 +20,9 @@ _FOREIGN = (
     (re.compile(r"<[^/]*>"), "<…> stands for nothing here"),
     (re.compile(r"%(?![0-7][0-9A-Fa-f])\w?"), "'%' stands for nothing here"),
     (
-        re.compile(r"(?i)yyyy[-_./]?mm|mm[-_./]?yyyy|(?<![a-z])yyyy(?![a-z])"),
+        re.compile(
+            r"(?i)yyyy[-_./]?mm|mm[-_./]?yyyy|(?<![a-z])(yyyy|yy[-_./]?mm[-_./]?dd)(?![a-z])"
+        ),
         "dates are not written so",
     ),
     (re.compile(r"^\^|\||\+\)|\)\+|\.\+|=\.\*|(^|/)\.\*|\(\."), "this is no regular expression"),

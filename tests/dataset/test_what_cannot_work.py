@@ -176,6 +176,7 @@ class TestMarkers:
             ".*/_SUCCESS",
             "year=YYYY/_SUCCESS",
             "dd-MM-yyyy/_SUCCESS",
+            "yymmdd/_SUCCESS",
             "%(date)s/_SUCCESS",
             " {day}/_SUCCESS",
             "{day}/_SUCCESS ",
@@ -239,6 +240,14 @@ class TestConstraints:
     def test_a_format_where_none_is_used_is_refused(self, tmp_path: Path) -> None:
         found = problem(tmp_path, column="{name: x, type: number, format: '0.00'}")
         assert found.key == "schema.fields[1].format"
+
+    @pytest.mark.parametrize("pattern", ["DD.MM.YYYY", "any", "yyyy-MM-dd"])
+    def test_a_format_in_another_tools_language_is_refused(
+        self, tmp_path: Path, pattern: str
+    ) -> None:
+        found = problem(tmp_path, column=f"{{name: x, type: date, format: {pattern}}}")
+        assert found.key == "schema.fields[1].format"
+        assert "strptime" in found.message
 
 
 class TestYaml:
