@@ -16,7 +16,6 @@ Airflow reads a file only if it has the words "airflow" and "dag" in it: hence t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +23,13 @@ from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, DatasetsInvalid, NotThere
 from flagfall.extras import require
-from flagfall.operators.providers import lacking
+from flagfall.logs import logger
+from flagfall.operators.providers import lacking, unusable_notifiers
 
 require("airflow")
 from airflow.sdk import DAG, get_parsing_context
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def pipelines(folder: Path | str | None = None) -> dict[str, DAG]:
@@ -65,7 +65,9 @@ def check_datasets(folder: Path | str | None = None) -> None:
         DatasetsInvalid: With file, line, key and what was expected, one line each.
         NotThere: There is no such folder.
     """
-    if broken := _usable(_found(folder))[1]:
+    found = _found(folder)
+    usable, broken = _usable(found)
+    if broken := [*broken, *unusable_notifiers(usable, found)]:
         raise DatasetsInvalid(broken)
 
 

@@ -8,7 +8,7 @@ one.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, CronTriggerTimetable
 
 from flagfall.dataset.arrival import Arrival
 from flagfall.dataset.schema import Dataset
@@ -23,11 +23,15 @@ def partition(arrival: Arrival) -> dict[str, str]:
 
 
 def expected(dataset: Dataset) -> DAG:
-    """The DAG that waits for the batches of one dataset."""
+    """The DAG that waits for the batches of one dataset, which has a schedule.
+
+    It is in UTC, as for ``flagfall status``, whatever Airflow's ``default_timezone`` is.
+    """
+    assert dataset.arrival.schedule is not None, "asked for a feed without a schedule"
     with DAG(
         f"{dataset.name}_expected",
         description=f"{dataset.title}: is the batch that is due there in time?",
-        schedule=dataset.arrival.schedule,
+        schedule=CronTriggerTimetable(dataset.arrival.schedule, timezone="UTC"),
         catchup=False,
         default_args={"owner": dataset.owner, "on_failure_callback": on_failure(dataset)},
         doc_md=_doc(dataset),

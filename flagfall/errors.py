@@ -29,7 +29,14 @@ from dataclasses import dataclass
 
 
 class FlagfallError(Exception):
-    """Base of all errors that are raised on purpose."""
+    """Base of all errors that are raised on purpose.
+
+    Its text goes to logs, terminals, mails and receipts, and quotes names: so each line is written
+    out as ``printable`` does, and only who raises it can begin another line.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
 
 
 class InputError(FlagfallError):
@@ -61,7 +68,7 @@ class DatasetInvalid(InputError):
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+        super().__init__(*(f"{path}: {problem}" for problem in self.problems))
 
 
 class DatasetsInvalid(InputError):
@@ -73,7 +80,8 @@ class DatasetsInvalid(InputError):
 
     def __init__(self, problems: Sequence[DatasetInvalid]) -> None:
         self.problems = tuple(problems)
-        super().__init__("dataset files that cannot be used:\n" + "\n".join(map(str, problems)))
+        lines = [line for problem in problems for line in str(problem).split("\n")]
+        super().__init__("dataset files that cannot be used:", *lines)
 
 
 class MarkerPatternInvalid(InputError):
@@ -91,9 +99,8 @@ MESSAGE_START, MESSAGE_END = 600, 300
 class BatchInvalid(InputError):
     """A batch cannot be taken in; the message is written for its producer.
 
-    It goes into a receipt, a log and a terminal, and quotes what a producer wrote: so characters
-    that do not print are written out, and the middle of a long message is left out. The file stands
-    at its beginning, the remedy at its end.
+    It goes into a receipt, and quotes what a producer wrote: so the middle of a long message is
+    left out. The file stands at its beginning, the remedy at its end.
 
     Attributes:
         reason: A short stable word for counting, such as ``size-differs``.

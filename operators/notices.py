@@ -1,25 +1,26 @@
 """Callbacks that say what failed, for which batch, and what to do next.
 
 They write to the task's log, and send through every Airflow notifier that the dataset's file names
-under ``notify``; a notifier finds the sentence as ``{{ notice }}`` in its templated arguments.
+under ``notify``; a notifier finds the sentence as ``{{ notice }}`` in its templated arguments. It
+is one line of plain text that quotes names: in HTML it has to be escaped, ``{{ notice | e }}``.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ImportString, TypeAdapter
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreError
+from flagfall.errors import StoreError, printable
+from flagfall.logs import logger
 from flagfall.operators.airflow_release import failure
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _IMPORTED: TypeAdapter[Any] = TypeAdapter(ImportString[Any])
 
@@ -55,7 +56,7 @@ def _what(dataset: Dataset, context: Context) -> str:
     instance = context["ti"]
     error = failure(context)
     because = f" ({type(error).__name__}: {error})" if error else ""
-    return (
+    return printable(
         f"{dataset.name}: {instance.task_id} of {', '.join(_batches(context)) or 'no batch yet'}"
         f" in run {context['run_id']}{because}"
     )
@@ -69,7 +70,7 @@ def _batches(context: Context, shown: int = 3) -> list[str]:
 
 
 def _send(dataset: Dataset, context: Context, message: str) -> None:
-    log.error(message)
+    log.error("%s", message)
     for notice in dataset.notify:
         notifier: Callable[..., Any] = _IMPORTED.validate_python(notice.notifier)
         notifier(**notice.arguments)({**context, "notice": message})

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow.triggers.base import StartTriggerArgs
 
+from flagfall.landing.marker import MarkerPattern
 from flagfall.landing.zone import LandingAddress, LandingZone
 from flagfall.operators.airflow_release import STARTS_FROM_TRIGGER
 
@@ -51,6 +52,11 @@ class MarkerSensor(BaseSensorOperator):
             environment gives.
         sqs_queue: URL of an SQS queue that hears of new objects (templated); empty for none.
         start_from_trigger: Whether to start without a worker.
+        soft_fail: Whether the task is skipped where the marker is late. It fails all the same where
+            nobody can know: no such bucket, no rights, storage that does not answer.
+
+    Raises:
+        MarkerPatternInvalid: The pattern cannot be used.
     """
 
     template_fields: Sequence[str] = ("landing", "partition", "deadline", "conn_id", "sqs_queue")
@@ -72,7 +78,7 @@ class MarkerSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.landing = landing
-        self.marker = marker
+        self.marker = MarkerPattern(marker).text
         self.partition = partition
         self.deadline = _as_template(deadline)
         self.settle = settle.total_seconds()
@@ -130,15 +136,26 @@ class MarkerSensor(BaseSensorOperator):
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> Any:
-        """As Airflow does; a time-out of the trigger itself names the marker, too."""
+        """As Airflow does; but ``soft_fail`` skips only where the marker is late.
+
+        Airflow would skip for everything: a bucket that does not exist would look like a day on
+        which nothing came. A time-out of the trigger itself is late, too, and names the marker.
+        """
+        soft_fail, self.soft_fail = self.soft_fail, False
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except MarkerLate:
-            raise
         except AirflowSensorTimeout as timeout:
-            zone = LandingZone(LandingAddress(uri=self.landing, marker=self.marker))
-            where = f"{zone.uri}/{zone.pattern.fill(self.partition)}"
-            raise MarkerLate(where, "") from timeout
+            late = timeout if isinstance(timeout, MarkerLate) else MarkerLate(self._where(), "")
+            if soft_fail:
+                raise AirflowSkipException(f"skipped, as soft_fail says: {late}") from timeout
+            raise late from timeout.__cause__
+        finally:
+            self.soft_fail = soft_fail
+
+    def _where(self) -> str:
+        """URI of the marker."""
+        zone = LandingZone(LandingAddress(uri=self.landing, marker=self.marker))
+        return f"{zone.uri}/{zone.pattern.fill(self.partition)}"
 
 
 def _as_template(deadline: timedelta | str | None) -> str:

@@ -18,8 +18,10 @@ from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from flagfall.dataset.feed import Feed
 from flagfall.inbox.inbox import Inbox
+from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingAddress, LandingZone, landing_zone
 from flagfall.triggers import connections
+from flagfall.watch.last_look import last_look
 from flagfall.watch.loop import News, Timing, announcements, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
 
@@ -27,8 +29,6 @@ connections.use()
 
 SHOWN = 3
 """Markers that an event carries, for display only."""
-ONE_LOOK = 5.0
-"""Seconds that one look at the landing zone may take."""
 
 
 class _Fields(BaseTrigger):
@@ -128,12 +128,13 @@ class MarkerTrigger(_Fields, BaseTrigger):
     async def _wait(self, landing: LandingZone) -> dict[str, Any]:
         """Wait until the deadline, then look once more: the last sweep may be long ago."""
         settle = timedelta(seconds=self.settle)
-        for seconds in (self._seconds_left(), ONE_LOOK):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    timing = Timing(self.sweep_every)
-                    marker = await wait_for(landing, self.partition, timing, settle)
-                    return {"marker": marker.to_dict(), "batch_id": marker.batch_id}
+        marker: Marker | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds_left()):
+                marker = await wait_for(landing, self.partition, Timing(self.sweep_every), settle)
+        marker = marker or await last_look(landing, self.partition, settle)
+        if marker is not None:
+            return {"marker": marker.to_dict(), "batch_id": marker.batch_id}
         where = f"{landing.uri}/{landing.pattern.fill(self.partition)}"
         return {"late": where, "deadline": self.deadline}
 

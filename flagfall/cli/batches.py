@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from flagfall.cli.console import DatasetName, err, out, printable
+from flagfall.cli.console import DatasetName, err, out
 from flagfall.cli.feed_status import rejected_for
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.errors import NotThere
+from flagfall.errors import NotThere, printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.report.run import report_run

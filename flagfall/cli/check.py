@@ -1,4 +1,4 @@
-"""``flagfall check``: dataset files, as far as they can be checked without data."""
+"""``flagfall check``: dataset files, as far as they can be checked without data, and the lake."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import end, for_each, out
+from flagfall.cli.console import end, err, for_each, out
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import printable
 
 
 def check(
     dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Leave the storage alone.")] = False,
 ) -> None:
-    """Check dataset files: keys, feature expressions, and that the model fits.
+    """Check dataset files: keys, expressions, model, notifiers, and that the lake can be one.
+
+    It writes to the lake whether two can create one object, and removes what it wrote.
 
     Example: flagfall check flights
     """
-    end(for_each(dataset, _check))
+    end(for_each(dataset, lambda one: _check(one, offline)))
 
 
-def _check(dataset: Dataset) -> None:
-    from flagfall.cli.dataset_check import check_dataset  # polars: the other commands start without
+def _check(dataset: Dataset, offline: bool) -> None:
+    # polars: the other commands start without
+    from flagfall.cli.dataset_check import check_dataset, check_lake, check_landing
 
-    out.print(f"{dataset.name}: {check_dataset(dataset)}", highlight=False, soft_wrap=True)
+    found = check_dataset(dataset)
+    if not offline:
+        check_lake(dataset)
+        if note := check_landing(dataset):
+            err.print(f"flagfall: {printable(f'{dataset.name}: {note}')}", soft_wrap=True)
+    out.print(printable(f"{dataset.name}: {found}"), highlight=False, soft_wrap=True)

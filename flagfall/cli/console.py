@@ -12,22 +12,16 @@ from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datase
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, NotThere
 
-out = Console(markup=False)  # names come from producers
-err = Console(markup=False, highlight=False, stderr=True)
+out = Console(markup=False, emoji=False)  # names come from producers
+err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 DatasetName = Annotated[str, typer.Argument(help="Name of a file in datasets/, without .yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
-def printable(text: str) -> str:
-    """Text that may come from a producer; what would steer a terminal is written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def complain(error: FlagfallError) -> None:
     """Print an error."""
-    lines = map(printable, str(error).splitlines())
-    err.print("flagfall: " + "\n".join(lines), soft_wrap=True)
+    err.print(f"flagfall: {error}", soft_wrap=True)
 
 
 def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:

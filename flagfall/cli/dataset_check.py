@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 
+from flagfall.dataset.loader import datasets_folder
+from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.features import Constants, check_expressions, feature_expressions
+from flagfall.stores import open_store
+from flagfall.stores.promises import check_create_if_absent
 
 
 def check_dataset(dataset: Dataset) -> str:
@@ -17,19 +26,67 @@ def check_dataset(dataset: Dataset) -> str:
         One line that says what was found.
 
     Raises:
-        DatasetInvalid: A date format, a pattern or a rule cannot be used.
+        DatasetInvalid: A date format, a pattern, a rule or a notifier cannot be used; the model's
+            folder lacks something, was trained on other features, or does not score several rows at
+            once.
         FeatureInvalid: An expression does not work on the columns.
-        ModelInvalid: The model's folder lacks something, was trained on other features, or does
-            not score several rows at once.
     """
+    _check_notifiers(dataset)
     RowRules(dataset)
     check_expressions(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
         return f"{columns}, no model"
-    constants = Constants.read(dataset.model.path)
-    feature_expressions(dataset, constants)
-    engine = open_engine(dataset)
-    # Some models are exported for one row, which their shapes do not always say.
-    engine.score(np.zeros((2, len(constants.features)), np.float32))
+    try:
+        constants = Constants.read(dataset.model.path)
+        feature_expressions(dataset, constants)
+        engine = open_engine(dataset)
+        # Some models are exported for one row, which their shapes do not always say.
+        engine.score(np.zeros((2, len(constants.features)), np.float32))
+    except ModelInvalid as invalid:
+        raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
     return f"{columns}, {len(dataset.features)} features, model {engine.version}"
+
+
+def check_landing(dataset: Dataset) -> str:
+    """See whether the landing zone on disk is a directory; on S3 nothing is asked.
+
+    Returns:
+        What a person should know; empty where it is there.
+
+    Raises:
+        StoreRefused: It is none, or cannot be reached.
+    """
+    store = open_store(dataset.landing.uri, dataset.landing.conn_id)
+    if store.metered:
+        return ""
+    if not Path(store.uri).exists():
+        return f"the landing zone {store.uri} is not there yet"
+    next(store.list(skip_unreadable=True), None)
+    return ""
+
+
+def check_lake(dataset: Dataset) -> None:
+    """Try on the lake that of two who create an object one wins.
+
+    Raises:
+        StoreRefused: It may not be written to, or cannot be a lake.
+        StoreUnavailable: It does not answer.
+    """
+    check_create_if_absent(f"{dataset.lake.uri}/{dataset.name}", dataset.lake.conn_id)
+
+
+def _check_notifiers(dataset: Dataset) -> None:
+    """Import the notifiers, where Airflow is installed.
+
+    Raises:
+        DatasetInvalid: One cannot be used.
+    """
+    if find_spec("airflow") is None:
+        return
+    if problems := list(notifier_problems(dataset.notify)):
+        raise _invalid(dataset, problems)
+
+
+def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:
+    return DatasetInvalid(str(datasets_folder() / f"{dataset.name}.yaml"), problems)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from flagfall.cli.batches import publish_command, replay, stage
 from flagfall.cli.check import check
-from flagfall.cli.console import complain
+from flagfall.cli.console import complain, out
 from flagfall.cli.status import status_command
 from flagfall.cli.watch import watch
-from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError
+from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, printable
 
 app = typer.Typer(
     name="flagfall",
@@ -21,6 +23,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        out.print(f"flagfall {version('flagfall')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the release."),
+    ] = False,
+) -> None:
+    """From a marker file to a report. Datasets are described in datasets/<name>.yaml."""
+
+
 app.command("publish")(publish_command)
 app.command()(watch)
 app.command("status")(status_command)
@@ -29,11 +49,20 @@ app.command()(stage)
 app.command()(check)
 
 
+class _Written(logging.Formatter):
+    """Writes out what would steer a terminal, whoever logs it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return printable(super().format(record))
+
+
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line, not in a traceback."""
     handler = logging.StreamHandler()
+    handler.setFormatter(_Written("flagfall: %(message)s"))
     handler.addFilter(lambda record: record.exc_info is None)  # the error itself is printed below
-    logging.basicConfig(format="flagfall: %(message)s", handlers=[handler])
+    logging.basicConfig(handlers=[handler])
     try:
         app()
     except FlagfallError as error:

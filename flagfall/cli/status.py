@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from flagfall.cli.console import AsJson, end, for_each, out, printable
+from flagfall.cli.console import AsJson, end, for_each, out
 from flagfall.cli.feed_status import Seen, Status, status
 from flagfall.dataset.feed import Feed
+from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt
 from flagfall.stores.backoff import LONGEST_BACKOFF

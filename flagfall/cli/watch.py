@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import AsJson, printable
+from flagfall.cli.console import AsJson
+from flagfall.errors import printable
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingAddress, LandingZone
 from flagfall.watch.loop import arrivals

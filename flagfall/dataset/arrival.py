@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 from croniter import CroniterError, croniter
@@ -12,6 +13,7 @@ from pydantic import (
 
 from flagfall.dataset.values import (
     Duration,
+    Misfit,
     Section,
     Wait,
 )
@@ -20,13 +22,34 @@ SAMPLE_TIME = datetime(2026, 11, 22, 6, tzinfo=UTC)
 """Any time, to try patterns of times on."""
 
 
+KNOWN_DIRECTIVES = frozenset("aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%")
+"""What may follow a ``%`` in a strftime pattern."""
+
+
 def _has_times(schedule: str) -> bool:
-    """Whether it is a cron expression with a time in it: 30 February is none."""
+    """Whether it is a cron expression with a time in it: 30 February is none.
+
+    A sixth field is seconds to some and a year to others; ``R`` is another time in each process.
+    """
+    if len(schedule.split()) > 5 or re.search(r"\bR\b", schedule):
+        return False
     try:
         croniter(schedule, SAMPLE_TIME).get_next()
     except (CroniterError, ValueError):
         return False
     return True
+
+
+_DIRECTIVE = re.compile(r"%[-_0^#]?(.|$)")
+_OTHER_LANGUAGES = re.compile(r"(?i)yyyy|\{|\$|<\w+>")
+
+
+def _not_strftime(text: str) -> str:
+    """Why a text gives no time, though it means one; empty where it is a strftime pattern."""
+    if other := _OTHER_LANGUAGES.search(text):
+        return f"which have no {other[0]!r}, got {text!r}"
+    unknown = [m[0] for m in _DIRECTIVE.finditer(text) if m[1] not in KNOWN_DIRECTIVES]
+    return f"which have no {unknown[0]!r}, got {text!r}" if unknown else ""
 
 
 class Arrival(Section):
@@ -49,6 +72,14 @@ class Arrival(Section):
     def _cron(cls, value: str | None) -> str | None:
         if value is not None and not _has_times(value):
             raise ValueError(f"expected a cron expression such as '0 6 * * *', got {value!r}")
+        return value
+
+    @field_validator("partition")
+    @classmethod
+    def _strftime(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if why := _not_strftime(text):
+                raise Misfit((name,), f"expected strftime patterns such as '%Y-%m-%d', {why}")
         return value
 
     def due_before(self, now: datetime) -> datetime:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from yaml.constructor import ConstructorError
 
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.values import Misfit
+from flagfall.dataset.yaml_lines import Lines, key_of, parsed
 from flagfall.errors import DatasetInvalid, NotThere, Problem
+from flagfall.stores.uri import why_unusable
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
@@ -34,16 +34,26 @@ def _expand(text: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def _absolute(uri: str, root: Path) -> str:
-    expanded = _expand(uri)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", expanded) or not expanded:
-        return expanded  # not a path: the store understands it, or refuses it
-    return str((root / expanded).absolute())
+def _place(keys: tuple[str, ...], text: str, root: Path) -> str:
+    """A place of the dataset file: a URI of a store as it is, a path as an absolute one.
+
+    Raises:
+        ValueError: Nothing can be there.
+    """
+    expanded = _expand(text)
+    if not expanded:
+        return expanded  # the key's own check says so
+    if why := why_unusable(expanded):
+        raise ValueError(f"{why}, got {text!r}")
+    if "://" not in expanded:
+        return str((root / expanded).absolute())
+    if keys not in _STORES:
+        raise ValueError(f"expected a path on this machine, got {text!r}")
+    return expanded
 
 
-_PATHS = (("landing", "uri"), ("lake", "uri"), ("model", "path"), ("model", "pod", "template"))
-
-
+_STORES = (("landing", "uri"), ("lake", "uri"))
+_PATHS = (*_STORES, ("model", "path"), ("model", "pod", "template"))
 _NAMES = (
     ("landing", "conn_id"),
     ("landing", "sqs_queue"),
@@ -64,65 +74,14 @@ def _sections(raw: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, 
             yield keys, section
 
 
-def _resolve(raw: dict[str, Any], root: Path) -> None:
-    """Fill in what the environment has, and make paths absolute."""
+def _resolve(raw: dict[str, Any], root: Path, lines: Lines) -> Iterator[Problem]:
+    """Fill in what the environment has, and make paths absolute; gives what cannot be."""
     for keys, section in _sections(raw):
         text = section[keys[-1]]
         try:
-            section[keys[-1]] = _absolute(text, root) if keys in _PATHS else _expand(text)
+            section[keys[-1]] = _place(keys, text, root) if keys in _PATHS else _expand(text)
         except ValueError as error:
-            raise Misfit(keys, str(error)) from error
-
-
-class _Loader(yaml.SafeLoader):
-    """As PyYAML's; a value that is none, such as 30 February, is an error with a line."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, OverflowError, LookupError) as error:
-            raise ConstructorError(None, None, str(error), node.start_mark) from error
-
-
-class _Lines:
-    """The line of every key of a YAML document, counted from 1; and keys that stand twice."""
-
-    def __init__(self, document: yaml.Node | None) -> None:
-        self._found: dict[str, int] = {}
-        self._seen: set[int] = set()
-        self.repeated: list[Problem] = []
-        self._visit(document, "")
-
-    def of(self, location: Sequence[int | str]) -> int | None:
-        """The line of a key, or of what it should be in; ``None`` for a missing one at the top."""
-        ways = (_key(location[:end]) for end in range(len(location), 0, -1))
-        return next((self._found[key] for key in ways if key in self._found), None)
-
-    def _visit(self, node: yaml.Node | None, prefix: str) -> None:
-        if id(node) in self._seen:  # an alias may lead back to where it stands
-            return
-        self._seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                self._enter(key, value, f"{prefix}.{key.value}" if prefix else str(key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                self._enter(value, value, f"{prefix}[{index}]")
-
-    def _enter(self, place: yaml.Node, value: yaml.Node, path: str) -> None:
-        line = place.start_mark.line + 1
-        if path in self._found:
-            why = f"expected every key once, it stands on line {self._found[path]} too"
-            self.repeated.append(Problem(path, line, why))
-        self._found[path] = line
-        self._visit(value, path)
-
-
-def _key(location: Sequence[int | str]) -> str:
-    key = ""
-    for part in location:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    return key
+            yield Problem(key_of(keys), lines.of(keys), str(error))
 
 
 _EXPECTED = {
@@ -142,7 +101,7 @@ _EXPECTED = {
 _FOUND_IS_IN_THE_MESSAGE = {"value_error", "missing", "extra_forbidden"}
 
 
-def _problem(detail: ErrorDetails, lines: _Lines) -> Problem:
+def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
     plain = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
     message = _EXPECTED.get(detail["type"], plain)
     if detail["type"] not in _FOUND_IS_IN_THE_MESSAGE:
@@ -150,7 +109,7 @@ def _problem(detail: ErrorDetails, lines: _Lines) -> Problem:
     error = detail.get("ctx", {}).get("error")
     below = error.location if isinstance(error, Misfit) else ()
     location = (*detail["loc"], *below)
-    return Problem(_key(location), lines.of(location), message)
+    return Problem(key_of(location), lines.of(location), message + lines.reading(location))
 
 
 def _text(path: Path) -> str:
@@ -166,31 +125,6 @@ def _text(path: Path) -> str:
         raise DatasetInvalid(str(path), [problem]) from error
 
 
-def _parsed(path: Path, text: str) -> tuple[dict[str, Any], _Lines]:
-    try:
-        loader = _Loader(text)
-        document = loader.get_single_node()
-        lines = _Lines(document)
-        raw = loader.construct_document(document) if document else None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        problem = Problem("", line, f"expected YAML: {error.problem}")
-        raise DatasetInvalid(str(path), [problem]) from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        problem = Problem("", line, f"expected YAML: {error.reason}")
-        raise DatasetInvalid(str(path), [problem]) from error
-    except RecursionError as error:
-        raise DatasetInvalid(str(path), [Problem("", None, "nested too deeply")]) from error
-    if lines.repeated:
-        raise DatasetInvalid(str(path), lines.repeated)
-    if not isinstance(raw, dict):
-        found = "an empty file" if raw is None else repr(raw)[:100]
-        problem = Problem("", 1, f"expected a mapping at the top, got {found}")
-        raise DatasetInvalid(str(path), [problem])
-    return raw, lines
-
-
 def read_dataset(path: Path | str) -> Dataset:
     """Read one dataset file.
 
@@ -202,18 +136,21 @@ def read_dataset(path: Path | str) -> Dataset:
         NotThere: There is no such file.
     """
     path = Path(path)
-    raw, lines = _parsed(path, _text(path))
+    raw, lines = parsed(path, _text(path))
+    problems = [*lines.misread, *_resolve(raw, path.absolute().parent.parent, lines)]
+    if raw.setdefault("name", path.stem) != path.stem:
+        why = f"expected {path.stem!r}, the file's name, or nothing"
+        problems.append(Problem("name", lines.of(("name",)), why))
     try:
-        if raw.setdefault("name", path.stem) != path.stem:
-            raise Misfit(("name",), f"expected {path.stem!r}, the file's name, or nothing")
-        _resolve(raw, path.absolute().parent.parent)
-        return Dataset.model_validate(raw)
+        dataset = Dataset.model_validate(raw)
     except ValidationError as error:
-        problems = [_problem(detail, lines) for detail in error.errors()]
-        raise DatasetInvalid(str(path), problems) from error
-    except Misfit as misfit:
-        problem = Problem(_key(misfit.location), lines.of(misfit.location), str(misfit))
-        raise DatasetInvalid(str(path), [problem]) from misfit
+        named = {problem.key for problem in problems}
+        told = "invalid_key" if lines.misread else ""
+        more = (_problem(one, lines) for one in error.errors() if one["type"] != told)
+        problems += [problem for problem in more if problem.key not in named]
+    if problems:
+        raise DatasetInvalid(str(path), problems)
+    return dataset
 
 
 def variables(path: Path | str) -> dict[str, str]:
@@ -224,7 +161,7 @@ def variables(path: Path | str) -> dict[str, str]:
         NotThere: There is no such file.
     """
     path = Path(path)
-    raw, _ = _parsed(path, _text(path))
+    raw, _ = parsed(path, _text(path))
     texts = [section[keys[-1]] for keys, section in _sections(raw)]
     names = {match[1] for text in texts for match in _VARIABLE.finditer(text)}
     return {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
@@ -253,9 +190,21 @@ def find_dataset(name: str, folder: Path | None = None) -> Dataset:
     """
     files = {path.stem: path for path in dataset_files(folder)}
     if name not in files:
+        for misnamed in _misnamed(folder or datasets_folder()):
+            if Path(misnamed.path).stem == name:
+                raise misnamed
         known = ", ".join(files) or "none"
         raise NotThere("dataset", name, f"{folder or datasets_folder()} has: {known}")
     return read_dataset(files[name])
+
+
+def _misnamed(folder: Path) -> Iterator[DatasetInvalid]:
+    """Files that somebody may take for dataset files, and that nothing reads."""
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in (".yml", ".yaml") and path.suffix != ".yaml":
+            why = f"expected the ending .yaml, or this is no dataset: rename it to {path.stem}.yaml"
+            if not path.name.startswith("."):
+                yield DatasetInvalid(str(path), [Problem("", None, why)])
 
 
 def usable_datasets(folder: Path | None = None) -> tuple[list[Dataset], list[DatasetInvalid]]:
@@ -264,7 +213,7 @@ def usable_datasets(folder: Path | None = None) -> tuple[list[Dataset], list[Dat
     A mistake in one feed's file must not stop the feeds beside it.
     """
     usable: list[Dataset] = []
-    broken: list[DatasetInvalid] = []
+    broken = [*_misnamed(folder or datasets_folder())]
     for path in dataset_files(folder):
         try:
             usable.append(read_dataset(path))

@@ -38,6 +38,7 @@ from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing.file_names import DataFormat
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
+from flagfall.stores.uri import why_no_queue
 
 _SAMPLES = [
     SAMPLE_TIME + timedelta(hours=hours) for hours in (0, 1, 4, 18, 24, 72, 240, 700, 2_000, 9_000)
@@ -77,6 +78,13 @@ class Landing(Section):
             if getattr(self, name) and not self.uri.startswith("s3://"):
                 raise Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
         return self
+
+    @field_validator("sqs_queue")
+    @classmethod
+    def _queue(cls, value: str) -> str:
+        if value and (why := why_no_queue(value)):
+            raise ValueError(f"{why}, got {value!r}")
+        return value
 
     @field_validator("marker")
     @classmethod
@@ -232,8 +240,6 @@ class Dataset(Section):
         if set(given) != set(pattern.fields):
             wanted = f"{sorted(pattern.fields)}, the fields of landing.marker"
             raise Misfit(key, f"expected values for {wanted}, got {sorted(given)}")
-        if jinja := [text for text in given.values() if "{{" in text]:
-            raise Misfit(key, f"expected strftime patterns such as '%Y-%m-%d', got {jinja[0]!r}")
         try:
             pattern.fill(self.arrival.fields_at(SAMPLE_TIME))
         except (MarkerPatternInvalid, OverflowError) as error:

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from flagfall.dataset.contradictions import contradictions, lacking_in_patterns
 from flagfall.dataset.rules import Missing, RowCount, Rule
 from flagfall.dataset.values import (
     Bound,
@@ -37,13 +38,15 @@ class Constraints(Section):
     @field_validator("pattern")
     @classmethod
     def _pattern(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(
-                    f"expected a regular expression, got {value!r}: {error}"
-                ) from error
+        if value is None:
+            return value
+        if lacking := lacking_in_patterns(value):
+            why = f"expected a regular expression without {lacking!r}, which is not matched here"
+            raise ValueError(f"{why}, got {value!r}")
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"expected a regular expression, got {value!r}: {error}") from error
         return value
 
 
@@ -174,6 +177,18 @@ class Column(Section):
             self._must_be_of_type(("constraints", name), given.get(name))
         for index, value in enumerate(given.get("enum", [])):
             self._must_be_of_type(("constraints", "enum", index), value)
+        for where, why in contradictions(given):
+            raise Misfit(("constraints", *where), why)
+        return self
+
+    @model_validator(mode="after")
+    def _format_applies(self) -> Self:
+        if self.format != "default" and self.type not in ("date", "datetime"):
+            why = f"expected no format: a column of type {self.type} is read without one"
+            raise Misfit(("format",), f"{why}, got {self.format!r}")
+        if self.format != "default" and "%" not in self.format:
+            why = f"expected a strptime pattern such as '%d.%m.%Y', got {self.format!r}"
+            raise Misfit(("format",), why)
         return self
 
     def _must_be_of_type(self, location: tuple[int | str, ...], value: object) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, timedelta
 from math import isfinite
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    model_validator,
 )
 
 _SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+
+
+_CALENDAR = re.compile(r"-?P[^T]*[YM]")
+"""Years and months have no length; and ``P15M`` for 15 minutes is 450 days."""
 
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,6 +41,8 @@ class Misfit(ValueError):
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, str) and _CALENDAR.match(value):
+        raise ValueError(f"expected days, hours, PT15M for 15 minutes, not months, got {value!r}")
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith(("P", "-P"))):
         return value
     match = _SHORT_DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -58,6 +66,8 @@ def _bound(value: object) -> object:
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float | date):
         raise ValueError(f"expected one value, got {value!r}")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"expected a finite number, got {value!r}")
     return value
 
 
@@ -92,6 +102,23 @@ class Section(BaseModel):
     """A mapping in a dataset file. An unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_word_for_a_number(cls, raw: Any) -> Any:
+        """YAML reads ``yes`` as true, which pydantic would take for 1."""
+        for name, field in cls.model_fields.items() if isinstance(raw, dict) else ():
+            key = field.alias or name
+            if isinstance(raw.get(key), bool) and _is_number(field.annotation):
+                raise Misfit((key,), f"expected a number, got {raw[key]!r}")
+        return raw
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether an annotation is that of a number, or of none, and of no other value."""
+    kinds = get_args(annotation) or (annotation,)
+    inner = {(get_args(kind) or (kind,))[0] for kind in kinds} - {NoneType}
+    return bool(inner) and inner <= {int, float}
 
 
 Bound = Annotated[int | float | date | datetime, BeforeValidator(_bound)]

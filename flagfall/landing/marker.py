@@ -19,6 +19,7 @@ from operator import attrgetter
 from typing import Any
 
 from flagfall.errors import MarkerPatternInvalid
+from flagfall.landing.foreign_patterns import foreign
 
 _TOKEN = re.compile(r"\{(\w*)\}|(\*)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
@@ -103,7 +104,8 @@ class MarkerPattern:
     same text.
 
     Raises:
-        MarkerPatternInvalid: It is empty, absolute, leaves the landing zone or has a bad field.
+        MarkerPatternInvalid: It is empty, absolute, leaves the landing zone, has a bad field, or is
+            written in another tool's language.
     """
 
     text: str
@@ -114,6 +116,8 @@ class MarkerPattern:
             raise MarkerPatternInvalid(self.text, "expected a path below the landing zone")
         if ".." in segments or "." in segments:
             raise MarkerPatternInvalid(self.text, "'.' and '..' are not allowed")
+        if why := foreign(self.text):
+            raise MarkerPatternInvalid(self.text, why)
         for match in _TOKEN.finditer(self.text):
             if match[2] is None and not match[1].isidentifier():
                 raise MarkerPatternInvalid(self.text, f"{match[0]} is not a field name")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
 from pydantic import BaseModel
 
+from flagfall.errors import StoreRefused
 from flagfall.landing.beside import Folders
 from flagfall.landing.file_names import DataFormat
 from flagfall.landing.marker import Marker, MarkerPattern, delivery_hash, is_text
+from flagfall.logs import warnings_about
 from flagfall.stores import Entry, open_store
-
-log = logging.getLogger(__name__)
+from flagfall.stores.uri import why_unusable
 
 
 class LandingAddress(BaseModel, frozen=True, extra="forbid"):
@@ -46,19 +46,28 @@ class LandingZone:
 
     Raises:
         MarkerPatternInvalid: The pattern cannot be used.
-        StoreRefused: No store knows this kind of URI.
+        StoreRefused: No store knows this kind of URI, or it is a slip such as ``~/landing``.
     """
 
     def __init__(self, address: LandingAddress) -> None:
+        if why := why_unusable(address.uri):
+            raise StoreRefused(address.uri, why)
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
         self.folders = Folders(self.store, self.pattern, address.format)
         self.uri = self.store.uri
+        self._warnings = warnings_about(self.uri, __name__)
         self.place = (self.uri, address.conn_id, address.sqs_queue)
 
     def is_marker(self, key: str) -> bool:
         """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
-        return self.pattern.match(key) is not None and _is_text(key)
+        return self.pattern.match(key) is not None and self._is_text(key)
+
+    def _is_text(self, key: str) -> bool:
+        if is_text(key):
+            return True
+        self._warnings.warn(key, "%s: its name is not UTF-8, so it is left alone; rename it", key)
+        return False
 
     def entries(self, start: str = "") -> list[Entry]:
         """A sweep: every marker after the key ``start``; what cannot be read hides only itself."""
@@ -114,10 +123,3 @@ class LandingZone:
 def landing_zone(address: LandingAddress) -> LandingZone:
     """The landing zone at an address: 10,000 sensors share one. See ``LandingZone``."""
     return LandingZone(address)
-
-
-def _is_text(key: str) -> bool:
-    if not is_text(key):
-        log.warning("%r is left alone: its name is not UTF-8; rename it", key)
-        return False
-    return True

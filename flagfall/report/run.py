@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,9 +16,10 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
 from flagfall.report.due import due_reports, report_is_written
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HISTORY = timedelta(days=30)
 """How far back a report looks, by the day on which a marker landed."""

@@ -26,7 +26,7 @@ def read_model_file(kind: type[_Content], model_path: str, name: str) -> _Conten
     try:
         return kind.model_validate_json((Path(model_path) / name).read_bytes())
     except FileNotFoundError as missing:
-        why = f"{name} is missing; run the model's training script"
+        why = f"{name} is missing; run the model's training script, or correct model.path"
         raise ModelInvalid(model_path, why) from missing
     except ValidationError as error:
         raise ModelInvalid(model_path, f"{name}: {error}") from error

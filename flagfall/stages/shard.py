@@ -6,7 +6,6 @@ not repeat work that is in the lake.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from flagfall.errors import HOPELESS, NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
 from flagfall.stages import STAGES
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 @dataclass(frozen=True)

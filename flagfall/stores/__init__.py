@@ -7,7 +7,6 @@ an operator must change is ``StoreRefused``, what may heal by itself is ``StoreU
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from flagfall.errors import StoreRefused
 from flagfall.extras import require
+from flagfall.stores.uri import why_no_store
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Shape = Sequence[str | Callable[[str], bool]]
 """What a key looks like, one part of its path after the other: a name, or which names."""
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+")
-"""One slash is a slip of the pen: ``s3:/bucket`` must not become a directory."""
 
 
 def everything(key: str) -> bool:
@@ -220,16 +217,11 @@ def open_store(uri: str, conn_id: str = "", sqs_queue: str = "") -> Store:
     Raises:
         StoreRefused: No store knows this kind of URI.
     """
-    scheme = _SCHEME.match(uri)
-    if scheme is None and uri:
-        return _local(uri)
-    if uri.startswith("file:///"):
-        return _local(uri.removeprefix("file://"))
+    if why := why_no_store(uri):
+        raise StoreRefused(uri, why)
     if uri.startswith("s3://"):
         return _s3(uri, conn_id, sqs_queue)
-    found = f"no store for {scheme[0]}" if scheme else "no place is named"
-    why = f"{found}; a directory, file:///path or s3://bucket/prefix is understood"
-    raise StoreRefused(uri, why)
+    return _local(uri.removeprefix("file://"))
 
 
 def _local(root: str) -> Store:

@@ -17,7 +17,6 @@ cannot be read.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 import uuid
@@ -32,6 +31,7 @@ from typing import BinaryIO
 import aiofiles
 
 from flagfall.errors import NotAFile
+from flagfall.logs import warnings_about
 from flagfall.stores import (
     Entry,
     Fetched,
@@ -58,8 +58,6 @@ from flagfall.stores.local_walk import (
     walk_shape,
 )
 from flagfall.stores.os_errors import translated
-
-log = logging.getLogger(__name__)
 
 _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
@@ -104,7 +102,7 @@ class LocalStore:
     def __init__(self, root: str) -> None:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
-        self._told: set[str] = set()
+        self._warnings = warnings_about(self.uri, __name__)
 
     def is_empty(self) -> bool:
         """See ``Store.is_empty``."""
@@ -179,9 +177,8 @@ class LocalStore:
         """Go on without what cannot be read; once it can be, the next sweep finds it."""
         if error.errno not in _UNREADABLE:
             leave_out_if_gone(path, error)
-        elif path not in self._told:
-            self._told.add(path)
-            log.warning("%s: left out of the sweep: %s", path, error.strerror)
+        else:
+            self._warnings.warn(path, "%s: left out of the sweep: %s", path, error.strerror)
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""

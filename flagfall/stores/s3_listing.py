@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from flagfall.errors import AccessDenied, NotAFile, StoreRefused
+from flagfall.errors import AccessDenied, NotAFile, StoreRefused, printable
+from flagfall.logs import warnings_about
 from flagfall.stores import Entry
 from flagfall.stores.s3_bucket import Bucket, entry_of
 from flagfall.stores.s3_errors import UnusableKey
@@ -17,8 +17,6 @@ from flagfall.stores.s3_keys import unusable
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import S3Store as ObjectStore
-
-log = logging.getLogger(__name__)
 
 PAGE = 1000
 """Most objects in one answer of S3."""
@@ -40,7 +38,7 @@ class Listing:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._warned: set[str] = set()
+        self._warnings = warnings_about(bucket.uri, __name__)
 
     def list(
         self, prefix: str, start_after: str, where: Callable[[str], bool], skip_unreadable: bool
@@ -110,7 +108,7 @@ class Listing:
         except UnusableKey:
             return self._page_without_unusable_keys(prefix, after, leave_out)
         except AccessDenied as refused:  # which concerns no single object
-            why = str(refused).removeprefix(f"{refused.uri}: ")
+            why = str(refused).removeprefix(f"{printable(refused.uri)}: ")
             raise StoreRefused(refused.uri, why) from refused
         if len(page) < PAGE:
             return page, None
@@ -139,9 +137,8 @@ class Listing:
         return page, found[-1][0] if answer["IsTruncated"] else None
 
     def _warn(self, key: str, why: str) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
-            log.warning("%s/%r: left out of the sweep: %s; rename it", self._bucket.uri, key, why)
+        place = f"{self._bucket.uri}/{key}"
+        self._warnings.warn(key, "%s: left out of the sweep: %s; rename it", place, why)
 
     def _refuse_if(self, wanted: Callable[[str], bool]) -> LeaveOut:
         """Who asks for all files of a folder must not be given fewer."""

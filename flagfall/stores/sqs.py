@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -20,11 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from flagfall.logs import logger
 from flagfall.stores import Hint, IsOurs, nothing_is_ours
 from flagfall.stores.backoff import backoff
 from flagfall.stores.s3_keys import unusable
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 LONG_POLL = 20
 """Seconds that SQS waits for a message: its maximum, hence the fewest requests."""

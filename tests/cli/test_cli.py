@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,18 @@ class TestPublishAndWatch:
         assert "\x1b" not in watched.out
         assert "date=\\x1b[2J[red]/" in watched.out
 
+    def test_a_name_cannot_steer_the_terminal_by_a_warning(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        name = "\x1b]0;x\x07\n2026-11-28 ERROR\u202e"
+        (toy.landing / f"date={name}").mkdir(parents=True)
+        (toy.landing / f"date={name}" / "datapackage.json").symlink_to("/etc/hostname")
+        with shell("status", "toy") as running:
+            _, err = running.communicate()
+        assert r"\x1b]0;x" in err
+        assert all(line.isprintable() for line in err.splitlines())
+        assert "\n2026" not in err
+
     def test_brackets_in_a_path_are_shown_as_they_are(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
@@ -157,7 +170,7 @@ class TestPublishAndWatch:
         [
             (["publish", "absent", "out"], "no directory 'absent'"),
             (["publish", ".", "gs://bucket/x"], "gs://bucket/x: no store for gs://"),
-            (["publish", ".", "s3:/bucket/x"], "no store for s3:/"),
+            (["publish", ".", "s3:/bucket/x"], "write s3://bucket/x"),
             (["publish", ".", "out", "--marker", "../x"], "expected the name of a file"),
             (["watch", "gs://bucket", "--marker", "_SUCCESS"], "no store for gs://"),
             (["watch", ".", "--marker", "../_SUCCESS"], "marker pattern '../_SUCCESS'"),
@@ -546,6 +559,41 @@ class TestCheck:
         assert ran.code == 65
         assert "output 'scores': expected shape [2, 2], [2, 1] or [2], got [1, 1]" in ran.err
 
+    def test_a_lake_that_cannot_be_written_is_told_and_left_alone_offline(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_toy(tmp_path)
+        (tmp_path / "lake").write_text("no directory")
+        ran = flagfall("check")
+        assert (ran.code, ran.out) == (65, "")
+        assert "lake" in ran.err
+        assert flagfall("check", "--offline").out == "toy: fine; 2 columns, no model\n"
+
+    def test_a_landing_zone_that_is_not_there_yet_is_said(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        ran = flagfall("check")
+        assert ran.code == 0
+        assert ran.err == f"flagfall: toy: the landing zone {toy.landing} is not there yet\n"
+        toy.landing.mkdir()
+        assert flagfall("check").err == ""
+
+    def test_a_landing_zone_that_is_a_file_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        toy.landing.touch()
+        ran = flagfall("check")
+        assert ran.code == 65
+        assert "is not a directory; check the URI in the dataset file" in ran.err
+
+    def test_a_notifier_that_cannot_be_imported_is_told(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_toy(tmp_path, more="notify: [{notifier: no.such.Notifier}]")
+        ran = flagfall("check")
+        assert ran.code == 65
+        assert "toy.yaml: notify[0].notifier: 'no.such.Notifier' cannot be imported" in ran.err
+
     def test_what_does_not_fit_is_told_for_every_dataset(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
@@ -558,6 +606,7 @@ class TestCheck:
         assert ran.code == 65
         assert ran.out == "good: fine; 2 columns, no model\n"
         assert "bad.yaml: features: v: 'nix + 1'" in ran.err
+        assert "toy.yaml: model: model " in ran.err
         assert "no-such-model: constants.json is missing" in ran.err
 
     def test_a_rule_that_cannot_be_is_named_and_reads_no_file(
@@ -599,6 +648,10 @@ class TestHelp:
         ran = flagfall(*arguments)
         assert ran.code == 2
         assert "Usage: flagfall" in ran.err
+
+    def test_it_says_which_release_it_is(self, flagfall: CommandLine) -> None:
+        ran = flagfall("--version")
+        assert (ran.code, ran.out) == (0, f"flagfall {version('flagfall')}\n")
 
     def test_it_is_installed_as_a_command(self) -> None:
         command = Path(sys.executable).with_name("flagfall")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import runpy
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -146,6 +149,22 @@ def test_a_scheduled_feed_waits_for_its_marker_and_updates_the_asset_without_a_p
     assert sensor.start_from_trigger
 
 
+def test_a_schedule_is_in_utc_whatever_the_default_timezone_is(tmp_path: Path) -> None:
+    """In a process of its own: Airflow reads its settings once."""
+    make_toy(tmp_path, more="arrival: {schedule: '0 6 * * *', partition: {date: '%Y-%m-%d'}}")
+    code = (
+        "from flagfall.dags import pipelines\n"
+        f"dag = pipelines({str(tmp_path / 'datasets')!r})['toy_expected']\n"
+        "print('schedule', dag.timetable.expression, dag.timetable.timezone)\n"
+    )
+    setting = {"AIRFLOW__CORE__DEFAULT_TIMEZONE": "America/New_York"}
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(
+        command, env={**os.environ, **setting}, capture_output=True, text=True, check=True
+    )
+    assert "schedule 0 6 * * * UTC" in ran.stdout
+
+
 def test_a_feed_without_a_model_has_no_scoring_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +184,16 @@ def test_a_broken_dataset_file_shows_as_an_import_error_and_stops_no_other_feed(
     assert isinstance(failed.value.problems[0], DatasetInvalid)
     assert "broken.yaml: line 1: title" in str(failed.value)
     assert failed.value.__cause__ is None, "no traceback of pydantic above it"
+
+
+def test_a_notifier_that_cannot_be_imported_shows_as_an_import_error_and_stops_no_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toy(tmp_path, more="notify: [{notifier: no.such.Notifier}]")
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    assert list(dags_of("feeds")) == ["toy_pipeline"]
+    with pytest.raises(DatasetsInvalid, match=r"toy\.yaml: notify\[0\]\.notifier: 'no\.such"):
+        runpy.run_path(str(DAGS / "dataset_errors.py"))
 
 
 def test_a_folder_that_is_not_there_is_an_error_and_not_no_dags(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ MISTAKES = [
     Mistake("lag: 1d", "lag: 5", 9, "arrival.lag", "a duration with a unit, such as 30s"),
     Mistake("lag: 1d", "lag: 1.5", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", 'lag: "5"', 9, "arrival.lag", "a duration with a unit"),
-    Mistake("lag: 1d", "lag: 1:30", 9, "arrival.lag", "a duration with a unit"),
+    Mistake("lag: 1d", "lag: 1:30", 9, "arrival.lag", "YAML reads 1:30 as 90"),
     Mistake("lag: 1d", "lag: yes", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", "lag: soon", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", "lag: 1 week", 9, "arrival.lag", "a duration with a unit"),
@@ -132,7 +132,7 @@ MISTAKES = [
     Mistake('{date: "', '{day: "', 10, "arrival.partition", "expected values for ['date']"),
     Mistake("%Y-%m-%d", "%Y/%m/%d", 10, "arrival.partition", "'/' in the value of date"),
     Mistake("%Y-%m-%d", "", 10, "arrival.partition", "no value for date"),
-    Mistake("%Y-%m-%d", "{{ ds }}", 10, "arrival.partition", "expected strftime patterns"),
+    Mistake("%Y-%m-%d", "{{ ds }}", 10, "arrival.partition.date", "expected strftime patterns"),
     Mistake("date={date}/_SUCCESS", '"*.ready"', 4, "landing.marker", "use a field, as in {name}"),
     Mistake("{date}/_SUCCESS", "{date}/a*.ok", 4, "landing.marker", "vouch for every file"),
     Mistake("uri: landing", "uri: landing\n  format: txt", 4, "landing.format", "'parquet'"),
@@ -465,9 +465,9 @@ class TestConstraintsThatFit:
         ("kind", "constraints"),
         [
             ("integer", "minimum: 0, maximum: 10, enum: [1, 2]"),
-            ("number", "minimum: 0, maximum: 0.5, enum: [1, 2.5]"),
+            ("number", "minimum: 0, maximum: 2.5, enum: [1, 2.5]"),
             ("boolean", "required: true, enum: [true]"),
-            ("string", "pattern: '[A-Z]+', minLength: 1, maxLength: 3, enum: [A, '1']"),
+            ("string", "pattern: '[A-Z]+', minLength: 1, maxLength: 3, enum: [A, 'BC']"),
             ("date", "minimum: 2013-01-01, maximum: 2013-12-31, enum: [2013-05-01]"),
             ("datetime", "minimum: 2013-01-01, maximum: 2013-12-31 23:59:59"),
             ("datetime", "minimum: 2013-01-01T00:00:00Z"),
@@ -536,6 +536,17 @@ class TestManyFeeds:
         write(tmp_path, "{", "notes.txt")
         write(tmp_path, "{", "toy.yaml~")
         assert dataset_files(good.parent) == [good]
+
+    @pytest.mark.parametrize("name", ["toy.yml", "toy.YAML", "toy.Yml"])
+    def test_a_file_with_another_ending_of_yaml_is_said_and_not_left_out_silently(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        write(tmp_path, GOOD, name)
+        usable, broken = usable_datasets(tmp_path / "datasets")
+        assert usable == []
+        assert f"{name}: expected the ending .yaml" in str(broken[0])
+        with pytest.raises(DatasetInvalid, match=r"rename it to toy\.yaml"):
+            find_dataset("toy", tmp_path / "datasets")
 
     def test_a_folder_that_is_not_there_has_no_datasets(self, tmp_path: Path) -> None:
         assert usable_datasets(tmp_path / "absent") == ([], [])

@@ -98,6 +98,7 @@ class Settings:
         only: Regular expression that ``METHOD /path?query``, unquoted, must match somewhere for a
             request to be harmed.
         times: So many requests are harmed, and no more; 0: any number.
+        forget_conditions: Whether ``If-None-Match`` is left out, as some servers ignore it.
     """
 
     share: float = 0.0
@@ -107,6 +108,7 @@ class Settings:
     window_seconds: float = 0.0
     only: str = ""
     times: int = 0
+    forget_conditions: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinds", tuple(self.kinds))
@@ -293,7 +295,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             connection.putrequest(self.command, self.path, True, True)
             for name, value in self.headers.items():
-                if name.lower() not in (*_HOP_BY_HOP, "expect"):
+                if name.lower() not in (*_HOP_BY_HOP, "expect", *self._forgotten()):
                     connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
@@ -303,6 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
             return _Answer(answer.status, told, answer.read(), length)
         finally:
             connection.close()
+
+    def _forgotten(self) -> tuple[str, ...]:
+        return ("if-none-match",) if self.server.proxy.settings.forget_conditions else ()
 
     def _head(self, answer: _Answer, length: int) -> None:
         self.send_response(answer.status)

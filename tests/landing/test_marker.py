@@ -42,7 +42,9 @@ class TestMatching:
             ("{day}/{day}.ready", "mon/mon.ready", {"day": "mon"}),
             ("{day}/{day}.ready", "mon/tue.ready", None),
             ("date={date}/_SUCCESS", "date=a\nb/_SUCCESS", {"date": "a\nb"}),
-            ("(a|b)+[x]/{d}$", "(a|b)+[x]/1$", {"d": "1"}),
+            ("(a.b+c)/{d}", "(a.b+c)/1", {"d": "1"}),
+            ("(a.b+c)/{d}", "(aab+c)/1", None),
+            ("hour=10%3A00/{d}", "hour=10%3A00/1", {"d": "1"}),
         ],
     )
     def test_a_key_is_a_marker_only_where_the_whole_pattern_fits(

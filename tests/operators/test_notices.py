@@ -55,6 +55,17 @@ def test_a_claim_that_cannot_reach_the_storage_says_that_nothing_is_lost(
     )
 
 
+def test_names_cannot_steer_a_terminal_nor_begin_a_line(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "/landing/a\x1b[2K\n2026-11-28 ERROR\u202e/_SUCCESS"
+    batches = SimpleNamespace(batches=[{"marker": {"uri": name}}])
+    on_failure(toy.dataset)(context(task=batches, exception=OSError(f"{name} vanished")))  # type: ignore[arg-type]  # the part that is used
+    (said,) = caplog.messages
+    assert said.isprintable()
+    assert said.count(r"/landing/a\x1b[2K\n2026-11-28 ERROR\u202e/_SUCCESS") == 2
+
+
 def test_a_retry_says_that_nothing_needs_to_be_done(
     toy: ToyFeed, caplog: pytest.LogCaptureFixture
 ) -> None:

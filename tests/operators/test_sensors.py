@@ -8,9 +8,11 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import (
     AirflowSensorTimeout,
     AirflowSkipException,
+    TaskDeferralError,
     TaskDeferred,
 )
 
+from flagfall.errors import MarkerPatternInvalid
 from flagfall.operators import MarkerSensor
 from flagfall.operators.sensors import MarkerLate
 from flagfall.triggers import MarkerTrigger
@@ -84,6 +86,32 @@ def test_a_late_marker_fails_with_its_name_and_is_never_retried() -> None:
 def test_with_soft_fail_a_late_marker_skips() -> None:
     with pytest.raises(AirflowSkipException):
         sensor(soft_fail=True).resume_execution("on_event", {"event": LATE}, {})
+
+
+@pytest.mark.parametrize("error", ["Trigger failure", "Unknown"])
+def test_with_soft_fail_what_is_not_late_fails_all_the_same(error: str) -> None:
+    """Such as a bucket that does not exist, or a trigger that crashed."""
+    crash = {"error": error, "traceback": ["flagfall.errors.StoreRefused: no such bucket"]}
+    for soft_fail in (False, True):
+        with pytest.raises(TaskDeferralError):
+            sensor(soft_fail=soft_fail).resume_execution("__fail__", crash, {})
+
+
+def test_with_soft_fail_a_mistake_in_the_event_fails() -> None:
+    with pytest.raises(KeyError):
+        sensor(soft_fail=True).resume_execution("on_event", {"event": {}}, {})
+
+
+def test_with_soft_fail_a_time_out_of_the_trigger_skips_and_names_the_marker() -> None:
+    waiting = sensor(soft_fail=True)
+    with pytest.raises(AirflowSkipException, match=r"/landing/date=2026-11-01/_SUCCESS"):
+        waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, {})
+    assert waiting.soft_fail
+
+
+def test_a_pattern_that_cannot_be_used_is_refused_when_the_dag_is_parsed() -> None:
+    with pytest.raises(MarkerPatternInvalid, match="Jinja is not rendered here"):
+        sensor(marker="date={{ ds }}/_SUCCESS")
 
 
 def test_a_time_out_of_the_trigger_names_the_marker_too() -> None:

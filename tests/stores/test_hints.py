@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from queue import SimpleQueue
 
 import psutil
 import pytest
 from blockbuster import blockbuster_ctx
 
+from flagfall.stores import inotify_process
 from flagfall.stores.inotify import _Watch, directory_hints
 
 # ruff: noqa: ASYNC240  (the tests may block their own event loop for a file)
@@ -35,20 +37,19 @@ async def hint(hints: AsyncIterator[None]) -> None:
 
 
 async def standing(root: Path) -> AsyncIterator[None]:
-    """Hints of a directory that is there, once the watch stands: it says so with its second."""
+    """Hints of a directory that is there, once the watch stands: it says so with its first."""
     hints = directory_hints(root)
-    await hint(hints)
     await hint(hints)
     return hints
 
 
-def threads(root: Path) -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == f"hints {root}"]
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hints"]
 
 
-def processes(root: Path) -> list[psutil.Process]:
+def processes() -> list[psutil.Process]:
     below = psutil.Process().children(recursive=True)
-    return [one for one in below if str(root) in one.cmdline()]
+    return [one for one in below if "flagfall.stores.inotify_process" in one.cmdline()]
 
 
 async def test_a_file_in_a_directory_that_is_there_wakes_within_a_second(root: Path) -> None:
@@ -103,15 +104,15 @@ async def test_all_who_watch_a_directory_share_one_thread_until_the_last_leaves(
     (root / "first").touch()
     await hint(one)
     await waiting
-    assert len(threads(root)) == len(processes(root)) == 1
-    thread, process = threads(root)[0], processes(root)[0]
+    assert len(threads()) == len(processes()) == 1
+    thread, process = threads()[0], processes()[0]
     async with aclosing(two):
         await one.aclose()
         (root / "second").touch()
         await hint(two)
-        assert threads(root) == [thread]
+        assert threads() == [thread]
     await asyncio.to_thread(thread.join, SOON)
-    assert threads(root) == []
+    assert threads() == []
     assert not process.is_running()
 
 
@@ -161,7 +162,7 @@ def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_pat
     script.write_text(
         "import asyncio\n"
         "from pathlib import Path\n"
-        "from flagfall.stores.inotify import _Watch, directory_hints\n"
+        "from flagfall.stores.inotify import directory_hints\n"
         "async def main():\n"
         f"    async for _ in directory_hints(Path({str(root)!r})):\n"
         "        print('hinted', flush=True)\n"
@@ -170,8 +171,7 @@ def test_a_triggerer_that_is_killed_leaves_no_process_behind(root: Path, tmp_pat
     command = [sys.executable, str(script)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as triggerer:
         assert triggerer.stdout is not None
-        for _ in range(2):  # until the watch stands and says nothing any more
-            assert triggerer.stdout.readline() == "hinted\n"
+        assert triggerer.stdout.readline() == "hinted\n"
         watching = psutil.Process(triggerer.pid).children()
         assert len(watching) == 1
         triggerer.send_signal(signal.SIGKILL)
@@ -183,11 +183,70 @@ def test_why_there_are_no_hints_is_said_once_and_anew_after_there_were_some(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The watching process says it every minute."""
-    watch = _Watch(root)
+    watch = _Watch(str(root))
     for why in ("denied", "denied", "denied", "", "denied", "too many watches"):
-        watch._tell(why)
+        watch.tell(why)
     assert [message.partition("(")[2] for message in caplog.messages] == [
         "denied); sweeps go on",
         "denied); sweeps go on",
         "too many watches); sweeps go on",
     ]
+
+
+async def test_many_directories_are_watched_by_one_process(tmp_path: Path) -> None:
+    roots = [tmp_path / f"feed{number}" for number in range(40)]
+    for root in roots:
+        root.mkdir()
+    all_hints = await asyncio.gather(*map(standing, roots))
+    assert (len(processes()), len(threads())) == (1, 1)
+    waiting = [asyncio.create_task(hint(hints)) for hints in all_hints]
+    for root in roots:
+        (root / "file").touch()
+    await asyncio.gather(*waiting)
+    for hints in all_hints:
+        await hints.aclose()
+
+
+def test_a_directory_that_cannot_be_watched_costs_the_others_no_hints(
+    plain_user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, since that user may not start Python."""
+    closed, root, partly = (plain_user / name for name in ("closed", "open", "partly"))
+    for folder in (closed, root, partly, partly / "closed"):
+        folder.mkdir()
+    closed.chmod(0)
+    (partly / "closed").chmod(0)
+    said: SimpleQueue[tuple[str, str]] = SimpleQueue()
+    monkeypatch.setattr(inotify_process, "say", lambda root, why="": said.put((root, why)))
+    groups = inotify_process.Groups()
+    for folder in (closed, root, partly):
+        groups.watch(str(folder))
+    first = {said.get(timeout=SOON) for _ in range(3)}
+    assert {folder for folder, why in first if not why} == {str(root), str(partly)}
+    assert {folder for folder, why in first if "ermission denied" in why} == {str(closed)}
+    for folder in (root, partly):
+        (folder / "file").touch()
+        assert said.get(timeout=SOON) == (str(folder), "")
+    for folder in (closed, root, partly):
+        groups.leave(str(folder))
+
+
+async def test_two_names_of_one_directory_are_both_told(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    one, other = await asyncio.gather(standing(root), standing(tmp_path / "link"))
+    for hints in (one, other):
+        waiting = asyncio.create_task(hint(hints))
+        await asyncio.sleep(0)
+        (root / hints.__name__).write_text(str(time.monotonic()))
+        await waiting
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_watching_process_that_is_killed_is_started_again(root: Path) -> None:
+    async with aclosing(await standing(root)) as hints:
+        processes()[0].kill()
+        await hint(hints)  # the new one stands
+        (root / "file").touch()
+        await hint(hints)
+        assert len(processes()) == 1

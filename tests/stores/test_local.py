@@ -81,8 +81,17 @@ class TestAddresses:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(StoreRefused, match="s3://bucket/prefix is understood"):
+        with pytest.raises(StoreRefused, match=r"understood|write s3://bucket|write /x"):
             open_store(uri)
+
+    @pytest.mark.parametrize(
+        "name", ["a*{b}", "$HOME", "date=\x1b[2J\n", "10:00", "~", "a\\b", "%Y", " "]
+    )
+    def test_a_folder_may_have_any_name(self, tmp_path: Path, name: str) -> None:
+        """It may be a producer's: ``publish`` writes there."""
+        store = open_store(str(tmp_path / name))
+        store.put("file", b"x")
+        assert (tmp_path / name / "file").read_bytes() == b"x"
 
 
 class TestCreate:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flagfall.errors import StoreUnavailable
+from flagfall.stores import scratch
 from flagfall.stores.scratch import scratch_folder
 
 KILLED = """\
@@ -65,6 +69,61 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else_is(
         "flagfall-work-link",
         used.name,
     }
+
+
+@pytest.fixture
+def locks_are_each_hosts_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on sshfs: no lock of another host is seen."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+
+
+def as_host(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(scratch, "_kernel", lambda: name)
+
+
+@pytest.mark.usefixtures("locks_are_each_hosts_own")
+def test_the_folder_of_another_host_is_left_alone_while_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_host(monkeypatch, "A")
+    with scratch_folder(tmp_path) as one:
+        as_host(monkeypatch, "B")
+        with scratch_folder(tmp_path) as other:
+            assert (one.exists(), other.exists()) == (True, True)
+
+
+@pytest.mark.usefixtures("locks_are_each_hosts_own")
+def test_another_mount_of_the_same_share_is_another_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two containers of one machine that mount it each for itself."""
+    (tmp_path / "share").mkdir()
+    stat = Path.stat
+
+    def elsewhere(self: Path, **more: Any) -> os.stat_result:
+        found = list(stat(self, **more))
+        return os.stat_result([*found[:2], found[2] + 1, *found[3:]])
+
+    with scratch_folder(tmp_path / "share") as one:
+        monkeypatch.setattr(Path, "stat", elsewhere)
+        scratch.sweep(tmp_path / "share")
+        assert one.exists()
+
+
+def test_what_another_host_left_is_removed_when_it_has_not_changed_for_days(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_host(monkeypatch, "A")
+    dead, left = at_work(tmp_path)
+    kill(dead)
+    long_ago = time.time() - scratch.ABANDONED - 60
+    for path in (left, left / "sub"):
+        os.utime(path, (long_ago, long_ago))
+    with scratch_folder(tmp_path):
+        assert left.exists(), "a file in it is new"
+    os.utime(left / "sub" / "part", (long_ago, long_ago))
+    with scratch_folder(tmp_path):
+        assert not left.exists()
 
 
 def test_many_who_make_folders_at_once_never_remove_each_others(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,9 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from pydantic import ValidationError
 
 from flagfall.dataset.feed import Feed
-from flagfall.errors import StoreRefused
+from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.landing.marker import Marker
+from flagfall.landing.zone import LandingZone
 from flagfall.stores import aws
 from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
 from flagfall.watch import outage
@@ -196,13 +200,55 @@ async def test_waiting_for_one_marker_ends_with_it(toy: ToyFeed) -> None:
 
 
 async def test_a_deadline_that_passes_says_where_was_looked(
-    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    toy: ToyFeed,
 ) -> None:
-    monkeypatch.setattr("flagfall.triggers.markers.ONE_LOOK", 0.1)
     deadline = datetime.now(UTC).isoformat()
     payload = await first_event(one(toy, deadline=deadline))
     where = f"{toy.landing}/date=2026-11-01/datapackage.json"
     assert payload == {"late": where, "deadline": deadline}
+
+
+async def test_a_last_look_that_is_slow_finds_the_marker(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is for the marker, not for the storage."""
+    find = LandingZone.find
+
+    def slow(self: LandingZone, key: str) -> list[Marker]:
+        time.sleep(0.5)
+        return find(self, key)
+
+    monkeypatch.setattr(LandingZone, "find", slow)
+    marker = await asyncio.to_thread(toy.drop, "2026-11-01")
+    payload = await first_event(one(toy, deadline=datetime.now(UTC).isoformat()))
+    assert payload["batch_id"] == marker.batch_id
+
+
+async def test_storage_that_does_not_answer_is_not_a_late_marker(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``soft_fail`` a late one is skipped; here nobody knows."""
+
+    def unreachable(self: LandingZone, key: str) -> list[Marker]:
+        raise StoreUnavailable(f"{self.uri}/{key}", "no answer")
+
+    monkeypatch.setattr(LandingZone, "find", unreachable)
+    monkeypatch.setattr("flagfall.watch.last_look.LONGEST", 0.1)
+    waiting = one(toy, deadline=datetime.now(UTC).isoformat(), settle=0.0)
+    with pytest.raises(StoreUnavailable, match="no answer"):
+        await first_event(waiting)
+
+
+async def test_a_last_look_that_hangs_is_given_up(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(LandingZone, "find", lambda *_: goes_on.wait(SOON))
+    monkeypatch.setattr("flagfall.watch.last_look.LONGEST", 0.1)
+    waiting = one(toy, deadline=datetime.now(UTC).isoformat(), settle=0.0)
+    with pytest.raises(StoreUnavailable, match="whether the marker is there is not known"):
+        await first_event(waiting)
+    goes_on.set()
 
 
 async def test_a_marker_that_no_hint_told_of_is_not_called_late(

@@ -1,0 +1,61 @@
+"""Notifiers that a dataset names: whether they can be used, before a task has failed.
+
+They are Airflow's classes. This module imports those that are named, and nothing else of Airflow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any
+
+from flagfall.dataset.schema import Notice
+from flagfall.errors import Problem
+
+_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_UNESCAPED = re.compile(r"\{\{(?=[^}]*\bnotice\b)(?![^}]*\|\s*(e|escape)\b)[^}]*\}\}")
+_EXAMPLE = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
+_BASE = "BaseNotifier"
+
+
+def notifier_problems(notices: Sequence[Notice]) -> Iterator[Problem]:
+    """Why notices of a dataset cannot be sent."""
+    for index, notice in enumerate(notices):
+        if why := _why_unusable(notice):
+            yield Problem(f"notify[{index}].notifier", None, why)
+        for name, value in notice.arguments.items():
+            if "html" in name.lower() and _UNESCAPED.search(str(value)):
+                why = "expected {{ notice | e }}: a file's name that it quotes may be HTML"
+                yield Problem(f"notify[{index}].arguments.{name}", None, f"{why}, got {value!r}")
+
+
+def _why_unusable(notice: Notice) -> str:
+    path = notice.notifier
+    if not _PATH.fullmatch(path):
+        return f"expected the path of a notifier's class such as {_EXAMPLE}, got {path!r}"
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # importing it runs somebody's code
+        return f"{path!r} cannot be imported ({error}); correct it, or install its provider"
+    if not _is_notifier(found):
+        why = f"expected a class that inherits from Airflow's {_BASE}, such as {_EXAMPLE}"
+        return f"{why}, got {path!r}"
+    return _why_not_these(found, notice.arguments)
+
+
+def _is_notifier(found: Any) -> bool:
+    return inspect.isclass(found) and any(
+        base.__name__ == _BASE and base.__module__.startswith("airflow.") and base is not found
+        for base in found.__mro__
+    )
+
+
+def _why_not_these(notifier: type, arguments: dict[str, Any]) -> str:
+    try:
+        inspect.signature(notifier).bind(**arguments)
+    except TypeError as error:
+        return f"its arguments do not fit: {error}"
+    return ""

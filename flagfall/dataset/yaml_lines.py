@@ -1,0 +1,167 @@
+"""A dataset file as YAML: what stands on which line, and where YAML does not read what people do.
+
+YAML 1.1 takes ``010`` for 8, ``1:30`` for 90 and ``no`` for false.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+from flagfall.errors import DatasetInvalid, Problem
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_TEXTS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_QUOTES = "put text that begins with one of * & % @ ! { [ or has ': ' in it in quotes"
+
+
+class _Loader(yaml.SafeLoader):
+    """As PyYAML's; a value that is none, such as 30 February, is an error with a line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError, LookupError) as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
+
+
+class Lines:
+    """The line of every key of a YAML document, counted from 1.
+
+    Attributes:
+        repeated: Keys that stand twice.
+        misread: Keys and numbers that YAML reads as something else than people do.
+    """
+
+    def __init__(self, document: yaml.Node | None) -> None:
+        self._found: dict[str, int] = {}
+        self._nodes: dict[str, yaml.Node] = {}
+        self._seen: set[int] = set()
+        self.repeated: list[Problem] = []
+        self.misread: list[Problem] = []
+        self._visit(document, "")
+
+    def of(self, location: Sequence[int | str]) -> int | None:
+        """The line of a key, or of what it should be in; ``None`` for a missing one at the top."""
+        ways = (key_of(location[:end]) for end in range(len(location), 0, -1))
+        return next((self._found[key] for key in ways if key in self._found), None)
+
+    def _visit(self, node: yaml.Node | None, prefix: str) -> None:
+        if id(node) in self._seen:  # an alias may lead back to where it stands
+            return
+        self._seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                path = f"{prefix}.{key.value}" if prefix else str(key.value)
+                self._misreads(path, key, _misread_key(key))
+                self._enter(key, value, path)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                self._enter(value, value, f"{prefix}[{index}]")
+
+    def _enter(self, place: yaml.Node, value: yaml.Node, path: str) -> None:
+        line = place.start_mark.line + 1
+        if path in self._found:
+            why = f"expected every key once, it stands on line {self._found[path]} too"
+            self.repeated.append(Problem(path, line, why))
+        self._found[path] = line
+        self._nodes[path] = value
+        self._misreads(path, value, _misread_number(value))
+        self._visit(value, path)
+
+    def _misreads(self, path: str, node: yaml.Node, why: str) -> None:
+        if why:
+            self.misread.append(Problem(path, node.start_mark.line + 1, why))
+
+    def reading(self, location: Sequence[int | str]) -> str:
+        """How YAML reads the value there, where people read another; empty where they do not."""
+        node = self._nodes.get(key_of(location))
+        if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+            return ""
+        value = _read(node.value)
+        if isinstance(value, str):
+            return _number_as_text(value)
+        is_plain = isinstance(value, int | float) and str(value) == node.value
+        if is_plain or isinstance(value, dict | list):
+            return ""
+        shown = f"'{value}'" if isinstance(value, date) else repr(value)
+        return f"; YAML reads {node.value or 'nothing'} as {shown}: put it in quotes if it is text"
+
+
+def key_of(location: Sequence[int | str]) -> str:
+    """A place as one text, such as ``schema.fields[3].type``."""
+    key = ""
+    for part in location:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    return key
+
+
+def _read(text: str) -> Any:
+    return yaml.safe_load(text)
+
+
+def _misread_key(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None or node.tag in _TEXTS:
+        return ""
+    value = _read(node.value)
+    return f"expected text as a key, YAML reads {node.value} as {value!r}: put it in quotes"
+
+
+def _misread_number(node: yaml.Node) -> str:
+    """Why a number is not the one that people read; empty where it is."""
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None or node.tag not in _NUMBERS:
+        return ""
+    if ":" not in node.value and not _OCTAL.fullmatch(node.value):
+        return ""
+    base = "a number of base 60" if ":" in node.value else "an octal number"
+    return (
+        f"expected a plain number or text: YAML reads {node.value} as {_read(node.value)!r},"
+        f" {base}; write {_read(node.value)!r} if that is meant, {node.value!r} in quotes if not"
+    )
+
+
+def _number_as_text(value: str) -> str:
+    """Say that something is no number to YAML, such as ``1e5`` without a dot."""
+    try:
+        number = float(value.replace(",", ""))
+    except ValueError:
+        return ""
+    return f"; YAML reads {value} as text: write {number!r} if it is a number"
+
+
+def parsed(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
+    """The mapping that a file's text is, and its lines.
+
+    Raises:
+        DatasetInvalid: It is no YAML, or no mapping with each key once.
+    """
+    try:
+        loader = _Loader(text)
+        document = loader.get_single_node()
+        lines = Lines(document)
+        raw = loader.construct_document(document) if document else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        remedy = "" if isinstance(error, ConstructorError) else f"; {_QUOTES}"
+        problem = Problem("", line, f"expected YAML: {error.problem}{remedy}")
+        raise DatasetInvalid(str(path), [problem]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = Problem("", line, f"expected YAML: {error.reason}")
+        raise DatasetInvalid(str(path), [problem]) from error
+    except RecursionError as error:
+        raise DatasetInvalid(str(path), [Problem("", None, "nested too deeply")]) from error
+    if lines.repeated:
+        raise DatasetInvalid(str(path), lines.repeated)
+    if not isinstance(raw, dict):
+        found = "an empty file" if raw is None else repr(raw)[:100]
+        problem = Problem("", 1, f"expected a mapping at the top, got {found}")
+        raise DatasetInvalid(str(path), [problem])
+    return raw, lines
