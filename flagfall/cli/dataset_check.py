@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
@@ -53,7 +54,7 @@ def check_landing(dataset: Dataset) -> str:
     store = open_store(dataset.landing.uri, dataset.landing.conn_id)
     if store.metered:
         return ""
-    if not store.identity():
+    if not Path(store.uri).exists():
         return f"the landing zone {store.uri} is not there yet"
     next(store.list(skip_unreadable=True), None)
     return ""
