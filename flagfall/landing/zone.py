@@ -13,7 +13,7 @@ from flagfall.landing.file_names import DataFormat
 from flagfall.landing.marker import Marker, MarkerPattern, delivery_hash, is_text
 from flagfall.logs import warnings_about
 from flagfall.stores import Entry, open_store
-from flagfall.stores.uri import why_unusable
+from flagfall.stores.uri import why_a_slip, why_unusable
 
 
 class LandingAddress(BaseModel, frozen=True, extra="forbid"):
@@ -50,7 +50,8 @@ class LandingZone:
     """
 
     def __init__(self, address: LandingAddress) -> None:
-        if why := why_unusable(address.uri):
+        is_address = "://" in address.uri  # of which ``open_store`` knows whether it can be one
+        if why := (why_a_slip if is_address else why_unusable)(address.uri):
             raise StoreRefused(address.uri, why)
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)

@@ -49,15 +49,19 @@ def why_no_store(uri: str) -> str:
     return _why_not_this_scheme(uri, scheme) if scheme else ""
 
 
+def why_a_slip(uri: str) -> str:
+    """Why a URI holds what nothing expands, with the remedy; empty where it does not."""
+    if uri != uri.strip() or not uri.isprintable():
+        return "it has a blank at its start or end, or a character that does not print"
+    return next((why for slip, why in _SLIPS if slip.match(uri)), "")
+
+
 def why_unusable(uri: str) -> str:
     """Why a URI that a person wrote cannot be meant, with the remedy; empty where it can be."""
     if not uri:
         return f"no place is named; {_UNDERSTOOD}"
-    if uri != uri.strip() or not uri.isprintable():
-        return "it has a blank at its start or end, or a character that does not print"
-    for slip, why in _SLIPS:
-        if slip.match(uri):
-            return why
+    if why := why_a_slip(uri):
+        return why
     if uri.startswith("file:///"):
         return _why_no_file(uri.removeprefix("file://"))
     scheme = _SCHEME.match(uri)

@@ -190,7 +190,7 @@ class TestMarkers:
         assert repr(pattern) in found.message
 
     @pytest.mark.parametrize(
-        "pattern", ["hour={h}%3A00/_SUCCESS", "{day} (final).ready", "a+b/{day}.x.y-*", "x.*"]
+        "pattern", ["hour={h}%3A00/_SUCCESS", "{day} (final).ready", "a+b/*-{day}.x/y", "x.*/y"]
     )
     def test_names_that_look_a_little_like_it_are_taken(self, tmp_path: Path, pattern: str) -> None:
         assert dataset(tmp_path, marker=f"'{pattern}'").landing.marker == pattern
