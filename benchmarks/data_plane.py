@@ -227,7 +227,7 @@ def _validate(dataset: Dataset, source: Path) -> float:
 
     def check() -> None:
         file = DataFile(source.name, source)
-        for block in csv_rows(file, dataset.table, ",", True, Bounds(dataset.limits)):
+        for block in csv_rows(file, dataset.table, dataset.dialect, Bounds(dataset.limits)):
             rules.split(block.rows)
 
     return _time(check)

@@ -60,11 +60,16 @@ class ToyFeed:
     def folder(self, day: str) -> Path:
         return self.landing / f"date={day}"
 
-    def drop(self, day: str, text: str = "id,value\n1,0.5\n2,1.5\n") -> Marker:
+    def drop(
+        self,
+        day: str,
+        text: str | bytes = "id,value\n1,0.5\n2,1.5\n",
+        name: str = "rows.csv",
+    ) -> Marker:
         """Publish a day as a good producer does."""
         source = self.root / "producer" / day
         source.mkdir(parents=True, exist_ok=True)
-        (source / "rows.csv").write_text(text)
+        (source / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         publish(source, str(self.folder(day)))
         return self.marker(day)
 

@@ -17,8 +17,11 @@ from pydantic import BaseModel
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.model import Pod, Scorer, Server
+from flagfall.dataset.rules import Missing, RowCount, Rule
 from flagfall.dataset.schema import Dataset, Notice
+from flagfall.dataset.table import Column
 from flagfall.dataset.tasks import TaskSettings
+from flagfall.rows.rules import RowRules
 from sandbox.demo import DAYS
 from sandbox.flights import write_day
 from tests.feeds import make_toy
@@ -110,6 +113,16 @@ def test_the_notifier_in_the_docs_is_read_as_it_stands() -> None:
     assert [Notice.model_validate(notice) for notice in notices]
 
 
+def test_the_schemas_in_the_docs_can_be_used(tmp_path: Path) -> None:
+    page = (ROOT / "docs/dataset.md").read_text()
+    schemas = [block for block in blocks(page, "yaml") if block.startswith("schema:")]
+    assert schemas
+    for number, schema in enumerate(schemas):
+        path = tmp_path / f"feed{number}.yaml"
+        path.write_text(f"title: x\nlanding: {{uri: a, marker: _OK}}\nlake: {{uri: b}}\n{schema}")
+        RowRules(read_dataset(path))
+
+
 def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     found = []
     for name, field in model.model_fields.items():
@@ -121,7 +134,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 def test_every_key_of_a_dataset_file_is_explained() -> None:
     page = (ROOT / "docs/dataset.md").read_text()
-    optional = (Scorer, Server, Pod, TaskSettings)
+    optional = (Scorer, Server, Pod, TaskSettings, Column, Rule, RowCount, Missing)
     wanted = [*keys(Dataset), *(key for section in optional for key in keys(section))]
     last = {key.rpartition(".")[2] for key in wanted}
     unexplained = [key for key in sorted(last - {"name", "table"}) if key not in page]

@@ -17,7 +17,7 @@ def check_dataset(dataset: Dataset) -> str:
         One line that says what was found.
 
     Raises:
-        DatasetInvalid: A date format or a pattern cannot be used.
+        DatasetInvalid: A date format, a pattern or a rule cannot be used.
         FeatureInvalid: An expression does not work on the columns.
         ModelInvalid: The model's folder lacks something, was trained on other features, or does
             not score several rows at once.

@@ -136,7 +136,7 @@ def _deliveries(found: Status, shown: int = 20) -> Table:
             str(receipt.rows),
             str(receipt.rejected_rows),
             _when(receipt.marker.landed_at),
-            printable(" ".join(filter(None, (receipt.message, receipt.left_out.sentence())))),
+            printable("; ".join(filter(None, _why(receipt)))),
         )
     for column in table.columns:
         column.overflow = "fold"
@@ -145,3 +145,7 @@ def _deliveries(found: Status, shown: int = 20) -> Table:
 
 def _when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _why(receipt: Receipt) -> tuple[str, ...]:
+    return receipt.message, receipt.remarks, receipt.left_out.sentence()

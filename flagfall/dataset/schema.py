@@ -12,7 +12,7 @@ import os
 from datetime import timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from flagfall.dataset.arrival import SAMPLE_TIME, Arrival
+from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.model import Feature, Label, Scorer
 from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
@@ -57,6 +58,8 @@ class Landing(Section):
             finds in the environment.
         sqs_queue: URL of an SQS queue that the bucket notifies of new objects; empty for none.
         settle: A marker that is younger and not complete yet is left alone.
+        empty_files: Whether text files without a byte, not even a header, are rejected or are files
+            without rows, as Spark 2 and Glue write them for a partition without rows.
         format: Of data files whose names do not say it, as dask's ``0.part``; ``None``: all do.
     """
 
@@ -65,6 +68,7 @@ class Landing(Section):
     sqs_queue: str = ""
     marker: str
     settle: Wait = timedelta(seconds=10)
+    empty_files: Literal["reject", "allow"] = "reject"
     format: DataFormat | None = None
 
     @model_validator(mode="after")
@@ -166,6 +170,7 @@ class Dataset(Section):
     watch: Watch = Watch()
     arrival: Arrival = Arrival()
     table: Table = Field(validation_alias=AliasChoices("schema", "table"))
+    dialect: Dialect = Dialect()
     features: tuple[Feature, ...] = ()
     model: Scorer | None = None
     label: Label | None = None
@@ -183,6 +188,9 @@ class Dataset(Section):
             raise ValueError(f"expected other names than {sorted(taken)}, which predictions use")
         if self.label is not None and self.model is None:
             raise Misfit(("label",), "expected a model for the label to judge, got none")
+        if not self.dialect.header and len(self.table.needed) < len(self.table.fields):
+            why = "expected true: without a header no column is known to be left out (optional)"
+            raise Misfit(("dialect", "header"), why)
         self._tasks_are_there()
         self._features_fit()
         self._partition_fits()

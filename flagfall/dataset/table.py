@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     field_validator,
     model_validator,
 )
 
+from flagfall.dataset.rules import Missing, RowCount, Rule
 from flagfall.dataset.values import (
     Bound,
     Misfit,
@@ -76,11 +78,38 @@ def _is_of(value: object, column_type: str) -> bool:
     return isinstance(value, _VALUES[column_type])
 
 
+TRUE_VALUES = ("true", "True", "TRUE", "1")
+FALSE_VALUES = ("false", "False", "FALSE", "0")
+"""Defaults of Table Schema."""
+
+
+def _number_character(value: str) -> str:
+    if len(value) != 1 or value.isalnum() or value in "+-\0\r\n":
+        raise ValueError(f"expected one character that is in no number itself, got {value!r}")
+    return value
+
+
+NumberCharacter = Annotated[str, AfterValidator(_number_character)]
+
+_WORDS_OF = {
+    "decimal_char": ("number",),
+    "group_char": ("number", "integer"),
+    "true_values": ("boolean",),
+    "false_values": ("boolean",),
+}
+"""Settings of how a value is written, and the types that they apply to."""
+
+
 class Column(Section):
     """One column (a Table Schema field).
 
     Attributes:
         format: For ``date`` and ``datetime`` a strptime pattern; ``default`` is ISO 8601.
+        optional: A file may leave the column out. Then its values are missing.
+        missing: How many values of a batch may be; ``None`` for any number.
+        decimal_char: Between the digits before and after the decimal point, for ``number``.
+        group_char: Between groups of three digits, for ``number`` and ``integer``; empty for none.
+        true_values: Texts that mean true, for ``boolean``. So for ``false_values``.
     """
 
     name: str
@@ -88,6 +117,12 @@ class Column(Section):
     format: str = "default"
     title: str = ""
     description: str = ""
+    optional: bool = False
+    missing: Missing | None = None
+    decimal_char: NumberCharacter = Field(default=".", alias="decimalChar")
+    group_char: NumberCharacter | None = Field(default=None, alias="groupChar")
+    true_values: tuple[str, ...] = Field(default=TRUE_VALUES, alias="trueValues", min_length=1)
+    false_values: tuple[str, ...] = Field(default=FALSE_VALUES, alias="falseValues", min_length=1)
     constraints: Constraints = Constraints()
 
     @field_validator("name")
@@ -97,6 +132,36 @@ class Column(Section):
         if value == "*" or (value.startswith("^") and value.endswith("$")):
             raise ValueError(f"expected a name that polars takes for no pattern, got {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _words_fit(self) -> Self:
+        given = {
+            Column.model_fields[name].alias or name: types
+            for name, types in _WORDS_OF.items()
+            if name in self.model_fields_set
+        }
+        for name, types in given.items():
+            if self.type not in types:
+                why = f"expected no {name}: it does not apply to a column of type {self.type}"
+                raise Misfit((name,), why)
+        if self.type == "number" and self.group_char == self.decimal_char:
+            why = f"expected another character than decimalChar, got {self.group_char!r}"
+            raise Misfit(("groupChar",), why)
+        if both := set(self.true_values) & set(self.false_values):
+            why = f"expected other words than those of trueValues, got {sorted(both)}"
+            raise Misfit(("falseValues",), why)
+        return self
+
+    @model_validator(mode="after")
+    def _missing_values_fit(self) -> Self:
+        if self.optional and self.constraints.required:
+            why = "expected false: no row of a file without the column would have a value"
+            raise Misfit(("constraints", "required"), why)
+        if self.missing and self.optional:
+            raise Misfit(("missing",), "expected none: a file may leave all values out")
+        if self.missing and self.constraints.required:
+            raise Misfit(("missing",), "expected none: rows without a value are rejected")
+        return self
 
     @model_validator(mode="after")
     def _constraints_fit(self) -> Self:
@@ -123,11 +188,18 @@ class Table(Section):
         fields: Columns that are read; others in the data are left out.
         primary_key: Columns that together name a row; no two rows of a batch share them.
         missing_values: Texts that mean "no value".
+        unexpected: What columns of a file cause that are not in ``fields``: nothing, their names
+            in the receipt, or the rejection of the batch.
+        rules: Rules over the values of one row.
+        rows: How many rows a batch has.
     """
 
     fields: tuple[Column, ...]
     primary_key: tuple[str, ...] = Field(default=(), alias="primaryKey")
     missing_values: tuple[str, ...] = Field(default=("",), alias="missingValues")
+    unexpected: Literal["ignore", "warn", "reject"] = "warn"
+    rules: tuple[Rule, ...] = ()
+    rows: RowCount = RowCount()
 
     @model_validator(mode="after")
     def _known_columns(self) -> Self:
@@ -135,7 +207,23 @@ class Table(Section):
         if not names:
             raise Misfit(("fields",), "expected at least one column")
         each_once("fields", names)
+        each_once("rules", [rule.name for rule in self.rules])
         for index, name in enumerate(self.primary_key):
             if name not in names:
                 raise Misfit(("primaryKey", index), f"expected a column of fields, got {name!r}")
+        self._optional_columns_fit()
         return self
+
+    def _optional_columns_fit(self) -> None:
+        needed = self.needed
+        if not needed:
+            raise Misfit(("fields",), "expected at least one column that is not optional")
+        for index, name in enumerate(self.primary_key):
+            if name not in needed:
+                why = f"expected a column that is not optional, got {name!r}"
+                raise Misfit(("primaryKey", index), why)
+
+    @property
+    def needed(self) -> list[str]:
+        """Columns that every file must have."""
+        return [column.name for column in self.fields if not column.optional]

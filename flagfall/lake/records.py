@@ -115,6 +115,9 @@ class Staged(_Stored):
         several.
         listing: Hash of the names and versions of ``files``; empty where not known.
         left_out: Files that look like the batch's and are not.
+        warnings: Rows by what is remarkable about them, although they are accepted.
+        unexpected: Columns of the files that the dataset does not name: 20 at most, then ``and
+            more``, each cut to 60 printable characters.
     """
 
     batch_id: str
@@ -125,6 +128,8 @@ class Staged(_Stored):
     rejected_rows: int
     reasons: dict[str, int]
     left_out: LeftOut = LeftOut()
+    warnings: dict[str, int] = {}
+    unexpected: tuple[str, ...] = ()
 
     @property
     def content(self) -> dict[str, str]:
@@ -222,6 +227,7 @@ class Receipt(_Stored):
     Attributes:
         reason: A short stable word; empty when accepted.
         message: The reason in words for the producer; empty when accepted.
+        warnings: As in ``Staged``. So for ``unexpected``.
         content: sha256 by data file; empty where the files could not be read.
         listing: Hash of its data files' names and versions, on a disk; empty where not known. The
             same ones need not be read again.
@@ -241,6 +247,8 @@ class Receipt(_Stored):
     rows: int = 0
     rejected_rows: int = 0
     reasons: dict[str, int] = {}
+    warnings: dict[str, int] = {}
+    unexpected: tuple[str, ...] = ()
     bytes: int = 0
     content: dict[str, str] = {}
     listing: str = ""
@@ -253,3 +261,15 @@ class Receipt(_Stored):
     def seconds(self) -> float:
         """From the marker's landing to this receipt."""
         return (self.received_at.astimezone(UTC) - self.marker.landed_at).total_seconds()
+
+    @property
+    def remarks(self) -> str:
+        """What a person should know of rows that were accepted; empty where there is nothing."""
+        found = [
+            f"{text} ({rows:,} row{'' if rows == 1 else 's'})"
+            for text, rows in self.warnings.items()
+        ]
+        if self.unexpected:
+            names = ", ".join(f"'{name}'" for name in self.unexpected)
+            found.append(f"columns that the dataset does not name: {names}")
+        return "; ".join(found)

@@ -20,6 +20,7 @@ from flagfall.landing.file_names import (
     DataFormat,
     data_format,
     finished_name,
+    form_at_start,
     is_like,
     is_litter,
     is_part,
@@ -134,7 +135,7 @@ class Folders:
         Raises:
             AccessDenied: A folder cannot be read.
         """
-        stem = self.pattern.stem(marker.key)
+        stem = batch_name(self.pattern, marker.key)
         if stem:
             return self._shared_with(marker).of(stem)
         found = Beside()
@@ -179,7 +180,7 @@ class Folders:
         if self.pattern.match(key) is not None:
             return Kind.MARKER
         *folders, name = path.split("/")
-        if any(map(is_litter, (*folders, name))):
+        if is_litter(path):
             return Kind.NOTHING
         if is_table_log(folders, name):
             return Kind.TABLE_LOG
@@ -202,8 +203,8 @@ class _Shared:
         listed = list(items)
         self._markers = {i.key: i.version for i in listed if i.kind is Kind.MARKER}
         self._markers[marker.key] = marker.version
-        self._stems = {pattern.stem(key) for key in self._markers}
-        self._folded = {stem.casefold(): stem for stem in self._stems}
+        self._stems = {batch_name(pattern, key) for key in self._markers}
+        self._similar = {pattern.stem(k).casefold(): batch_name(pattern, k) for k in self._markers}
         self._found: dict[str, Beside] = defaultdict(Beside)
         self._of_all = Beside()
         for item in listed:
@@ -241,9 +242,18 @@ class _Shared:
 
     def _leave_out(self, item: Item, name: str) -> None:
         """Note it for the one that it could be meant for, even by a name in other letters."""
-        stems = (name[:end] for end in range(len(name), 0, -1) if name[:end] in self._folded)
+        stems = (name[:end] for end in range(len(name), 0, -1) if name[:end] in self._similar)
         if similar := next((stem for stem in stems if is_like(stem, name)), ""):
-            self._found[self._folded[similar]].leave_out(item, NO_PART)
+            self._found[self._similar[similar]].leave_out(item, NO_PART)
+
+
+def batch_name(pattern: MarkerPattern, key: str) -> str:
+    """What the files of a marker are called that shares its folder with others; else empty.
+
+    ``orders`` for ``orders.ready``, and ``orders.csv`` for ``orders.csv.done``.
+    """
+    stem = pattern.stem(key)
+    return stem and stem + form_at_start(key.rpartition("/")[2][len(stem) :])
 
 
 def _folder(key: str) -> str:

@@ -7,6 +7,7 @@ time being. Names are all that can be known of a file without reading it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Literal
 from urllib.parse import unquote
 
@@ -25,19 +26,26 @@ _ENDINGS: dict[str, DataFormat] = {
 UNDERSTOOD = ".csv, .tsv, .jsonl, .ndjson and .json, also with .gz, and .parquet"
 """The endings that are understood, for messages."""
 
-_PACKED = r"(?:gz|gzip|zst|zstd|bz2|xz|zip|lz4|lzo|snappy|br|brotli|deflate|Z)"
-_FORM = re.compile(
-    rf"(?:\.{_PACKED})*(?:\.(?:csv|tsv|jsonl|ndjson|json|parquet))?(?:\.{_PACKED})*\Z", re.I
-)
+_PACKED = r"(?:\.(?:gz|gzip|zst|zstd|bz2|xz|zip|lz4|lzo|snappy|br|brotli|deflate|Z))"
+_CODEC = r"(?:\.(?:snappy|gz|gzip|zstd|lz4|lzo|brotli))"
+_FORMAT = r"\.(?:csv|tsv|jsonl|ndjson|json|parquet)"
+_FORM = re.compile(rf"(?:{_CODEC}?{_FORMAT})?{_PACKED}*\Z", re.IGNORECASE)
+_FORM_AT_START = re.compile(rf"{_FORMAT}(?:\.gz)?(?=[._-])", re.IGNORECASE)
+_CONFLICT = re.compile(r"\.sync-conflict-[\w-]+| ?\([^()]*conflicted copy[^()]*\)", re.IGNORECASE)
+"""What Syncthing, Dropbox and Nextcloud put into the name of a file's other version."""
 
 _LITTER = re.compile(
-    r"thumbs\.db(?::.*)?|ehthumbs\.db|desktop\.ini|icon\r|@eadir|#recycle|\$recycle\.bin"
-    r"|system volume information|lost\+found|__macosx|\.ds_store|\._.*|\.~lock\..*|~\$.*|\.nfs.*"
-    r"|\.fuse_hidden.*|\.spotlight-v100|\.trash.*|\.ipynb_checkpoints|\.snapshot|.*_\$folder\$"
-    r"|.*\.crc",
+    r"@eadir|#recycle|@recycle|\$recycle\.bin|@tmp|\.@__thumb|[#~.]snapshot|lost\+found|__macosx"
+    r"|system volume information|\.spotlight-v100|\.trash.*|\.ipynb_checkpoints",
     re.IGNORECASE | re.DOTALL,
 )
-"""What storage, desktops and sync tools leave behind: of a file, or of a folder with all in it."""
+"""Folders that storage, desktops and sync tools leave behind, with all in them."""
+_LITTER_FILES = re.compile(
+    r"thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|.*:zone\.identifier|\.ds_store|\._.*|\.~lock\..*"
+    r"|~\$.*|\.nfs.*|\.fuse_hidden.*|.*_\$folder\$|.*\.crc",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Files that they leave behind."""
 
 _UPLOAD = re.compile(
     r"(?P<name>.+)(?:_\.gstmp|\.(?:filepart|partial|part|tmp|temp|crdownload|download|aria2"
@@ -51,7 +59,7 @@ _RANDOM = re.compile(r"\.[0-9A-Za-z]{8}\Z")
 _ENDING = r"\.(?i:csv|tsv|jsonl|ndjson|json|parquet|gz)"
 _COPY = re.compile(
     rf"\.(?P<rsync>.+{_ENDING})\.(?=[a-z]*[A-Z0-9])[0-9A-Za-z]{{6}}"
-    rf"|(?P<aws>.+{_ENDING})\.[0-9a-fA-F]{{8}}",
+    rf"|(?P<aws>.+{_ENDING})\.(?=\d*[a-fA-F])[0-9a-fA-F]{{8}}",
     re.DOTALL,
 )
 """The same of ``rsync`` and ``aws s3 cp``: random characters behind the name."""
@@ -94,13 +102,25 @@ def is_packed(name: str) -> bool:
 
 
 def without_form(name: str) -> str:
-    """A name without the endings that say in which form its rows are written."""
-    return name[: _FORM.search(name).start()]  # type: ignore[union-attr]  # it matches the end
+    """A name without what says in which form, or which version, its rows are written."""
+    plain = _CONFLICT.sub("", name)
+    found = _FORM.search(plain)
+    return plain[: found.start()] if found else plain
 
 
-def is_litter(part: str) -> bool:
-    """Whether a file or folder of this name is no data, but what a tool leaves behind."""
-    return _LITTER.fullmatch(part) is not None
+def form_at_start(text: str) -> str:
+    """The endings with which a text begins: ``.csv.gz`` of ``.csv.gz.done``."""
+    found = _FORM_AT_START.match(text)
+    return found[0] if found else ""
+
+
+def is_litter(path: str) -> bool:
+    """Whether a file is no data, but what a tool leaves behind."""
+    *folders, name = path.split("/")
+    parts = (*folders, name)
+    return (
+        not name or _LITTER_FILES.fullmatch(name) is not None or any(map(_LITTER.fullmatch, parts))
+    )
 
 
 def finished_name(name: str, otherwise: DataFormat | None = None) -> str:
@@ -152,8 +172,12 @@ def looks_like_part(stem: str) -> bool:
     return any(is_part(stem[:end], stem) for end in range(1, len(stem)))
 
 
-def folder_values(key: str) -> dict[str, str | None]:
+def folder_values(key: str, columns: Collection[str]) -> dict[str, str | None]:
     """What ``name=value`` folders of a key say, as Hive, Spark, DuckDB and pyarrow write them.
+
+    Args:
+        key: A file's.
+        columns: The names that count; other folders are only folders.
 
     Returns:
         Values by column; ``None`` for what these write for null.
@@ -163,13 +187,13 @@ def folder_values(key: str) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for folder in key.split("/")[:-1]:
-        name, is_one, text = folder.partition("=")
-        if not is_one or not name:
+        encoded, is_one, text = folder.partition("=")
+        name = unquote(encoded)
+        if not is_one or name not in columns:
             continue
-        name, value = _decoded(key, name), None if text == _NULL else _decoded(key, text)
+        value = None if text == _NULL else _decoded(key, text)
         if found.setdefault(name, value) != value:
-            why = f"{key}: its folders give {name!r} two values; write one"
-            raise BatchInvalid("columns", why)
+            raise BatchInvalid("columns", f"{key}: its folders give {name!r} two values; write one")
     return found
 
 

@@ -102,8 +102,9 @@ def with_left_out(manifest: Manifest, marker: Marker, limits: Limits, folders: F
     except StoreRefused:
         return manifest
     items = (item for item in beside.data if item.size >= 0 and item.key not in files)
-    keys = (item.key for item in items if data_format(item.key, folders.otherwise))
-    return replace(manifest, left_out=dict.fromkeys(sorted(keys), NOT_NAMED))
+    data = (item for item in items if data_format(item.key, folders.otherwise))
+    keys = sorted(item.key for item in data if _is_there(item, folders))
+    return replace(manifest, left_out=dict.fromkeys(keys, NOT_NAMED))
 
 
 def _check_names(marker: Marker, names: Iterable[str], most: int) -> None:

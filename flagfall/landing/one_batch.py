@@ -51,7 +51,7 @@ def check_places(marker: Marker, keys: Iterable[str], pattern: MarkerPattern, st
     if named := next((key for key in keys if pattern.match(key) is not None), ""):
         why = f"{marker.uri}: names {shown(named)}: it is a marker and no data; leave it out"
         raise BatchInvalid("manifest-invalid", why)
-    others = {other: key for key in keys if (other := _marker_of(key, pattern))}
+    others = {other: key for key in keys if (other := marker_of(key, pattern))}
     others.pop(marker.key, None)
     for other, key in others.items():
         if store.stat(other) is not None:
@@ -60,8 +60,8 @@ def check_places(marker: Marker, keys: Iterable[str], pattern: MarkerPattern, st
             raise BatchInvalid("file-of-another-batch", f"{why}; {remedy}")
 
 
-def _marker_of(key: str, pattern: MarkerPattern) -> str:
-    """The marker in whose folder a file lies; empty where markers have names of their own."""
+def marker_of(key: str, pattern: MarkerPattern) -> str:
+    """The marker in whose folder a file lies, or would; empty where markers share folders."""
     *folders, name = pattern.text.split("/")
     found = "/".join([*key.split("/")[: len(folders)], name])
     has_own_folder = "{" not in name and key.count("/") >= len(folders)

@@ -216,8 +216,9 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     receipt, found = batch.receipt, []
     if receipt.message:
         found.append(cut(receipt.message, TEXT_SHOWN))
-    if receipt.left_out.files:
-        found.append(cut(receipt.left_out.sentence(), TEXT_SHOWN))
+    for more in (receipt.left_out.sentence(), receipt.remarks):
+        if more:
+            found.append(cut(more, TEXT_SHOWN))
     if batch.replaced:
         found.append("A later delivery of the same marker was accepted in its place.")
     elif receipt.supersedes and receipt.status == "accepted":

@@ -3,11 +3,12 @@
 ::
 
     checked_files ─▶ csv_rows  json_rows  parquet_rows ─▶ source    a file becomes blocks of rows
-                  csv_rows ─▶ swallowed                which quoted fields have rows in them
+                  csv_rows ─▶ quoting, swallowed       … and which quoted fields have rows in them
                   parquet_rows ─▶ parquet_names, parquet_sandbox    … if reading it is safe
-                  source ─▶ packed                     what a file is, by its first bytes
-                  ─▶ rules ─▶ casting                  each row is accepted, or has reasons
+                  source ─▶ packed, decoding           … what it is, in the dataset's dialect
+                  ─▶ rules ─▶ casting, sql_rules       each row is accepted, or has reasons
                   ─▶ repeated_keys                     no key twice, over the whole batch
+                  ─▶ batch_rules                       warnings, or a refusal of the batch
                   ─▶ output                            parts and ``rows.jsonl``
 
 One row is rejected if the rest of its file can still be read: too few or too many fields, a line

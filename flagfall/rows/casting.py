@@ -15,10 +15,6 @@ import polars as pl
 from flagfall.dataset.columns import polars_type
 from flagfall.dataset.table import Column
 
-TRUE_TEXTS = ["true", "True", "TRUE", "1"]
-FALSE_TEXTS = ["false", "False", "FALSE", "0"]
-"""Defaults of Table Schema."""
-
 _ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
 _ISO_DATETIME = (
     r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:[0-5]\d(\.\d{1,6}0*)?)?(Z|[+-]\d{2}(:?\d{2})?)?$"
@@ -110,11 +106,11 @@ def _read_by_python(column: Column, written: str) -> date:
 
 def _from_text(column: Column, raw: pl.Expr) -> pl.Expr:
     if column.type == "integer":
-        return raw.cast(pl.Int64(), strict=False)
+        return _plain_number(column, raw).cast(pl.Int64(), strict=False)
     if column.type == "number":
-        return raw.cast(pl.Float64(), strict=False)
+        return _plain_number(column, raw).cast(pl.Float64(), strict=False)
     if column.type == "boolean":
-        return _boolean(raw)
+        return _boolean(column, raw)
     if column.type == "date":
         return _calendar(_date(column.format, raw))
     if column.type == "datetime":
@@ -122,8 +118,21 @@ def _from_text(column: Column, raw: pl.Expr) -> pl.Expr:
     return raw
 
 
-def _boolean(raw: pl.Expr) -> pl.Expr:
-    return pl.when(raw.is_in(TRUE_TEXTS)).then(True).when(raw.is_in(FALSE_TEXTS)).then(False)
+def _plain_number(column: Column, raw: pl.Expr) -> pl.Expr:
+    """The text with a decimal point and without groups; null where it is not written so."""
+    point, group = column.decimal_char, column.group_char or ""
+    if (point, group) == (".", ""):
+        return raw
+    digits = rf"(\d*|\d{{1,3}}({re.escape(group)}\d{{3}})+)" if group else r"\d*"
+    if column.type == "number":
+        digits += rf"({re.escape(point)}\d*)?([eE][+-]?\d+)?"
+    text = _only(rf"^[+-]?{digits}$", raw).str.replace_all(group, "", literal=True)
+    return text.str.replace(point, ".", literal=True)
+
+
+def _boolean(column: Column, raw: pl.Expr) -> pl.Expr:
+    is_true, is_false = raw.is_in(list(column.true_values)), raw.is_in(list(column.false_values))
+    return pl.when(is_true).then(True).when(is_false).then(False)
 
 
 def _calendar(value: pl.Expr) -> pl.Expr:

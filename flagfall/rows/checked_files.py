@@ -18,13 +18,14 @@ from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
 from flagfall.landing.file_names import UNDERSTOOD, DataFormat, data_format, folder_values
+from flagfall.rows.batch_rules import BatchRules
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
 from flagfall.rows.output import Parts, Place, Placed, RejectedRows
 from flagfall.rows.parquet_rows import check_parquet, parquet_rows
 from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
 from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
-from flagfall.rows.source import Block, Bounds, DataFile, size_of
+from flagfall.rows.source import Block, Bounds, DataFile, is_empty, size_of
 
 REPEATED = "primaryKey: repeats an earlier row"
 
@@ -52,6 +53,9 @@ class Checked:
         rejected_rows: Rows that are rejected.
         reasons: Rejected rows by reason, most frequent first; a row may have several. Beyond
             ``limits.reasons`` different ones, they are counted together as ``OTHER_REASONS``.
+        warnings: Rows by what is remarkable about them, although they are accepted.
+        unexpected: Columns of the files that the dataset does not name (see ``Unexpected``).
+        refusal: Why the batch is to be rejected although its files can be read; ``None`` if not.
     """
 
     parts: tuple[Part, ...]
@@ -60,6 +64,9 @@ class Checked:
     rows: int
     rejected_rows: int
     reasons: dict[str, int]
+    warnings: dict[str, int]
+    unexpected: tuple[str, ...]
+    refusal: BatchInvalid | None
 
 
 def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Checked:
@@ -78,13 +85,13 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
         BatchInvalid: A file cannot be read reliably; the message names the file, and the line
             if it is known. Reasons: ``format``, ``columns``, ``empty``, ``encoding``,
             ``nul-byte``, ``gzip``, ``quoting``, ``open-quote``, ``long-line``, ``expands``,
-            ``parquet``, ``types``.
-        DatasetInvalid: A column's format or constraints cannot be used.
+            ``parquet``, ``types``, ``rule`` (one cannot be computed).
+        DatasetInvalid: A column's format or constraints, or a rule cannot be used.
     """
-    files = [_with_constants(file, dataset.table) for file in files]
+    files = [_with_constants(file, dataset.table) for file in _not_empty(files, dataset)]
     formats = [_format(file, dataset) for file in files]
     named = list(zip(files, formats, strict=True))
-    readers = [_reader(file, kind, dataset.table) for file, kind in named]
+    readers = [_reader(file, kind, dataset) for file, kind in named]
     batch = _Batch(dataset, _rules(dataset), readers)
     parquet = [file for file, kind in named if kind == "parquet"]
     check_parquet(parquet, dataset.table, dataset.limits)
@@ -97,6 +104,14 @@ def check_files(files: Sequence[DataFile], dataset: Dataset, folder: Path) -> Ch
     for path in folder.glob("keys.*"):
         path.unlink()
     return checked
+
+
+def _not_empty(files: Sequence[DataFile], dataset: Dataset) -> list[DataFile]:
+    """Files that are read: all, unless the dataset takes those without a byte as without rows."""
+    if dataset.landing.empty_files == "reject":
+        return list(files)
+    texts = ("csv", "tsv", "jsonl")
+    return [f for f in files if not (_format(f, dataset) in texts and is_empty(f))]
 
 
 def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dataset) -> None:
@@ -113,7 +128,9 @@ def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dat
         BatchInvalid: ``same-content``.
     """
     seen: dict[tuple[str, frozenset[tuple[str, str | None]]], DataFile] = {}
-    for file, digest in zip(files, digests, strict=True):
+    digest_of = dict(zip((file.name for file in files), digests, strict=True))
+    for file in _not_empty(files, dataset):
+        digest = digest_of[file.name]
         constants = _with_constants(file, dataset.table).constants
         first = seen.setdefault((digest, frozenset(constants.items())), file)
         if first is not file and _has_rows(file, dataset):
@@ -123,7 +140,7 @@ def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dat
 
 def _has_rows(file: DataFile, dataset: Dataset) -> bool:
     completed = _with_constants(file, dataset.table)
-    reader = _reader(completed, _format(file, dataset), dataset.table)
+    reader = _reader(completed, _format(file, dataset), dataset)
     blocks = reader.blocks(Bounds(dataset.limits))
     return any(block.rows.height or block.broken.height for block in blocks)
 
@@ -136,8 +153,7 @@ class _Reader:
 
 def _with_constants(file: DataFile, table: Table) -> DataFile:
     columns = {column.name for column in table.fields}
-    values = folder_values(file.name).items()
-    return replace(file, constants={name: text for name, text in values if name in columns})
+    return replace(file, constants=folder_values(file.name, columns))
 
 
 def _format(file: DataFile, dataset: Dataset) -> DataFormat:
@@ -147,13 +163,14 @@ def _format(file: DataFile, dataset: Dataset) -> DataFormat:
     raise BatchInvalid("format", f"{why}; landing.format says what files without an ending are")
 
 
-def _reader(file: DataFile, kind: DataFormat, table: Table) -> _Reader:
+def _reader(file: DataFile, kind: DataFormat, dataset: Dataset) -> _Reader:
+    table, dialect = dataset.table, dataset.dialect
     if kind == "parquet":
         return _Reader(Place(file.name, "row_number"), partial(parquet_rows, file, table))
     if kind == "jsonl":
-        return _Reader(Place(file.name, "line"), partial(json_rows, file, table))
-    separator, quoted = {"csv": (",", True), "tsv": ("\t", False)}[kind]
-    return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, separator, quoted))
+        return _Reader(Place(file.name, "line"), partial(json_rows, file, table, dialect))
+    spoken = dialect.of_tsv() if kind == "tsv" else dialect
+    return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, spoken))
 
 
 @dataclass(frozen=True)
@@ -163,27 +180,34 @@ class _Batch:
     readers: Sequence[_Reader]
 
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
+        bounds = Bounds(self.dataset.limits)
         parts = Parts(folder, polars_schema(self.dataset))
+        whole = BatchRules(self.dataset)
         with (
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
             for group, sifted in in_order(
-                self._sift, _grouped(_ahead(self._blocks())), thread_count()
+                self._sift, _grouped(_ahead(self._blocks(bounds))), thread_count()
             ):
-                self._take(group, sifted, keys, parts, rejected)
+                kept = self._take(group, sifted, keys, parts, rejected)
+                whole.add(kept, partial(_place, group))
         parts.finish()
+        rows = sum(part.rows for part in parts.parts)
+        findings = whole.findings(rows + rejected.rows)
         return Checked(
             parts=tuple(parts.parts),
             files=tuple(parts.files),
             rejected=rejected.path,
-            rows=sum(part.rows for part in parts.parts),
+            rows=rows,
             rejected_rows=rejected.rows,
             reasons=dict(sorted(rejected.reasons.items(), key=lambda item: (-item[1], item[0]))),
+            warnings={one.text: one.rows for one in findings if one.severity == "warn"},
+            unexpected=bounds.unexpected.names,
+            refusal=next((one.refusal for one in findings if one.severity == "reject"), None),
         )
 
-    def _blocks(self) -> Iterator[Placed]:
-        bounds = Bounds(self.dataset.limits)
+    def _blocks(self, bounds: Bounds) -> Iterator[Placed]:
         for reader in self.readers:
             for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)
@@ -198,16 +222,28 @@ class _Batch:
         keys: KeyLog,
         parts: Parts,
         rejected: RejectedRows,
-    ) -> None:
+    ) -> pl.DataFrame:
+        """Write rows, and return the accepted ones."""
         kept, repeated = keys.split(sifted.accepted)
         parts.add(self.rules.values(kept))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
         rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
+        return kept
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
         key = self.dataset.table.primary_key
         rows = [part.rows for part in checked.parts]
         return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _place(group: Sequence[Placed], row: int) -> str:
+    """File and line of a row, by its position in the rows of some blocks."""
+    for placed in group:
+        if row < placed.block.rows.height:
+            counted = placed.place.counted.removesuffix("_number")
+            return f"{placed.place.file}: {counted} {placed.block.lines[row]}"
+        row -= placed.block.rows.height
+    raise IndexError(f"row {row} is beyond the last block")
 
 
 def _ahead(blocks: Iterator[Placed]) -> Iterator[Placed]:

@@ -1,4 +1,4 @@
-"""CSV (RFC 4180) with a header, and TSV, in which a quote is a character like others.
+"""CSV (RFC 4180) with a header, and what a dialect says instead.
 
 polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
 So numpy locates separators, quotes and line ends first. Rows with another number of fields than the
@@ -23,18 +23,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.quoting import Rewrite, rewriter
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
     Block,
     Bounds,
+    Cut,
     DataFile,
     Lines,
-    everything,
     line_blocks,
     missing_columns,
     too_long,
@@ -52,9 +54,7 @@ Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.signedinteger]
 
 
-def csv_rows(
-    file: DataFile, table: Table, separator: str, quoted: bool, bounds: Bounds
-) -> Iterator[Block]:
+def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text.
 
     Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
@@ -62,20 +62,18 @@ def csv_rows(
     Args:
         file: The file; unpacked if its name ends with ``.gz``.
         table: Columns to read; others in the file are skipped.
-        separator: One ASCII character.
-        quoted: Whether fields may be in quotes.
+        dialect: How the file is written.
         bounds: Of its batch.
 
     Raises:
         BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
     """
-    layout: _Layout | None = None
-    limits = bounds.limits
-    cut = partial(_whole_rows, file, separator, limits) if quoted else everything
-    for lines in line_blocks(file, bounds, cut):
-        records = _split(file, lines, separator, quoted, limits)
+    layout = None if dialect.header else _layout_of(file, table, dialect.delimiter)
+    limits, separator = bounds.limits, dialect.delimiter
+    for lines in line_blocks(file, bounds, dialect, _cut(file, dialect, limits)):
+        records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
-            layout = _layout(file, records, table, separator, quoted, limits)
+            layout = _layout(file, records, table, separator, bounds)
             records = records.take(slice(1, None))
         if layout is not None:
             yield from (layout.block(file, piece) for piece in records.pieces())
@@ -84,6 +82,25 @@ def csv_rows(
 
 
 # ------------------------------------------------------------------ where the last whole row ends
+
+
+def _cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:
+    cut = partial(_whole_rows, file, dialect.delimiter, limits)
+    rewrite = rewriter(dialect)
+    return partial(_rewritten, rewrite, cut) if rewrite else cut
+
+
+def _rewritten(rewrite: Rewrite, cut: Cut, data: bytes, line: int) -> tuple[bytes, int]:
+    """The whole rows as RFC 4180 has them, and where they end in ``data``."""
+    written = rewrite(data)
+    rows, used = cut(written, line)
+    return rows, used if written is data else _end_of_line(data, written.count(b"\n", 0, used))
+
+
+def _end_of_line(data: bytes, count: int) -> int:
+    """Where so many lines end."""
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
+    return int(feeds[count - 1]) + 1 if count else 0
 
 
 def _whole_rows(
@@ -130,8 +147,7 @@ def _requoted(
             raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
     finally:
         csv.field_size_limit(limit)
-    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
-    return written.getvalue().encode(), int(feeds[done - 1]) + 1 if done else 0
+    return written.getvalue().encode(), _end_of_line(data, done)
 
 
 def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
@@ -211,13 +227,13 @@ class _Records:
         return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
 
 
-def _split(file: DataFile, lines: Lines, separator: str, quoted: bool, limits: Limits) -> _Records:
+def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
     view = np.frombuffer(lines.data, np.uint8)
     feeds, separators, returns = view == _LF, view == ord(separator), None
     end = line_feeds = np.flatnonzero(feeds)
     if b"\r" in lines.data:
         returns = view == _CR
-    if quoted and b'"' in lines.data:
+    if b'"' in lines.data:
         outside = _outside_quotes(view)
         end = np.flatnonzero(feeds & outside)
         separators &= outside
@@ -269,23 +285,19 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
-        header: Names of the columns.
-        places: Where the wanted ones are, by name.
-        wanted: The dataset's columns; those that the file lacks are in its folders' names.
-        quoted: Whether fields may be in quotes.
+        width: Columns of the file.
+        header: Names of the columns; empty for a file without a header.
+        places: Where the wanted ones are, by name; absent ones are in folders' names, or left out.
+        wanted: The dataset's columns.
         within: Recognises quoted fields with rows in them.
     """
 
+    width: int
     header: list[str]
     places: dict[str, int]
     wanted: tuple[str, ...]
     separator: str
-    quoted: bool
     within: RowsWithin
-
-    @property
-    def width(self) -> int:
-        return len(self.header)
 
     def block(self, file: DataFile, records: _Records) -> Block:
         good = (records.fields == self.width) & ~records.torn
@@ -305,7 +317,7 @@ class _Layout:
     def _swallowed(self, records: _Records, good: Mask) -> Mask:
         """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""
         mask = np.zeros(len(good), np.bool_)
-        long = [row for row in records.with_line_breaks() if good[row]] if self.quoted else []
+        long = [row for row in records.with_line_breaks() if good[row]]
         if long:
             mask[long] = self.within.are_in([records.whole_text(row) for row in long])
             good &= ~mask
@@ -327,12 +339,10 @@ class _Layout:
             BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
                 after it cannot be those of the first header.
         """
-        likely = pl.arg_where(
-            rows[next(iter(self.places))].is_in(self.header), eager=True
-        ).to_list()
+        first = rows[next(iter(self.places))]
         headers = []
-        for row in likely:
-            fields = _fields(records.whole_text(row), self.separator, self.quoted)
+        for row in pl.arg_where(first.is_in(self.header), eager=True).to_list():
+            fields = _fields(records.whole_text(row), self.separator)
             if fields == self.header:
                 headers.append(row)
             elif sorted(fields) == sorted(self.header):
@@ -365,7 +375,7 @@ class _Layout:
             schema={str(place): pl.String() for place in range(self.width)},
             columns=sorted(self.places.values()),
             separator=self.separator,
-            quote_char='"' if self.quoted and b'"' in data else None,
+            quote_char='"' if b'"' in data else None,
             empty_string_is_null=False,
         )
 
@@ -389,49 +399,49 @@ def _count(fields: int, width: int) -> str:
     return f"row: {fields} field{'s' if fields > 1 else ''}, expected {width}"
 
 
+def _layout_of(file: DataFile, table: Table, separator: str) -> _Layout:
+    """The columns of a file without a header: those that its folders' names do not say."""
+    names = [column.name for column in table.fields]
+    places = {name: at for at, name in enumerate(n for n in names if n not in file.constants)}
+    within = RowsWithin(table, places, len(places), separator)
+    return _Layout(len(places), [], places, tuple(names), separator, within)
+
+
 def _layout(
-    file: DataFile,
-    records: _Records,
-    table: Table,
-    separator: str,
-    quoted: bool,
-    limits: Limits,
+    file: DataFile, records: _Records, table: Table, separator: str, bounds: Bounds
 ) -> _Layout:
     if records.torn[0]:
         message = f"{file.name}: line {records.line[0]}: carriage returns alone as line ends"
         raise BatchInvalid("columns", f"{message}; write line feeds")
+    found = _header(file, records, separator, bounds.limits)
     names = [column.name for column in table.fields]
-    found = _header(file, records, separator, quoted, limits)
-    if file.lacks(names, found):
+    if file.lacks(table.needed, found):
         hint = _separator_hint(found, separator) or _quotes_hint(found, names)
-        raise missing_columns(file, names, found, hint)
+        raise missing_columns(file, table.needed, found, hint)
     if twice := sorted(name for name in names if found.count(name) > 1):
         raise BatchInvalid(
             "columns", f"{file.name}: columns found twice: {', '.join(twice)}; name each once"
         )
-    if len(found) > limits.columns:
-        why = f"{file.name}: more than {limits.columns} columns (limits.columns)"
+    if len(found) > (most := bounds.limits.columns):
+        why = f"{file.name}: more than {most} columns (limits.columns)"
         raise BatchInvalid("columns", f"{why}; write one row per observation")
+    wanted = set(names)
+    bounds.unexpected.add(file.name, table, (name for name in found if name not in wanted))
     places = {name: found.index(name) for name in names if name in found}
     within = RowsWithin(table, places, len(found), separator)
-    return _Layout(found, places, tuple(names), separator, quoted, within)
+    return _Layout(len(found), found, places, tuple(names), separator, within)
 
 
-def _header(
-    file: DataFile, records: _Records, separator: str, quoted: bool, limits: Limits
-) -> list[str]:
+def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:
     try:
-        return _fields(records.text(0, limits.row_bytes), separator, quoted)
+        return _fields(records.text(0, limits.row_bytes), separator)
     except csv.Error as error:
         why = f"{file.name}: line {records.line[0]}: the header cannot be read: {error}"
         raise BatchInvalid("columns", f"{why}; write it as RFC 4180 says") from error
 
 
-def _fields(text: str, separator: str, quoted: bool) -> list[str]:
-    lines = io.StringIO(text, newline="")
-    if not quoted:
-        return next(csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE))
-    return next(csv.reader(lines, delimiter=separator))
+def _fields(text: str, separator: str) -> list[str]:
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
 
 
 def _quotes_hint(found: Sequence[str], names: Sequence[str]) -> str:
@@ -445,6 +455,6 @@ def _separator_hint(found: Sequence[str], separator: str) -> str:
         return ""
     for other, words in _OTHER_SEPARATORS.items():
         if other != separator and other in found[0]:
-            wanted = _OTHER_SEPARATORS[separator]
+            wanted = _OTHER_SEPARATORS.get(separator, repr(separator))
             return f"the separator seems to be {words}; expected {wanted}"
     return ""

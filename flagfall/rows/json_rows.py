@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
-from flagfall.dataset.table import Table
-from flagfall.landing.limits import Limits
+from flagfall.dataset.dialect import Dialect
+from flagfall.dataset.table import Column, Table
 from flagfall.rows.casting import FLOAT_DIGITS
 from flagfall.rows.source import (
     BLOCK_ROWS,
@@ -32,7 +32,7 @@ from flagfall.rows.source import (
 )
 
 
-def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
+def json_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
     """The rows of a file, as text or plain numbers; the same rules hold as for CSV.
 
     A key that a row lacks is a missing value, since some writers leave nulls out. A whole float is
@@ -41,8 +41,8 @@ def json_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block]:
     Raises:
         BatchInvalid: ``columns`` where a column is in no row, or as ``line_blocks`` does.
     """
-    reader = _Reader(file, table, bounds.limits)
-    for lines in line_blocks(file, bounds):
+    reader = _Reader(file, table, bounds)
+    for lines in line_blocks(file, bounds, dialect.of_json()):
         yield from reader.blocks(lines)
     reader.finish()
 
@@ -58,10 +58,13 @@ class _Object:
 
 
 class _Reader:
-    def __init__(self, file: DataFile, table: Table, limits: Limits) -> None:
+    def __init__(self, file: DataFile, table: Table, bounds: Bounds) -> None:
         self._file = file
-        self._limits = limits
+        self._table = table
+        self._limits = bounds.limits
+        self._unexpected = bounds.unexpected
         self._types = {column.name: column.type for column in table.fields}
+        self._columns = {column.name: column for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
         self._needed = [column.name for column in table.fields if column.name not in file.constants]
@@ -128,12 +131,15 @@ class _Reader:
             numbers = _numbers(wanted, values)
             if numbers is not None:
                 return numbers
-        return _column(name, wanted, values, faults)
+        return _column(name, wanted, _in_words(self._columns[name], values), faults)
 
     def _note(self, values: Mapping[str, Any]) -> None:
         self._any_rows = True
         if self._never_seen:
             self._never_seen.difference_update(values)
+        if not values.keys() <= self._types.keys():
+            more = (name for name in values if name not in self._types)
+            self._unexpected.add(self._file.name, self._table, more)
         if len(self._found) <= COLUMNS_SHOWN:
             self._found.update(values)
 
@@ -189,6 +195,17 @@ def _whole(name: str, row: _Object) -> int | str:
 def _may_be_rounded(digits: bytes) -> bool:
     """Whether there is a number of so many digits that a parser may round it to an integer."""
     return _MANY_DIGITS in digits or b"e-" in digits
+
+
+def _in_words(column: Column, values: list[Any]) -> list[Any]:
+    """Floats of a number and booleans as the column has them in text files."""
+    if column.type == "number" and column.decimal_char != ".":
+        point = column.decimal_char
+        return [str(v).replace(".", point) if isinstance(v, float) else v for v in values]
+    if column.type == "boolean":
+        words = {True: column.true_values[0], False: column.false_values[0]}
+        return [words[v] if isinstance(v, bool) else v for v in values]
+    return values
 
 
 def _column(name: str, wanted: str, values: list[Any], faults: dict[int, str]) -> pl.Series:

@@ -84,6 +84,7 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
     with _damage(file):
         found = pl.read_parquet_schema(path)
     _check_types(file, table, found)
+    bounds.unexpected.add(file.name, table, (name for name in found if name not in names))
     expansion = Expansion(file, bounds)
     first = 1
     with _damage(file):
@@ -119,9 +120,8 @@ def _damage(file: DataFile) -> Iterator[None]:
 
 
 def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) -> None:
-    names = [column.name for column in table.fields]
-    if file.lacks(names, found):
-        raise missing_columns(file, names, list(found))
+    if file.lacks(table.needed, found):
+        raise missing_columns(file, table.needed, list(found))
     wrong = [
         f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
         for column in table.fields

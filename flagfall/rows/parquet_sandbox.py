@@ -60,9 +60,8 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         pl.exceptions.PolarsError: The file is damaged, or has fewer rows than it says.
         pl.exceptions.PanicException: The file is damaged.
     """
-    scan = pl.scan_parquet(path, glob=False)
-    found = scan.collect_schema()
-    scan = scan.select(name for name in how.columns if name in found)
+    file = pl.scan_parquet(path, glob=False)
+    scan = file.select(_there(file.collect_schema().names(), how.columns))
     offset, size = 0, FIRST_ROWS
     while offset < rows:
         block = scan.slice(offset, size).collect(engine="streaming")
@@ -72,6 +71,11 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         offset += block.height
         row_bytes = text_bytes(block) // block.height + CELL_BYTES * block.width
         size = max(1, min(how.most_rows, how.most_bytes // row_bytes))
+
+
+def _there(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    found = set(names)
+    return [name for name in wanted if name in found]
 
 
 def text_bytes(block: pl.DataFrame) -> int:

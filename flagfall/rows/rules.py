@@ -16,6 +16,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Column
 from flagfall.errors import DatasetInvalid, Problem
 from flagfall.rows.casting import cast_value, format_problem
+from flagfall.rows.sql_rules import judge_rows, rule_problems
 
 ROW = "row"
 REASONS = "reasons"
@@ -36,7 +37,8 @@ _READABLE = {
 }
 
 
-def _value(index: int) -> str:
+def value_of(index: int) -> str:
+    """The column with the values of a column of the schema."""
     return f"value {index}"
 
 
@@ -44,11 +46,17 @@ def _given(index: int) -> str:
     return f"given {index}"
 
 
+def kept_rule(index: int) -> str:
+    """The column that says whether a row keeps a rule of the schema."""
+    return f"rule {index}"
+
+
 class Sifted(NamedTuple):
     """Rows, split by the rules; the column ``row`` is the position among all rows.
 
     Attributes:
-        accepted: Rows that keep all rules, with their values by position.
+        accepted: Rows that keep all rules that reject a row, with their values by position, and
+            what each rule of the schema says of them (see ``kept_rule``).
         rejected: Rows that break some, with the list column ``reasons``.
     """
 
@@ -63,25 +71,27 @@ class RowRules:
         key: Columns of accepted rows that are the primary key.
 
     Raises:
-        DatasetInvalid: A column's format or pattern cannot be used.
+        DatasetInvalid: A column's format or pattern, or a rule's expression cannot be used.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self._table = dataset.table
         self._columns = dataset.table.fields
         _check_columns(dataset)
+        self._sql_names = [kept_rule(index) for index in range(len(self._table.rules))]
         rules = list(self._all_rules())
         self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
         broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
         self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()
         names = [column.name for column in self._columns]
-        self.key = [_value(names.index(name)) for name in dataset.table.primary_key]
+        self.key = [value_of(names.index(name)) for name in dataset.table.primary_key]
 
     def split(self, rows: pl.DataFrame) -> Sifted:
         """Accept or reject every row; both keep the order. May be called by several threads."""
-        prepared = self._prepare(rows)
+        prepared = self._with_sql_rules(self._prepare(rows))
         good = prepared.select(self._keeps_all.fill_null(True).alias(_GOOD))[_GOOD]
-        accepted = prepared.select(ROW, *map(_value, range(len(self._columns)))).filter(good)
+        values = map(value_of, range(len(self._columns)))
+        accepted = prepared.select(ROW, *values, *self._sql_names).filter(good)
         # Checking each rule costs more, and only bad rows need it.
         rejected = prepared.filter(~good).select(ROW, self._reasons.alias(REASONS))
         return Sifted(accepted, rejected)
@@ -89,7 +99,7 @@ class RowRules:
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
         """Accepted rows with exactly the dataset's columns."""
         return accepted.select(
-            pl.col(_value(index)).alias(column.name) for index, column in enumerate(self._columns)
+            pl.col(value_of(index)).alias(column.name) for index, column in enumerate(self._columns)
         )
 
     def _prepare(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -103,8 +113,14 @@ class RowRules:
         return rows.select(
             pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
             *(expression.alias(_given(index)) for index, expression in enumerate(given)),
-            *(expression.alias(_value(index)) for index, expression in enumerate(values)),
+            *(expression.alias(value_of(index)) for index, expression in enumerate(values)),
         )
+
+    def _with_sql_rules(self, prepared: pl.DataFrame) -> pl.DataFrame:
+        if not self._sql_names:
+            return prepared
+        judged = judge_rows(self._table.rules, self._sql_names, self.values(prepared))
+        return prepared.hstack(judged)
 
     def _is_given(self, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
         if isinstance(dtype, pl.String):
@@ -114,9 +130,12 @@ class RowRules:
     def _all_rules(self) -> Iterator[tuple[str, pl.Expr]]:
         for index, column in enumerate(self._columns):
             required = column.constraints.required or column.name in self._table.primary_key
-            value, given = pl.col(_value(index)), pl.col(_given(index))
+            value, given = pl.col(value_of(index)), pl.col(_given(index))
             for text, rule in _rules(column, required, value, given):
                 yield f"{column.name}: {text}", rule
+        for name, sql in zip(self._sql_names, self._table.rules, strict=True):
+            if sql.severity == "drop":
+                yield f"rule: {sql.name}", pl.col(name)
 
 
 def _rules(
@@ -180,6 +199,7 @@ def _check_columns(dataset: Dataset) -> None:
         for index, column in enumerate(dataset.table.fields)
         for key, message in _column_problems(column)
     ]
+    problems += rule_problems(dataset)
     if problems:
         raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
 

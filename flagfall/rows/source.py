@@ -16,10 +16,13 @@ from typing import BinaryIO, cast
 import numpy as np
 import polars as pl
 
+from flagfall.dataset.dialect import Dialect
 from flagfall.errors import BatchInvalid
 from flagfall.landing.file_names import is_packed
 from flagfall.landing.limits import Limits
+from flagfall.rows.decoding import decoded, is_utf8
 from flagfall.rows.packed import HEAD_BYTES, kind_of, remedy
+from flagfall.rows.unexpected import NAME_SHOWN, Unexpected
 
 BLOCK_BYTES = 4 << 20
 """Bytes of text that are held and checked at a time."""
@@ -57,9 +60,9 @@ class DataFile:
         return bool(missing - set(self.constants)) or len(missing) == len(wanted)
 
     def completed(self, rows: pl.DataFrame, wanted: Sequence[str]) -> pl.DataFrame:
-        """Rows with the columns that its folders say, all in the dataset's order."""
+        """Rows with all of the dataset's columns in its order: from its folders' names, or null."""
         absent = [name for name in wanted if name not in rows.columns]
-        constants = (pl.lit(self.constants[name], pl.String()).alias(name) for name in absent)
+        constants = (pl.lit(self.constants.get(name), pl.String()).alias(name) for name in absent)
         return rows.with_columns(constants).select(wanted) if absent else rows
 
 
@@ -122,11 +125,13 @@ class Bounds:
 
     Attributes:
         unpacked: Bytes to which all files have unpacked so far.
+        unexpected: Columns of the files that the dataset does not name.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.unpacked = 0
+        self.unexpected = Unexpected()
 
 
 class Expansion:
@@ -159,6 +164,15 @@ class Expansion:
         if self._bounds.unpacked > (most := self._bounds.limits.batch_bytes):
             why = f"{self._file.name}: with this file the batch unpacks to more than {most} bytes"
             raise BatchInvalid("expands", f"{why} (limits.batch_bytes); split the batch")
+
+
+def is_empty(file: DataFile) -> bool:
+    """Whether a file has no bytes, or none when it is unpacked."""
+    with file.path.open("rb") as stored:
+        try:
+            return not _unpacked(file, stored).read(1)
+        except (OSError, EOFError, zlib.error):  # a reader says what is wrong
+            return not file.path.stat().st_size
 
 
 def _unpacked(file: DataFile, stored: BinaryIO) -> BinaryIO:
@@ -207,21 +221,45 @@ def _without_marks(lines: bytes) -> bytes:
     return lines.removeprefix(codecs.BOM_UTF8).replace(_LF + codecs.BOM_UTF8, _LF)
 
 
-def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
-    """The bytes of a file, unpacked, without a byte order mark; the last block is empty.
+def text_blocks(file: DataFile, bounds: Bounds, dialect: Dialect) -> Iterator[bytes]:
+    """A file as UTF-8, unpacked, without a byte order mark; the last block is empty.
 
     Raises:
         BatchInvalid: ``gzip``, ``format``, ``expands`` or ``encoding``.
+    """
+    blocks = byte_blocks(file, bounds)
+    if not is_utf8(dialect):
+        yield from decoded(file.name, blocks, dialect)
+        return
+    yield _without_mark(file, next(blocks))
+    yield from blocks
+
+
+def byte_blocks(file: DataFile, bounds: Bounds) -> Iterator[bytes]:
+    """The bytes of a file, unpacked; the last block is empty.
+
+    Raises:
+        BatchInvalid: ``gzip`` or ``expands``.
     """
     expansion = Expansion(file, bounds)
     with file.path.open("rb") as stored, _unpacked(file, stored) as stream:
         data = _read(file, stream)
         _check_kind(file, data)
-        data = _without_mark(file, data)
         while data:
             expansion.add(len(data), stored.tell())
             yield data
             data = _read(file, stream)
+    yield b""
+
+
+def _without_lines(blocks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The blocks without so many lines at their beginning; the last is empty."""
+    for data in blocks:
+        start = 0
+        while count and (end := data.find(_LF, start) + 1):
+            start, count = end, count - 1
+        if not count and start < len(data):
+            yield data[start:]
     yield b""
 
 
@@ -265,20 +303,23 @@ def everything(data: bytes, line: int) -> tuple[bytes, int]:
     return data, len(data)
 
 
-def line_blocks(file: DataFile, bounds: Bounds, cut: Cut = everything) -> Iterator[Lines]:
+def line_blocks(
+    file: DataFile, bounds: Bounds, dialect: Dialect, cut: Cut = everything
+) -> Iterator[Lines]:
     """The rows of a text file, in blocks of about ``BLOCK_BYTES``.
 
     Args:
         file: The file.
         bounds: Of its batch.
+        dialect: Says its encoding, and how many lines at the beginning are left out.
         cut: Says where the last whole row of some lines ends.
 
     Raises:
         BatchInvalid: ``encoding``, ``nul-byte``, ``long-line`` or ``open-quote`` with the line;
             ``gzip``, ``format`` or ``expands``.
     """
-    rest, line = b"", 1
-    for data in byte_blocks(file, bounds):
+    rest, line = b"", 1 + dialect.skip_rows
+    for data in _without_lines(text_blocks(file, bounds, dialect), dialect.skip_rows):
         rest = _without_marks(rest + data)
         whole = _whole_lines(rest, at_end=not data)
         _check_text(file, whole, line)
@@ -302,7 +343,7 @@ def missing_columns(
     """The error for a file that lacks columns."""
     absent = [name for name in wanted if name not in found]
     missing = ", ".join(name for name in absent if name not in file.constants) or ", ".join(absent)
-    shown = ", ".join(repr(name[:60]) for name in found[:COLUMNS_SHOWN]) or "none"
+    shown = ", ".join(repr(name[:NAME_SHOWN]) for name in found[:COLUMNS_SHOWN]) or "none"
     more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
     message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
     return BatchInvalid("columns", f"{message}; {remedy or 'write the missing ones, too'}")

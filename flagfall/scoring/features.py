@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
@@ -73,7 +74,7 @@ def infinite_expression(feature: Feature) -> pl.Expr:
 
 
 def _source(feature: Feature) -> pl.Expr:
-    return pl.sql_expr(feature.expr) if feature.expr is not None else pl.col(feature.name)
+    return pl.col(feature.name) if feature.expr is None else parse_expression(feature.expr)
 
 
 def feature_expression(feature: Feature, constants: Constants) -> pl.Expr:
@@ -116,7 +117,7 @@ def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
 def label_expression(dataset: Dataset) -> pl.Expr:
     """The outcome, as a nullable boolean column ``label``."""
     assert dataset.label is not None, "only for datasets with a label"
-    return pl.sql_expr(dataset.label.expr).cast(pl.Boolean()).alias("label")
+    return parse_expression(dataset.label.expr).cast(pl.Boolean()).alias("label")
 
 
 def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str) -> Constants:

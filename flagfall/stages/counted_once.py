@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from flagfall.concurrency import in_parallel
 from flagfall.errors import BatchInvalid
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.landing.manifest import Manifest
 from flagfall.landing.marker import Marker
+from flagfall.landing.one_batch import marker_of
 
 
 def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None:
@@ -18,12 +22,27 @@ def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None
     """
     owners = FileOwners(inbox.lake.store)
     keys = sorted(manifest.disputable)
+    _check_folders(inbox, owners, marker, keys)
+    if not keys and owners.is_lent(marker):
+        keys = [file.key for file in manifest.files]
     for key, other in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
         if other is None:
             continue
         if _counts_in(inbox, other, key):
             raise _counts_elsewhere(marker, key, other)
         owners.hand_over(key, marker)
+
+
+def _check_folders(inbox: Inbox, owners: FileOwners, marker: Marker, keys: Sequence[str]) -> None:
+    """See to it that no marker in whose folder a file lies counts it, or will."""
+    places = {key: marker_of(key, inbox.landing.pattern) for key in keys}
+    for place in set(places.values()) - {"", marker.key}:
+        other = replace(marker, key=place, uri=f"{inbox.landing.uri}/{place}")
+        owners.note_lent(other.uri)
+        current = inbox.receipts.current(other)
+        counted = current.content if current else {}
+        if taken := [key for key in keys if places[key] == place and key in counted]:
+            raise _counts_elsewhere(marker, taken[0], other)
 
 
 def _counts_in(inbox: Inbox, other: Marker, key: str) -> bool:

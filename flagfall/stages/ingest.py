@@ -82,6 +82,8 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
         _keep_rejected_rows(inbox, marker, checked)
         if _too_many_bad_rows(dataset, checked):
             return _reject_rows(dataset, inbox, marker, batch, checked, turns)
+        if checked.refusal is not None:
+            raise checked.refusal
         staged = inbox.lake.finish(_staged(marker, batch, checked), checked.files)
         return _accept(dataset, inbox, marker, staged, turns)
 
@@ -138,6 +140,8 @@ def _staged(marker: Marker, batch: Copied, checked: Checked) -> Staged:
         rows=checked.rows,
         rejected_rows=checked.rejected_rows,
         reasons=checked.reasons,
+        warnings=checked.warnings,
+        unexpected=checked.unexpected,
     )
 
 
@@ -154,6 +158,8 @@ def _accept(
             rows=staged.rows,
             rejected_rows=staged.rejected_rows,
             reasons=staged.reasons,
+            warnings=staged.warnings,
+            unexpected=staged.unexpected,
             bytes=sum(file.bytes for file in staged.files),
             content=staged.content,
             listing=staged.listing,

@@ -248,6 +248,16 @@ class TestStatus:
         assert "\x1b" not in shown.out
         assert "[/b][red]" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
 
+    @pytest.mark.invariant(7)
+    def test_the_table_names_columns_that_the_dataset_does_not(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker = toy.drop("2026-11-01", "id,value,\x1b[2Jzebra\n1,2,3\n")
+        assert flagfall("stage", "ingest", "toy", marker.batch_id).code == 0
+        shown = flagfall("status", "toy")
+        assert "\x1b" not in shown.out
+        assert "zebra" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
+
     def test_accepted_batches_without_an_evaluation_are_unscored(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
@@ -549,6 +559,17 @@ class TestCheck:
         assert ran.out == "good: fine; 2 columns, no model\n"
         assert "bad.yaml: features: v: 'nix + 1'" in ran.err
         assert "no-such-model: constants.json is missing" in ran.err
+
+    def test_a_rule_that_cannot_be_is_named_and_reads_no_file(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        path = toy.root / "datasets/toy.yaml"
+        expr = "value IN (FROM read_csv('/etc/passwd'))"
+        rule = f'  rules: [{{name: a, expr: "{expr}"}}]\n'
+        path.write_text(path.read_text().replace("  primaryKey", f"{rule}  primaryKey"))
+        said = flagfall.refused("check", "toy")
+        assert "schema.rules[0].expr: expected an SQL expression over the columns" in said
+        assert "root:" not in said
 
 
 COMMANDS = [c.callback.__name__.removesuffix("_command") for c in app.registered_commands]

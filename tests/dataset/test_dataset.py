@@ -162,6 +162,105 @@ MISTAKES = [
     Mistake(TEXT, on(TEXT, "enum: [NO]"), 16, "schema.fields[2].constraints.enum[0]", "False"),
     Mistake(TEXT, on(TEXT, "pattern: '['"), 16, "schema.fields[2].constraints.pattern", "regular"),
     Mistake(TEXT, on(TEXT, "minLength: -1"), 16, "schema.fields[2].constraints.minLength", "to 0"),
+    Mistake(
+        ID, "{name: id, type: integer, optional: true}", 17, "schema.primaryKey[0]", "not optional"
+    ),
+    Mistake(
+        TEXT,
+        "{name: text, type: string, optional: true, constraints: {required: true}}",
+        16,
+        "schema.fields[2].constraints.required",
+        "expected false",
+    ),
+    Mistake(
+        "  primaryKey: [id]",
+        "  unexpected: drop",
+        17,
+        "schema.unexpected",
+        "expected 'ignore', 'warn' or 'reject', got 'drop'",
+    ),
+    *(
+        Mistake("  primaryKey: [id]", f"  {new}", 17, f"schema.{key}", says)
+        for new, key, says in [
+            ("rules: [{name: a}]", "rules[0].expr", "it is missing"),
+            ("rules: [{expr: id > 1}]", "rules[0].name", "it is missing"),
+            ('rules: [{name: "", expr: id > 1}]', "rules[0].name", "expected some text"),
+            ("rules: [{name: a, expr: a, severity: stop}]", "rules[0].severity", "'reject'"),
+            ("rules: [{name: a, expr: a}, {name: a, expr: b}]", "rules[1].name", "'a' twice"),
+            ("rows: {minimum: 5, maximum: 4}", "rows.maximum", "expected 5 or more, got 4"),
+            ("rows: {minimum: -1}", "rows.minimum", "greater than or equal to 0"),
+            ("rows: {minimum: 1, severity: drop}", "rows.severity", "'warn' or 'reject'"),
+        ]
+    ),
+    Mistake(
+        TEXT,
+        "{name: text, type: string, missing: {maximum: 5}}",
+        16,
+        "schema.fields[2].missing.maximum",
+        "less than or equal to 1",
+    ),
+    *(
+        Mistake(
+            TEXT,
+            f"{{name: text, type: string, missing: {{maximum: 0.5}}, {more}}}",
+            16,
+            "schema.fields[2].missing",
+            says,
+        )
+        for more, says in [
+            ("optional: true", "a file may leave all values out"),
+            ("constraints: {required: true}", "rows without a value are rejected"),
+        ]
+    ),
+    # dialect
+    *(
+        Mistake("lake:\n", f"dialect: {{{new}}}\nlake:\n", 5, f"dialect.{key}", says)
+        for new, key, says in [
+            ("encoding: utf-9", "encoding", "such as utf-8, utf-16, windows-1252"),
+            ("encoding: base64", "encoding", "got 'base64'"),
+            ("encoding: utf-7", "encoding", "that files are written in"),
+            ("encoding: unicode_escape", "encoding", "that files are written in"),
+            ('encoding: "a\\0b"', "encoding", "expected an encoding"),
+            ("encoding: ''", "encoding", "expected an encoding"),
+            ("delimiter: ';;'", "delimiter", "expected one ASCII character"),
+            ("delimiter: '\\t'", "delimiter", "in double quotes"),
+            ("delimiter: §", "delimiter", "expected one ASCII character"),
+            ("delimiter: ''", "delimiter", "expected one ASCII character"),
+            ('delimiter: "\\n"', "delimiter", "expected one ASCII character"),
+            ("delimiter: '\"'", "delimiter", "another character than a quote"),
+            ("delimiter: null", "delimiter", "expected text"),
+            ("quoteChar: ','", "quoteChar", "another character than delimiter"),
+            ("quoteChar: ''", "quoteChar", "expected one ASCII character"),
+            ("escapeChar: '\"'", "escapeChar", "another character than quoteChar"),
+            ("skipRows: -1", "skipRows", "greater than or equal to 0"),
+            ("header: 1.5", "header", "expected a valid boolean"),
+            ("separator: ;", "separator", "not known here"),
+        ]
+    ),
+    *(
+        Mistake(ID, f"{{name: id, type: {type_}, {new}}}", 14, f"schema.fields[0].{key}", says)
+        for type_, new, key, says in [
+            ("integer", "decimalChar: ','", "decimalChar", "expected no decimalChar: it does not"),
+            ("string", "groupChar: ','", "groupChar", "it does not apply to a column of type str"),
+            ("integer", "trueValues: [x]", "trueValues", "it does not apply"),
+            ("number", "groupChar: ',,'", "groupChar", "expected one character"),
+            ("number", "decimalChar: ''", "decimalChar", "expected one character"),
+            ("number", "decimalChar: 5", "decimalChar", "expected text"),
+            ("number", "decimalChar: 'e'", "decimalChar", "in no number itself"),
+            ("number", "groupChar: '.'", "groupChar", "another character than decimalChar"),
+            ("boolean", "trueValues: []", "trueValues", "at least 1"),
+            ("boolean", "trueValues: [x, yes]", "trueValues[1]", "put it in quotes"),
+            ("boolean", "falseValues: ['1']", "falseValues", "other words than those of trueV"),
+        ]
+    ),
+    Mistake(
+        "schema:\n  fields:\n    - {name: id, type: integer}\n    - {name: day, type: date}\n",
+        "dialect: {header: false}\nschema:\n  fields:\n    - {name: id, type: integer}\n"
+        "    - {name: day, type: date, optional: true}\n",
+        12,
+        "dialect.header",
+        "no column is known to be left out",
+    ),
     # what refers to what
     Mistake("- {name: id}", "- {name: nix}", 19, "features[0].name", "name of a column"),
     Mistake("- {name: id}", "- {name: id}\n  - {name: id}", 20, "features[1].name", "'id' twice"),

@@ -748,6 +748,29 @@ def names() -> Iterator[Case]:
                in_turn(beside(odd), package({"path": odd})), rows=2)  # fmt: skip
 
 
+def which_files() -> Iterator[Case]:
+    """Files that could count twice, or not at all."""
+
+    def case(name: str, others: Write, reason: str = "", phrase: str = "") -> Case:
+        marked = in_turn(beside("rows.csv"), others, lambda at: _mark(at, ""))
+        return Case(name, "which files", marked, reason, phrase, rows=0 if reason else 2)
+
+    twice = "'rows.csv.gz' look like the same rows in two forms"
+    packed = beside("rows.csv.gz", lambda: gzip.compress(GOOD.encode()))
+    yield case("two-forms", packed, "two-forms", f"'date=two-forms/{twice[1:]}")
+    yield case("same-bytes", beside("copy.csv"), "same-content", "have the same bytes")
+    yield case("an-upload", beside("b.csv.filepart"), "incomplete", "is being written still")
+    log = in_turn(lambda at: (at / "_delta_log").mkdir(), beside("_delta_log/0.json", "{}"))
+    yield case("a-delta-table", log, "table-log", "the log of Delta Lake")
+    bad_note = beside("_committed_1", "nonsense")
+    yield case("committed-nonsense", bad_note, INVALID, "expected JSON with the lists 'added'")
+    nothing = in_turn(beside("_started_1", ""), beside("_committed_1", '{"added": []}'))
+    yield case("committed-nothing", nothing, "no-data", "1 file was left out")
+    added = beside("_committed_1", '{"added": ["rows.csv"], "removed": ["b.csv"]}')
+    yield case("uncommitted-file", in_turn(beside("b.csv", "nonsense"), added))
+    yield case("what-tools-leave", in_turn(*(beside(n, "x") for n in ("Thumbs.db", "a.csv.crc"))))
+
+
 CASES: tuple[Case, ...] = tuple(
     chain(
         manifests(),
@@ -761,5 +784,6 @@ CASES: tuple[Case, ...] = tuple(
         gzip_files(),
         shown(),
         names(),
+        which_files(),
     )
 )

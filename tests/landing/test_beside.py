@@ -128,6 +128,18 @@ class TestASharedFolder:
         for marker in ("orders.ready", "orders1.ready", "2013-05.ready"):
             assert not shared.names(marker)
 
+    @pytest.mark.parametrize(
+        ("pattern", "left_out"),
+        [("{name}.csv.done", ["orders.parquet", "orders_2.csv"]), ("{name}.done", [])],
+    )
+    def test_a_marker_for_a_single_file_has_that_file_only(
+        self, tmp_path: Path, pattern: str, left_out: list[str]
+    ) -> None:
+        zone = Zone(tmp_path, pattern)
+        zone.write("orders.csv.done", "orders.csv", "orders_2.csv", "orders.parquet")
+        assert zone.names("orders.csv.done") == ["orders.csv"]
+        assert sorted(zone.manifest("orders.csv.done").left_out) == left_out
+
     def test_all_of_its_files_may_be_claimed_by_another_marker(self, shared: Zone) -> None:
         shared.write("data.ready", "data.csv", "data_2.csv")
         assert shared.manifest("data.ready").disputable == {"data.csv", "data_2.csv"}
@@ -180,6 +192,8 @@ class TestTwoForms:
             ("A.CSV", "a.csv.gz"),
             ("sub/a.tsv", "sub/a.csv"),
             ("csv/a.csv", "parquet/a.parquet"),
+            ("a.csv", "a.sync-conflict-20261129-101010-ABCDEF7.csv"),
+            ("a.csv", "a (Kim's conflicted copy 2026-11-29).csv"),
             ("a.csv/part-0.csv", "a.parquet/part-0-x.parquet"),
         ],
     )
@@ -199,6 +213,8 @@ class TestTwoForms:
             ("a.csv", "b.csv.gz"),
             ("x=1/a.csv", "x=2/a.csv"),
             ("a.1.csv", "a.2.csv"),
+            ("a.csv", "a.br.csv"),
+            ("a.csv", "a.crc/b.csv"),
             ("a/x.csv", "a.csv"),
             ("a.csv", "sub/a.csv.gz"),
         ],
@@ -278,6 +294,8 @@ LITTER = [
     "lost+found/x.csv",
     "$RECYCLE.BIN/x.csv",
     "sub_$folder$",
+    "a.csv:Zone.Identifier",
+    "#snapshot/hourly/a.csv",
     ".Trash-1000/files/a.csv",
     ".ipynb_checkpoints/a-checkpoint.csv",
 ]
@@ -314,6 +332,12 @@ def test_a_name_for_the_time_being_means_that_the_batch_is_not_complete(
     error = refused(zone, "a.csv", name)
     assert error.reason == "incomplete"
     assert name in str(error)
+
+
+def test_a_day_behind_a_name_is_no_name_for_the_time_being(tmp_path: Path) -> None:
+    zone = Zone(tmp_path, "_SUCCESS")
+    zone.write("_SUCCESS", "a.csv.20130501")
+    assert zone.names("_SUCCESS") == ["a.csv.20130501"]
 
 
 @pytest.mark.parametrize("name", ["_SUCCESS.tmp", "_SUCCESS.filepart", "._SUCCESS.a1B2c3"])

@@ -354,7 +354,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run.before(5)
     reasons = {f"{HOSTILE}: required": 3, BIDI: 2, "z" * 500: 1}
-    run.take(receipt(f"2013-10-20{HOSTILE}", reasons=reasons), psi=2.0)
+    remarks = {"warnings": {f"rule: {HOSTILE}": 2}, "unexpected": (f"{BIDI}{HOSTILE}",)}
+    run.take(receipt(f"2013-10-20{HOSTILE}", reasons=reasons, **remarks), psi=2.0)
     message = f"{FORMULA} {BIDI} \x00\x1b[31m\udc80\u2066 {HOSTILE} {'u' * 300}"
     run.take(receipt(f"{BIDI}{'t' * 90}", "rejected", message=message))
     return run.lake_folder / run.report(run=f"{HOSTILE}{BIDI}").key

@@ -342,6 +342,11 @@ def test_every_usual_way_to_write_csv_gives_the_same_rows(tmp_path: Path, text: 
     assert check(tmp_path, AB, {"a.csv": text}).rows == [("1", "2"), ("3", "4")]
 
 
+def test_tabs_separate_in_tsv(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.TSV": "a\tb\n1,5\tx y\n"})
+    assert outcome.rows == [("1,5", "x y")]
+
+
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
 def test_what_the_csv_module_and_pandas_write_comes_back(tmp_path: Path, quoting: int) -> None:
     rows = [('5" pipe', "a,b"), ("line\nbreak", "x"), ('"', ""), ("Zoë", "CR\r\nLF"), ("", '""')]
@@ -407,7 +412,7 @@ def test_rows_do_not_depend_on_where_blocks_end(
 
 def test_a_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
     outcome = check(tmp_path, AB, {"a.csv": "a,b\n", "b.csv": "a,b"})
-    assert outcome.checked == Checked((), (), None, 0, 0, {})
+    assert outcome.checked == Checked((), (), None, 0, 0, {}, {}, (), None)
 
 
 def test_one_column_takes_quoted_empty_rows_and_leaves_out_blank_lines(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
-from flagfall.rows import DataFile, check_files
+from flagfall.rows import DataFile, check_copies, check_files
 
 
 def dataset(**landing: str) -> Dataset:
@@ -46,6 +46,7 @@ def parquet(folder: Path, **columns: Any) -> bytes:
     return path.read_bytes()
 
 
+LINE_OF_CSV = b"id,day,airport\n1,2013-05-01,JFK\n"
 LINES = b'{"id": 1, "day": "2013-05-01", "airport": "JFK"}\n'
 
 
@@ -53,10 +54,14 @@ LINES = b'{"id": 1, "day": "2013-05-01", "airport": "JFK"}\n'
     ("name", "data", "landing"),
     [
         ("part-0.json", LINES, {}),
-        ("part-0.json.gz", gzip.compress(LINES), {}),
+        ("part-0.json.gz", gzip.compress(LINES, mtime=0), {}),
         ("DATA.JSON", LINES, {}),
-        ("0.part", b"id,day,airport\n1,2013-05-01,JFK\n", {"format": "csv"}),
-        ("0.part.gz", gzip.compress(b"id,day,airport\n1,2013-05-01,JFK\n"), {"format": "csv"}),
+        ("0.part", LINE_OF_CSV, {"format": "csv"}),
+        (
+            "0.part.gz",
+            gzip.compress(LINE_OF_CSV, mtime=0),
+            {"format": "csv"},
+        ),
         ("0000_part_00", b"id\tday\tairport\n1\t2013-05-01\tJFK\n", {"format": "tsv"}),
         ("000000_0", LINES, {"format": "jsonl"}),
         ("x.json", LINES, {"format": "csv"}),
@@ -74,10 +79,50 @@ def test_a_file_whose_format_nobody_knows_is_refused_with_the_setting(tmp_path: 
         rows_of(tmp_path, "0.part", b"id\n1\n")
 
 
+NOTHING = {"b.csv": b"", "b.csv.gz": gzip.compress(b""), "b.tsv": b"", "b.json": b""}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_part_without_a_byte_has_no_rows_where_the_feed_allows_it(
+    tmp_path: Path, name: str
+) -> None:
+    assert not rows_of(tmp_path, name, NOTHING[name], empty_files="allow")
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.csv.gz", "b.tsv"])
+def test_it_is_refused_otherwise(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BatchInvalid, match="empty; expected a header"):
+        rows_of(tmp_path, name, NOTHING[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("b.parquet", b"", "not Parquet"),
+        ("b.csv.gz", b"nonsense", "not valid gzip"),
+        ("b.csv.gz", b"\x1f\x8b", "cut short"),
+        ("b.csv", b"\n", "empty; expected a header"),
+    ],
+)
+def test_what_is_damaged_is_not_empty(tmp_path: Path, name: str, data: bytes, words: str) -> None:
+    with pytest.raises(BatchInvalid, match=words):
+        rows_of(tmp_path, name, data, empty_files="allow")
+
+
+def test_parts_without_a_byte_stand_beside_others(tmp_path: Path) -> None:
+    for name, data in {**NOTHING, "c.csv": b"", "a.csv": b"id,day,airport\n1,,\n"}.items():
+        (tmp_path / name).write_bytes(data)
+    files = [DataFile(name, tmp_path / name) for name in (*NOTHING, "a.csv", "c.csv")]
+    wanted, output = dataset(empty_files="allow"), tmp_path / "output"
+    output.mkdir()
+    assert check_files(files, wanted, output).rows == 1
+    check_copies(files, ["a", "b", "a", "a", "c", "a"], wanted)
+
+
 def formats(folder: Path) -> dict[str, bytes]:
     return {
         "a.csv": b"id\n1\n",
-        "a.tsv.gz": gzip.compress(b"id\n1\n"),
+        "a.tsv.gz": gzip.compress(b"id\n1\n", mtime=0),
         "a.json": b'{"id": 1}\n',
         "a.parquet": parquet(folder, id=[1]),
     }
@@ -109,6 +154,11 @@ def test_a_column_in_the_file_goes_before_the_folder(tmp_path: Path, kind: str) 
     }[kind]
     rows = rows_of(tmp_path, f"day=2013-05-01/airport=JFK/a.{kind}", data)
     assert [(row[0], str(row[1]), row[2]) for row in rows] == [(1, "2013-05-02", None)]
+
+
+def test_folders_that_are_no_columns_may_be_called_anything(tmp_path: Path) -> None:
+    name = "run=%FF/x=1/x=2/=/day=2013-05-01/airport=JFK/a.csv"
+    assert len(rows_of(tmp_path, name, b"id\n1\n")) == 1
 
 
 def test_a_folder_that_is_no_date_makes_its_rows_bad(tmp_path: Path) -> None:

@@ -153,6 +153,21 @@ class TestNoFileInTwoBatches:
             ingest(folders.dataset, folders.inbox, marker)
         assert folders.counted == ["common/x.csv"]
 
+    @pytest.mark.parametrize("first", ["mon", "tue"])
+    def test_a_manifest_that_names_a_file_in_the_folder_of_another_marker(
+        self, folders: Toy, first: str
+    ) -> None:
+        """Whichever comes first, and though the first marker is removed before the other comes."""
+        folders.csv("tue/x.csv", 1)
+        url = f"file://{folders.landing}/tue/x.csv"
+        contents = {"mon": json.dumps({"entries": [{"url": url}]}), "tue": ""}
+        for day in (first, *contents.keys() - {first}):
+            folders.put(f"{day}/_SUCCESS", contents[day])
+            for marker in folders.inbox.pending():
+                ingest(folders.dataset, folders.inbox, marker)
+            (folders.landing / day / "_SUCCESS").unlink()
+        assert folders.counted == ["tue/x.csv"]
+
     def test_a_file_is_free_again_when_its_batch_is_rejected(self, shared: Toy) -> None:
         shared.put("x.csv", "other\n1\n")
         for name in ("a.ready", "b.ready"):

@@ -1,0 +1,71 @@
+"""The rules of a dataset over a whole row, which are SQL expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.expressions import asks_the_clock, looks_at_other_rows, parse_expression
+from flagfall.dataset.rules import Rule
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import BatchInvalid, Problem
+
+_FAILED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+
+def rule_problems(dataset: Dataset) -> Iterator[Problem]:
+    """Why rules cannot be used on the dataset's columns."""
+    empty = pl.DataFrame(schema=polars_schema(dataset))
+    for index, rule in enumerate(dataset.table.rules):
+        if problem := _problem(rule, empty):
+            yield Problem(f"schema.rules[{index}].expr", None, problem)
+
+
+def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
+    try:
+        expression = parse_expression(rule.expr)
+        if not expression.meta.root_names() or expression.meta.has_multiple_outputs():
+            return f"expected an SQL expression with names of columns, got {rule.expr!r}"
+        if asks_the_clock(rule.expr):
+            return f"expected an expression with the same value tomorrow, got {rule.expr!r}"
+        if looks_at_other_rows(expression):
+            return f"expected an expression over one row, without aggregates, got {rule.expr!r}"
+        (found,) = empty.select(expression).dtypes
+    except _FAILED as error:
+        return f"expected an SQL expression over the columns, got {rule.expr!r}: {_first(error)}"
+    except RecursionError:
+        return "expected a shorter expression, such as one with IN instead of many OR"
+    if found != pl.Boolean():
+        return f"expected an expression that is true or false, got {found} from {rule.expr!r}"
+    return None
+
+
+def _first(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
+
+
+def judge_rows(rules: Sequence[Rule], names: Sequence[str], values: pl.DataFrame) -> pl.DataFrame:
+    """Whether each row keeps each rule; null where that is unknown.
+
+    Args:
+        rules: Rules without a problem.
+        names: Of the columns of the result, one for each rule.
+        values: Rows with the dataset's columns.
+
+    Raises:
+        BatchInvalid: ``rule``: one cannot be computed on these rows.
+    """
+    return pl.DataFrame(
+        [_judged(rule, values).alias(name) for rule, name in zip(rules, names, strict=True)]
+    )
+
+
+def _judged(rule: Rule, values: pl.DataFrame) -> pl.Series:
+    try:
+        return values.select(parse_expression(rule.expr)).to_series()
+    except _FAILED as error:
+        why = f"the rule {rule.name!r} cannot be computed: {_first(error)[:200]}"
+        remedy = "use TRY_CAST instead of CAST, then replay the batch"
+        raise BatchInvalid("rule", f"{why}; {remedy}") from error
