@@ -67,7 +67,7 @@ class _Reader:
         self._columns = {column.name: column for column in table.fields}
         self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
-        self._needed = [column.name for column in table.fields if column.name not in file.constants]
+        self._needed = [name for name in table.needed if name not in file.constants]
         self._never_seen = set(self._needed)
         self._any_rows = False
 
