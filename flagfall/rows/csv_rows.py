@@ -41,7 +41,7 @@ from flagfall.rows.source import (
     missing_columns,
     too_long,
 )
-from flagfall.rows.swallowed import RowsWithin
+from flagfall.rows.swallowed import RowsWithin, fields_of
 
 _QUOTE, _LF, _CR = b'"\n\r'
 _TORN = "row: a carriage return outside quotes"
@@ -342,7 +342,7 @@ class _Layout:
         first = rows[next(iter(self.places))]
         headers = []
         for row in pl.arg_where(first.is_in(self.header), eager=True).to_list():
-            fields = _fields(records.whole_text(row), self.separator)
+            fields = fields_of(records.whole_text(row), self.separator)
             if fields == self.header:
                 headers.append(row)
             elif sorted(fields) == sorted(self.header):

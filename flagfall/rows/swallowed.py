@@ -7,6 +7,7 @@ them it is: lines of the header's width, whose fields are of the columns' types.
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,14 @@ from flagfall.rows.casting import cast_value
 
 LINES_OF_TEXTS = 2
 """Where all columns are texts, a field with fewer lines that look like rows is taken for a text."""
+
+
+def fields_of(text: str, separator: str) -> list[str]:
+    """The fields of a row; none for one that Python's csv module cannot read."""
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error:
+        return []
 
 
 class RowsWithin:
@@ -42,7 +51,7 @@ class RowsWithin:
         """Whether most lines of a record, but for its first, are rows of their own."""
         if self._width == 1:
             return [False] * len(texts)
-        lines = [[line for line in text.splitlines()[1:] if line.strip()] for text in texts]
+        lines = [[line for line in text.split("\n")[1:] if line.strip()] for text in texts]
         split = [(n, self._fields(line)) for n, found in enumerate(lines) for line in found]
         likely = [(n, fields) for n, fields in split if fields is not None]
         fit = self._fit([fields for _, fields in likely])
@@ -53,7 +62,7 @@ class RowsWithin:
     def _fields(self, line: str) -> list[str] | None:
         if line.count(self._separator) < self._width - 1:
             return None
-        fields = next(csv.reader([line], delimiter=self._separator))
+        fields = fields_of(line, self._separator)
         is_prose = any(field.startswith(" ") for field in fields)
         return fields if len(fields) == self._width and not is_prose else None
 

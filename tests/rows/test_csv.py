@@ -114,6 +114,19 @@ def test_rows_swallowed_among_texts_are_rejected(tmp_path: Path) -> None:
     assert (rows, faults) == (["p"], [(line, SWALLOWED) for line in (2, 3, 4)])
 
 
+def test_a_long_text_is_neither_a_header_nor_rows(tmp_path: Path) -> None:
+    """Python's csv module reads no field of more than 128 KiB."""
+    long = "x" * 200_000
+    text = f'id,value,note\n1,1,"a\n2,2,{long}\n3\r,\u2028,x"\n'
+    assert len(check(tmp_path, NOTES, {"a.csv": text}).rows) == 1
+    (tmp_path / "x").mkdir()
+    outcome = check(tmp_path / "x", AB, {"a.csv": f"a,b\na,{long}\nb,a\ra\n"})
+    assert outcome.rows == [("a", long)]
+    (tmp_path / "y").mkdir()
+    outcome = check(tmp_path / "y", AB, {"a.tsv": f"a\tb\na\t{long}\n"})
+    assert outcome.rows == [("a", long)]
+
+
 def test_one_column_has_texts_of_any_lines(tmp_path: Path) -> None:
     outcome = check(tmp_path, dataset(column("a")), {"a.csv": 'a\n"x\ny\nz"\n'})
     assert outcome.rows == [("x\ny\nz",)]
