@@ -402,9 +402,10 @@ def _count(fields: int, width: int) -> str:
 def _layout_of(file: DataFile, table: Table, separator: str) -> _Layout:
     """The columns of a file without a header: those that its folders' names do not say."""
     names = [column.name for column in table.fields]
-    places = {name: at for at, name in enumerate(n for n in names if n not in file.constants)}
-    within = RowsWithin(table, places, len(places), separator)
-    return _Layout(len(places), [], places, tuple(names), separator, within)
+    found = [name for name in names if name not in file.constants]
+    places = {name: place for place, name in enumerate(found)}
+    within = RowsWithin(table, places, len(found), separator)
+    return _Layout(len(found), found, places, tuple(names), separator, within)
 
 
 def _layout(

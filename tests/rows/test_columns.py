@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.schema import Dataset
+from tests.rows.checking import Files, check, packed, refuse
 from tests.rows.feeds_with_settings import column, dataset, parquet
-from tests.rows.test_checked_files import Files, check, packed, refuse
 
 LABELLED = (
     column("id", "integer", constraints={"required": True}),
@@ -132,3 +132,37 @@ class TestUnexpectedColumns:
 
     def test_the_column_that_pandas_writes_without_a_name_is_one_too(self, tmp_path: Path) -> None:
         assert check(tmp_path, TWO, {"a.csv": ",id\n0,1\n"}).checked.unexpected == ("",)
+
+
+class TestTogether:
+    """Optional columns, columns that are folders, headers that come again, files without one."""
+
+    def test_a_repeated_header_is_no_row_where_the_first_column_is_left_out(
+        self, tmp_path: Path
+    ) -> None:
+        wanted = dataset(column("late", "boolean", optional=True), column("id"))
+        outcome = check(tmp_path, wanted, {"a.csv": "id,x\n1,2\nid,x\n3,4\n"})
+        assert (outcome.rows, outcome.rejected) == ([(None, "1"), (None, "3")], [])
+
+    def test_the_names_are_no_row_of_a_file_without_a_header(self, tmp_path: Path) -> None:
+        wanted = dataset(column("a"), column("b"), dialect={"header": False})
+        assert check(tmp_path, wanted, {"a.csv": "a,b\n1,2\n"}).rows == [("1", "2")]
+
+    def test_other_names_in_it_are_refused(self, tmp_path: Path) -> None:
+        wanted = dataset(column("a"), column("b"), dialect={"header": False})
+        reason, message = refuse(tmp_path, wanted, {"a.csv": "b,a\n1,2\n"})
+        assert reason == "columns"
+        assert "line 1: another header, in another order" in message
+
+    def test_a_folder_is_a_column_of_a_file_without_a_header(self, tmp_path: Path) -> None:
+        wanted = dataset(column("a"), column("day"), column("b"), dialect={"header": False})
+        folder = tmp_path / "landed/day=1"
+        folder.mkdir(parents=True)
+        assert check(tmp_path, wanted, {"day=1/a.csv": "x,y\n"}).rows == [("x", "1", "y")]
+
+    def test_a_key_of_json_may_be_left_out_of_all_rows(self, tmp_path: Path) -> None:
+        wanted = dataset(column("id"), column("late", "boolean", optional=True))
+        assert check(tmp_path, wanted, {"a.jsonl": '{"id": "1"}\n'}).rows == [("1", None)]
+        (tmp_path / "x").mkdir()
+        message = refuse(tmp_path / "x", wanted, {"a.jsonl": '{"late": true}\n'})[1]
+        assert "columns missing: id; found: 'late'" in message
