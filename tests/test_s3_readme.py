@@ -24,7 +24,7 @@ from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import aws, forget_stores, open_store
 from flagfall.stores.sqs import changes
-from tests.feeds import TOY
+from tests.feeds import BY_DAY, TOY
 from tests.s3 import S3Server
 from tests.test_docs import S3, blocks
 
@@ -80,7 +80,7 @@ def buckets(s3: S3Server) -> Iterator[None]:
 
 
 def feed(root: Path) -> Inbox:
-    text = TOY.format(root=root, marker="datapackage.json", more="")
+    text = TOY.format(root=root, marker="datapackage.json", more=BY_DAY)
     text = text.replace(f"{root}/landing", LANDING).replace(f"{root}/lake", LAKE)
     (root / "toy.yaml").write_text(text)
     return Inbox(Feed.of(read_dataset(root / "toy.yaml")))

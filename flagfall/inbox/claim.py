@@ -8,7 +8,6 @@ What was accepted and never evaluated, since the run that took it on died, is ta
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,9 @@ from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 AT_ONCE = 4
 """Shards that are worked on at the same time, where nobody knows better."""

@@ -19,7 +19,6 @@ overtaken meanwhile takes none.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,9 +31,10 @@ from flagfall.errors import StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
 from flagfall.stores import Entry, Store
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 REPLAYS = "receipts/replays"
 """Where deliveries are kept that a person handed out again: beside the days, so that one listing

@@ -205,8 +205,9 @@ def _check_room(inbox: Inbox, file: Expected, target: Path, count: Callable[[int
     count(-entry.size)
     free = shutil.disk_usage(target.parent).free
     if entry.size > free:
-        why = f"it has {entry.size:,} bytes, and {free:,} are free where it is copied to"
-        raise StoreUnavailable(f"{inbox.landing.uri}/{file.key}", f"{why}; make room there")
+        why = "no space left on the device; make room there: it is to take in"
+        why = f"{why} {file.key} with {entry.size:,} bytes, and {free:,} are free"
+        raise StoreUnavailable(str(target.parent), why)
 
 
 def _check_promise(file: Expected, fetched: Fetched) -> None:

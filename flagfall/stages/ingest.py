@@ -8,14 +8,13 @@ pending again if it comes back.
 
 from __future__ import annotations
 
-import logging
-
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
 from flagfall.rows import Checked, check_copies, check_files
 from flagfall.stages.copy_batch import Copied, copy_batch, expected_of, why_changed
 from flagfall.stages.unchanged import (
@@ -27,7 +26,7 @@ from flagfall.stages.unchanged import (
     why_unchanged,
 )
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _ABSENT = ("no-data", "file-missing")
 """Reasons of a batch whose data are not there."""

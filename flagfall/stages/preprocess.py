@@ -6,7 +6,6 @@ come from the model's folder, so that scoring cannot differ from training.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged
+from flagfall.logs import logger
 from flagfall.scoring.engines import scorer_of
 from flagfall.scoring.features import (
     Constants,
@@ -26,7 +26,7 @@ from flagfall.scoring.features import (
     raw_expression,
 )
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FEATURE_PREFIX = "feature."
 """Stands before a feature's name in the Parquet parts: a feature may have a key column's name."""

@@ -8,7 +8,6 @@ changes, and otherwise every ``HEARTBEAT_EVERY``. An old file means that nobody 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -20,10 +19,11 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from flagfall.errors import StoreError
 from flagfall.inbox.shortcuts import utcnow
 from flagfall.lake.output import RECORD_LIMIT
+from flagfall.logs import logger
 from flagfall.stores import Store
 from flagfall.stores.backoff import LONGEST_BACKOFF
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 KEY = "watch.json"
 """Key in the dataset's folder of the lake."""

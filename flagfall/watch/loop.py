@@ -7,7 +7,6 @@ next sweep, at the latest ``sweep_every`` later, finds what they missed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -27,6 +26,7 @@ from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
+from flagfall.logs import logger
 from flagfall.stores import Hint
 from flagfall.watch.announcer import Announcer
 from flagfall.watch.heartbeat import Heartbeat
@@ -34,7 +34,7 @@ from flagfall.watch.looks import Look, Watch
 from flagfall.watch.outage import OutageTracker, ReachedAgain, Unreachable, reason
 from flagfall.watch.shared_poll import shared_poll
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HUNG_AFTER = 900.0
 """Seconds after which a look that does not return counts as failed, beyond the longest interval."""

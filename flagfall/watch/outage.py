@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from flagfall.errors import StoreError
 from flagfall.inbox.shortcuts import utcnow
+from flagfall.logs import logger
 from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 OUTAGE_AFTER = 60.0
 """Seconds that failures go on before Airflow gets an event."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
 from flagfall.errors import StoreUnavailable
+from flagfall.logs import logger
 from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SWEEP_SHARE = 0.2
 """Largest share of the time that sweeps take, however many hints come; one that hung for hours is

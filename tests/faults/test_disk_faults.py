@@ -386,7 +386,7 @@ def heal():
 limit(name, sys.argv[3])
 hint_process.TRY_AGAIN = 0.3
 threading.Thread(target=heal, daemon=True).start()
-hint_process.main(root)
+hint_process.main()
 """
 HOUSE = f"""{LIMIT}
 import asyncio, logging
@@ -420,17 +420,20 @@ class TestLimitsOfInotifyThatAreUsedUp:
         (tmp_path / "a").mkdir()
         few = "1" if name == "max_inotify_watches" else "0"
         process = starved(HINTS, tmp_path, name, few)
+        assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.write(json.dumps(["watch", str(tmp_path)]) + "\n")
+        process.stdin.flush()
         lines = list(takewhile(lambda line: line != "end\n", process.stdout))
         process.kill()
         process.communicate()
-        told = [line for line in lines[: lines.index("healed\n")] if line.strip()]
+        told = [why for line in lines[: lines.index("healed\n")] if (why := json.loads(line)[1])]
         assert told
         assert all(words in line for line in told)
         assert all("raise fs.inotify.max_user_watches and" in line for line in told)
-        after = lines[lines.index("touched\n") :]
-        assert "\n" in after, "no hint of what changed"
-        assert {line for line in after if line.strip()} == {"touched\n"}
+        after = set(lines[lines.index("touched\n") :])
+        look_now = json.dumps([str(tmp_path), ""]) + "\n"
+        assert after == {"touched\n", look_now}, "no hint of what changed"
 
     @pytest.mark.invariant(1)
     def test_sweeps_find_what_no_hint_tells_of(self, tmp_path: Path) -> None:
