@@ -16,6 +16,7 @@
     └── StoreError
         ├── StoreRefused          permission, credentials, an address that cannot be right
         │   ├── AccessDenied          an object that may not be read; others perhaps may
+        │   ├── NameTooLong           a path that the file system does not take
       │   └── NotAFile              a link, a FIFO or a directory where a file is expected
         └── StoreUnavailable      may heal by itself: try again later
 
@@ -197,6 +198,10 @@ class StoreRefused(StoreError):
 
 class AccessDenied(StoreRefused):
     """An object may not be read, or not be written; others perhaps may."""
+
+
+class NameTooLong(StoreRefused):
+    """A path is longer than the file system allows."""
 
 
 class NotAFile(StoreRefused):

@@ -8,16 +8,18 @@ What was accepted and never evaluated, since the run that took it on died, is ta
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import islice
 from math import ceil
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import BatchInvalid
 from flagfall.inbox.inbox import Inbox, Swept
+from flagfall.inbox.settling import Look, look_at
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
@@ -31,6 +33,10 @@ FEWEST = 100
 """Small batches that are not dealt out further: to start a task takes as long as to ingest them."""
 SHARDS = 1_000
 """Most shards of a run: Airflow maps a task no more than 1,024 times (``core.max_map_length``)."""
+MARKER_BYTES = 4 << 20
+"""Bytes of JSON of the markers that one run claims: they are kept in Airflow's database."""
+LONGEST_WAIT = timedelta(seconds=5)
+"""How long a claim holds its worker for a batch that has not settled."""
 APART = 16
 """Shards that unfinished deliveries are dealt out to, so that one that fails, or kills its worker,
 holds up few others, and even a model that fails on all makes no more failures than this."""
@@ -65,8 +71,8 @@ def claim(
     An unfinished delivery is taken on ``watch.redeliver_after`` its receipt, and again after that
     time. This must not run while a run of the same dataset is under way.
 
-    A batch that is not complete yet is left alone while its marker is younger than ``settle``.
-    Where nothing else is pending, this waits for it, at most twice ``settle``.
+    A batch that has not settled (see ``settling``) is left alone. Where nothing else is pending, this
+    waits for it, for ``LONGEST_WAIT`` at most: it is announced again.
 
     Args:
         inbox: The dataset's inbox.
@@ -75,19 +81,17 @@ def claim(
         at_once: Shards that are worked on at the same time: many batches are dealt out to so many.
     """
     settle = dataset.landing.settle
-    give_up = inbox.clock() + 2 * settle
+    give_up = inbox.clock() + min(2 * settle, LONGEST_WAIT)
     while True:
         scope = inbox.shortcuts.scope()
         swept = inbox.sweep(scope)
         pending = swept.pending
         inbox.shortcuts.advance(pending, scope)
-        ready = _ready(pending, inbox, dataset)
-        if ready or not pending or scope.began >= give_up:
+        taken = list(_within_bounds(_settled(pending, inbox, dataset), dataset.limits))
+        if taken or not pending or inbox.clock() >= give_up:
             break
-        sleep(max(settle.total_seconds() / 4, 0.05))
-    taken = ready[: dataset.limits.batches_per_run]
-    sizes = in_parallel(lambda marker: _bytes(marker, inbox, dataset.limits), taken)
-    weighed = zip(taken, sizes, strict=True)
+        sleep(max(min(settle, LONGEST_WAIT).total_seconds() / 4, 0.05))
+    weighed = ((look.marker, look.bytes) for look in taken)
     fresh = tuple(islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
     claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
     room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
@@ -139,13 +143,19 @@ def _apart(receipts: Sequence[Receipt], limits: Limits) -> Iterator[tuple[Marker
         yield from shards(dealt, limits)
 
 
-def _ready(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> list[Marker]:
-    """Those that are not still on their way: young, and not complete."""
-    now, settle = inbox.clock(), dataset.landing.settle
-    young = [marker for marker in pending if marker.is_young(now, settle)]
-    problems = in_parallel(lambda marker: inbox.problem(marker, dataset.limits), young)
-    unsettled = {m.batch_id for m, problem in zip(young, problems, strict=True) if problem}
-    return [marker for marker in pending if marker.batch_id not in unsettled]
+def _settled(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> Iterator[Look]:
+    looks = in_parallel(lambda marker: look_at(marker, inbox, dataset), pending)
+    return (look for look in looks if look.has_settled)
+
+
+def _within_bounds(looks: Iterable[Look], limits: Limits) -> Iterator[Look]:
+    """As many as a run takes, and as Airflow's database is to hold of their markers."""
+    left = MARKER_BYTES
+    for look in islice(looks, limits.batches_per_run):
+        left -= len(json.dumps(look.marker.to_dict()))
+        if left < 0:
+            return
+        yield look
 
 
 def shards(weighed: Iterable[tuple[Marker, int]], limits: Limits) -> Iterator[tuple[Marker, ...]]:
@@ -160,11 +170,3 @@ def shards(weighed: Iterable[tuple[Marker, int]], limits: Limits) -> Iterator[tu
         weight += size
     if shard:
         yield tuple(shard)
-
-
-def _bytes(marker: Marker, inbox: Inbox, limits: Limits) -> int:
-    """Bytes that the marker vouches for, as far as it says."""
-    try:
-        return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
-    except (BatchInvalid, FileNotFoundError):
-        return 0  # ingest says why

@@ -19,7 +19,7 @@ from operator import attrgetter
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
-from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
+from flagfall.errors import BatchInvalid, NotThere, StoreError, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, hash_of
@@ -123,7 +123,8 @@ class Inbox:
         """
         now = self.landing.find(marker.key)
         if not now:
-            self.check_place()
+            if not marker.replay:
+                self.check_place()
             why = "the marker was removed before its batch was taken in"
             return f"{marker.uri}: {why}; drop it again"
         if now[0].version != marker.version:
@@ -154,8 +155,8 @@ class Inbox:
         """Why a batch is not complete, in words; ``None`` where nothing is missing."""
         try:
             return missing(self.manifest(marker, limits), marker, self.landing.store)
-        except BatchInvalid as invalid:
-            return str(invalid)
+        except (BatchInvalid, StoreError) as error:
+            return str(error)
         except FileNotFoundError:
             return f"{marker.uri}: the marker is gone"
 

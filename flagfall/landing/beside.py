@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 from threading import Lock
 from typing import NamedTuple
@@ -56,6 +57,7 @@ class Item(NamedTuple):
         path: Below the marker's folder.
         size: Bytes; -1 for a link, or what is not a regular file.
         version: As the listing shows it.
+        landed_at: When it was written (UTC); ``None`` for a link.
     """
 
     kind: Kind
@@ -63,6 +65,7 @@ class Item(NamedTuple):
     path: str
     size: int
     version: str
+    landed_at: datetime | None = None
 
 
 @dataclass
@@ -172,7 +175,7 @@ class Folders:
         for entry in self.store.list(folder, where=wanted):
             path = entry.key[start:]
             kind = self._kind(entry.key, path)
-            yield Item(kind, entry.key, path, entry.size, entry.version)
+            yield Item(kind, entry.key, path, entry.size, entry.version, entry.landed_at)
         for key in self.store.not_files(folder, data):
             yield Item(Kind.DATA, key, key[start:], -1, "")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused
+from flagfall.errors import AccessDenied, BatchInvalid, NameTooLong, NotAFile, StoreRefused
 from flagfall.landing.beside import Beside, Folders, Item
 from flagfall.landing.commits import table_log, uncommitted
 from flagfall.landing.file_names import data_format
@@ -124,7 +124,7 @@ def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
             " this one has more; write several batches, or an empty marker beside the files"
         )
         raise BatchInvalid("marker-too-large", why) from error
-    except (AccessDenied, NotAFile) as refused:
+    except (AccessDenied, NameTooLong, NotAFile) as refused:
         raise _not_readable(refused) from refused
 
 
@@ -143,7 +143,7 @@ def _listed(marker: Marker, folders: Folders, limits: Limits) -> Manifest:
         }
         read = partial(folders.store.read, limit=limits.marker_bytes)
         uncounted = uncommitted(files, [note.key for note in beside.notes], read)
-    except (AccessDenied, NotAFile) as refused:
+    except (AccessDenied, NameTooLong, NotAFile) as refused:
         raise _not_readable(refused) from refused
     if len(beside.data) > limits.files:
         raise _too_many(marker, limits.files)
@@ -176,7 +176,7 @@ def _expected(marker: Marker, item: Item) -> Expected:
     if not is_text(item.key):
         why = f"{item.key!r}: a file's name that is not UTF-8; rename it, then drop the marker"
         raise BatchInvalid("name-not-text", f"{why} again")
-    return Expected(item.key, item.size, None)
+    return Expected(item.key, item.size, None, item.landed_at)
 
 
 def _not_readable(refused: StoreRefused) -> BatchInvalid:

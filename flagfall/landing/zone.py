@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import BaseModel
@@ -102,6 +103,17 @@ class LandingZone:
         if not self.pattern.owns_folder or self.store.metered:
             return one.version == other.version
         return one.version.rpartition("-")[0] == other.version.rpartition("-")[0]
+
+    def changes_beside(self, marker: Marker) -> Iterator[datetime]:
+        """When each file of a marker's batch was written (UTC), under whatever name."""
+        folder, stem = marker.key.rpartition("/")[0], self.pattern.stem(marker.key)
+        start = f"{folder}/" if folder else ""
+
+        def is_of_batch(key: str) -> bool:
+            return not stem or key.removeprefix(start).lstrip("._").startswith(stem)
+
+        found = self.store.list(folder, where=is_of_batch, skip_unreadable=True)
+        return (entry.landed_at for entry in found)
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TypeVar
 import tenacity
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreUnavailable
+from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import LeftOut, SourceFile
 from flagfall.landing.manifest import Expected, Manifest, with_left_out
@@ -103,7 +104,12 @@ def copy_batch(
 
 
 def why_changed(inbox: Inbox, marker: Marker, batch: Copied) -> str | None:
-    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
+    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not.
+
+    NFS answers from a cache until a file is opened, so the marker is.
+    """
+    with suppress(FileNotFoundError, ValueError, StoreRefused):
+        inbox.landing.store.read(marker.key, marker.size)
     if (gone := inbox.gone(marker)) is not None:
         return gone
     now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}

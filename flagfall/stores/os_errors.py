@@ -14,7 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flagfall.errors import AccessDenied, FlagfallError, StoreError, StoreRefused, StoreUnavailable
+from flagfall.errors import (
+    AccessDenied,
+    FlagfallError,
+    NameTooLong,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 
 _REFUSED = {
     errno.EACCES: "permission denied; let the user that runs this read it (and write, in the lake)",
@@ -22,7 +29,7 @@ _REFUSED = {
     errno.ENOTDIR: "a part of the path is not a directory; check the URI in the dataset file",
     errno.EEXIST: "a file stands where a directory is needed; check the URI in the dataset file",
     errno.EISDIR: "a directory stands where a file is to be written; move it away",
-    errno.ENAMETOOLONG: "the name is longer than the file system allows",
+    errno.ENAMETOOLONG: "a name or path is longer than the file system allows; shorten it",
 }
 _MAY_HEAL = {
     errno.ENOSPC: "no space left on the device; make room there",
@@ -38,6 +45,8 @@ def store_error(place: Path | str, number: int) -> StoreError:
     """What an error number says about a place."""
     if number in (errno.EACCES, errno.EPERM):
         return AccessDenied(str(place), _REFUSED[number])
+    if number == errno.ENAMETOOLONG:
+        return NameTooLong(str(place)[:200], _REFUSED[number])
     if number in _REFUSED:
         return StoreRefused(str(place), _REFUSED[number])
     return unavailable(place, number)

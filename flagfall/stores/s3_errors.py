@@ -68,6 +68,12 @@ class OtherRegion(StoreRefused):
     """The bucket is not in the region that was asked."""
 
 
+_OWN_KEY = (
+    "where others can be read, this one was encrypted with a key of its producer's (SSE-C) or with"
+    " one that is disabled: have it written again"
+)
+
+
 class BadRequest(StoreUnavailable):
     """400 and no word why: a proxy, expired credentials, or a HEAD in another region."""
 
@@ -135,7 +141,7 @@ def _translation(where: str, error: Exception) -> StoreError:
     if code in _REFUSED:
         return StoreRefused(where, _REFUSED[code])
     if code == "400":
-        return BadRequest(where, f"{NO_ANSWER} (HTTP status 400)")
+        return BadRequest(where, f"{NO_ANSWER} (HTTP status 400); {_OWN_KEY}")
     return StoreUnavailable(where, _MAY_HEAL.get(code) or _excuse(error, code))
 
 

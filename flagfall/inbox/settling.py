@@ -1,0 +1,110 @@
+"""Whether a batch has settled: complete, or quiet for so long that nothing more is expected.
+
+Tools that copy in the order of names deliver ``_SUCCESS`` before ``part-0``, a slow copy writes for
+minutes, and a storage's clock may go in steps of a second. So a batch whose data are younger than
+its marker, or that lacks something, is left alone until nothing in its folder has changed for
+``settle``; and one whose marker is as young as such a step, until the step is over.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import BatchInvalid, StoreError
+from flagfall.inbox.inbox import Inbox
+from flagfall.landing.manifest import Manifest, missing
+from flagfall.landing.marker import Marker
+
+STEP = timedelta(seconds=2)
+"""As long as two steps of the coarsest clock: S3's and sshfs' go by seconds."""
+LARGE_MARKER = 256 << 10
+"""Bytes of a marker of which one is read at a time: its values may take 25 times as much."""
+
+_one_large = Lock()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a claim needs to know of a pending batch.
+
+    Attributes:
+        marker: Its marker.
+        bytes: Of its files, as far as known.
+        has_settled: Whether it can be taken in, or turned away, now.
+    """
+
+    marker: Marker
+    bytes: int
+    has_settled: bool
+
+
+def look_at(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
+    """Look at a pending batch. What cannot be read has settled: ingest says why, of it alone."""
+    with _one_large if marker.size > LARGE_MARKER else nullcontext():
+        return _look(marker, inbox, dataset)
+
+
+def _look(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
+    now, settle = inbox.clock(), dataset.landing.settle
+    if marker.landed_at.microsecond == 0 and marker.is_young(now, min(STEP, settle)):
+        return Look(marker, 0, has_settled=False)
+    try:
+        manifest = inbox.manifest(marker, dataset.limits)
+    except FileNotFoundError:
+        return Look(marker, 0, has_settled=True)
+    except (BatchInvalid, StoreError):
+        return Look(marker, 0, not _is_moving(marker, inbox, now, settle))
+    is_odd = _has_younger_data(marker, manifest, inbox)
+    if not is_odd and (marker.is_young(now, settle) or not inbox.landing.store.metered):
+        is_odd = _lacks_something(marker, manifest, inbox)
+    has_settled = not (is_odd and _is_moving(marker, inbox, now, settle))
+    return Look(marker, _bytes(manifest, inbox, dataset), has_settled)
+
+
+def _has_younger_data(marker: Marker, manifest: Manifest, inbox: Inbox) -> bool:
+    """Whether a file was written after the marker; one that comes with its size may be."""
+    unsized = [file.key for file in manifest.files if file.bytes is None]
+    times = [file.landed_at for file in manifest.files if file.landed_at is not None]
+    try:
+        times += [entry.landed_at for entry in inbox.landing.store.find(unsized)]
+    except StoreError:
+        return False
+    return any(time > marker.landed_at for time in times)
+
+
+def _lacks_something(marker: Marker, manifest: Manifest, inbox: Inbox) -> bool:
+    try:
+        return missing(manifest, marker, inbox.landing.store) is not None
+    except StoreError:
+        return False
+
+
+def _is_moving(marker: Marker, inbox: Inbox, now: datetime, settle: timedelta) -> bool:
+    """Whether anything of the batch, also under a temporary name, was written a moment ago.
+
+    A clock that is far off makes nothing young.
+    """
+    if marker.is_young(now, settle):
+        return True
+    try:
+        times = list(inbox.landing.changes_beside(marker))
+    except StoreError:
+        return False
+    return any(abs(now - time) < settle for time in times)
+
+
+def _bytes(manifest: Manifest, inbox: Inbox, dataset: Dataset) -> int:
+    """Bytes of the files; a large number that only the marker promises is not believed."""
+    promised = sum(file.bytes or 0 for file in manifest.files)
+    is_listed = all(file.landed_at is not None for file in manifest.files)
+    if is_listed or promised <= dataset.limits.shard_bytes // dataset.limits.shard_batches:
+        return promised
+    keys = [file.key for file in manifest.files]
+    try:
+        return sum(entry.size for entry in inbox.landing.store.find(keys))
+    except StoreError:
+        return promised
