@@ -1,0 +1,110 @@
+"""The oracle: it knows what landed, and says what is wrong once all is at rest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+
+import polars as pl
+
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Receipt, Staged
+from flagfall.stores import EPOCH
+from tests.simulation.producers import Batch, Rows
+from tests.simulation.storage import Volume
+
+_rows: dict[bytes, tuple[int, ...]] = {}
+
+
+def wrong(inbox: Inbox, batches: list[Batch], lake: Volume) -> Iterator[str]:
+    """What is not as it must be; nothing where all is right."""
+    receipts = inbox.receipts.since(EPOCH.date())
+    by_key: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        by_key.setdefault(receipt.marker.key, []).append(receipt)
+    yield from _twice(receipts)
+    for receipt in receipts:
+        if receipt.status == "accepted":
+            yield from _not_its_content(inbox, receipt)
+    current = {receipt.marker.key: receipt for receipt in current_view(receipts)}
+    for batch in batches:
+        yield from _misjudged(batch, by_key.get(batch.key, []), current.get(batch.key))
+    yield from (f"still pending: {m.batch_id}" for m in _pending(inbox))
+    yield from (f"not a batch: {key}" for key in set(current) - {b.key for b in batches})
+
+
+def _pending(inbox: Inbox) -> list[object]:
+    return list(inbox.pending(inbox.shortcuts.full_scope()))
+
+
+def _twice(receipts: list[Receipt]) -> Iterator[str]:
+    counts = Counter(receipt.batch_id for receipt in receipts)
+    yield from (f"{batch_id} has {n} receipts" for batch_id, n in counts.items() if n > 1)
+
+
+def _content(batch: Batch, index: int) -> dict[str, str]:
+    return {key: hashlib.sha256(d).hexdigest() for key, d in batch.snapshots[index].items()}
+
+
+def _misjudged(batch: Batch, found: list[Receipt], current: Receipt | None) -> Iterator[str]:
+    whole = [_content(batch, index) for index in range(len(batch.snapshots))]
+    if batch.is_clean:
+        for receipt in found:
+            if receipt.status == "accepted" and receipt.content not in whole:
+                yield f"{receipt.batch_id} is a mixture"
+    if batch.standing is None:
+        return
+    wanted = {key: hashlib.sha256(data).hexdigest() for key, data in batch.standing.items()}
+    if current is None:
+        yield f"{batch.key}: lost; nothing was accepted"
+    elif current.content != wanted:
+        index = whole.index(current.content) if current.content in whole else None
+        what = "a mixture" if index is None else f"delivery {index + 1} of {len(whole)}"
+        yield f"{batch.key}: {what} is current ({current.batch_id})"
+
+
+def _not_its_content(inbox: Inbox, receipt: Receipt) -> Iterator[str]:
+    """The rows that whoever reads the lake gets are those of the files that the receipt names."""
+    staged = inbox.lake.find(Staged, receipt.batch_id)
+    if staged is None:
+        yield f"{receipt.batch_id}: accepted, and no staged output"
+        return
+    try:
+        found = _staged_rows(inbox, staged)
+    except FileNotFoundError as gone:
+        yield f"{receipt.batch_id}: accepted, and a part is not there: {gone}"
+        return
+    if len(set(found)) < len(found):
+        yield f"{receipt.batch_id}: rows that count twice"
+    if sha_of(found) != set(staged.content.values()) or staged.content != receipt.content:
+        yield f"{receipt.batch_id}: its parts hold other rows than its receipt says"
+
+
+def _staged_rows(inbox: Inbox, staged: Staged) -> list[int]:
+    from tests.simulation.seams import scratch_of_oracle
+
+    with scratch_of_oracle() as folder:
+        parts = [path.read_bytes() for path in inbox.lake.parts(staged, folder)]
+    return [row for part in parts for row in _read(part)]
+
+
+def _read(part: bytes) -> tuple[int, ...]:
+    if part not in _rows:
+        _rows[part] = tuple(pl.read_parquet(io.BytesIO(part))["id"].to_list())
+    return _rows[part]
+
+
+def sha_of(rows: list[int]) -> set[str]:
+    """Hashes of the files that have these rows: rows of one file differ in the last digit."""
+    files: dict[int, list[int]] = {}
+    for row in sorted(rows):
+        files.setdefault(row // 10, []).append(row)
+    from tests.simulation.producers import csv
+
+    return {hashlib.sha256(csv(ids)).hexdigest() for ids in files.values()}
+
+
+__all__ = ["Rows", "wrong"]
