@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import polars as pl
 
@@ -13,19 +14,22 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Receipt, Staged
 from flagfall.stores import EPOCH
-from tests.simulation.producers import Batch, Rows
-from tests.simulation.storage import Volume
+from tests.simulation.pipeline import Pipeline
+from tests.simulation.producers import Batch, csv
+from tests.simulation.schedule import Step
 
 _rows: dict[bytes, tuple[int, ...]] = {}
 
 
-def wrong(inbox: Inbox, batches: list[Batch], lake: Volume) -> Iterator[str]:
+def wrong(inbox: Inbox, batches: list[Batch]) -> Iterator[str]:
     """What is not as it must be; nothing where all is right."""
     receipts = inbox.receipts.since(EPOCH.date())
     by_key: dict[str, list[Receipt]] = {}
     for receipt in receipts:
         by_key.setdefault(receipt.marker.key, []).append(receipt)
     yield from _twice(receipts)
+    for found in by_key.values():
+        yield from _accepted_again(found)
     for receipt in receipts:
         if receipt.status == "accepted":
             yield from _not_its_content(inbox, receipt)
@@ -43,6 +47,13 @@ def _pending(inbox: Inbox) -> list[object]:
 def _twice(receipts: list[Receipt]) -> Iterator[str]:
     counts = Counter(receipt.batch_id for receipt in receipts)
     yield from (f"{batch_id} has {n} receipts" for batch_id, n in counts.items() if n > 1)
+
+
+def _accepted_again(found: list[Receipt]) -> Iterator[str]:
+    accepted = sorted((r for r in found if r.status == "accepted"), key=lambda r: r.turn)
+    for before, after in pairwise(accepted):
+        if before.content == after.content:
+            yield f"{after.batch_id}: accepted, and brings nothing but what {before.batch_id} did"
 
 
 def _content(batch: Batch, index: int) -> dict[str, str]:
@@ -102,9 +113,26 @@ def sha_of(rows: list[int]) -> set[str]:
     files: dict[int, list[int]] = {}
     for row in sorted(rows):
         files.setdefault(row // 10, []).append(row)
-    from tests.simulation.producers import csv
-
     return {hashlib.sha256(csv(ids)).hexdigest() for ids in files.values()}
 
 
-__all__ = ["Rows", "wrong"]
+PROMPT = 1000.0
+"""Seconds after a hint at which its marker has a receipt, where nothing but looks fails."""
+
+
+def late(pipeline: Pipeline, batches: list[Batch], trace: list[Step]) -> Iterator[str]:
+    """Markers whose hint came, and that were taken in much later: not by it, but by a sweep."""
+    received = [
+        (step.at, step.what)
+        for step in trace
+        if step.did == "create" and step.what.startswith("receipts/") and "new" in step.outcome
+    ]
+    for batch in batches:
+        hinted = pipeline.hinted.get(batch.key, 0.0)
+        is_last = batch.done[-1:] in (["deliver"], ["correct"], ["restore"])
+        if batch.standing is None or not is_last or hinted < batch.completed_at:
+            continue
+        after = (at for at, what in received if at >= batch.completed_at and batch.day in what)
+        took = min(after, default=float("inf")) - hinted
+        if took > PROMPT:
+            yield f"{batch.key}: taken in {took:.0f} s after its hint"

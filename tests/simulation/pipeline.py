@@ -33,6 +33,7 @@ class Pipeline:
     """One feed's pipeline in Airflow.
 
     Attributes:
+        hinted: When the last hint of a key came to somebody who listens.
         is_paused: Events of a paused DAG are never queued.
         lost_events: Share of the events that are lost.
         lost_hints: Share of the hints that are lost.
@@ -47,6 +48,8 @@ class Pipeline:
     names_keys: bool = False
     running: int = 0
     unforeseen: list[Exception] = field(default_factory=list)
+    hinted: dict[str, float] = field(default_factory=dict)
+    _triggerers: dict[int, Process] = field(default_factory=dict)
     _queued: bool = False
     _scheduler: Actor | None = None
     _count: int = 0
@@ -70,8 +73,15 @@ class Pipeline:
 
     def _keep_triggerer(self, number: int) -> None:
         while True:
-            self.attempt(self._watch, self._process(f"triggerer{number}."), float("inf"))
+            process = self._triggerers[number] = self._process(f"triggerer{number}.")
+            self.attempt(self._watch, process, float("inf"))
             self.schedule.wait(self.schedule.random.uniform(1, 300))
+
+    def correct(self, dataset: Dataset) -> None:
+        """Somebody corrects the dataset file; Airflow starts the triggers anew."""
+        self.dataset = dataset
+        for process in self._triggerers.values():
+            self.schedule.kill(process)
 
     def _watch(self) -> None:
         watch = self.dataset.watch
@@ -172,7 +182,8 @@ class Pipeline:
 
     def _ingest(self, shard: tuple[Marker, ...]) -> None:
         deliveries = [Delivery(marker) for marker in shard]
-        done, failures = try_stage("ingest", self.dataset, self.inbox(), deliveries)
+        inbox = self.inbox()
+        done, failures = try_stage("ingest", self.dataset, inbox, deliveries)
         for one in done:
             self.schedule.note("ingested", one.marker.batch_id, f"{one.status} {one.rows}")
         for failure in failures:
@@ -208,5 +219,6 @@ class Pipeline:
             return
         for _ in range(random.choice([1, 1, 1, 2])):
             later = random.choice([0.001, 0.01, 0.5, 20.0])
+            self.hinted[key] = self.schedule.now + later
             for put, loop in (one for heard in hearers for one in heard):
                 loop.call_later(later, put, hint)

@@ -97,6 +97,7 @@ class Schedule:
         self._count = 0
         self._hub = getcurrent()
         self._watched: list[tuple[int, Actor]] = []
+        self._processes: dict[int, Process] = {}
         self._outside = Process("oracle", Host("oracle"), frail=False)
         self.operations = 0
 
@@ -126,6 +127,7 @@ class Schedule:
         actor = Actor(run, self._hub)
         actor.process = process
         process.actors.append(actor)
+        self._processes[id(process)] = process
         self._at(self.now + after, actor)
         return actor
 
@@ -178,6 +180,10 @@ class Schedule:
         for actor in process.actors:
             if not actor.dead and actor is not getcurrent():
                 self._at(self.now, actor)
+
+    def processes(self) -> list[Process]:
+        """Those that still do something, or would."""
+        return list(self._processes.values())
 
     def after_operations(self, count: int, patience: float) -> None:
         """Wait until others have done so many operations, or for so many seconds."""

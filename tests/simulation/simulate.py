@@ -1,34 +1,29 @@
-"""Runs the simulation: one seed, or many; the command line of ``make simulate``."""
+"""Runs one seed: harm, then rest, then the oracle."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Any
 
 import yaml
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import FlagfallError
-from tests.simulation.oracle import wrong
+from tests.simulation.oracle import late, wrong
 from tests.simulation.pipeline import Pipeline
-from tests.simulation.producers import LAYOUTS, Batch, Layout
-from tests.simulation.schedule import BEGIN, HOUR, Chances, Host, Process, Schedule, Step
+from tests.simulation.producers import LAYOUTS, Batch
+from tests.simulation.schedule import HOUR, Chances, Host, Process, Schedule, Step
 from tests.simulation.seams import seams
-from tests.simulation.storage import FLAVOURS, Flavour, SimulatedStore, Volume
+from tests.simulation.storage import EXT4, FLAVOURS, NFS, S3, SimulatedStore, Volume
 
 HARM_ENDS = 8 * HOUR
-"""Until then producers write, and processes die."""
+"""Until then producers write, processes die and clocks jump."""
 AT_REST = 14.5 * HOUR
+"""Until then all goes well, and everything must be found that was missed."""
 LANDING, LAKE = "/landing", "/lake"
 
 DATASET = """\
@@ -52,15 +47,24 @@ def _dataset(marker: str) -> Dataset:
     return Dataset.model_validate({"name": "simulated", **yaml.safe_load(text)})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
-    """What came of a seed."""
+    """What came of a seed.
+
+    Attributes:
+        what: The kind of storage and the layout.
+        faults: What is wrong, in words; empty where all is right.
+        trace: What happened.
+        operations: How many operations on storage there were.
+        deliveries: How many batches producers completed.
+    """
 
     seed: int
     what: str
-    faults: list[str]
-    trace: list[Step]
+    faults: tuple[str, ...]
+    trace: tuple[Step, ...]
     operations: int
+    deliveries: int
 
 
 class World:
@@ -69,29 +73,30 @@ class World:
     def __init__(self, seed: int) -> None:
         self.schedule = schedule = Schedule(seed)
         random = schedule.random
-        flavour: Flavour = random.choice(FLAVOURS)
-        layout: Layout = random.choices(LAYOUTS, [3, 1, 1])[0]
-        local = not (flavour.caches or flavour.objects)
-        self.hosts = [Host("one"), *([] if local else [Host("two")])]
-        server = self.hosts[0] if local else Host("server")
-        for host in {*map(id, ())} or [*self.hosts, server]:
+        flavour = random.choice(FLAVOURS)
+        self.layout = random.choices(LAYOUTS, [3, 1, 1])[0]
+        is_local = not (flavour.caches or flavour.objects)
+        self.hosts = [Host("one")] if is_local else [Host("one"), Host("two")]
+        server = self.hosts[0] if is_local else Host("server")
+        self.clocks = [*self.hosts, *([] if is_local else [server])]
+        for host in self.clocks:
             host.off = random.choice([0.0, 0.0, random.gauss(0, 1), random.gauss(0, 5000)])
-        self.machines = [*self.hosts, *([] if local else [server])]
-        lake = flavour if flavour.objects else random.choice([FLAVOURS[0], FLAVOURS[2], FLAVOURS[4]])
+        lake = flavour if flavour.objects else random.choice([EXT4, NFS, S3])
         self.landing = Volume(LANDING, flavour, schedule, server)
         self.lake = Volume(LAKE, lake, schedule, server)
-        self.pipeline = Pipeline(schedule, _dataset(layout.marker), self.hosts)
+        self.pipeline = Pipeline(schedule, _dataset(self.layout.marker), self.hosts)
         self.pipeline.names_keys = flavour.objects
         self.landing.listeners.append(self.pipeline.changed)
         days = ["2026-11-21", "2026-11-20", "2026-11-22", "2026-07-05"]
         random.shuffle(days)
         self.batches = [
-            Batch(day, number, layout, self.landing, schedule)
+            Batch(day, number, self.layout, self.landing, schedule)
             for number, day in enumerate(days[: random.randint(1, 4)])
         ]
-        self.what = f"{flavour.name}, lake {lake.name}, {layout.marker}"
+        self.what = f"{flavour.name}, lake {lake.name}, {self.layout.marker}"
 
     def open_store(self, uri: str, conn_id: str = "", sqs_queue: str = "") -> SimulatedStore:
+        """What ``flagfall.stores.open_store`` is replaced by."""
         volume = self.landing if uri.startswith(LANDING) else self.lake
         below = uri.removeprefix(volume.uri).strip("/")
         prefix = f"{below}/" if below else ""
@@ -100,7 +105,20 @@ class World:
         return SimulatedStore(volume, self.schedule, prefix, host, uri, hints)
 
     def run(self) -> list[str]:
-        """Harm, then rest, then the oracle."""
+        """Harm, then rest; what is wrong then."""
+        self._set_chances()
+        self.pipeline.start(self.schedule.random.choice([1, 1, 2]))
+        for batch in self.batches:
+            producer = Process(f"producer{batch.number}", Host("producer"), frail=False)
+            self.schedule.spawn(batch.live, producer)
+        self.schedule.spawn(self._operate, Process("operator", Host("operator"), frail=False))
+        self.schedule.run(HARM_ENDS)
+        self.schedule.chances = Chances()
+        self.pipeline.lost_events = self.pipeline.lost_hints = 0.0
+        self.schedule.run(AT_REST)
+        return list(self._wrong())
+
+    def _set_chances(self) -> None:
         random = self.schedule.random
         self.schedule.thaw_by = HARM_ENDS + HOUR
         self.schedule.chances = Chances(
@@ -111,63 +129,90 @@ class World:
         )
         self.pipeline.lost_events = random.choice([0, 0.1, 0.5])
         self.pipeline.lost_hints = random.choice([0, 0.1, 0.9])
-        self.pipeline.start(random.choice([1, 1, 2]))
-        for batch in self.batches:
-            producer = Process(f"producer{batch.number}", Host("p"), frail=False)
-            self.schedule.spawn(batch.live, producer)
-        self.schedule.spawn(self._operate, Process("operator", Host("o"), frail=False))
-        self.schedule.run(HARM_ENDS)
-        self.schedule.chances = Chances()
-        self.pipeline.lost_events = self.pipeline.lost_hints = 0.0
-        self.schedule.run(AT_REST)
+        self.slips = random.choice([0, 0, 1, 4])
+        harm = self.schedule.chances
+        self.is_prompt = not (harm.crash or harm.freeze or self.pipeline.lost_events or self.slips)
+
+    def _wrong(self) -> Iterator[str]:
         for host in self.hosts:
             host.cache.clear()
-        faults = [f"unforeseen: {type(e).__name__}: {e}" for e in self.pipeline.unforeseen]
+        for error in self.pipeline.unforeseen:
+            yield f"unforeseen: {type(error).__name__}: {error}"
         if self.pipeline.running:
-            faults.append("a run has not ended")
-        return faults + list(wrong(self.pipeline.inbox(), self.batches, self.lake))
+            yield "a run has not ended"
+        yield from wrong(self.pipeline.inbox(), self.batches)
+        if self.is_prompt:
+            yield from late(self.pipeline, self.batches, self.schedule.trace)
 
     def _operate(self) -> None:
-        """Clocks jump, the DAG is paused, the share goes away."""
         random = self.schedule.random
-        for _ in range(random.choice([0, 0, 1, 4])):
+        for _ in range(self.slips):
             self.schedule.wait(random.uniform(0, HARM_ENDS / 5))
-            what = random.choice(["clock", "clock", "pause", "share"])
-            self.schedule.note("OPERATOR", what)
-            if what == "clock":
-                random.choice(self.machines).off += random.gauss(0, 1) * random.choice([2, 7200])
-            elif what == "pause":
-                self.pipeline.is_paused = True
-                self.schedule.wait(random.uniform(0, HOUR))
-                self.pipeline.is_paused = False
-            else:
-                self.landing.away = True
-                self.schedule.wait(random.choice([1.0, 600.0]))
-                self.landing.away = False
+            slip = random.choice([self._clock, self._clock, self._pause, self._share, self._pattern])
+            self.schedule.note("OPERATOR", slip.__name__.strip("_"))
+            slip()
+
+    def _clock(self) -> None:
+        """A clock jumps."""
+        random = self.schedule.random
+        random.choice(self.clocks).off += random.gauss(0, 1) * random.choice([2, 7200])
+
+    def _pause(self) -> None:
+        """The DAG is paused for a while."""
+        self.pipeline.is_paused = True
+        self.schedule.wait(self.schedule.random.uniform(0, HOUR))
+        self.pipeline.is_paused = False
+
+    def _share(self) -> None:
+        """The landing zone is away for a while: it hangs, or an empty folder stands there."""
+        random = self.schedule.random
+        is_metered = self.landing.flavour.objects
+        self.landing.away = "hangs" if is_metered else random.choice(["hangs", "empty"])
+        self.schedule.wait(random.choice([1.0, 600.0]))
+        self.landing.away = ""
+
+    def _pattern(self) -> None:
+        """The pattern of the markers is wrong for a while."""
+        self.pipeline.correct(_dataset(f"{self.layout.marker}X"))
+        self.schedule.wait(self.schedule.random.uniform(0, HARM_ENDS / 5))
+        self.pipeline.correct(_dataset(self.layout.marker))
 
     def close(self) -> None:
         """End all processes."""
         self.schedule.chances = Chances()
-        processes = {id(a.process): a.process for _, _, a, _ in self.schedule._turns}
-        for process in processes.values():
+        for process in self.schedule.processes():
             self.schedule.kill(process)
         self.schedule.run(self.schedule.now + 1)
 
 
 def simulate(seed: int, folder: Path) -> Outcome:
-    """Run one seed."""
-    logging.disable(logging.CRITICAL)
+    """Run one seed.
+
+    Args:
+        seed: Everything follows from it.
+        folder: For scratch files.
+    """
     world = World(seed)
+    schedule = world.schedule
+    with _silence(), seams(schedule, world.open_store, folder):
+        try:
+            faults = tuple(world.run())
+            trace, operations = tuple(schedule.trace), schedule.operations
+        finally:
+            world.close()
+    deliveries = sum(len(batch.snapshots) for batch in world.batches)
+    return Outcome(seed, world.what, faults, trace, operations, deliveries)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Log nothing: making a line takes time, and harm makes many."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with seams(world.schedule, world.open_store, folder):
-            try:
-                faults = world.run()
-            finally:
-                trace = list(world.schedule.trace)
-                world.close()
+        yield
     finally:
-        logging.disable(logging.NOTSET)
-    return Outcome(seed, world.what, faults, trace, world.schedule.operations)
+        logging.disable(before)
 
 
 @contextmanager
@@ -177,41 +222,3 @@ def workspace() -> Iterator[Path]:
     where = memory if memory.is_dir() else Path(gettempdir())
     with TemporaryDirectory(prefix="flagfall-simulation-", dir=where) as folder:
         yield Path(folder)
-
-
-def main(arguments: list[str]) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many")
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--seed", type=int, help="one seed, with its trace")
-    given = parser.parse_args(arguments)
-    with workspace() as folder:
-        if given.seed is not None:
-            return _one(given.seed, folder)
-        return _many(range(given.first, given.first + given.seeds), folder)
-
-
-def _one(seed: int, folder: Path) -> int:
-    outcome = simulate(seed, folder)
-    for step in outcome.trace:
-        print(step)
-    print(f"seed {seed}: {outcome.what}: {outcome.faults or 'all is right'}")
-    return bool(outcome.faults)
-
-
-def _many(seeds: range, folder: Path) -> int:
-    began, bad, operations = time.monotonic(), 0, 0
-    for seed in seeds:
-        outcome = simulate(seed, folder)
-        operations += outcome.operations
-        if outcome.faults:
-            bad += 1
-            print(f"seed {seed}: {outcome.what}: {'; '.join(outcome.faults)}", flush=True)
-    took = time.monotonic() - began
-    print(f"{len(seeds)} seeds, {operations} operations, {bad} failed, {took:.1f} s")
-    return bool(bad)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

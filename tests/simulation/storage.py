@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -42,13 +43,12 @@ class Flavour:
     objects: bool = False
 
 
-FLAVOURS = (
-    Flavour("ext4", tick=0.004, reuses=True),
-    Flavour("xfs", tick=0.004),
-    Flavour("nfs", tick=0.004, reuses=True, caches=5.0),
-    Flavour("sshfs", tick=1.0, ctime_is_mtime=True, client_inodes=True, caches=3.0),
-    Flavour("s3", tick=1.0, objects=True),
-)
+EXT4 = Flavour("ext4", tick=0.004, reuses=True)
+XFS = Flavour("xfs", tick=0.004)
+NFS = Flavour("nfs", tick=0.004, reuses=True, caches=5.0)
+SSHFS = Flavour("sshfs", tick=1.0, ctime_is_mtime=True, client_inodes=True, caches=3.0)
+S3 = Flavour("s3", tick=1.0, objects=True)
+FLAVOURS = (EXT4, XFS, NFS, SSHFS, S3)
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Volume:
         self.files: dict[str, Node] = {}
         self.folders: dict[str, Node] = {}
         self.hidden: set[str] = set()
-        self.away = False
+        self.away = ""
         self.listeners: list[Callable[[str], None]] = []
         self._schedule = schedule
         self._clock = clock
@@ -202,8 +202,8 @@ class Volume:
             return None
         parts = key.split("/")[:-1]
         above = ("/".join(parts[: n + 1]) for n in range(len(parts)))
-        folders = [] if self.flavour.objects else [self.folders.get(name) for name in above]
-        return Status(replace(node), tuple(replace(one) for one in folders if one))
+        names = [] if self.flavour.objects else [ROOT, *above]
+        return Status(replace(node), tuple(replace(self.folders[name]) for name in names))
 
 
 @dataclass
@@ -224,7 +224,7 @@ class SimulatedStore:
 
     def _point(self, did: str, key: str) -> None:
         self.schedule.point(did, f"{self.uri}/{key}")
-        if self.volume.away:
+        if self.volume.away == "hangs":
             raise StoreUnavailable(self.uri, "not there")
 
     def _key(self, key: str) -> str:
@@ -234,14 +234,22 @@ class SimulatedStore:
         if self.volume.is_hidden(self._key(key)):
             raise AccessDenied(f"{self.uri}/{key}", "may not be read")
 
-    def identity(self) -> str:
-        return "" if self.volume.away else "simulated"
+    def is_empty(self) -> bool:
+        self._point("is empty", "")
+        return not self.metered and bool(self.volume.away or not self.volume.files)
+
+    def names(self, prefix: str, start_after: str = "") -> Iterator[str]:
+        self._point("names", prefix)
+        found = (full.removeprefix(self.prefix) for full in self._names(self._key(f"{prefix}/")))
+        return iter([key for key in found if key > start_after])
 
     def _entry(self, key: str, status: Status) -> Entry:
         return entry_of(self.volume.flavour, self.host, key, status)
 
     def _status(self, key: str) -> Status | None:
         """As the client sees it, which may be a while ago."""
+        if self.volume.away:
+            return None
         full = self._key(key)
         if not self.volume.flavour.caches:
             return self.volume.status(full)
@@ -263,7 +271,7 @@ class SimulatedStore:
     ) -> Iterator[Entry]:
         self._point("list", prefix)
         top = self._key(f"{prefix}/" if prefix else "")
-        for full in self._names(top):
+        for full in () if self.volume.away else self._names(top):
             key = full.removeprefix(self.prefix)
             if key <= start_after or not where(key):
                 continue
@@ -304,7 +312,7 @@ class SimulatedStore:
     def _open(self, key: str) -> Node:
         self._allowed(key)
         node = self.volume.files.get(self._key(key))
-        if node is None:
+        if node is None or self.volume.away:
             raise FileNotFoundError(key)
         return node
 
@@ -323,7 +331,8 @@ class SimulatedStore:
         is_new = self._key(key) not in self.volume.files
         if is_new:
             self.volume.replace(self._key(key), data)
-        self.schedule.note("create", key, "new" if is_new else "was there")
+        why = json.loads(data).get("message", "") if key.startswith("receipts/landed") else ""
+        self.schedule.note("create", key, f"{'new' if is_new else 'was there'} {why or ''}")
         self.schedule.point("created", key)
         return is_new
 
@@ -342,6 +351,7 @@ class SimulatedStore:
     ) -> Fetched:
         self._point("fetch", key)
         node = self._open(key)
+        version = version_of(self.volume.flavour, self.host, key, node)
         data = node.data[: len(node.data) // 2]
         if self.metered:
             data = node.data
@@ -351,7 +361,7 @@ class SimulatedStore:
         on_bytes(len(data))
         target.write_bytes(data)
         self.schedule.note("fetched", key, data.decode(errors="replace").replace("\n", " "))
-        return Fetched(len(data), hashlib.sha256(data).hexdigest())
+        return Fetched(len(data), hashlib.sha256(data).hexdigest(), version)
 
     def upload(
         self, source: Path, key: str, on_bytes: Callable[[int], None] = ignore_progress
@@ -388,15 +398,21 @@ class SimulatedStore:
             yield hint
 
 
+def version_of(flavour: Flavour, host: Host, key: str, node: Node) -> str:
+    """A file's version, made by the real code; an object's as S3's: etag, and time in seconds."""
+    if flavour.objects:
+        return f"{hashlib.md5(node.data).hexdigest()}-{node.mtime:.0f}"
+    return local_walk.version_of(_seen(flavour, host, key, node))
+
+
 def entry_of(flavour: Flavour, host: Host, key: str, status: Status) -> Entry:
     """What a listing shows: made by the real code of a directory, from what it would see."""
     node = status.node
     if flavour.objects:
         written = datetime.fromtimestamp(node.mtime, UTC)
-        version = f"{hashlib.md5(node.data).hexdigest()}-{node.mtime:.0f}"
-        return Entry(key, len(node.data), version, written, written)
-    moved = max((_seen(flavour, host, key, one).st_ctime_ns for one in status.folders), default=0)
-    return local_walk.entry_of(key, _seen(flavour, host, key, node), moved)
+        return Entry(key, len(node.data), version_of(flavour, host, key, node), written)
+    folder = local_walk.folder_version_of(_seen(flavour, host, "", status.folders[-1]))
+    return local_walk.entry_of(key, _seen(flavour, host, key, node), folder)
 
 
 def _seen(flavour: Flavour, host: Host, key: str, node: Node) -> Any:
