@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: airflow-3.2 demo docs test test-slow bench campaign check format lock model servers clean
+.PHONY: airflow-3.2 demo docs test test-slow simulate bench campaign check format lock model servers clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
@@ -23,6 +23,12 @@ test: $(VENV)/.dev
 test-slow: JOBS := 2
 test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2)
 	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
+
+# The intake on a simulated store, clock and schedule, each from one seed. SEED=7 shows what happened in one;
+# MUTANTS=1 puts faults back into the code, and shows how many seeds find each.
+simulate: $(VENV)/.dev
+	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MUTANTS),--mutants) $(ARGS)
 
 # Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
 campaign: $(VENV)/.dev

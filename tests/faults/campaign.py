@@ -24,7 +24,9 @@ import psutil
 from sandbox.airflow import interruptible
 from tests.faults import cluster, harm, stock
 from tests.faults.airflow import HarmedAirflow
+from tests.faults.comparison import Verdict
 from tests.faults.world import ALL, Line, World, world
+from tests.simulation.campaign import outcomes
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 TEMPLATE = Path(__file__).with_name("reliability.md.j2")
@@ -164,7 +166,28 @@ def _broker(running: cluster.ClusterWorld) -> Iterator[Line]:
     yield cluster.lose_the_broker(running, 3)
 
 
+SEEDS = 100_000
+"""Schedules that are simulated."""
+
+
+@contextmanager
+def _simulation(folder: Path) -> Iterator[Iterator[Line]]:
+    yield _simulated(range(SEEDS))
+
+
+def _simulated(seeds: range) -> Iterator[Line]:
+    """The same intake without an Airflow: what is wrong in any seed counts as lost."""
+    wrong: list[str] = []
+    deliveries = 0
+    for outcome in outcomes(seeds):
+        deliveries += outcome.deliveries
+        wrong += [f"seed {outcome.seed}: {fault}" for fault in outcome.faults]
+    verdict = Verdict(tuple(wrong), (), (), ())
+    yield Line("simulated schedules of harm", len(seeds), deliveries, verdict)
+
+
 PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
+    "simulation": _simulation,
     "stock": _stock_world,
     "points": partial(_our_world, harms=_points),
     "kills": partial(_our_world, harms=_kills),

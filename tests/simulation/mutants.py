@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from flagfall.inbox import claim, inbox
+from flagfall.inbox import claim
+from flagfall.inbox.inbox import Inbox, Swept
+from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.lake import output, receipts
+from flagfall.lake.output import Lake
+from flagfall.lake.receipts import Receipts, Turns
+from flagfall.lake.records import Receipt
+from flagfall.landing.marker import Marker
 from flagfall.stages import ingest
-from flagfall.stores import local_walk
-from flagfall.watch import announcer
+from flagfall.stores import EPOCH, Entry, local_walk
+from flagfall.watch import announcer, sweeper
 
 Mutant = Callable[[], AbstractContextManager[Any]]
+_sweep, _swept, _finish = Inbox.sweep, Shortcuts._swept, Lake.finish
+
+
+def _instead(target: Any, name: str, value: Any) -> Mutant:
+    return partial(patch.object, target, name, value)
+
+
+def _sweep_after_watermark(
+    self: Inbox, scope: Scope | None = None, entries: Iterable[Entry] | None = None
+) -> Swept:
+    """What landed before the oldest pending marker, or two hours ago, is hidden from then on."""
+    scope = self.shortcuts.scope() if scope is None else scope
+    seen = list(self.landing.entries(scope.start) if entries is None else entries)
+    try:
+        mark = datetime.fromisoformat(self.lake.store.read("ctimes", 100).decode())
+    except FileNotFoundError:
+        mark = EPOCH
+    swept = _sweep(self, scope, [entry for entry in seen if entry.landed_at >= mark])
+    oldest = min((m.landed_at for m in swept.pending), default=scope.began)
+    moved = min(oldest, scope.began - timedelta(hours=2))
+    if entries is None and moved > mark:
+        self.lake.store.put("ctimes", moved.isoformat().encode())
+    return swept
 
 
 def _version_by_inode(status: Any) -> str:
@@ -25,15 +57,71 @@ def _version_with_inode(status: Any) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
+def _finish_in_place(self: Lake, record: Any, files: Iterable[Path] = ()) -> Any:
+    """Parts have the same names at every attempt."""
+    folder = f"{output._FOLDERS[type(record)]}/{record.batch_id}"
+    for file in files:
+        self.store.put_file(file, f"{folder}/{file.name}")
+    if self.store.create(f"{folder}/record.json", record.to_json()):
+        return record
+    return self.find(type(record), record.batch_id)
+
+
+def _finish_record_first(self: Lake, record: Any, files: Iterable[Path] = ()) -> Any:
+    """The record says that the parts are there before they are."""
+    folder = f"{output._FOLDERS[type(record)]}/{record.batch_id}"
+    self.store.create(f"{folder}/record.json", record.to_json())
+    for file in files:
+        self.store.put_file(file, f"{folder}/{file.name}")
+    return self.find(type(record), record.batch_id)
+
+
+def _take_next_turn(self: Receipts, marker: Marker, turns: Turns) -> int:
+    """Whoever comes last counts, whatever it looked at."""
+    self._note_delivery(marker)
+    number = turns.last + 1
+    key = f"deliveries/{marker.key_digest}/turn-"
+    while not self._store.create(f"{key}{number:06d}", marker.batch_id.encode()):
+        number += 1
+    return number
+
+
+def _write_under_today(self: Receipts, receipt: Receipt) -> Receipt:
+    """A receipt is filed under the day on which it is written."""
+    self._note_delivery(receipt.marker)
+    key = receipts._key(receipts._day(receipt.received_at), receipt.batch_id)
+    self._store.create(key, receipt.to_json())
+    return receipt
+
+
+def _only_once(pending: Any, announced_at: Any, now: float, redeliver_after: float) -> list[Marker]:
+    return [marker for marker in pending if marker.batch_id not in announced_at]
+
+
+def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
+    return _swept(self, pending, replace(scope, watermark=now), now)
+
+
+def _newest_read(path: str) -> Mutant:
+    return _instead(receipts, "_order", receipts._landing)
+
+
 MUTANTS: dict[str, Mutant] = {
-    "identity is size, mtime and inode": partial(
-        patch.object, local_walk, "version_of", _version_by_inode
+    "a watermark of ctimes hides markers": _instead(Inbox, "sweep", _sweep_after_watermark),
+    "identity is size, mtime and inode": _instead(local_walk, "version_of", _version_by_inode),
+    "identity has the client's inode": _instead(local_walk, "version_of", _version_with_inode),
+    "identity has no folder": _instead(local_walk, "folder_version_of", lambda status: ""),
+    "no check after the copy": _instead(ingest, "_changed", lambda *_: None),
+    "a zombie's parts replace those that count": _instead(Lake, "finish", _finish_in_place),
+    "the record before its parts": _instead(Lake, "finish", _finish_record_first),
+    "what is current follows clocks": _instead(receipts, "_order", receipts._landing),
+    "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
+    "a receipt twice over midnight": _instead(Receipts, "write", _write_under_today),
+    "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
+    "a young batch is taken at once": _instead(claim, "_ready", lambda found, *_: list(found)),
+    "nothing is announced again": _instead(announcer, "due", _only_once),
+    "a look that hung is followed by a pause as long": _instead(
+        sweeper, "LONGEST_BACKOFF", float("inf")
     ),
-    "identity has the inode, which is the client's": partial(
-        patch.object, local_walk, "version_of", _version_with_inode
-    ),
-    "identity has no folder": partial(
-        patch.object, local_walk, "folder_version_of", lambda status: ""
-    ),
-    "no check after the copy": partial(patch.object, ingest, "_changed", lambda *_: None),
 }
+"""By what is wrong. Each is a context in which the code is as it was."""

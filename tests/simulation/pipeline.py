@@ -37,6 +37,7 @@ class Pipeline:
         is_paused: Events of a paused DAG are never queued.
         lost_events: Share of the events that are lost.
         lost_hints: Share of the hints that are lost.
+        only_looks_fail: Whether nothing happens to claims and workers.
     """
 
     schedule: Schedule
@@ -45,6 +46,7 @@ class Pipeline:
     is_paused: bool = False
     lost_events: float = 0.0
     lost_hints: float = 0.0
+    only_looks_fail: bool = False
     names_keys: bool = False
     running: int = 0
     unforeseen: list[Exception] = field(default_factory=list)
@@ -62,8 +64,9 @@ class Pipeline:
         for number in range(triggerers):
             self.schedule.spawn(lambda n=number: self._keep_triggerer(n), airflow, number * 3.0)
 
-    def _process(self, kind: str, frail: bool = True) -> Process:
+    def _process(self, kind: str) -> Process:
         self._count += 1
+        frail = kind.startswith("triggerer") or not self.only_looks_fail
         host = self.schedule.random.choice(self.hosts)
         return Process(f"{kind}{self._count}", host, frail)
 

@@ -60,6 +60,7 @@ class Batch:
     Attributes:
         snapshots: Contents that were complete at some time.
         standing: What has to be current in the end; ``None`` where that is not certain.
+        is_broken: Whether its marker cannot be read, for good; then nothing is certain.
         is_clean: Whether the marker was never there while its data were not complete.
     """
 
@@ -73,7 +74,7 @@ class Batch:
     is_clean: bool = True
     versions: int = 0
     completed_at: float = 0.0
-    is_quiet_since: float = 0.0
+    is_broken: bool = False
     done: list[str] = field(default_factory=list)
 
     @property
@@ -110,13 +111,12 @@ class Batch:
         if self.volume.flavour.objects or self.schedule.random.random() < 0.4:
             self.volume.replace(key, data)
         else:
-            half = data.rfind(b"\n", 0, len(data) - 1) + 1
+            is_marker = key == self.key  # it is small: one write
+            half = 0 if is_marker else data.rfind(b"\n", 0, len(data) - 1) + 1
             node = self.volume.open(key)
-            self._pause()
-            if data:
-                self.volume.append(node, data[:half], key)
+            for piece in filter(None, (data[:half], data[half:])):
                 self._pause()
-                self.volume.append(node, data[half:], key)
+                self.volume.append(node, piece, key)
         if mtime is not None and not self.volume.flavour.objects and key in self.volume.files:
             self.volume.utime(key, mtime)
 

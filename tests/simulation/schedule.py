@@ -219,9 +219,7 @@ class Schedule:
         draw = self.random.random()
         return 0.001 + draw * 0.02 if draw > self.chances.slow else self.random.uniform(0.1, 5.0)
 
-    def _harm(
-        self, draw: float, chances: Chances, process: Process, did: str, what: str
-    ) -> None:
+    def _harm(self, draw: float, chances: Chances, process: Process, did: str, what: str) -> None:
         if draw < chances.crash:
             self.note(did, what, "KILLED")
             self.kill(process)

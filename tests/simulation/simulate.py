@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,8 @@ from tempfile import TemporaryDirectory, gettempdir
 import yaml
 
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreError
+from flagfall.stores import EPOCH
 from tests.simulation.oracle import late, wrong
 from tests.simulation.pipeline import Pipeline
 from tests.simulation.producers import LAYOUTS, Batch
@@ -121,6 +123,12 @@ class World:
     def _set_chances(self) -> None:
         random = self.schedule.random
         self.schedule.thaw_by = HARM_ENDS + HOUR
+        self.slips = 0
+        self.is_prompt = random.random() < 0.2
+        if self.is_prompt:
+            self.pipeline.only_looks_fail = True
+            self.schedule.chances = Chances(fail=random.choice([0, 0.02, 0.1]))
+            return
         self.schedule.chances = Chances(
             crash=random.choice([0, 0, 0.002, 0.01]),
             freeze=random.choice([0, 0, 0.002, 0.01]),
@@ -130,8 +138,6 @@ class World:
         self.pipeline.lost_events = random.choice([0, 0.1, 0.5])
         self.pipeline.lost_hints = random.choice([0, 0.1, 0.9])
         self.slips = random.choice([0, 0, 1, 4])
-        harm = self.schedule.chances
-        self.is_prompt = not (harm.crash or harm.freeze or self.pipeline.lost_events or self.slips)
 
     def _wrong(self) -> Iterator[str]:
         for host in self.hosts:
@@ -148,9 +154,27 @@ class World:
         random = self.schedule.random
         for _ in range(self.slips):
             self.schedule.wait(random.uniform(0, HARM_ENDS / 5))
-            slip = random.choice([self._clock, self._clock, self._pause, self._share, self._pattern])
+            slip = random.choice(self._slips())
             self.schedule.note("OPERATOR", slip.__name__.strip("_"))
             slip()
+
+    def _slips(self) -> list[Callable[[], None]]:
+        rare = [self._pause, self._share, self._pattern, self._replay, self._sector]
+        return [self._clock, self._clock, *rare]
+
+    def _replay(self) -> None:
+        """Somebody hands a batch out again."""
+        inbox = self.pipeline.inbox()
+        receipts = inbox.receipts.since(EPOCH.date())
+        if receipts:
+            with suppress(StoreError):
+                inbox.replay(self.schedule.random.choice(receipts).batch_id)
+
+    def _sector(self) -> None:
+        """A marker cannot be read any more, for good; the other batches go on."""
+        batch = self.schedule.random.choice(self.batches)
+        batch.is_broken = True
+        self.landing.broken.add(batch.key)
 
     def _clock(self) -> None:
         """A clock jumps."""

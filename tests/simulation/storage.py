@@ -13,8 +13,15 @@ from types import SimpleNamespace
 from typing import Any
 
 from flagfall.errors import AccessDenied, StoreUnavailable
-from flagfall.stores import Entry, Fetched, Hint, everything, ignore_progress, local_walk
-from flagfall.stores import nothing_is_ours
+from flagfall.stores import (
+    Entry,
+    Fetched,
+    Hint,
+    everything,
+    ignore_progress,
+    local_walk,
+    nothing_is_ours,
+)
 from tests.simulation.schedule import BEGIN, Host, Schedule
 
 INODE_FIRST = 1000
@@ -84,6 +91,7 @@ class Volume:
         self.files: dict[str, Node] = {}
         self.folders: dict[str, Node] = {}
         self.hidden: set[str] = set()
+        self.broken: set[str] = set()
         self.away = ""
         self.listeners: list[Callable[[str], None]] = []
         self._schedule = schedule
@@ -311,6 +319,8 @@ class SimulatedStore:
 
     def _open(self, key: str) -> Node:
         self._allowed(key)
+        if self._key(key) in self.volume.broken:
+            raise StoreUnavailable(f"{self.uri}/{key}", "input/output error")
         node = self.volume.files.get(self._key(key))
         if node is None or self.volume.away:
             raise FileNotFoundError(key)
