@@ -102,10 +102,6 @@ def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
     return _swept(self, pending, replace(scope, watermark=now), now)
 
 
-def _newest_read(path: str) -> Mutant:
-    return _instead(receipts, "_order", receipts._landing)
-
-
 MUTANTS: dict[str, Mutant] = {
     "a watermark of ctimes hides markers": _instead(Inbox, "sweep", _sweep_after_watermark),
     "identity is size, mtime and inode": _instead(local_walk, "version_of", _version_by_inode),

@@ -18,6 +18,7 @@ from flagfall.stores import EPOCH
 from tests.simulation.pipeline import Pipeline
 from tests.simulation.producers import Batch, csv
 from tests.simulation.schedule import Step
+from tests.simulation.seams import scratch_of_oracle
 
 _rows: dict[bytes, tuple[int, ...]] = {}
 
@@ -92,13 +93,11 @@ def _not_its_content(inbox: Inbox, receipt: Receipt) -> Iterator[str]:
         return
     if len(set(found)) < len(found):
         yield f"{receipt.batch_id}: rows that count twice"
-    if sha_of(found) != set(staged.content.values()) or staged.content != receipt.content:
+    if _hashes_of(found) != set(staged.content.values()) or staged.content != receipt.content:
         yield f"{receipt.batch_id}: its parts hold other rows than its receipt says"
 
 
 def _staged_rows(inbox: Inbox, staged: Staged) -> list[int]:
-    from tests.simulation.seams import scratch_of_oracle
-
     with scratch_of_oracle() as folder:
         parts = [path.read_bytes() for path in inbox.lake.parts(staged, folder)]
     return [row for part in parts for row in _read(part)]
@@ -110,7 +109,7 @@ def _read(part: bytes) -> tuple[int, ...]:
     return _rows[part]
 
 
-def sha_of(rows: list[int]) -> set[str]:
+def _hashes_of(rows: list[int]) -> set[str]:
     """Hashes of the files that have these rows: rows of one file differ in the last digit."""
     files: dict[int, list[int]] = {}
     for row in sorted(rows):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from greenlet import getcurrent
@@ -59,10 +60,10 @@ class Pipeline:
 
     def start(self, triggerers: int) -> None:
         """Start the scheduler and the triggerers."""
-        airflow = Process("airflow", self.hosts[0], frail=False)
+        airflow = self._airflow()
         self._scheduler = self.schedule.spawn(self._schedule_runs, airflow)
         for number in range(triggerers):
-            self.schedule.spawn(lambda n=number: self._keep_triggerer(n), airflow, number * 3.0)
+            self.schedule.spawn(partial(self._keep_triggerer, number), airflow, number * 3.0)
 
     def _process(self, kind: str) -> Process:
         self._count += 1
@@ -105,9 +106,8 @@ class Pipeline:
         is_lost = self.is_paused or self.schedule.random.random() < self.lost_events
         self.schedule.note("announces", names, "LOST" if is_lost else "")
         if not is_lost:
-            airflow = Process("airflow", self.hosts[0], frail=False)
             later = self.schedule.random.choice([0.1, 1.0, 20.0])
-            self.schedule.spawn(self._queue, airflow, later)
+            self.schedule.spawn(self._queue, self._airflow(), later)
 
     def _queue(self) -> None:
         self._queued = True
@@ -165,7 +165,7 @@ class Pipeline:
             if taken.left:
                 self._queued = True
             tasks = [
-                self.schedule.spawn(lambda s=shard: self._work(s, getcurrent()), self._airflow())
+                self.schedule.spawn(partial(self._work, shard), self._airflow())
                 for shard in taken.shards
             ]
             while any(not task.dead for task in tasks):
@@ -180,8 +180,8 @@ class Pipeline:
         self.schedule.note("claims", names, f"{taken.left} left")
         return taken
 
-    def _work(self, shard: tuple[Marker, ...], _: Any) -> None:
-        self._tried("worker", lambda: self._ingest(shard))
+    def _work(self, shard: tuple[Marker, ...]) -> None:
+        self._tried("worker", partial(self._ingest, shard))
 
     def _ingest(self, shard: tuple[Marker, ...]) -> None:
         deliveries = [Delivery(marker) for marker in shard]
@@ -198,9 +198,9 @@ class Pipeline:
     async def hints(self, volume: Volume) -> AsyncIterator[Hint]:
         """Hints of a landing zone: late, lost, doubled; each for all, or for one process."""
         loop = asyncio.get_running_loop()
-        process = self.schedule.process()
+        process = id(self.schedule.process())
         queue: asyncio.Queue[Hint] = asyncio.Queue()
-        heard = self._listening.setdefault(id(process), [])
+        heard = self._listening.setdefault(process, [])
         hear = queue.put_nowait, loop
         heard.append(hear)
         try:
@@ -209,7 +209,7 @@ class Pipeline:
         finally:
             heard.remove(hear)
             if not heard:
-                self._listening.pop(id(process), None)
+                self._listening.pop(process, None)
 
     def changed(self, key: str) -> None:
         """Something happened in the landing zone: hints are on their way."""

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from tests.simulation.schedule import HOUR, Schedule
 from tests.simulation.storage import Volume
 
-Rows = frozenset[int]
 Files = Mapping[str, bytes]
 
-SETTLE = 10.0
-"""``landing.settle`` of the dataset, in seconds."""
 _SHORT = 1.5
 """Most seconds between two steps of a producer that is not slow."""
 
@@ -87,8 +84,6 @@ class Batch:
         """The folder of the batch; the landing zone where several share it."""
         return self.key.rpartition("/")[0]
 
-    # -- steps ---------------------------------------------------------------------------------
-
     def _pause(self, longest: float = _SHORT) -> None:
         random = self.schedule.random
         if random.random() < 0.5:
@@ -157,8 +152,6 @@ class Batch:
             self._note("removes", key)
             self.volume.remove(key)
             self._pause()
-
-    # -- what a producer does --------------------------------------------------------------------
 
     def deliver(self) -> None:
         """Data first, then the marker; where there is one, it goes first."""

@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from flagfall import concurrency, rows, stores
 from flagfall.errors import BatchInvalid
 from flagfall.inbox import shortcuts
 from flagfall.stores import scratch
-from tests.simulation.schedule import BEGIN, Schedule
+from tests.simulation.schedule import Schedule
 
 MODULES = (
     "flagfall.inbox.claim",
@@ -61,7 +62,7 @@ def _remembered(files: Any, dataset: Any, folder: Path) -> Any:
         raise BatchInvalid(checked.reason, str(checked))
     for name, data in written.items():
         (folder / name).write_bytes(data)
-    return checked_in(folder, checked)
+    return _checked_in(folder, checked)
 
 
 def _checked_now(files: Any, dataset: Any, folder: Path) -> Any:
@@ -73,10 +74,8 @@ def _checked_now(files: Any, dataset: Any, folder: Path) -> Any:
     return checked, {path.name: path.read_bytes() for path in kept}
 
 
-def checked_in(folder: Path, checked: Any) -> Any:
+def _checked_in(folder: Path, checked: Any) -> Any:
     """The same rows, in another folder."""
-    from dataclasses import replace
-
     rejected = checked.rejected and folder / checked.rejected.name
     return replace(
         checked, files=tuple(folder / path.name for path in checked.files), rejected=rejected
@@ -135,11 +134,6 @@ def _replaced(put_in: dict[int, Any]) -> Iterator[tuple[Any, str, Any]]:
             if id(value) in put_in:
                 yield module, name, value
                 setattr(module, name, put_in[id(value)])
-
-
-def seconds(moment: Any) -> float:
-    """Simulated seconds at a moment."""
-    return float((moment - BEGIN).total_seconds())
 
 
 @contextmanager
