@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from flagfall.inbox import claim
+from flagfall.inbox import claim, shortcuts
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.lake import output, receipts
@@ -86,12 +86,38 @@ def _take_next_turn(self: Receipts, marker: Marker, turns: Turns) -> int:
     return number
 
 
-def _write_under_today(self: Receipts, receipt: Receipt) -> Receipt:
-    """A receipt is filed under the day on which it is written."""
-    self._note_delivery(receipt.marker)
-    key = receipts._key(receipts._day(receipt.received_at), receipt.batch_id)
-    self._store.create(key, receipt.to_json())
+def _today() -> str:
+    return receipts._day(shortcuts.utcnow())
+
+
+def _note_today(self: Receipts, marker: Marker) -> None:
+    self._store.create(f"deliveries/{marker.key_digest}/{_today()}~{marker.batch_id}", b"")
+
+
+def _find_on_any_day(self: Receipts, marker: Marker) -> Receipt | None:
+    days = [name.partition("~") for name in self._names(marker)]
+    keys = [receipts._key(day, name) for day, _, name in days if name == marker.batch_id]
+    return next(filter(None, map(self._read, keys)), None)
+
+
+def _write_today(self: Receipts, receipt: Receipt) -> Receipt:
+    if (found := _find_on_any_day(self, receipt.marker)) is not None:
+        return found
+    _note_today(self, receipt.marker)
+    self._store.create(receipts._key(_today(), receipt.batch_id), receipt.to_json())
     return receipt
+
+
+@contextmanager
+def _filed_by_today() -> Iterator[None]:
+    """A receipt is looked for first, and then filed under the day on which it is written."""
+    with (
+        patch.object(Receipts, "_note_delivery", _note_today),
+        patch.object(Receipts, "find", _find_on_any_day),
+        patch.object(Receipts, "has", lambda self, marker: self.find(marker) is not None),
+        patch.object(Receipts, "write", _write_today),
+    ):
+        yield
 
 
 def _only_once(pending: Any, announced_at: Any, now: float, redeliver_after: float) -> list[Marker]:
@@ -112,7 +138,7 @@ MUTANTS: dict[str, Mutant] = {
     "the record before its parts": _instead(Lake, "finish", _finish_record_first),
     "what is current follows clocks": _instead(receipts, "_order", receipts._landing),
     "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
-    "a receipt twice over midnight": _instead(Receipts, "write", _write_under_today),
+    "a receipt twice over midnight": _filed_by_today,
     "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
     "a young batch is taken at once": _instead(claim, "_ready", lambda found, *_: list(found)),
     "nothing is announced again": _instead(announcer, "due", _only_once),
