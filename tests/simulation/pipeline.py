@@ -56,14 +56,14 @@ class Pipeline:
     _queued: bool = False
     _scheduler: Actor | None = None
     _count: int = 0
-    _listening: dict[int, list[Any]] = field(default_factory=dict)
+    _listening: dict[int, tuple[Process, list[Any]]] = field(default_factory=dict)
 
-    def start(self, triggerers: int) -> None:
-        """Start the scheduler and the triggerers."""
+    def start(self, triggerers: int, apart: float) -> None:
+        """Start the scheduler and the triggerers, so many seconds one after the other."""
         airflow = self._airflow()
         self._scheduler = self.schedule.spawn(self._schedule_runs, airflow)
         for number in range(triggerers):
-            self.schedule.spawn(partial(self._keep_triggerer, number), airflow, number * 3.0)
+            self.schedule.spawn(partial(self._keep_triggerer, number), airflow, number * apart)
 
     def _process(self, kind: str) -> Process:
         self._count += 1
@@ -106,7 +106,7 @@ class Pipeline:
         is_lost = self.is_paused or self.schedule.random.random() < self.lost_events
         self.schedule.note("announces", names, "LOST" if is_lost else "")
         if not is_lost:
-            later = self.schedule.random.choice([0.1, 1.0, 20.0])
+            later = self.schedule.random.choice([0.1, 1.0, 20.0, 120.0])
             self.schedule.spawn(self._queue, self._airflow(), later)
 
     def _queue(self) -> None:
@@ -198,9 +198,9 @@ class Pipeline:
     async def hints(self, volume: Volume) -> AsyncIterator[Hint]:
         """Hints of a landing zone: late, lost, doubled; each for all, or for one process."""
         loop = asyncio.get_running_loop()
-        process = id(self.schedule.process())
+        process = self.schedule.process()
         queue: asyncio.Queue[Hint] = asyncio.Queue()
-        heard = self._listening.setdefault(process, [])
+        heard = self._listening.setdefault(id(process), (process, []))[1]
         hear = queue.put_nowait, loop
         heard.append(hear)
         try:
@@ -209,15 +209,16 @@ class Pipeline:
         finally:
             heard.remove(hear)
             if not heard:
-                self._listening.pop(process, None)
+                self._listening.pop(id(process), None)
 
     def changed(self, key: str) -> None:
         """Something happened in the landing zone: hints are on their way."""
         random = self.schedule.random
         hint = frozenset({key}) if self.names_keys else None
-        hearers = [heard for heard in self._listening.values() if heard]
-        if self.names_keys and hearers:
-            hearers = [random.choice(hearers)]
+        hearers = [heard for _, heard in self._listening.values()]
+        if self.names_keys and hearers:  # SQS gives a message to one, rather to who is idle
+            idle = [heard for process, heard in self._listening.values() if not process.busy]
+            hearers = [random.choice(idle or hearers)]
         if not hearers or random.random() < self.lost_hints:
             return
         for _ in range(random.choice([1, 1, 1, 2])):

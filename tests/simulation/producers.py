@@ -93,8 +93,11 @@ class Batch:
 
     def _rest(self) -> None:
         random = self.schedule.random
-        if random.random() < 0.6:
+        draw = random.random()
+        if draw < 0.5:
             self.schedule.after_operations(random.randint(1, 60), 2 * HOUR)
+        elif draw < 0.65:
+            self.schedule.after_listing(2 * HOUR)
         else:
             self.schedule.wait(10 ** random.uniform(-2, 3.7))
 

@@ -54,12 +54,14 @@ class Process:
 
     Attributes:
         frail: Whether it may be killed or freeze at an operation.
+        busy: How many of its actors are in a listing that takes minutes.
     """
 
     name: str
     host: Host
     frail: bool = True
     dead: bool = False
+    busy: int = 0
     actors: list[Actor] = field(default_factory=list)
 
 
@@ -97,6 +99,7 @@ class Schedule:
         self._count = 0
         self._hub = getcurrent()
         self._watched: list[tuple[int, Actor]] = []
+        self._listeners: list[Actor] = []
         self._processes: dict[int, Process] = {}
         self._outside = Process("oracle", Host("oracle"), frail=False)
         self.operations = 0
@@ -192,6 +195,13 @@ class Schedule:
         self.wait(patience)
         self._watched = [one for one in self._watched if one[1] is not actor]
 
+    def after_listing(self, patience: float) -> None:
+        """Wait until somebody begins to list the landing zone, or for so many seconds."""
+        actor = getcurrent()
+        self._listeners.append(actor)
+        self.wait(patience)
+        self._listeners.remove(actor)
+
     def note(self, did: str, what: str, outcome: str = "") -> None:
         """Write a line of the trace."""
         self.trace.append(Step(self.now, self.process().name, did, what, outcome))
@@ -209,7 +219,7 @@ class Schedule:
         if process is self._outside:
             return
         self.operations += 1
-        self._wake_watchers()
+        self._wake_watchers(did, what)
         draw, chances = self.random.random(), self.chances
         self.wait(self._latency())
         if process.frail:
@@ -238,7 +248,10 @@ class Schedule:
         self.wait(seconds)
         self.note(did, what, "GOES ON")
 
-    def _wake_watchers(self) -> None:
+    def _wake_watchers(self, did: str, what: str) -> None:
+        if self._listeners and did == "list" and what == "/landing/":
+            for actor in self._listeners:
+                self.wake(actor)
         if self._watched:
             due = [actor for count, actor in self._watched if count <= self.operations]
             for actor in due:

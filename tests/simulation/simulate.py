@@ -26,6 +26,8 @@ HARM_ENDS = 8 * HOUR
 """Until then producers write, processes die and clocks jump."""
 AT_REST = 14.5 * HOUR
 """Until then all goes well, and everything must be found that was missed."""
+DAYS = ("2026-11-21", "2026-11-20", "2026-11-22", "2026-07-05")
+"""Of batches; the last is one that nobody expects any more."""
 LANDING, LAKE = "/landing", "/lake"
 
 DATASET = """\
@@ -38,14 +40,14 @@ schema:
     - {{name: value, type: number}}
   primaryKey: [id]
 limits: {{shard_batches: 2}}
-watch: {{sweep_every: 30m, full_sweep_every: 2h, redeliver_after: 30m}}
+watch: {{sweep_every: 30m, full_sweep_every: {full}, redeliver_after: 30m}}
 arrival: {{partition: {{date: "%Y-%m-%d"}}}}
 """
 
 
 @lru_cache
-def _dataset(marker: str) -> Dataset:
-    text = DATASET.format(landing=LANDING, lake=LAKE, marker=marker)
+def _dataset(marker: str, full: str = "2h") -> Dataset:
+    text = DATASET.format(landing=LANDING, lake=LAKE, marker=marker, full=full)
     return Dataset.model_validate({"name": "simulated", **yaml.safe_load(text)})
 
 
@@ -75,7 +77,8 @@ class World:
     def __init__(self, seed: int) -> None:
         self.schedule = schedule = Schedule(seed)
         random = schedule.random
-        flavour = random.choice(FLAVOURS)
+        self.is_prompt = random.random() < 0.2
+        flavour = random.choice([S3, S3, S3, *FLAVOURS] if self.is_prompt else FLAVOURS)
         self.layout = random.choices(LAYOUTS, [3, 1, 1])[0]
         is_local = not (flavour.caches or flavour.objects)
         self.hosts = [Host("one")] if is_local else [Host("one"), Host("two")]
@@ -86,11 +89,11 @@ class World:
         lake = flavour if flavour.objects else random.choice([EXT4, NFS, S3])
         self.landing = Volume(LANDING, flavour, schedule, server)
         self.lake = Volume(LAKE, lake, schedule, server)
-        self.pipeline = Pipeline(schedule, _dataset(self.layout.marker), self.hosts)
+        dataset = _dataset(self.layout.marker, "35m" if self.is_prompt else "2h")
+        self.pipeline = Pipeline(schedule, dataset, self.hosts)
         self.pipeline.names_keys = flavour.objects
         self.landing.listeners.append(self.pipeline.changed)
-        days = ["2026-11-21", "2026-11-20", "2026-11-22", "2026-07-05"]
-        random.shuffle(days)
+        days = random.sample(DAYS, len(DAYS))
         self.batches = [
             Batch(day, number, self.layout, self.landing, schedule)
             for number, day in enumerate(days[: random.randint(1, 4)])
@@ -109,7 +112,8 @@ class World:
     def run(self) -> list[str]:
         """Harm, then rest; what is wrong then."""
         self._set_chances()
-        self.pipeline.start(self.schedule.random.choice([1, 1, 2]))
+        random = self.schedule.random
+        self.pipeline.start(random.choice([1, 1 + self.is_prompt, 2]), random.choice([3.0, 600.0]))
         for batch in self.batches:
             producer = Process(f"producer{batch.number}", Host("producer"), frail=False)
             self.schedule.spawn(batch.live, producer)
@@ -124,10 +128,10 @@ class World:
         random = self.schedule.random
         self.schedule.thaw_by = HARM_ENDS + HOUR
         self.slips = 0
-        self.is_prompt = random.random() < 0.2
         if self.is_prompt:
             self.pipeline.only_looks_fail = True
-            self.schedule.chances = Chances(fail=random.choice([0, 0.02, 0.1]))
+            fail, slow = random.choice([0, 0.02, 0.1]), random.choice([0.05, 0.3, 0.9])
+            self.schedule.chances = Chances(fail=fail, slow=slow)
             return
         self.schedule.chances = Chances(
             crash=random.choice([0, 0, 0.002, 0.01]),

@@ -279,7 +279,10 @@ class SimulatedStore:
     ) -> Iterator[Entry]:
         self._point("list", prefix)
         top = self._key(f"{prefix}/" if prefix else "")
-        for full in () if self.volume.away else self._names(top):
+        names = [] if self.volume.away else self._names(top)
+        if self.metered and self.hint_maker and not start_after:
+            self._turn_pages()
+        for full in names:
             key = full.removeprefix(self.prefix)
             if key <= start_after or not where(key):
                 continue
@@ -291,6 +294,15 @@ class SimulatedStore:
                 self._point("list on", key)
             if (status := self._status(key)) is not None:
                 yield self._entry(key, status)
+
+    def _turn_pages(self) -> None:
+        """A million keys are a thousand requests; what lands meanwhile on a page that was read is
+        not seen.
+        """
+        process = self.schedule.process()
+        process.busy += 1
+        self.schedule.wait(self.schedule.random.choice([0.0, self.schedule.random.uniform(0, 120)]))
+        process.busy -= 1
 
     def _names(self, top: str) -> list[str]:
         def listed() -> list[str]:
