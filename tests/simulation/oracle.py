@@ -38,9 +38,16 @@ def wrong(inbox: Inbox, batches: list[Batch]) -> Iterator[str]:
     current = {receipt.marker.key: receipt for receipt in current_view(receipts)}
     for batch in batches:
         yield from _misjudged(batch, by_key.get(batch.key, []), current.get(batch.key))
-    broken = {batch.key for batch in batches if batch.is_broken}
-    yield from (f"still pending: {m.batch_id}" for m in _pending(inbox) if m.key not in broken)
+    yield from (
+        f"still pending: {m.batch_id}" for m in _pending(inbox) if not _may_wait(m, batches)
+    )
     yield from (f"not a batch: {key}" for key in set(current) - {b.key for b in batches})
+
+
+def _may_wait(marker: Marker, batches: list[Batch]) -> bool:
+    """It cannot be read, or is a replay and the landing zone is empty, as if it were not mounted."""
+    batch = next(batch for batch in batches if batch.key == marker.key)
+    return batch.is_broken or bool(marker.replay and not batch.volume.files)
 
 
 def _pending(inbox: Inbox) -> list[Marker]:

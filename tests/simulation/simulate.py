@@ -130,7 +130,7 @@ class World:
         self.slips = 0
         if self.is_prompt:
             self.pipeline.only_looks_fail = True
-            fail, slow = random.choice([0, 0.02, 0.1]), random.choice([0.05, 0.3, 0.9])
+            fail, slow = random.choice([0, 0.01, 0.03]), random.choice([0.05, 0.3, 0.9])
             self.schedule.chances = Chances(fail=fail, slow=slow)
             return
         self.schedule.chances = Chances(

@@ -244,7 +244,8 @@ class SimulatedStore:
 
     def is_empty(self) -> bool:
         self._point("is empty", "")
-        return not self.metered and bool(self.volume.away or not self.volume.files)
+        is_there = self.volume.files or len(self.volume.folders) > 1
+        return not self.metered and bool(self.volume.away or not is_there)
 
     def names(self, prefix: str, start_after: str = "") -> Iterator[str]:
         self._point("names", prefix)
