@@ -16,7 +16,7 @@ from math import ceil
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import BatchInvalid
+from flagfall.errors import BatchInvalid, StoreError
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.limits import Limits
@@ -166,5 +166,5 @@ def _bytes(marker: Marker, inbox: Inbox, limits: Limits) -> int:
     """Bytes that the marker vouches for, as far as it says."""
     try:
         return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
-    except (BatchInvalid, FileNotFoundError):
-        return 0  # ingest says why
+    except (BatchInvalid, FileNotFoundError, StoreError):
+        return 0  # ingest says why, of this batch alone

@@ -19,7 +19,7 @@ from operator import attrgetter
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
-from flagfall.errors import BatchInvalid, NotThere, StoreUnavailable
+from flagfall.errors import BatchInvalid, NotThere, StoreError, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, hash_of
@@ -154,8 +154,8 @@ class Inbox:
         """Why a batch is not complete, in words; ``None`` where nothing is missing."""
         try:
             return missing(self.manifest(marker, limits), marker, self.landing.store)
-        except BatchInvalid as invalid:
-            return str(invalid)
+        except (BatchInvalid, StoreError) as error:
+            return str(error)
         except FileNotFoundError:
             return f"{marker.uri}: the marker is gone"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flagfall.errors import StoreUnavailable
 from flagfall.inbox.claim import claim, shards
 from flagfall.inbox.inbox import Swept
 from flagfall.landing.limits import Limits
@@ -135,3 +136,23 @@ def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
     taken = claim(inbox, toy.dataset, sleep=patiently)
     assert (taken.shards, taken.left) == ((), 1)
     assert clock() - began == 2 * toy.dataset.landing.settle
+
+
+@pytest.mark.invariant(5)
+@pytest.mark.parametrize("age", [timedelta(), timedelta(minutes=1)], ids=["young", "old"])
+def test_a_marker_that_cannot_be_read_stops_no_other(
+    toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch, age: timedelta
+) -> None:
+    bad, good = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+    clock.advance(age)
+    inbox = toy.inbox(clock)
+    read = inbox.landing.store.read
+
+    def damaged(key: str, limit: int) -> bytes:
+        if key == bad.key:
+            raise StoreUnavailable(bad.uri, "Input/output error")
+        return read(key, limit)
+
+    monkeypatch.setattr(inbox.landing.store, "read", damaged)
+    taken = claim(inbox, toy.dataset, sleep=never)
+    assert good in [marker for shard in taken.shards for marker in shard]
