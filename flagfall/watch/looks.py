@@ -17,13 +17,15 @@ class Look:
 
     Attributes:
         entries: Markers.
-        start: Keys up to this one were left out.
+        start: Keys up to this one were left out, except those in ``hinted``.
+        hinted: Keys that the watch asked for by name.
         whole: Whether all others were looked at; else only some that a hint named.
     """
 
     entries: tuple[Entry, ...]
     start: str = ""
     whole: bool = False
+    hinted: frozenset[str] = frozenset()
 
 
 class Watch:
@@ -37,6 +39,7 @@ class Watch:
 
     Attributes:
         start: Keys up to this one are of no interest.
+        hinted: Keys that are, wherever they are.
     """
 
     def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
@@ -44,14 +47,15 @@ class Watch:
         self.every = every
         self.patient = patient
         self.start = ""
+        self.hinted: frozenset[str] = frozenset()
         self._looks: list[Look] = []
         self._error: Exception | None = None
         self._news = asyncio.Event()
 
     def offer(self, look: Look) -> None:
         """Pass on what was found."""
-        if look.whole:
-            self._looks.clear()
+        if look.whole:  # it takes the place of another one, not of what a hint has shown
+            self._looks = [one for one in self._looks if not one.whole]
         self._looks.append(look)
         self._error = None
         self._news.set()
@@ -79,7 +83,8 @@ class Watch:
         self._news.clear()
         looks, self._looks = self._looks, []
         entries = {entry.key: entry for look in looks for entry in look.entries}
-        return replace(looks[0], entries=tuple(entries.values()))
+        whole = next((look for look in looks if look.whole), looks[0])
+        return replace(whole, entries=tuple(entries.values()))
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Found:
 
 def looks_for(watches: Iterable[Watch]) -> dict[Watch, Look]:
     """What each watch wants to see now: that may change while a look is under way."""
-    return {watch: Look((), watch.start, whole=True) for watch in watches}
+    return {watch: Look((), watch.start, whole=True, hinted=watch.hinted) for watch in watches}
 
 
 def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
 )
@@ -27,7 +26,6 @@ from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
 from flagfall.logs import logger
-from flagfall.stores import Hint
 from flagfall.watch.announcer import Announcer
 from flagfall.watch.heartbeat import Heartbeat
 from flagfall.watch.looks import Look, Watch
@@ -186,6 +184,7 @@ class _Watcher:
         self._inbox: Inbox | None = None
         self._heartbeat: Heartbeat | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._hinted: set[str] = set()
         self.hangs_after = self._every + HUNG_AFTER
         self.hangs = StoreUnavailable(
             "landing zone or lake", f"no look has come back for {self.hangs_after:.0f} s; it hangs"
@@ -204,6 +203,7 @@ class _Watcher:
             while True:
                 look = await watch.next()
                 found = await asyncio.to_thread(self._news_of, inbox, scope, look)
+                self._hinted -= look.hinted
                 if look.whole:
                     await self.beat()
                 yield _Round(look.whole, found)
@@ -219,21 +219,23 @@ class _Watcher:
         self._announcer.announced(found)
         return found
 
-    @staticmethod
-    async def _aimed(watch: Watch, inbox: Inbox) -> Scope:
+    async def _aimed(self, watch: Watch, inbox: Inbox) -> Scope:
         """What the next look has to see; the watch gets it."""
         scope = await asyncio.to_thread(inbox.shortcuts.scope)
-        watch.start = scope.start
+        watch.start, watch.hinted = scope.start, frozenset(self._hinted)
         return scope
 
     async def _opened(self) -> Inbox:
         if self._inbox is None:
             self._inbox = await asyncio.to_thread(self._make_inbox)
             self._heartbeat = Heartbeat(self._inbox.lake.store, self._every, self._clock)
-            self._listening = asyncio.create_task(
-                _keep_hints_open(self._inbox.landing.store.hints())
-            )
+            self._listening = asyncio.create_task(self._keep_hints(self._inbox.landing))
         return self._inbox
+
+    async def _keep_hints(self, landing: LandingZone) -> None:
+        """Keep the hint source open between two polls, and what it names until a look succeeds."""
+        async for keys in landing.store.hints():
+            self._hinted.update(filter(landing.is_marker, keys or ()))
 
     def forget(self) -> None:
         """Announce what is pending anew: runs may have failed on the same storage."""
@@ -248,12 +250,6 @@ class _Watcher:
         """Stop listening for hints."""
         if self._listening is not None:
             await _end(self._listening)
-
-
-async def _keep_hints_open(hints: AsyncIterator[Hint]) -> None:
-    """Keep the hint source open between two polls; it would log a warning at each restart."""
-    async for _ in hints:
-        pass
 
 
 def _compare(

@@ -41,6 +41,7 @@ class SharedPoll:
         self._joined_at = 0.0
         self._looked_at = self._not_before = self._retry_at = clock()
         self._is_due = True
+        self._hinted: set[str] = set()
         self._hints = HintBuffer(store.hints(self._waiters.owns), clock)
         self._sweeper = Sweeper(partial(look, store), store.uri, self._waiters.log_failures)
         self._task = asyncio.create_task(self._run())
@@ -101,13 +102,14 @@ class SharedPoll:
         return max(due, self._not_before)
 
     def _plan(self, hinted: frozenset[str]) -> Plan | None:
-        """What to look for now; ``None`` for nothing."""
+        """What to look for now; ``None`` for nothing. A hint is kept until a look has followed."""
+        self._hinted.update(filter(self._waiters.concerns, hinted))
         now, interval = self._clock(), self._waiters.interval
         if interval is None or now < self._retry_at:
             return None
         if now >= self._sweep_at(interval):
-            return self._waiters.plan_for_all()
-        return self._waiters.plan_for(hinted, newcomers=now >= self._joined_at + JOIN_DELAY)
+            return self._waiters.plan_for_all(self._hinted)
+        return self._waiters.plan_for(self._hinted, newcomers=now >= self._joined_at + JOIN_DELAY)
 
     async def _follow(self, plan: Plan) -> None:
         started = self._clock()
@@ -121,6 +123,7 @@ class SharedPoll:
         if plan.whole:
             self._looked_at, self._is_due = started, False
             self._not_before = ended + self._sweeper.pause
+        self._hinted -= plan.keys
         self._waiters.done(plan)
         await self._waiters.deliver(found)
 

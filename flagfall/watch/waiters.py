@@ -69,15 +69,18 @@ class Waiters:
         """Whether somebody has come for whom nobody has looked yet."""
         return bool(self._new_keys or self._new_watches)
 
-    def plan_for_all(self) -> Plan:
-        """Look for everybody."""
-        return Plan(frozenset(self.keys), looks_for(self.watches), whole=True)
+    def plan_for_all(self, hinted: Iterable[str] = ()) -> Plan:
+        """Look for everybody, and for what hints named."""
+        looks = looks_for(self.watches)
+        keys = frozenset(self.keys).union(hinted, *(look.hinted for look in looks.values()))
+        return Plan(keys, looks, whole=True)
 
     def plan_for(self, hinted: Iterable[str], newcomers: bool) -> Plan | None:
         """Look for what a hint named, and for newcomers; ``None`` where there is nothing to do."""
         keys = {key for key in hinted if self.concerns(key)}
         keys |= self._new_keys if newcomers else set()
         watches = looks_for(self._new_watches) if newcomers else {}
+        keys = keys.union(*(look.hinted for look in watches.values()))
         return Plan(frozenset(keys), watches, whole=False) if keys or watches else None
 
     def done(self, plan: Plan) -> None:

@@ -215,9 +215,10 @@ class Pipeline:
         """Something happened in the landing zone: hints are on their way."""
         random = self.schedule.random
         hint = frozenset({key}) if self.names_keys else None
-        hearers = [heard for _, heard in self._listening.values()]
+        listening = [one for one in self._listening.values() if not one[0].dead]
+        hearers = [heard for _, heard in listening]
         if self.names_keys and hearers:  # SQS gives a message to one, rather to who is idle
-            idle = [heard for process, heard in self._listening.values() if not process.busy]
+            idle = [heard for process, heard in listening if not process.busy]
             hearers = [random.choice(idle or hearers)]
         if not hearers or random.random() < self.lost_hints:
             return

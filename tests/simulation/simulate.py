@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -222,7 +223,7 @@ def simulate(seed: int, folder: Path) -> Outcome:
     """
     world = World(seed)
     schedule = world.schedule
-    with _silence(), seams(schedule, world.open_store, folder):
+    with _silence(), _nothing_collected(), seams(schedule, world.open_store, folder):
         try:
             faults = tuple(world.run())
             trace, operations = tuple(schedule.trace), schedule.operations
@@ -241,6 +242,17 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Collect no garbage meanwhile: it would end what dead processes left at a time of its own."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect(1)
 
 
 @contextmanager
