@@ -139,12 +139,17 @@ class Shortcuts:
         return min([expected.strftime(self._feed.since), *_befores(pending)])
 
     def cover(self, found: Iterable[Marker]) -> None:
-        """See to it that a sweep by anybody else looks at these markers, too."""
+        """See to it that a sweep by anybody else looks at these markers, too.
+
+        It is noted also where sweeps begin before them anyway: a full sweep that is under way may
+        be about to have them begin later.
+        """
         lowest = min(_befores(found), default="")
         if not (self._is_used and lowest):
             return
         now = read_watermark(self._lake)
-        if not now.start or lowest < now.start:
+        soon = self._start((), Watermark(landed_before=self._clock()))
+        if not now.start or lowest < max(now.start, soon):
             covered = min(lowest, now.covered or lowest)
             news = {"start": min(lowest, now.start), "covered": covered, "covers": now.covers + 1}
             self._move(now.model_copy(update=news))

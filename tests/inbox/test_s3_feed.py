@@ -186,6 +186,20 @@ class TestSweepsCostWhatIsNew:
         inbox.shortcuts.advance(inbox.pending(scope, entries), scope)
         assert [delivery.marker for delivery in take_in(feed, clock)] == [late]
 
+    def test_nor_does_it_undo_what_a_hint_found_where_sweeps_began_early_enough_anyway(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        self.swept(feed, clock)
+        feed.inbox(clock).shortcuts.cover([feed.drop(day(clock(), 50))])
+        clock.advance(timedelta(minutes=61))
+        inbox = feed.inbox(clock)
+        scope = inbox.shortcuts.scope()
+        entries = inbox.landing.entries(scope.start)
+        late = feed.drop(day(clock(), 40))
+        feed.inbox(clock).shortcuts.cover([late])
+        inbox.shortcuts.advance(inbox.pending(scope, entries)[1:], scope)
+        assert late in [delivery.marker for delivery in take_in(feed, clock)]
+
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
         self, tmp_path: Path, bucket: str, clock: Clock
     ) -> None:
