@@ -45,7 +45,7 @@ def wrong(inbox: Inbox, batches: list[Batch]) -> Iterator[str]:
 
 
 def _may_wait(marker: Marker, batches: list[Batch]) -> bool:
-    """It cannot be read, or is a replay and the landing zone is empty, as if it were not mounted."""
+    """It cannot be read; or it is a replay, and the landing zone is as empty as a lost mount."""
     batch = next(batch for batch in batches if batch.key == marker.key)
     return batch.is_broken or bool(marker.replay and not batch.volume.files)
 
@@ -143,5 +143,17 @@ def late(pipeline: Pipeline, batches: list[Batch], trace: list[Step]) -> Iterato
             continue
         after = (at for at, what in received if at >= batch.completed_at and batch.day in what)
         took = min(after, default=float("inf")) - hinted
-        if took > PROMPT:
+        if took > PROMPT and not _written_at_once(trace, hinted):
             yield f"{batch.key}: taken in {took:.0f} s after its hint"
+
+
+def _written_at_once(trace: list[Step], since: float) -> bool:
+    """Whether two wrote the watermark within a moment.
+
+    The later one wins then, and a late marker that the other one noted waits for a full sweep.
+    """
+    written = [step for step in trace if step.did == "put" and step.what == "watermark.json"]
+    return any(
+        one.who != other.who and other.at - one.at < 5 and since <= other.at < since + PROMPT
+        for one, other in pairwise(written)
+    )
