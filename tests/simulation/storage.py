@@ -297,7 +297,7 @@ class SimulatedStore:
                 yield self._entry(key, status)
 
     def _turn_pages(self) -> None:
-        """A listing of a million keys is a thousand requests: what lands meanwhile may be missed."""
+        """A listing of a million keys takes a thousand requests; what lands meanwhile is missed."""
         process = self.schedule.process()
         process.busy += 1
         self.schedule.wait(self.schedule.random.choice([0.0, self.schedule.random.uniform(0, 120)]))

@@ -203,6 +203,38 @@ async def test_a_hint_that_names_nothing_looks_at_everything_and_again_a_moment_
     assert len(store.lists) == 3
 
 
+async def test_a_hint_whose_look_fails_is_looked_at_again(store: ScriptedStore) -> None:
+    watch = Watch(zone(), 3600.0)
+    watch.start = "5"
+    async with shared_poll(zone()) as shared, shared.watching(watch):
+        await soon(watch.next())
+        store.keys.add("1/_SUCCESS")
+        store.fails.append(StoreUnavailable("scripted://store", "away"))
+        store.heard.put_nowait(frozenset({"1/_SUCCESS"}))
+        look = await soon(watch.next())
+    assert [found.key for found in look.entries] == ["1/_SUCCESS"]
+
+
+async def test_a_watch_that_comes_back_may_name_what_it_has_heard_of(store: ScriptedStore) -> None:
+    store.keys |= {"1/_SUCCESS", "2/_SUCCESS"}
+    watch = Watch(zone(), 3600.0)
+    watch.start, watch.hinted = "5", frozenset({"1/_SUCCESS"})
+    async with shared_poll(zone()) as shared, shared.watching(watch):
+        look = await soon(watch.next())
+    assert [found.key for found in look.entries] == ["1/_SUCCESS"]
+    assert look.hinted == watch.hinted
+
+
+async def test_a_look_at_everything_does_not_hide_what_a_hint_has_shown(
+    store: ScriptedStore,
+) -> None:
+    watch = Watch(zone(), 3600.0)
+    watch.offer(Look((entry("1/_SUCCESS"),)))
+    watch.offer(Look((), "5", whole=True))
+    look = await soon(watch.next())
+    assert (look.whole, [found.key for found in look.entries]) == (True, ["1/_SUCCESS"])
+
+
 async def test_a_look_begins_after_the_key_that_the_watch_had_when_it_began(
     store: ScriptedStore,
 ) -> None:
