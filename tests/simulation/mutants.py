@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from flagfall.errors import BatchInvalid
 from flagfall.inbox import claim, shortcuts
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.shortcuts import Scope, Shortcuts
@@ -18,10 +19,14 @@ from flagfall.lake import output, receipts
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, Turns
 from flagfall.lake.records import Receipt
+from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
+from flagfall.landing.zone import LandingZone
 from flagfall.stages import ingest
 from flagfall.stores import EPOCH, Entry, local_walk
-from flagfall.watch import announcer, sweeper
+from flagfall.watch import announcer, loop, sweeper
+from flagfall.watch.looks import Plan
+from flagfall.watch.shared_poll import JOIN_DELAY, SharedPoll
 
 Mutant = Callable[[], AbstractContextManager[Any]]
 _sweep, _swept, _finish = Inbox.sweep, Shortcuts._swept, Lake.finish
@@ -124,6 +129,38 @@ def _only_once(pending: Any, announced_at: Any, now: float, redeliver_after: flo
     return [marker for marker in pending if marker.batch_id not in announced_at]
 
 
+def _plan_once(self: SharedPoll, hinted: frozenset[str]) -> Plan | None:
+    """A hint that comes when a sweep is due, or in a pause, is not kept."""
+    self._hinted = set()
+    now, interval = self._clock(), self._waiters.interval
+    if interval is None or now < self._retry_at:
+        return None
+    if now >= self._sweep_at(interval):
+        return self._waiters.plan_for_all()
+    return self._waiters.plan_for(hinted, newcomers=now >= self._joined_at + JOIN_DELAY)
+
+
+async def _hear_nothing(self: Any, landing: LandingZone) -> None:
+    async for _ in landing.store.hints():
+        pass
+
+
+@contextmanager
+def _hints_dropped() -> Iterator[None]:
+    with (
+        patch.object(SharedPoll, "_plan", _plan_once),
+        patch.object(loop._Watcher, "_keep_hints", _hear_nothing),
+    ):
+        yield
+
+
+def _bytes_or_error(marker: Marker, inbox: Inbox, limits: Limits) -> int:
+    try:
+        return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
+    except (BatchInvalid, FileNotFoundError):
+        return 0
+
+
 def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
     return _swept(self, pending, replace(scope, watermark=now), now)
 
@@ -140,6 +177,8 @@ MUTANTS: dict[str, Mutant] = {
     "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
     "a receipt twice over midnight": _filed_by_today,
     "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
+    "a hint is dropped in a pause, or where a look fails": _hints_dropped,
+    "a marker that cannot be read stops claim": _instead(claim, "_bytes", _bytes_or_error),
     "a young batch is taken at once": _instead(claim, "_ready", lambda found, *_: list(found)),
     "nothing is announced again": _instead(announcer, "due", _only_once),
     "a look that hung is followed by a pause as long": _instead(
