@@ -71,8 +71,8 @@ def claim(
     An unfinished delivery is taken on ``watch.redeliver_after`` its receipt, and again after that
     time. This must not run while a run of the same dataset is under way.
 
-    A batch that has not settled (see ``settling``) is left alone. Where nothing else is pending, this
-    waits for it, for ``LONGEST_WAIT`` at most: it is announced again.
+    A batch that has not settled (see ``settling``) is left alone. Where nothing else is pending,
+    this waits for it, for ``LONGEST_WAIT`` at most: it is announced again.
 
     Args:
         inbox: The dataset's inbox.

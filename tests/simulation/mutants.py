@@ -170,7 +170,7 @@ MUTANTS: dict[str, Mutant] = {
     "identity is size, mtime and inode": _instead(local_walk, "version_of", _version_by_inode),
     "identity has the client's inode": _instead(local_walk, "version_of", _version_with_inode),
     "identity has no folder": _instead(local_walk, "folder_version_of", lambda status: ""),
-    "no check after the copy": _instead(ingest, "_changed", lambda *_: None),
+    "no check after the copy": _instead(ingest, "why_changed", lambda *_: None),
     "a zombie's parts replace those that count": _instead(Lake, "finish", _finish_in_place),
     "the record before its parts": _instead(Lake, "finish", _finish_record_first),
     "what is current follows clocks": _instead(receipts, "_order", receipts._landing),

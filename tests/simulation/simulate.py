@@ -149,7 +149,7 @@ class World:
             host.cache.clear()
         for error in self.pipeline.unforeseen:
             yield f"unforeseen: {type(error).__name__}: {error}"
-        if self.pipeline.running:
+        if self.pipeline.running and not self.landing.broken:  # which are tried again and again
             yield "a run has not ended"
         yield from wrong(self.pipeline.inbox(), self.batches)
         if self.is_prompt:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.campaign import MOST, outcomes, seeds_until_found
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.simulate import simulate, workspace
 
 
@@ -17,6 +18,12 @@ def test_whatever_happens_every_delivery_counts_once_and_whole(first: int) -> No
 def test_a_seed_replays_what_happened() -> None:
     with workspace() as folder:
         assert simulate(7, folder) == simulate(7, folder)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_fault_can_be_put_back(name: str) -> None:
+    with MUTANTS[name](), workspace() as folder:
+        simulate(0, folder)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from flagfall.lake.records import Receipt, Staged
 from flagfall.stages.ingest import ingest
 from flagfall.stages.unchanged import CLEARED
 from flagfall.stores import EPOCH
-from tests.feeds import ToyFeed, make_toy
+from tests.feeds import ToyFeed, make_s3_toy, make_toy
 
 DAY = "2026-11-01"
 WRONG, RIGHT = "id,value\n1,10\n", "id,value\n1,99\n2,99\n"
@@ -121,16 +122,17 @@ def test_a_look_that_finds_the_same_files_ends_as_unchanged(plain: ToyFeed, name
     assert plain.inbox().pending() == []
 
 
-def test_files_that_nobody_wrote_to_are_not_read_again(
-    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+def test_files_that_nobody_wrote_to_are_not_read_again_from_s3(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver(plain, "cp -p", RIGHT)
-    take_in(plain)
-    (plain.folder(DAY) / ".DS_Store").touch()
-    inbox = plain.inbox()
+    feed = make_s3_toy(tmp_path, bucket)
+    inbox = feed.inbox()
+    first = ingest(feed.dataset, inbox, feed.drop(DAY))
+    assert first is not None
+    again = replace(first.marker, version="touched")
+    monkeypatch.setattr(inbox, "gone", lambda marker: None)
     monkeypatch.setattr(inbox.landing.store, "fetch", None)
-    (marker,) = inbox.pending()
-    receipt = ingest(plain.dataset, inbox, marker)
+    receipt = ingest(feed.dataset, inbox, again)
     assert receipt is not None
     assert receipt.status == "unchanged"
 
