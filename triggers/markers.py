@@ -27,6 +27,8 @@ from flagfall.watch.outage import ReachedAgain, Unreachable
 
 connections.use()
 
+SETTLED_AT_LEAST = 10.0
+"""Seconds after which a marker is announced a second time, at the soonest."""
 SHOWN = 3
 """Markers that an event carries, for display only."""
 
@@ -78,7 +80,8 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         It never ends, and never raises for storage: Airflow would start it again at once, for ever.
         """
         feed = self._feed
-        timing = Timing(feed.sweep_every, feed.redeliver_after)
+        settle_within = max(2 * feed.settle, SETTLED_AT_LEAST)
+        timing = Timing(feed.sweep_every, feed.redeliver_after, settle_within)
         news = announcements(partial(Inbox, feed), timing)
         async with aclosing(gathered(news, feed.gather) if feed.gather else news) as items:
             async for one in items:

@@ -36,6 +36,7 @@ class Feed(BaseModel, frozen=True, extra="forbid"):
         sweep_every: Longest time between two sweeps, in seconds.
         full_sweep_every: Seconds between two sweeps that look at everything, where others do not.
         redeliver_after: Seconds after which a marker that is still pending is announced again.
+        settle: Seconds for which nothing of a batch changes before it is taken in as it is.
         gather: Seconds for which a marker waits for others to share its event; 0 for not at all.
     """
 
@@ -47,6 +48,7 @@ class Feed(BaseModel, frozen=True, extra="forbid"):
     sweep_every: float = 30.0
     full_sweep_every: float = 3600.0
     redeliver_after: float = 900.0
+    settle: float = 10.0
     gather: float = 0.0
 
     @classmethod
@@ -62,5 +64,6 @@ class Feed(BaseModel, frozen=True, extra="forbid"):
             sweep_every=watch.sweep_every.total_seconds(),
             full_sweep_every=watch.full_sweep_every.total_seconds(),
             redeliver_after=watch.redeliver_after.total_seconds(),
+            settle=landing.settle.total_seconds(),
             gather=watch.gather.total_seconds(),
         )

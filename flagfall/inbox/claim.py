@@ -36,7 +36,9 @@ SHARDS = 1_000
 MARKER_BYTES = 4 << 20
 """Bytes of JSON of the markers that one run claims: they are kept in Airflow's database."""
 LONGEST_WAIT = timedelta(seconds=5)
-"""How long a claim holds its worker for a batch that has not settled."""
+"""How long a claim holds its worker for a batch that has not settled, whatever its clock does."""
+LOOKS = 9
+"""How often it looks meanwhile."""
 APART = 16
 """Shards that unfinished deliveries are dealt out to, so that one that fails, or kills its worker,
 holds up few others, and even a model that fails on all makes no more failures than this."""
@@ -80,17 +82,17 @@ def claim(
         sleep: Waits for so many seconds.
         at_once: Shards that are worked on at the same time: many batches are dealt out to so many.
     """
-    settle = dataset.landing.settle
-    give_up = inbox.clock() + min(2 * settle, LONGEST_WAIT)
-    while True:
+    pause = min(dataset.landing.settle / 4, LONGEST_WAIT / LOOKS).total_seconds()
+    for number in range(LOOKS):
+        if number:
+            sleep(max(pause, 0.05))
         scope = inbox.shortcuts.scope()
         swept = inbox.sweep(scope)
         pending = swept.pending
         inbox.shortcuts.advance(pending, scope)
         taken = list(_within_bounds(_settled(pending, inbox, dataset), dataset.limits))
-        if taken or not pending or inbox.clock() >= give_up:
+        if taken or not pending:
             break
-        sleep(max(min(settle, LONGEST_WAIT).total_seconds() / 4, 0.05))
     weighed = ((look.marker, look.bytes) for look in taken)
     fresh = tuple(islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
     claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))

@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from flagfall.landing.marker import Marker
 
 
-def due(
-    pending: Sequence[Marker], announced_at: Mapping[str, float], now: float, redeliver_after: float
-) -> list[Marker]:
+def due(pending: Sequence[Marker], next_at: Mapping[str, float], now: float) -> list[Marker]:
     """Which of the pending markers to announce: those that are new, and those announced long ago.
 
     Args:
         pending: What the sweep found.
-        announced_at: When each batch id was announced, on the clock of ``now``.
+        next_at: When to announce a batch id again, on the clock of ``now``.
         now: Seconds on a clock that never goes back.
-        redeliver_after: Seconds.
     """
     never = float("-inf")
-    return [m for m in pending if now - announced_at.get(m.batch_id, never) >= redeliver_after]
+    return [marker for marker in pending if now >= next_at.get(marker.batch_id, never)]
 
 
 class Announcer:
@@ -28,12 +25,20 @@ class Announcer:
     Args:
         redeliver_after: Seconds after which it is announced again.
         clock: Seconds on a clock that never goes back.
+        settle_within: Seconds after which what was announced once is announced again: by then a
+            batch that a claim left alone, since it had not settled, has.
     """
 
-    def __init__(self, redeliver_after: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        redeliver_after: float,
+        clock: Callable[[], float],
+        settle_within: float = float("inf"),
+    ) -> None:
         self._redeliver_after = redeliver_after
+        self._settle_within = min(settle_within, redeliver_after)
         self._clock = clock
-        self._announced_at: dict[str, float] = {}
+        self._next_at: dict[str, float] = {}
 
     def news(self, pending: Sequence[Marker], whole: bool) -> tuple[Marker, ...]:
         """What to announce now.
@@ -45,14 +50,17 @@ class Announcer:
         now = self._clock()
         if whole:
             still = {marker.batch_id for marker in pending}
-            self._announced_at = {b: when for b, when in self._announced_at.items() if b in still}
-        return tuple(due(pending, self._announced_at, now, self._redeliver_after))
+            self._next_at = {b: when for b, when in self._next_at.items() if b in still}
+        return tuple(due(pending, self._next_at, now))
 
     def forget(self) -> None:
         """Announce everything anew."""
-        self._announced_at.clear()
+        self._next_at.clear()
 
     def announced(self, markers: Iterable[Marker]) -> None:
         """Remember that these were announced."""
-        now = self._clock()
-        self._announced_at |= {marker.batch_id: now for marker in markers}
+        first, later = (self._clock() + s for s in (self._settle_within, self._redeliver_after))
+        self._next_at |= {
+            marker.batch_id: later if marker.batch_id in self._next_at else first
+            for marker in markers
+        }

@@ -47,10 +47,13 @@ class Timing:
     Attributes:
         sweep_every: Longest time between two sweeps.
         redeliver_after: A marker that is still pending is announced again after this time.
+        settle_within: The first time, already by the sweep after this time: its batch may not
+            have settled before.
     """
 
     sweep_every: float = 30.0
     redeliver_after: float = 900.0
+    settle_within: float = float("inf")
 
 
 News = tuple[Marker, ...] | Unreachable | ReachedAgain
@@ -180,7 +183,7 @@ class _Watcher:
         self._every = min(timing.sweep_every, timing.redeliver_after)
         self._finish_within = timedelta(seconds=timing.redeliver_after)
         self._clock = clock
-        self._announcer = Announcer(timing.redeliver_after, clock)
+        self._announcer = Announcer(timing.redeliver_after, clock, timing.settle_within)
         self._inbox: Inbox | None = None
         self._heartbeat: Heartbeat | None = None
         self._listening: asyncio.Task[None] | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
-from flagfall.inbox.claim import claim
+from flagfall.inbox.claim import Claim, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.watermark import read_watermark
 from flagfall.report.run import report_run
@@ -37,9 +37,16 @@ def blocked_loop_fails() -> Iterator[BlockBuster]:
         yield blocker
 
 
-def take_in(feed: S3Feed, clock: Clock | None = None) -> list[Delivery]:
+def claimed(feed: S3Feed, clock: Clock | None = None) -> Claim:
+    """A claim; S3's clock goes by seconds, so it waits for the next one, on its own clock."""
     inbox = feed.inbox(clock)
-    taken = claim(inbox, feed.dataset)
+    if clock is None:
+        return claim(inbox, feed.dataset)
+    return claim(inbox, feed.dataset, lambda seconds: clock.advance(timedelta(seconds=seconds)))
+
+
+def take_in(feed: S3Feed, clock: Clock | None = None) -> list[Delivery]:
+    inbox, taken = feed.inbox(clock), claimed(feed, clock)
     deliveries = [Delivery(marker) for shard in taken.shards for marker in shard]
     return run_stage("ingest", feed.dataset, inbox, deliveries)
 
@@ -122,12 +129,9 @@ class TestSweepsCostWhatIsNew:
     ) -> None:
         self.swept(feed, clock)
         late = feed.drop(day(clock(), 15))
-        claimed = feed.inbox(clock)
-        assert claim(claimed, feed.dataset).batches == 0
+        assert claimed(feed, clock).batches == 0
         feed.inbox(clock).shortcuts.cover([late])
-        assert [m for shard in claim(feed.inbox(clock), feed.dataset).shards for m in shard] == [
-            late
-        ]
+        assert [m for shard in claimed(feed, clock).shards for m in shard] == [late]
 
     def test_a_producer_whose_day_is_behind_utc_is_seen_by_the_next_sweep(
         self, feed: S3Feed, clock: Clock
@@ -235,7 +239,7 @@ class TestWaiting:
             await asyncio.sleep(1.0)
             late = await asyncio.to_thread(feed.drop, day(clock(), 15))
             assert await waiting == (late,)
-        taken = await asyncio.to_thread(lambda: claim(feed.inbox(clock), feed.dataset))
+        taken = await asyncio.to_thread(claimed, feed, clock)
         assert taken.batches == 1
 
     async def test_sensors_and_watchers_of_one_place_share_one_look(

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from flagfall.errors import BatchInvalid
-from flagfall.inbox import claim, shortcuts
+from flagfall.inbox import settling, shortcuts
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.lake import output, receipts
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, Turns
 from flagfall.lake.records import Receipt
-from flagfall.landing.limits import Limits
+from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingZone
 from flagfall.stages import ingest
+from flagfall.stages.copy_batch import listing_of
 from flagfall.stores import EPOCH, Entry, local_walk
 from flagfall.watch import announcer, loop, sweeper
 from flagfall.watch.looks import Plan
@@ -125,8 +125,8 @@ def _filed_by_today() -> Iterator[None]:
         yield
 
 
-def _only_once(pending: Any, announced_at: Any, now: float, redeliver_after: float) -> list[Marker]:
-    return [marker for marker in pending if marker.batch_id not in announced_at]
+def _only_once(pending: Any, next_at: Any, now: float) -> list[Marker]:
+    return [marker for marker in pending if marker.batch_id not in next_at]
 
 
 def _plan_once(self: SharedPoll, hinted: frozenset[str]) -> Plan | None:
@@ -154,11 +154,15 @@ def _hints_dropped() -> Iterator[None]:
         yield
 
 
-def _bytes_or_error(marker: Marker, inbox: Inbox, limits: Limits) -> int:
-    try:
-        return sum(file.bytes or 0 for file in inbox.manifest(marker, limits).files)
-    except (BatchInvalid, FileNotFoundError):
-        return 0
+class _NoError(Exception):
+    """Raised by nobody, so that an ``except`` of it lets all others pass."""
+
+
+def _same_listing(inbox: Inbox, marker: Marker, expected: Iterable[Expected], turns: Turns) -> bool:
+    if marker.replay or not turns.listing:
+        return False
+    found = inbox.landing.store.find([file.key for file in expected])
+    return listing_of({entry.key: entry.version for entry in found}) == turns.listing
 
 
 def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
@@ -178,8 +182,11 @@ MUTANTS: dict[str, Mutant] = {
     "a receipt twice over midnight": _filed_by_today,
     "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
     "a hint is dropped in a pause, or where a look fails": _hints_dropped,
-    "a marker that cannot be read stops claim": _instead(claim, "_bytes", _bytes_or_error),
-    "a young batch is taken at once": _instead(claim, "_ready", lambda found, *_: list(found)),
+    "a marker that cannot be read stops claim": _instead(settling, "StoreError", _NoError),
+    "a young batch is taken at once": _instead(settling, "_is_moving", lambda *_: False),
+    "data younger than the marker": _instead(settling, "_has_younger_data", lambda *_: False),
+    "a step of the storage's clock": _instead(settling, "STEP", timedelta()),
+    "a listing without ctimes is believed": _instead(ingest, "is_same_listing", _same_listing),
     "nothing is announced again": _instead(announcer, "due", _only_once),
     "a look that hung is followed by a pause as long": _instead(
         sweeper, "LONGEST_BACKOFF", float("inf")

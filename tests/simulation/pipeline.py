@@ -89,7 +89,9 @@ class Pipeline:
 
     def _watch(self) -> None:
         watch = self.dataset.watch
-        timing = Timing(watch.sweep_every.total_seconds(), watch.redeliver_after.total_seconds())
+        settle = self.dataset.landing.settle.total_seconds()
+        times = (watch.sweep_every.total_seconds(), watch.redeliver_after.total_seconds())
+        timing = Timing(*times, max(2 * settle, 10.0))
         loop = SimulatedLoop(self.schedule, self.schedule.process())
 
         async def main() -> None:

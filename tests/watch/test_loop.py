@@ -23,7 +23,7 @@ from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
 from flagfall.stores.local import LocalStore
 from flagfall.watch import announcer, outage
 from flagfall.watch import loop as watch
-from flagfall.watch.announcer import due
+from flagfall.watch.announcer import Announcer, due
 from flagfall.watch.heartbeat import WatcherState, last_heartbeat
 from flagfall.watch.loop import News, Timing, announcements, arrivals, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
@@ -75,7 +75,7 @@ async def drop(toy: ToyFeed, day: str) -> Marker:
 class TestWhatIsDue:
     def test_new_markers_are_due_at_once(self, toy: ToyFeed) -> None:
         marker = toy.drop("2026-11-01")
-        assert due([marker], {}, now=0.0, redeliver_after=900.0) == [marker]
+        assert due([marker], {}, now=0.0) == [marker]
 
     @pytest.mark.invariant(1)
     @pytest.mark.parametrize(("now", "again"), [(999.999, False), (1000.0, True)])
@@ -83,8 +83,19 @@ class TestWhatIsDue:
         self, toy: ToyFeed, now: float, again: bool
     ) -> None:
         marker = toy.drop("2026-11-01")
-        found = due([marker], {marker.batch_id: 100.0}, now=now, redeliver_after=900.0)
+        found = due([marker], {marker.batch_id: 1000.0}, now=now)
         assert bool(found) == again
+
+    @pytest.mark.invariant(1)
+    def test_the_second_time_comes_when_its_batch_has_settled(self, toy: ToyFeed) -> None:
+        marker, now = toy.drop("2026-11-01"), 0.0
+        announcer = Announcer(900.0, lambda: now, settle_within=20.0)
+        told = []
+        for now in range(0, 2000, 10):
+            if announcer.news([marker], whole=True):
+                told.append(now)
+                announcer.announced([marker])
+        assert told == [0, 20, 920, 1820]
 
 
 async def test_everything_that_is_pending_is_one_announcement(toy: ToyFeed) -> None:
