@@ -2,7 +2,7 @@
 
 ::
 
-    <lake>/<dataset>/staged/<batch-id>/record.json  <attempt>/part-00000.parquet …
+    <lake>/<dataset>/staged/<batch-id>/record.json  part-00000-<attempt>.parquet …
                      rejected/<batch-id>/rows.jsonl
                      features/<batch-id>/…  predictions/<batch-id>/…
                      evaluations/<batch-id>/record.json
@@ -11,7 +11,7 @@
                      reports/<run>.html  reports/latest.html
                      reports/due/<run>.json until the run's report is written
 
-Parts are written first, into a folder of their own for each attempt; ``record.json`` last and once.
+Parts are written first, under names of their own for each attempt; ``record.json`` last and once.
 It names the parts that count, so a worker that was given up and goes on changes none of them. A
 stage that is run again for a delivery that it had finished finds the record and does nothing.
 """
@@ -88,7 +88,7 @@ class Lake:
         kind = type(record)
         folder = f"{_FOLDERS[kind]}/{record.batch_id}"
         attempt = uuid4().hex[:12]
-        moved = {file.name: f"{attempt}/{file.name}" for file in files}
+        moved = {file.name: f"{file.stem}-{attempt}{file.suffix}" for file in files}
         for file in files:
             self.store.put_file(file, f"{folder}/{moved[file.name]}")
         record = _with_parts(record, moved)

@@ -190,7 +190,7 @@ def test_html_of_producers_is_text_in_the_report(run: Run) -> None:
 def test_a_value_is_kept_as_it_was_written_in_parquet_which_no_spreadsheet_runs(run: Run) -> None:
     for name, value in (("html-in-values", HTML), ("formulas-in-values", FORMULA)):
         batch = run.lake / "staged" / run.receipts[name].batch_id
-        notes = pl.read_parquet(batch / "*" / "part-00000.parquet")["note"]
+        notes = pl.read_parquet(batch / "part-00000-*.parquet")["note"]
         assert notes[0] == value
 
 

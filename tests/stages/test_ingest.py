@@ -36,7 +36,8 @@ def staged(toy: ToyFeed, batch_id: str) -> pl.DataFrame:
 def _parquet(file: tuple[str, bytes]) -> tuple[str, bytes]:
     """A file's name, and its content where that does not name an attempt."""
     path, content = file
-    return path.rpartition("/")[2], b"" if path.endswith(".json") else content
+    name = path.rpartition("/")[2].rpartition("-")[0]
+    return name, b"" if path.endswith(".json") else content
 
 
 def tree(folder: Path) -> dict[str, bytes]:
