@@ -124,11 +124,17 @@ BY_DAY = 'arrival: {partition: {date: "%Y-%m-%d"}}\n'
 """Tells that keys sort by day."""
 
 
-def make_s3_toy(root: Path, bucket: str, more: str = BY_DAY, **landing: str) -> S3Feed:
+def make_s3_toy(
+    root: Path,
+    bucket: str,
+    more: str = BY_DAY,
+    marker_name: str = "datapackage.json",
+    **landing: str,
+) -> S3Feed:
     """A toy feed in a bucket; ``more`` is YAML for the end of its file."""
     folder = root / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
-    text = TOY.format(root=f"s3://{bucket}", marker="datapackage.json", more=more)
+    text = TOY.format(root=f"s3://{bucket}", marker=marker_name, more=more)
     settings = "".join(f", {name}: {value}" for name, value in landing.items())
     (folder / "toy.yaml").write_text(text.replace("settle: 1s", f"settle: 1s{settings}"))
     return S3Feed(root, bucket, read_dataset(folder / "toy.yaml"))

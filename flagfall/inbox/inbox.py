@@ -127,14 +127,14 @@ class Inbox:
                 self.check_place()
             why = "the marker was removed before its batch was taken in"
             return f"{marker.uri}: {why}; drop it again"
-        if now[0].version != marker.version:
+        if not self.landing.is_still(now[0], marker):
             why = f"{marker.uri}: the marker was written again before its batch was taken in"
             return f"{why}; the new delivery counts"
         return None
 
     def was_rewritten(self, marker: Marker) -> bool:
         """Whether another delivery lies where a claimed one lay."""
-        return any(now.version != marker.version for now in self.landing.find(marker.key))
+        return any(not self.landing.is_still(now, marker) for now in self.landing.find(marker.key))
 
     def check_place(self) -> None:
         """See to it that what is missing is not missing because the landing zone is.

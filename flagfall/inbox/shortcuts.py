@@ -160,5 +160,9 @@ class Shortcuts:
 
 
 def _befores(markers: Iterable[Marker]) -> Iterator[str]:
-    """A key just before each marker's; replays are found without a look at the landing zone."""
-    return (marker.key[:-1] for marker in markers if not marker.replay)
+    """A key before each batch's; replays are found without a look at the landing zone."""
+    return (_before(marker.key) for marker in markers if not marker.replay)
+
+
+def _before(key: str) -> str:
+    return key.rpartition("/")[0] or key[:-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -15,6 +16,9 @@ from flagfall.landing.marker import Marker, MarkerPattern, delivery_hash, is_tex
 from flagfall.logs import warnings_about
 from flagfall.stores import Entry, open_store
 from flagfall.stores.uri import why_a_slip, why_unusable
+
+_FOLDER = "+"
+"""Between the version of a marker and that of its folder."""
 
 
 class LandingAddress(BaseModel, frozen=True, extra="forbid"):
@@ -95,14 +99,29 @@ class LandingZone:
 
     def _version(self, entry: Entry) -> str:
         """The version of a marker, with that of its folder where that is its batch's alone."""
-        has_folder = entry.folder and self.pattern.owns_folder
-        return f"{entry.version}-{entry.folder}" if has_folder else entry.version
+        has_folder = entry.folder and self.pattern.owns_folder and not self.store.metered
+        return f"{entry.version}{_FOLDER}{entry.folder}" if has_folder else entry.version
 
-    def same_marker(self, one: Marker, other: Marker) -> bool:
+    def _late_version(self, entry: Entry) -> str:
+        """The version of a marker on S3 whose data are younger; empty for another one.
+
+        A listing tells of them and a look at one key does not, so it is worth a second look only.
+        """
+        if not (self.store.metered and self.pattern.owns_folder and entry.folder):
+            return ""
+        is_late = int(entry.folder) > entry.landed_at.timestamp()
+        return f"{entry.version}{_FOLDER}{entry.folder}" if is_late else ""
+
+    @staticmethod
+    def same_marker(one: Marker, other: Marker) -> bool:
         """Whether two deliveries are one marker, not written again, in a folder that changed."""
-        if not self.pattern.owns_folder or self.store.metered:
-            return one.version == other.version
-        return one.version.rpartition("-")[0] == other.version.rpartition("-")[0]
+        return one.version.partition(_FOLDER)[0] == other.version.partition(_FOLDER)[0]
+
+    def is_still(self, now: Marker, claimed: Marker) -> bool:
+        """Whether a claimed delivery is the one that lies there now."""
+        if self.store.metered:
+            return self.same_marker(now, claimed)
+        return now.version == claimed.version
 
     def changes_beside(self, marker: Marker) -> Iterator[datetime]:
         """When each file of a marker's batch was written (UTC), under whatever name."""
@@ -117,11 +136,15 @@ class LandingZone:
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""
-        return [
-            self.marker(entry)
-            for entry in entries
-            if delivery_hash(entry.key, self._version(entry)) not in known
-        ]
+        found = []
+        for entry in entries:
+            if delivery_hash(entry.key, self._version(entry)) not in known:
+                found.append(self.marker(entry))
+            elif (late := self._late_version(entry)) and delivery_hash(
+                entry.key, late
+            ) not in known:
+                found.append(replace(self.marker(entry), version=late))
+        return found
 
     def find(self, key: str) -> list[Marker]:
         """The marker at ``key`` as it is now; an empty list where there is none.

@@ -28,8 +28,9 @@ class Entry:
         size: Bytes.
         version: Changes whenever the object is written again.
         landed_at: When it was written or renamed (UTC).
-        folder: Changes whenever something is added to or removed from the folder that holds it;
-            empty where the store has no folders.
+        folder: On a disk, changes whenever something is added to the folder that holds it, or
+            removed. On S3, in a sweep, when something else in that folder, or below, was last
+            written: seconds since 1970. Empty where not known.
     """
 
     key: str

@@ -83,6 +83,8 @@ class S3Store:
         shapes: Collection[Shape] = (),
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every 1,000 objects after ``start_after``."""
+        if shapes and not prefix:
+            return self._listing.list_with_folders(start_after, where)
         return self._listing.list(prefix, start_after, where, skip_unreadable)
 
     def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:

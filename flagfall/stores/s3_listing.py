@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +45,34 @@ class Listing:
         self, prefix: str, start_after: str, where: Callable[[str], bool], skip_unreadable: bool
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every ``PAGE`` objects after ``start_after``."""
+        leave_out = self._warn if skip_unreadable else self._refuse_if(where)
+        for page, before in self._pages(prefix, start_after, leave_out):
+            yield from self._files(page, before, where)
+
+    def list_with_folders(self, start_after: str, where: Callable[[str], bool]) -> Iterator[Entry]:
+        """A sweep, with when something else in the folder of each object was last written."""
+        found: list[Entry] = []
+        written: dict[str, int] = {}
+        for page, before in self._pages("", start_after, self._warn):
+            found += self._files(page, before, where)
+            for meta in page:
+                if meta["size"] and not where(meta["path"]):
+                    _note_written(written, meta)
+        for entry in found:
+            at = written.get(entry.key.rpartition("/")[0])
+            yield entry if at is None else replace(entry, folder=str(at))
+
+    def _pages(
+        self, prefix: str, start_after: str, leave_out: LeaveOut
+    ) -> Iterator[tuple[Sequence[ObjectMeta], str]]:
+        """All objects after a key, page by page, each with the key that it starts after."""
         if prefix:
             self._bucket.checked(prefix)
         after: str | None = start_after
-        leave_out = self._warn if skip_unreadable else self._refuse_if(where)
         while after is not None:
             before = after
             page, after = self._page(prefix, before, leave_out)
-            yield from self._files(page, before, where)
+            yield page, before
 
     def find(self, keys: Collection[str]) -> Iterator[Entry]:
         """See ``Store.find``: page by page, over what is between; singly where they are far apart.
@@ -148,6 +169,14 @@ class Listing:
                 raise NotAFile(f"{self._bucket.uri}/{key!a}", f"{why}; rename it")
 
         return refuse
+
+
+def _note_written(folders: dict[str, int], meta: ObjectMeta) -> None:
+    """Note when an object was written in its folder and in those above."""
+    at, folder = int(meta["last_modified"].timestamp()), meta["path"]
+    while folder:
+        folder = folder.rpartition("/")[0]
+        folders[folder] = max(at, folders.get(folder, 0))
 
 
 def _is_usable(key: str, leave_out: LeaveOut) -> bool:

@@ -78,8 +78,8 @@ def _landed(landing: Path, marker: str) -> Iterator[Identity]:
         path = Path(folder, marker)
         with suppress(FileNotFoundError):  # its producer may just take it away
             if marker in names and stat.S_ISREG((status := path.lstat()).st_mode):
-                times = (status.st_mtime_ns, status.st_ctime_ns, path.parent.lstat().st_ctime_ns)
-                yield str(path.relative_to(landing)), "-".join(map(str, (status.st_size, *times)))
+                own = f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
+                yield str(path.relative_to(landing)), f"{own}+{path.parent.lstat().st_ctime_ns}"
 
 
 def _receipts(lake: Path) -> list[dict[str, Any]]:

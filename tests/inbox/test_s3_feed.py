@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -93,6 +94,27 @@ def test_nothing_in_the_landing_zone_is_changed(feed: S3Feed, s3: S3Server) -> N
     changed = [r for r in s3.requests if r.method in ("PUT", "POST", "DELETE")]
     assert changed
     assert all(r.path.startswith(f"/{feed.bucket}/lake/") for r in changed)
+
+
+@pytest.mark.invariant(1)
+def test_data_that_come_after_the_receipt_are_a_new_delivery(
+    tmp_path: Path, s3: S3Server, bucket: str
+) -> None:
+    """A slow ``aws s3 cp --recursive`` puts ``_SUCCESS`` before ``part-0``."""
+    feed = make_s3_toy(tmp_path, bucket, marker_name="_SUCCESS")
+    put = partial(s3.client().put_object, Bucket=bucket)
+    put(Key="landing/date=2026-11-01/_SUCCESS", Body=b"")
+    put(Key="landing/date=2026-11-01/part-0.csv", Body=b"id,value\n1,1\n")
+    (first,) = take_in(feed)
+    assert (first.status, first.rows) == ("accepted", 1)
+    time.sleep(1.1)  # S3's clock goes by seconds
+    put(Key="landing/date=2026-11-01/deeper/part-1.csv", Body=b"id,value\n2,2\n")
+    (late,) = take_in(feed)
+    assert (late.status, late.rows) == ("accepted", 2)
+    receipt = feed.inbox().receipts.current(late.marker)
+    assert receipt is not None
+    assert receipt.supersedes == first.marker.batch_id
+    assert feed.inbox().pending() == []
 
 
 def day(moment: Any, back: int = 0) -> str:
