@@ -7,7 +7,6 @@ changes, and otherwise every ``HEARTBEAT_EVERY``. An old file means that nobody 
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from flagfall.lake.output import RECORD_LIMIT
 from flagfall.logs import logger
 from flagfall.stores import Store
 from flagfall.stores.backoff import LONGEST_BACKOFF
+from flagfall.watch.threads import in_thread
 
 log = logger(__name__)
 
@@ -117,7 +117,7 @@ class Heartbeat:
 
     async def _write(self, heartbeat: bytes) -> None:
         try:
-            await asyncio.to_thread(self._store.put, KEY, heartbeat)
+            await in_thread(self._store.put, KEY, heartbeat)
         except StoreError as error:
             self._last_failed, self._due_at = True, self._clock() + LONGEST_BACKOFF
             if self._state == "watching" and not self._has_logged:  # else the outage is logged

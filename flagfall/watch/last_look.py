@@ -10,6 +10,7 @@ from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingZone
 from flagfall.logs import logger
 from flagfall.watch.loop import is_written
+from flagfall.watch.threads import in_thread
 
 log = logger(__name__)
 
@@ -43,7 +44,7 @@ async def last_look(
         async with asyncio.timeout(LONGEST + settle.total_seconds()):
             while True:
                 try:
-                    found = await asyncio.to_thread(landing.find, key)
+                    found = await in_thread(landing.find, key)
                 except StoreUnavailable as unavailable:
                     error = unavailable
                     log.warning("%s; trying again", unavailable)

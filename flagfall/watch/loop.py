@@ -31,6 +31,7 @@ from flagfall.watch.heartbeat import Heartbeat
 from flagfall.watch.looks import Look, Watch
 from flagfall.watch.outage import OutageTracker, ReachedAgain, Unreachable, reason
 from flagfall.watch.shared_poll import shared_poll
+from flagfall.watch.threads import in_thread
 
 log = logger(__name__)
 
@@ -205,7 +206,7 @@ class _Watcher:
         async with shared_poll(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
-                found = await asyncio.to_thread(self._news_of, inbox, scope, look)
+                found = await in_thread(self._news_of, inbox, scope, look)
                 self._hinted -= look.hinted
                 if look.whole:
                     await self.beat()
@@ -224,13 +225,13 @@ class _Watcher:
 
     async def _aimed(self, watch: Watch, inbox: Inbox) -> Scope:
         """What the next look has to see; the watch gets it."""
-        scope = await asyncio.to_thread(inbox.shortcuts.scope)
+        scope = await in_thread(inbox.shortcuts.scope)
         watch.start, watch.hinted = scope.start, frozenset(self._hinted)
         return scope
 
     async def _opened(self) -> Inbox:
         if self._inbox is None:
-            self._inbox = await asyncio.to_thread(self._make_inbox)
+            self._inbox = await in_thread(self._make_inbox)
             self._heartbeat = Heartbeat(self._inbox.lake.store, self._every, self._clock)
             self._listening = asyncio.create_task(self._keep_hints(self._inbox.landing))
         return self._inbox
@@ -314,7 +315,7 @@ async def is_written(marker: Marker, landing: LandingZone, settle: timedelta) ->
         if not marker.size:
             return True  # an empty one is complete
         content = await landing.store.read_async(marker.key, limits.marker_bytes)
-        await asyncio.to_thread(parse_marker, marker, content, limits.files)
+        await in_thread(parse_marker, marker, content, limits.files)
     except (BatchInvalid, ValueError):
         return not marker.is_young(datetime.now(UTC), settle)
     except StoreRefused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
@@ -10,6 +9,7 @@ from typing import Generic, ParamSpec, TypeVar
 from flagfall.errors import StoreUnavailable
 from flagfall.logs import logger
 from flagfall.stores.backoff import LONGEST_BACKOFF, backoff
+from flagfall.watch.threads import in_thread
 
 log = logger(__name__)
 
@@ -53,7 +53,7 @@ class Sweeper(Generic[_A, _T]):
         """
         started = time.monotonic()
         try:
-            found = await asyncio.to_thread(self._sweep, *args, **kwargs)
+            found = await in_thread(self._sweep, *args, **kwargs)
         except StoreUnavailable as error:
             self._failed(error)
             return None

@@ -28,6 +28,7 @@ from flagfall.watch.heartbeat import WatcherState, last_heartbeat
 from flagfall.watch.loop import News, Timing, announcements, arrivals, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
 from flagfall.watch.sweeper import Sweeper
+from flagfall.watch.threads import in_thread
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
 from tests.watch.test_shared_poll import ScriptedStore
@@ -579,3 +580,28 @@ def make_many(toy: ToyFeed, count: int) -> None:
         folder = toy.landing / f"date={number:06d}"
         folder.mkdir(parents=True)
         (folder / "datapackage.json").touch()
+
+
+@pytest.mark.invariant(6)
+async def test_feeds_whose_storage_hangs_starve_no_other(
+    toy: ToyFeed,
+) -> None:
+    """As on NFS whose server is gone: a look does not come back."""
+    server_is_back = threading.Event()
+
+    def hung() -> Inbox:
+        server_is_back.wait(30)
+        return toy.inbox()
+
+    hanging = [announcements(hung, Timing()) for _ in range(40)]
+    waiting = [asyncio.ensure_future(anext(items)) for items in hanging]
+    try:
+        await asyncio.sleep(0.2)
+        marker = await in_thread(toy.drop, "2026-11-01")
+        async with aclosing(announcements(toy.inbox, Timing())) as items:
+            assert await soon(items) == (marker,)
+    finally:
+        server_is_back.set()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
