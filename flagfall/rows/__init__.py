@@ -3,7 +3,7 @@
 ::
 
     checked_files ─▶ csv_rows  json_rows  parquet_rows ─▶ source    a file becomes blocks of rows
-                  csv_rows ─▶ quoting, swallowed       … and which quoted fields have rows in them
+                  csv_rows ─▶ whole_rows, quoting, swallowed    … and what its quotes enclose
                   parquet_rows ─▶ parquet_names, parquet_sandbox    … if reading it is safe
                   source ─▶ packed, decoding           … what it is, in the dataset's dialect
                   ─▶ rules ─▶ casting, sql_rules       each row is accepted, or has reasons

@@ -17,24 +17,21 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
-from flagfall.rows.quoting import Rewrite, rewriter
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
     Block,
     Bounds,
-    Cut,
     DataFile,
     Lines,
     line_blocks,
@@ -42,16 +39,12 @@ from flagfall.rows.source import (
     too_long,
 )
 from flagfall.rows.swallowed import RowsWithin, fields_of
+from flagfall.rows.whole_rows import CR, LF, QUOTE, Bytes, Mask, Places, whole_rows_cut
 
-_QUOTE, _LF, _CR = b'"\n\r'
 _TORN = "row: a carriage return outside quotes"
 _SWALLOWED = "row: within a quoted field that holds whole rows"
 _AGAIN = "row: the header again"
 _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
-
-Bytes = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.signedinteger]
 
 
 def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
@@ -70,7 +63,7 @@ def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> 
     """
     layout = None if dialect.header else _layout_of(file, table, dialect.delimiter)
     limits, separator = bounds.limits, dialect.delimiter
-    for lines in line_blocks(file, bounds, dialect, _cut(file, dialect, limits)):
+    for lines in line_blocks(file, bounds, dialect, whole_rows_cut(file, dialect, limits)):
         records = _split(file, lines, separator, limits)
         if layout is None and len(records.start):
             layout = _layout(file, records, table, separator, bounds)
@@ -79,81 +72,6 @@ def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> 
             yield from (layout.block(file, piece) for piece in records.pieces())
     if layout is None:
         raise BatchInvalid("empty", f"{file.name}: empty; expected a header with the column names")
-
-
-# ------------------------------------------------------------------ where the last whole row ends
-
-
-def _cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:
-    cut = partial(_whole_rows, file, dialect.delimiter, limits)
-    rewrite = rewriter(dialect)
-    return partial(_rewritten, rewrite, cut) if rewrite else cut
-
-
-def _rewritten(rewrite: Rewrite, cut: Cut, data: bytes, line: int) -> tuple[bytes, int]:
-    """The whole rows as RFC 4180 has them, and where they end in ``data``."""
-    written = rewrite(data)
-    rows, used = cut(written, line)
-    return rows, used if written is data else _end_of_line(data, written.count(b"\n", 0, used))
-
-
-def _end_of_line(data: bytes, count: int) -> int:
-    """Where so many lines end."""
-    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF)
-    return int(feeds[count - 1]) + 1 if count else 0
-
-
-def _whole_rows(
-    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
-) -> tuple[bytes, int]:
-    """A ``Cut``: a line feed ends a row unless an odd number of quotes lies before it."""
-    if b'"' not in data:
-        return data, len(data)
-    view = np.frombuffer(data, np.uint8)
-    quotes = np.flatnonzero(view == _QUOTE)
-    feeds = np.flatnonzero(view == _LF)
-    outside = feeds[np.searchsorted(quotes, feeds) % 2 == 0]
-    end = int(outside[-1]) + 1 if len(outside) else 0
-    if _regular(view, quotes, ord(separator)):
-        return data[:end], end
-    return _requoted(file, separator, limits, data, line)
-
-
-def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
-    """Whether quotes only enclose whole fields, and are doubled inside them."""
-    opening, closing = quotes[0::2], quotes[1::2]
-    before = view[opening - 1]
-    opens = (opening == 0) | np.isin(before, [separator, _LF, _QUOTE])
-    after, next_but_one = view[closing + 1], view[np.minimum(closing + 2, len(view) - 1)]
-    closes = np.isin(after, [separator, _LF, _QUOTE]) | ((after == _CR) & (next_but_one == _LF))
-    return bool(opens.all() and closes.all())
-
-
-def _requoted(
-    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
-) -> tuple[bytes, int]:
-    """The same rows with every field in quotes, on the same lines."""
-    written = io.StringIO(newline="")
-    writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
-    done = 0
-    limit = csv.field_size_limit(limits.row_bytes)
-    try:
-        for fields in reader:
-            writer.writerow(fields)
-            done = reader.line_num
-    except csv.Error as error:
-        if str(error) != "unexpected end of data":
-            raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
-    finally:
-        csv.field_size_limit(limit)
-    return written.getvalue().encode(), _end_of_line(data, done)
-
-
-def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
-    place = f"line {first}" if first == last else f"lines {first} to {last}"
-    message = f"{file.name}: {place}: {error}; enclose fields in quotes and double those within"
-    return BatchInvalid("quoting", message)
 
 
 # ------------------------------------------------------------------------------ where the rows are
@@ -229,10 +147,10 @@ class _Records:
 
 def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
     view = np.frombuffer(lines.data, np.uint8)
-    feeds, separators, returns = view == _LF, view == ord(separator), None
+    feeds, separators, returns = view == LF, view == ord(separator), None
     end = line_feeds = np.flatnonzero(feeds)
     if b"\r" in lines.data:
-        returns = view == _CR
+        returns = view == CR
     if b'"' in lines.data:
         outside = _outside_quotes(view)
         end = np.flatnonzero(feeds & outside)
@@ -262,7 +180,7 @@ def _without_blanks(
 
 def _outside_quotes(view: Bytes) -> Mask:
     """False from an opening quote to the byte before the closing one."""
-    inside = np.bitwise_xor.accumulate((view == _QUOTE).view(np.uint8))
+    inside = np.bitwise_xor.accumulate((view == QUOTE).view(np.uint8))
     outside: Mask = inside == 0
     return outside
 

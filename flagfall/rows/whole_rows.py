@@ -1,0 +1,95 @@
+"""Where the last whole row of a block of CSV ends: not at a line feed within quotes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from flagfall.dataset.dialect import Dialect
+from flagfall.errors import BatchInvalid
+from flagfall.landing.limits import Limits
+from flagfall.rows.quoting import Rewrite, rewriter
+from flagfall.rows.source import Cut, DataFile
+
+QUOTE, LF, CR = b'"\n\r'
+
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.signedinteger]
+
+
+def whole_rows_cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:
+    """Says where the last whole row of some lines of a file ends (see ``line_blocks``)."""
+    cut = partial(_whole_rows, file, dialect.delimiter, limits)
+    rewrite = rewriter(dialect)
+    return partial(_rewritten, rewrite, cut) if rewrite else cut
+
+
+def _rewritten(rewrite: Rewrite, cut: Cut, data: bytes, line: int) -> tuple[bytes, int]:
+    """The whole rows as RFC 4180 has them, and where they end in ``data``."""
+    written = rewrite(data)
+    rows, used = cut(written, line)
+    return rows, used if written is data else _end_of_line(data, written.count(b"\n", 0, used))
+
+
+def _end_of_line(data: bytes, count: int) -> int:
+    """Where so many lines end."""
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == LF)
+    return int(feeds[count - 1]) + 1 if count else 0
+
+
+def _whole_rows(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
+    """A ``Cut``: a line feed ends a row unless an odd number of quotes lies before it."""
+    if b'"' not in data:
+        return data, len(data)
+    view = np.frombuffer(data, np.uint8)
+    quotes = np.flatnonzero(view == QUOTE)
+    feeds = np.flatnonzero(view == LF)
+    outside = feeds[np.searchsorted(quotes, feeds) % 2 == 0]
+    end = int(outside[-1]) + 1 if len(outside) else 0
+    if _regular(view, quotes, ord(separator)):
+        return data[:end], end
+    return _requoted(file, separator, limits, data, line)
+
+
+def _regular(view: Bytes, quotes: Places, separator: int) -> bool:
+    """Whether quotes only enclose whole fields, and are doubled inside them."""
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = view[opening - 1]
+    opens = (opening == 0) | np.isin(before, [separator, LF, QUOTE])
+    after, next_but_one = view[closing + 1], view[np.minimum(closing + 2, len(view) - 1)]
+    closes = np.isin(after, [separator, LF, QUOTE]) | ((after == CR) & (next_but_one == LF))
+    return bool(opens.all() and closes.all())
+
+
+def _requoted(
+    file: DataFile, separator: str, limits: Limits, data: bytes, line: int
+) -> tuple[bytes, int]:
+    """The same rows with every field in quotes, on the same lines."""
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
+    done = 0
+    limit = csv.field_size_limit(limits.row_bytes)
+    try:
+        for fields in reader:
+            writer.writerow(fields)
+            done = reader.line_num
+    except csv.Error as error:
+        if str(error) != "unexpected end of data":
+            raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
+    finally:
+        csv.field_size_limit(limit)
+    return written.getvalue().encode(), _end_of_line(data, done)
+
+
+def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
+    place = f"line {first}" if first == last else f"lines {first} to {last}"
+    message = f"{file.name}: {place}: {error}; enclose fields in quotes and double those within"
+    return BatchInvalid("quoting", message)
