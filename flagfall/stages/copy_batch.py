@@ -217,8 +217,9 @@ def _check_room(inbox: Inbox, file: Expected, target: Path, count: Callable[[int
 
 
 def _check_promise(file: Expected, fetched: Fetched) -> None:
-    """Compare size and hash with the marker's, if it has them."""
-    if file.bytes is not None and fetched.size != file.bytes:
+    """Compare size and hash with the marker's, if it has them. A listing's promise nothing."""
+    is_promised = file.bytes is not None and file.landed_at is None
+    if is_promised and fetched.size != file.bytes:
         why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
         raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")
     if file.sha256 is not None and fetched.sha256 != file.sha256:

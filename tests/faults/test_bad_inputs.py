@@ -213,7 +213,7 @@ def test_no_module_writes_csv_but_the_reader_for_itself() -> None:
     writers = {
         p.name for p in sources if re.search(r"write_csv|csv\.(Dict)?[wW]rit", p.read_text())
     }
-    assert writers == {"csv_rows.py"}
+    assert writers == {"whole_rows.py"}
 
 
 # -------------------------------------------------------------------------------------- on S3

@@ -203,6 +203,26 @@ def test_a_batch_that_is_written_again_while_it_is_copied_is_no_mixture(
     assert rows(plain) == [(1, 2.0), (2, 2.0)]
 
 
+@pytest.mark.invariant(1)
+def test_a_file_that_grew_since_it_was_listed_is_taken_in_as_it_is(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty marker promises no size, so none is broken."""
+    deliver(plain, "cp -p", WRONG)
+    inbox = plain.inbox()
+    (marker,) = inbox.pending()
+    fetch = inbox.landing.store.fetch
+
+    def later(key: str, target: Path, *rest: object) -> object:
+        (plain.folder(DAY) / "rows.csv").write_text(RIGHT)
+        return fetch(key, target, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inbox.landing.store, "fetch", later)
+    receipt = ingest(plain.dataset, inbox, marker)
+    assert receipt is not None
+    assert (receipt.status, receipt.rows) == ("accepted", 2)
+
+
 @pytest.mark.invariant(3)
 class TestAWorkerThatWasGivenUpAndGoesOn:
     def test_it_changes_no_part_that_counts(
