@@ -184,12 +184,6 @@ class MarkerPattern:
         found = self._regex.fullmatch(key)
         return found.groupdict() if found else None
 
-    @cached_property
-    def shape_decides(self) -> bool:
-        """Whether every key of its shape matches: no field stands twice."""
-        found = [match[1] for match in _TOKEN.finditer(self.text) if match[2] is None]
-        return len(found) == len(set(found))
-
     def stem(self, key: str) -> str:
         """What the data files of the marker at ``key`` are called, where several share a folder.
 

@@ -69,12 +69,6 @@ class LandingZone:
         """Whether a key is a marker's; one that is not UTF-8 is left alone, and said."""
         return self.pattern.match(key) is not None and self._is_text(key)
 
-    def is_listed(self, key: str) -> bool:
-        """The same of a key from a listing by the pattern's shape, which a disk goes by."""
-        if self.store.metered or not self.pattern.shape_decides:
-            return self.is_marker(key)
-        return self._is_text(key)
-
     def _is_text(self, key: str) -> bool:
         if is_text(key):
             return True
@@ -86,7 +80,7 @@ class LandingZone:
         return list(
             self.store.list(
                 start_after=start,
-                where=self.is_listed,
+                where=self.is_marker,
                 skip_unreadable=True,
                 shapes=[self.pattern.shape],
             )

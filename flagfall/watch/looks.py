@@ -157,7 +157,7 @@ def _list(store: Store, plan: Plan) -> Iterable[Entry]:
     keys = plan.keys if store.metered else frozenset()
     return store.list(
         start_after=plan.start,
-        where=lambda key: any(zone.is_listed(key) for zone in zones) or key in keys,
+        where=lambda key: any(zone.is_marker(key) for zone in zones) or key in keys,
         skip_unreadable=True,
         shapes=[zone.pattern.shape for zone in zones],
     )
