@@ -47,14 +47,18 @@ def _chunk(seeds: Iterable[int]) -> list[Outcome]:
 def seeds_until_found(jobs: int = 0) -> Iterator[tuple[str, int | None, str]]:
     """For each fault that is put back: how many seeds find it, and what they then say.
 
-    ``None`` where ``MOST`` seeds did not.
+    ``None`` where ``MOST`` seeds did not. A seed that is wrong without the fault, too, does not
+    count.
     """
-    yield from _each(_find, list(MUTANTS), jobs)
+    yield from _each(find, list(MUTANTS), jobs)
 
 
-def _find(name: str) -> tuple[str, int | None, str]:
-    with workspace() as folder, MUTANTS[name]():
-        for seed in range(MOST):
-            if faults := simulate(seed, folder).faults:
+def find(name: str, most: int = MOST) -> tuple[str, int | None, str]:
+    """The same for one fault, and so many seeds."""
+    with workspace() as folder:
+        for seed in range(most):
+            with MUTANTS[name]():
+                faults = simulate(seed, folder).faults
+            if faults and not simulate(seed, folder).faults:
                 return name, seed + 1, faults[0]
     return name, None, ""
