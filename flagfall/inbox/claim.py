@@ -113,9 +113,9 @@ def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Rece
 
     One whose marker is pending, too, waits for what becomes of the new delivery.
     """
-    pending = {marker.uri for marker in swept.pending}
+    pending = {marker.key for marker in swept.pending}
     overdue = inbox.overdue(swept.unfinished, dataset.watch.redeliver_after)
-    waiting = [marker for marker in overdue if marker.uri not in pending]
+    waiting = [marker for marker in overdue if marker.key not in pending]
     receipts = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
     taken = list(islice(filter(None, receipts), room))
     if taken:

@@ -19,13 +19,13 @@ from operator import attrgetter
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
-from flagfall.errors import BatchInvalid, NotThere, StoreError, StoreUnavailable
+from flagfall.errors import NotThere, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, hash_of
 from flagfall.lake.records import Receipt
 from flagfall.landing.limits import Limits
-from flagfall.landing.manifest import Manifest, missing, read_manifest
+from flagfall.landing.manifest import Manifest, read_manifest
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import Entry
@@ -150,15 +150,6 @@ class Inbox:
         """What the marker vouches for (see ``read_manifest``)."""
         landing = self.landing
         return read_manifest(marker, landing.pattern, landing.store, limits, landing.folders)
-
-    def problem(self, marker: Marker, limits: Limits) -> str | None:
-        """Why a batch is not complete, in words; ``None`` where nothing is missing."""
-        try:
-            return missing(self.manifest(marker, limits), marker, self.landing.store)
-        except (BatchInvalid, StoreError) as error:
-            return str(error)
-        except FileNotFoundError:
-            return f"{marker.uri}: the marker is gone"
 
     def receive(self, receipt: Receipt, unfinished: bool = False) -> Receipt:
         """File a receipt: from here on its delivery is not pending any more.

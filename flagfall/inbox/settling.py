@@ -43,24 +43,32 @@ class Look:
 
 
 def look_at(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
-    """Look at a pending batch. What cannot be read has settled: ingest says why, of it alone."""
-    with _one_large if marker.size > LARGE_MARKER else nullcontext():
-        return _look(marker, inbox, dataset)
+    """Look at a pending batch.
 
-
-def _look(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
+    One that cannot be looked at settles when its marker is older than ``settle``: ingest says why,
+    of it alone.
+    """
     now, settle = inbox.clock(), dataset.landing.settle
+    try:
+        with _one_large if marker.size > LARGE_MARKER else nullcontext():
+            return _look(marker, inbox, dataset, now)
+    except StoreError:
+        return Look(marker, 0, not marker.is_young(now, settle))
+
+
+def _look(marker: Marker, inbox: Inbox, dataset: Dataset, now: datetime) -> Look:
+    settle = dataset.landing.settle
     if marker.landed_at.microsecond == 0 and marker.is_young(now, min(STEP, settle)):
         return Look(marker, 0, has_settled=False)
     try:
         manifest = inbox.manifest(marker, dataset.limits)
     except FileNotFoundError:
         return Look(marker, 0, has_settled=True)
-    except (BatchInvalid, StoreError):
+    except BatchInvalid:
         return Look(marker, 0, not _is_moving(marker, inbox, now, settle))
     is_odd = _has_younger_data(marker, manifest, inbox)
     if not is_odd and (marker.is_young(now, settle) or not inbox.landing.store.metered):
-        is_odd = _lacks_something(marker, manifest, inbox)
+        is_odd = missing(manifest, marker, inbox.landing.store) is not None
     has_settled = not (is_odd and _is_moving(marker, inbox, now, settle))
     return Look(marker, _bytes(manifest, inbox, dataset), has_settled)
 
@@ -69,18 +77,8 @@ def _has_younger_data(marker: Marker, manifest: Manifest, inbox: Inbox) -> bool:
     """Whether a file was written after the marker; one that comes with its size may be."""
     unsized = [file.key for file in manifest.files if file.bytes is None]
     times = [file.landed_at for file in manifest.files if file.landed_at is not None]
-    try:
-        times += [entry.landed_at for entry in inbox.landing.store.find(unsized)]
-    except StoreError:
-        return False
+    times += [entry.landed_at for entry in inbox.landing.store.find(unsized)]
     return any(time > marker.landed_at for time in times)
-
-
-def _lacks_something(marker: Marker, manifest: Manifest, inbox: Inbox) -> bool:
-    try:
-        return missing(manifest, marker, inbox.landing.store) is not None
-    except StoreError:
-        return False
 
 
 def _is_moving(marker: Marker, inbox: Inbox, now: datetime, settle: timedelta) -> bool:
@@ -90,11 +88,7 @@ def _is_moving(marker: Marker, inbox: Inbox, now: datetime, settle: timedelta) -
     """
     if marker.is_young(now, settle):
         return True
-    try:
-        times = list(inbox.landing.changes_beside(marker))
-    except StoreError:
-        return False
-    return any(abs(now - time) < settle for time in times)
+    return any(abs(now - time) < settle for time in inbox.landing.changes_beside(marker))
 
 
 def _bytes(manifest: Manifest, inbox: Inbox, dataset: Dataset) -> int:
@@ -103,8 +97,4 @@ def _bytes(manifest: Manifest, inbox: Inbox, dataset: Dataset) -> int:
     is_listed = all(file.landed_at is not None for file in manifest.files)
     if is_listed or promised <= dataset.limits.shard_bytes // dataset.limits.shard_batches:
         return promised
-    keys = [file.key for file in manifest.files]
-    try:
-        return sum(entry.size for entry in inbox.landing.store.find(keys))
-    except StoreError:
-        return promised
+    return sum(e.size for e in inbox.landing.store.find([f.key for f in manifest.files]))

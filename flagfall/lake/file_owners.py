@@ -33,7 +33,7 @@ class FileOwners:
         if self._store.create(_place(key), _note(marker)):
             return None
         other = self._owner(key)
-        if other.uri != marker.uri:
+        if other.key != marker.key:
             return other
         if other.version != marker.version:
             self.hand_over(key, marker)
@@ -43,13 +43,13 @@ class FileOwners:
         """Note that a file counts in this batch, whatever was noted before."""
         self._store.put(_place(key), _note(marker))
 
-    def note_lent(self, marker_uri: str) -> None:
+    def note_lent(self, marker_key: str) -> None:
         """Note that a file in the folder of this marker may count in another marker's batch."""
-        self._store.create(_place(f"lent\n{marker_uri}"), b"")
+        self._store.create(_place(f"lent\n{marker_key}"), b"")
 
     def is_lent(self, marker: Marker) -> bool:
         """Whether that was noted for a marker."""
-        return self._store.stat(_place(f"lent\n{marker.uri}")) is not None
+        return self._store.stat(_place(f"lent\n{marker.key}")) is not None
 
     def _owner(self, key: str) -> Marker:
         return Marker.from_dict(json.loads(self._store.read(_place(key), RECORD_LIMIT)))

@@ -200,13 +200,14 @@ class Receipts:
         self._store.create(f"deliveries/{marker.key_digest}/{name}", b"")
 
     def write(self, receipt: Receipt) -> Receipt:
-        """File a receipt, unless there is one.
+        """File a receipt, unless there is one; any but a rejection has taken a turn before.
 
         Returns:
             The receipt that counts: an earlier one where there was one.
         """
         key = _key(_day(receipt.marker.landed_at), receipt.batch_id)
-        self._note_delivery(receipt.marker)
+        if receipt.status == "rejected":
+            self._note_delivery(receipt.marker)
         if self._store.create(key, receipt.to_json()):
             return receipt
         found = self._read(key)

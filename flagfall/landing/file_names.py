@@ -167,11 +167,6 @@ def is_like(stem: str, name: str) -> bool:
     return name.startswith(stem) and not same_word
 
 
-def looks_like_part(stem: str) -> bool:
-    """Whether a stem could be a part of a shorter one."""
-    return any(is_part(stem[:end], stem) for end in range(1, len(stem)))
-
-
 def folder_values(key: str, columns: Collection[str]) -> dict[str, str | None]:
     """What ``name=value`` folders of a key say, as Hive, Spark, DuckDB and pyarrow write them.
 

@@ -104,18 +104,24 @@ def copy_batch(
 
 
 def why_changed(inbox: Inbox, marker: Marker, batch: Copied) -> str | None:
-    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not.
-
-    NFS answers from a cache until a file is opened, so the marker is.
-    """
-    with suppress(FileNotFoundError, ValueError, StoreRefused):
-        inbox.landing.store.read(marker.key, marker.size)
+    """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
+    _refresh(inbox, marker)
     if (gone := inbox.gone(marker)) is not None:
         return gone
     now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}
     if now == batch.versions:
         return None
     return f"{marker.uri}: its files were written again while they were read; the next run goes on"
+
+
+def _refresh(inbox: Inbox, marker: Marker) -> None:
+    """Have NFS, which answers from a cache until a file is opened, look at a marker anew.
+
+    What is wrong with it then is seen by the look that follows.
+    """
+    if not inbox.landing.store.metered:
+        with suppress(FileNotFoundError, ValueError, StoreRefused):
+            inbox.landing.store.read(marker.key, marker.size)
 
 
 def _copies(
@@ -179,11 +185,10 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
         nonlocal left
         left -= size
         if left < 0:
-            why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
-            raise BatchInvalid("batch-too-large", f"{why}; write several batches")
+            raise _too_large(file)
 
     try:
-        _check_room(inbox, file, target, count)
+        _check_room(inbox, file, target, most)
         fetched = inbox.landing.store.fetch(file.key, target, count)
     except FileNotFoundError as absent:
         why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
@@ -197,7 +202,12 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
     return fetched
 
 
-def _check_room(inbox: Inbox, file: Expected, target: Path, count: Callable[[int], None]) -> None:
+def _too_large(file: Expected) -> BatchInvalid:
+    why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
+    return BatchInvalid("batch-too-large", f"{why}; write several batches")
+
+
+def _check_room(inbox: Inbox, file: Expected, target: Path, most: int) -> None:
     """Whether there is room for a file, before the disk is filled for all others. S3 has no holes.
 
     Raises:
@@ -207,8 +217,8 @@ def _check_room(inbox: Inbox, file: Expected, target: Path, count: Callable[[int
     entry = None if inbox.landing.store.metered else inbox.landing.store.stat(file.key)
     if entry is None:
         return
-    count(entry.size)
-    count(-entry.size)
+    if entry.size > most:
+        raise _too_large(file)
     free = shutil.disk_usage(target.parent).free
     if entry.size > free:
         why = "no space left on the device; make room there: it is to take in"

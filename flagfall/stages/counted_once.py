@@ -38,7 +38,7 @@ def _check_folders(inbox: Inbox, owners: FileOwners, marker: Marker, keys: Seque
     places = {key: marker_of(key, inbox.landing.pattern) for key in keys}
     for place in set(places.values()) - {"", marker.key}:
         other = replace(marker, key=place, uri=f"{inbox.landing.uri}/{place}")
-        owners.note_lent(other.uri)
+        owners.note_lent(other.key)
         current = inbox.receipts.current(other)
         counted = current.content if current else {}
         if taken := [key for key in keys if places[key] == place and key in counted]:
@@ -51,7 +51,7 @@ def _counts_in(inbox: Inbox, other: Marker, key: str) -> bool:
         return True
     if inbox.receipts.find(other) is not None:
         return False
-    return any(seen.version == other.version for seen in inbox.landing.find(other.key))
+    return any(inbox.landing.is_still(seen, other) for seen in inbox.landing.find(other.key))
 
 
 def _counts_elsewhere(marker: Marker, key: str, other: Marker) -> BatchInvalid:

@@ -1,7 +1,7 @@
 """Ingest: from a claimed marker to staged rows and a receipt.
 
-A batch is never half accepted: its staged parts are in the lake before its receipt, under names
-that follow from the marker's identity. A batch with a fault gets a rejected receipt; only faults of
+A batch is never half accepted: its staged parts are in the lake before its receipt, and a record
+names those that count. A batch with a fault gets a rejected receipt; only faults of
 this machine or its storage are raised. A marker that has disappeared gets no receipt, so it is
 pending again if it comes back.
 """
@@ -45,8 +45,8 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         disappeared: nothing is decided, and it is pending again if it comes back.
 
     Raises:
-        StoreUnavailable: The landing zone is not the one that was swept, or its storage or the
-            lake's fails.
+        StoreUnavailable: There is nothing at all in the landing zone, its storage or the lake's
+            fails, or another delivery of this marker was taken in meanwhile.
     """
     if (filed := inbox.receipts.find(marker)) is not None:
         return filed

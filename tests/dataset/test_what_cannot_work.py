@@ -39,6 +39,13 @@ def problem(folder: Path, **edits: str) -> Problem:
     return caught.value.problems[0]
 
 
+def assert_named(root: Path, column: str, key: str, says: str) -> None:
+    """A mistake in a column is told with its key, its line and the reason."""
+    found = problem(root, column=column.replace("{", "{name: x, ", 1))
+    assert (found.key, found.line) == (f"schema.fields[1].{key}", 9)
+    assert says in found.message
+
+
 class TestPlaces:
     @pytest.mark.parametrize(
         ("uri", "says"),
@@ -233,9 +240,7 @@ class TestConstraints:
     def test_those_that_contradict_each_other_are_named(
         self, tmp_path: Path, column: str, key: str, says: str
     ) -> None:
-        found = problem(tmp_path, column=column.replace("{", "{name: x, ", 1))
-        assert (found.key, found.line) == (f"schema.fields[1].constraints.{key}", 9)
-        assert says in found.message
+        assert_named(tmp_path, column, f"constraints.{key}", says)
 
     def test_a_format_where_none_is_used_is_refused(self, tmp_path: Path) -> None:
         found = problem(tmp_path, column="{name: x, type: number, format: '0.00'}")
@@ -272,9 +277,7 @@ class TestYaml:
     def test_what_it_reads_otherwise_than_people_do_is_named(
         self, tmp_path: Path, column: str, key: str, says: str
     ) -> None:
-        found = problem(tmp_path, column=column.replace("{", "{name: x, ", 1))
-        assert (found.key, found.line) == (f"schema.fields[1].{key}", 9)
-        assert says in found.message
+        assert_named(tmp_path, column, key, says)
 
     def test_words_for_true_and_false_stay_that_where_they_are_wanted(self, tmp_path: Path) -> None:
         column = "{name: x, type: boolean, constraints: {required: yes, enum: [on, no]}}"

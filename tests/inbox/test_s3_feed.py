@@ -18,6 +18,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from flagfall.inbox.claim import Claim, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.watermark import read_watermark
+from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.watch.loop import Timing, announcements, wait_for
@@ -198,6 +199,17 @@ class TestSweepsCostWhatIsNew:
         assert feed.inbox(clock).pending() == [marker]
         assert [delivery.marker for delivery in take_in(feed, clock)] == [marker]
 
+    @staticmethod
+    def hinted_during_a_full_sweep(feed: S3Feed, clock: Clock, received: int = 0) -> Marker:
+        """A marker of an old day that lands, and is named, when the listing has passed it."""
+        inbox = feed.inbox(clock)
+        scope = inbox.shortcuts.scope()
+        entries = inbox.landing.entries(scope.start)
+        late = feed.drop(day(clock(), 40))
+        feed.inbox(clock).shortcuts.cover([late])
+        inbox.shortcuts.advance(inbox.pending(scope, entries)[received:], scope)
+        return late
+
     @pytest.mark.parametrize("before", [True, False], ids=["first sweep", "later"])
     def test_a_full_sweep_that_is_under_way_does_not_undo_what_a_hint_found(
         self, feed: S3Feed, clock: Clock, before: bool
@@ -205,12 +217,7 @@ class TestSweepsCostWhatIsNew:
         if not before:
             self.swept(feed, clock)
             clock.advance(timedelta(minutes=61))
-        inbox = feed.inbox(clock)
-        scope = inbox.shortcuts.scope()
-        entries = inbox.landing.entries(scope.start)
-        late = feed.drop(day(clock(), 40))
-        feed.inbox(clock).shortcuts.cover([late])
-        inbox.shortcuts.advance(inbox.pending(scope, entries), scope)
+        late = self.hinted_during_a_full_sweep(feed, clock)
         assert [delivery.marker for delivery in take_in(feed, clock)] == [late]
 
     def test_nor_does_it_undo_what_a_hint_found_where_sweeps_began_early_enough_anyway(
@@ -219,12 +226,7 @@ class TestSweepsCostWhatIsNew:
         self.swept(feed, clock)
         feed.inbox(clock).shortcuts.cover([feed.drop(day(clock(), 50))])
         clock.advance(timedelta(minutes=61))
-        inbox = feed.inbox(clock)
-        scope = inbox.shortcuts.scope()
-        entries = inbox.landing.entries(scope.start)
-        late = feed.drop(day(clock(), 40))
-        feed.inbox(clock).shortcuts.cover([late])
-        inbox.shortcuts.advance(inbox.pending(scope, entries)[1:], scope)
+        late = self.hinted_during_a_full_sweep(feed, clock, received=1)
         assert late in [delivery.marker for delivery in take_in(feed, clock)]
 
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(

@@ -299,7 +299,8 @@ class TestOneMarkerOneTruth:
         assert len(read) == 2
 
     def test_deliveries_of_other_markers_are_not_mixed_in(self, receipts: Receipts) -> None:
-        receipts.write(receipt(delivery(day="mon")))
-        receipts.write(receipt(delivery(day="tue")))
+        for day in ("mon", "tue"):
+            take_turn(receipts, delivery(day=day))
+            receipts.write(receipt(delivery(day=day)))
         found = receipts.deliveries(delivery(day="tue"))
         assert [one.marker.fields["date"] for one in found] == ["tue"]

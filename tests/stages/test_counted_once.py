@@ -277,3 +277,23 @@ class TestNoneIsLeftOutWithoutAWord:
 
     def test_a_name_that_is_not_text_can_be_kept(self) -> None:
         assert LeftOut.of({"\udcff.csv": "why"}).model_dump_json()
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("marker", ["{name}.ready", "{name}/_SUCCESS"])
+def test_a_correction_where_the_landing_zone_was_moved_meanwhile_is_the_same_batch(
+    tmp_path: Path, marker: str
+) -> None:
+    toy = feed(tmp_path, marker)
+    key = marker.format(name="orders")
+    data = "orders.csv" if key.endswith(".ready") else "orders/rows.csv"
+    toy.csv(data, 1)
+    (first,) = toy.take_in(key)
+    toy.landing.rename(tmp_path / "moved")
+    path = tmp_path / "datasets/toy.yaml"
+    path.write_text(path.read_text().replace(f"{tmp_path}/landing", f"{tmp_path}/moved"))
+    moved = Toy(tmp_path / "moved", read_dataset(path))
+    moved.csv(data, 1, 2)
+    (second,) = moved.take_in(key)
+    assert (second.status, second.supersedes) == ("accepted", first.batch_id)
+    assert moved.counted == [data]
