@@ -138,6 +138,21 @@ def test_files_that_nobody_wrote_to_are_not_read_again_from_s3(
 
 
 @pytest.mark.invariant(1)
+def test_on_a_disk_the_files_are_read_however_little_their_versions_tell(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sshfs shows no ctime, and its mtimes were restored."""
+    monkeypatch.setattr("flagfall.stores.local.version_of", lambda status: str(status.st_size))
+    monkeypatch.setattr("flagfall.stores.local_walk.version_of", lambda status: str(status.st_size))
+    deliver(plain, "cp -p", WRONG)
+    take_in(plain)
+    deliver(plain, "cp -p", WRONG.replace("10", "99"))
+    (plain.folder(DAY) / ".touched").touch()
+    assert take_in(plain).status == "accepted"
+    assert rows(plain) == [(1, 99.0)]
+
+
+@pytest.mark.invariant(1)
 def test_data_that_come_after_the_receipt_are_a_new_delivery(plain: ToyFeed) -> None:
     deliver(plain, "cp -p", WRONG)
     first = take_in(plain)

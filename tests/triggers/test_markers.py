@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from flagfall.landing.zone import LandingZone
 from flagfall.stores import aws
 from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
 from flagfall.watch import outage
+from flagfall.watch.loop import News, Timing
 from tests.feeds import ToyFeed
 
 SOON = 30.0
@@ -89,6 +90,22 @@ def test_a_misspelt_key_of_a_feed_is_refused() -> None:
 
 def test_a_watcher_takes_the_feed_trigger() -> None:
     assert issubclass(MarkerFeedTrigger, BaseEventTrigger)
+
+
+@pytest.mark.parametrize(("settle", "again_within"), [(1.0, 10.0), (60.0, 120.0)])
+async def test_a_batch_that_had_not_settled_is_told_again_when_it_has(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch, settle: float, again_within: float
+) -> None:
+    asked: list[Timing] = []
+
+    async def noted(make_inbox: object, timing: Timing) -> AsyncGenerator[News]:
+        asked.append(timing)
+        return
+        yield ()
+
+    monkeypatch.setattr("flagfall.triggers.markers.announcements", noted)
+    assert [event async for event in feed(toy, settle=settle).run()] == []
+    assert [timing.settle_within for timing in asked] == [again_within]
 
 
 def feed(toy: ToyFeed, **how: float) -> MarkerFeedTrigger:

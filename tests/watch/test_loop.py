@@ -9,6 +9,7 @@ from contextlib import aclosing
 from datetime import timedelta
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -212,6 +213,16 @@ async def test_what_stays_pending_is_announced_again(toy: ToyFeed) -> None:
         assert time.monotonic() - began >= 0.1
 
 
+@pytest.mark.invariant(1)
+async def test_what_had_not_settled_is_announced_again_soon(toy: ToyFeed) -> None:
+    marker = await drop(toy, "2026-11-01")
+    timing = Timing(sweep_every=0.02, redeliver_after=3600, settle_within=0.1)
+    async with aclosing(announcements(lambda: deaf(toy.inbox()), timing)) as items:
+        began = time.monotonic()
+        assert [await soon(items) for _ in range(2)] == [(marker,)] * 2
+        assert time.monotonic() - began >= 0.1
+
+
 async def test_what_has_a_receipt_is_not_announced_again(toy: ToyFeed) -> None:
     first = await drop(toy, "2026-11-01")
     timing = Timing(sweep_every=0.02, redeliver_after=0.05)
@@ -285,6 +296,15 @@ class TestStorageThatCannotBeReached:
             "/nfs: stale file handle; trying again, at most every 60 s",
             "/nfs: reached again after 2 failures",
         ]
+
+    async def test_a_sweep_that_hung_for_hours_is_followed_by_no_pause_of_hours(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = SimpleNamespace(monotonic=iter([0.0, 4 * 3600.0]).__next__)
+        monkeypatch.setattr("flagfall.watch.sweeper.time", clock)
+        sweeper = Sweeper(list, "/nfs")
+        await sweeper()
+        assert sweeper.pause == LONGEST_BACKOFF
 
     @pytest.mark.invariant(6)
     async def test_what_cannot_heal_is_raised_at_once(self) -> None:
