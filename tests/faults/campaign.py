@@ -22,7 +22,7 @@ import jinja2
 import psutil
 
 from sandbox.airflow import interruptible
-from tests.faults import cluster, harm, stock
+from tests.faults import cluster, habits, harm, stock
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Verdict
 from tests.faults.world import ALL, Line, World, world
@@ -131,6 +131,11 @@ def _disk(running: World) -> Iterator[Line]:
         yield harm.remove_landing(running)
 
 
+def _habits(running: World) -> Iterator[Line]:
+    for habit in habits.HABITS:
+        yield habits.live(running, habit, 10)
+
+
 def _rest(running: World) -> Iterator[Line]:
     yield harm.bad_input(running)
     yield harm.month_without_airflow(running.folder / "month")
@@ -194,6 +199,7 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "crowds": partial(_our_world, harms=_crowds),
     "s3": partial(_our_world, harms=_s3),
     "disk": partial(_our_world, harms=_disk),
+    "habits": partial(_our_world, harms=_habits, names=["success"]),
     "rest": partial(_our_world, harms=_rest),
     "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
     "celery": partial(_cluster, harms=_celery),

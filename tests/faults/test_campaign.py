@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import harm
+from tests.faults import habits, harm
 from tests.faults.world import Line, World, world
 
-FEEDS = ("night", "dusk", "dawn", "burst", "capped", "cloud")
+FEEDS = ("night", "dusk", "dawn", "burst", "capped", "cloud", "success")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
@@ -76,6 +76,12 @@ def test_postgres_crashes_under_load(running: World) -> None:
 @pytest.mark.invariant(1)
 def test_s3_answers_a_tenth_of_the_requests_badly(running: World) -> None:
     check(harm.harm_s3(running, "carried out, answer lost"))
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("habit", habits.HABITS, ids=lambda habit: habit.name)
+def test_a_habit_of_producers_that_used_to_lose_rows(running: World, habit: habits.Habit) -> None:
+    check(habits.live(running, habit, 2))
 
 
 def test_nobody_looks_for_a_month(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ schema:
 CLOUD = TOY.replace("landing: {uri: FOLDER/NAME/landing", "landing: {uri: BUCKET/landing, CONN")
 CLOUD = CLOUD.replace("lake: {uri: FOLDER/NAME/lake", "lake: {uri: BUCKET/lake, CONN")
 CLOUD = CLOUD.replace("BUCKET", "s3://campaign/NAME").replace("CONN", "conn_id: campaign_s3")
+SUCCESS = TOY.replace("datapackage.json", "_SUCCESS").replace("settle: 1s", "settle: 3s")
 CAPPED = TOY + "limits: {batches_per_run: 20, shard_batches: 5}\n"
 
 
@@ -170,6 +171,7 @@ TEXTS: dict[str, Callable[[Path], str]] = {
     "burst": _toy("burst"),
     "capped": _toy("capped", CAPPED),
     "small": _toy("small"),
+    "success": _toy("success", SUCCESS),
     "cloud": _toy("cloud", CLOUD),
     "bad": lambda folder: bad_inputs.dataset_file(f"{folder}/bad/landing", f"{folder}/bad/lake"),
 }
