@@ -13,6 +13,7 @@
     │   ├── ServerRefused         an inference server: token, model, request
     │   └── NotThere              a name that a person typed: dataset, batch, directory
     ├── ServerUnavailable     an inference server; may heal by itself
+    ├── ModelCrashed          the process that runs a model; may heal by itself
     └── StoreError
         ├── StoreRefused          permission, credentials, an address that cannot be right
         │   ├── AccessDenied          an object that may not be read; others perhaps may
@@ -128,6 +129,13 @@ class ModelInvalid(InputError):
 
     def __init__(self, path: str, why: str) -> None:
         self.path = path
+        super().__init__(f"model {path}: {why}")
+
+
+class ModelCrashed(FlagfallError):
+    """The process that runs a model has died, as for lack of memory; another try may help."""
+
+    def __init__(self, path: str, why: str) -> None:
         super().__init__(f"model {path}: {why}")
 
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
+from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
-from flagfall.scoring.engines import open_engine
-from flagfall.scoring.features import Constants, check_expressions, feature_expressions
+from flagfall.scoring.feature_maker import feature_maker
+from flagfall.scoring.features import check_expressions
+from flagfall.scoring.model import Model, open_model
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -38,14 +40,25 @@ def check_dataset(dataset: Dataset) -> str:
     if dataset.model is None:
         return f"{columns}, no model"
     try:
-        constants = Constants.read(dataset.model.path)
-        feature_expressions(dataset, constants)
-        engine = open_engine(dataset)
-        # Some models are exported for one row, which their shapes do not always say.
-        engine.score(np.zeros((2, len(constants.features)), np.float32))
+        model = check_model(dataset)
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
-    return f"{columns}, {len(dataset.features)} features, model {engine.version}"
+    return f"{columns}, {len(dataset.features)} features, model {model.version}"
+
+
+def check_model(dataset: Dataset) -> Model:
+    """Open a dataset's model and have it score two rows.
+
+    Raises:
+        ModelInvalid: It cannot be used, or does not score them.
+    """
+    maker, model = feature_maker(dataset), open_model(dataset)
+    empty = pl.DataFrame([{}, {}], schema=polars_schema(dataset))
+    features = maker.make(empty.lazy())
+    model.check(features.columns)
+    # Some models are exported for one row, which their shapes do not always say.
+    model.predict(features)
+    return model
 
 
 def check_landing(dataset: Dataset) -> str:

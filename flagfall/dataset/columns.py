@@ -19,6 +19,22 @@ def polars_type(column_type: str) -> pl.DataType:
     }[column_type]
 
 
+SOURCE = ("source.file", "source.row")
+"""Columns of staged rows that no key names: their data file, and their line or number in it."""
+
+
+def key_columns(dataset: Dataset) -> tuple[str, ...]:
+    """What names a row in the lake: the primary key, or where the row comes from."""
+    return dataset.table.primary_key or SOURCE
+
+
+def staged_schema(dataset: Dataset) -> pl.Schema:
+    """Columns of staged rows: the dataset's, and ``SOURCE`` where a model needs a key."""
+    if dataset.model is None or dataset.table.primary_key:
+        return polars_schema(dataset)
+    return pl.Schema({**polars_schema(dataset), SOURCE[0]: pl.String(), SOURCE[1]: pl.Int64()})
+
+
 def polars_schema(dataset: Dataset) -> pl.Schema:
     """The dataset's columns as ingest writes them."""
     return pl.Schema({column.name: polars_type(column.type) for column in dataset.table.fields})

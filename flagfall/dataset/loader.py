@@ -53,7 +53,13 @@ def _place(keys: tuple[str, ...], text: str, root: Path) -> str:
 
 
 _STORES = (("landing", "uri"), ("lake", "uri"))
-_PATHS = (*_STORES, ("model", "path"), ("model", "pod", "template"))
+_PATHS = (
+    *_STORES,
+    *(("model", key) for key in ("path", "interpreter", "challenger")),
+    ("model", "pod", "template"),
+    ("features", "python"),
+    ("evaluate", "python"),
+)
 _NAMES = (
     ("landing", "conn_id"),
     ("landing", "sqs_queue"),
@@ -136,7 +142,8 @@ def read_dataset(path: Path | str) -> Dataset:
         NotThere: There is no such file.
     """
     path = Path(path)
-    raw, lines = parsed(path, _text(path))
+    text = _text(path)
+    raw, lines = parsed(path, text)
     problems = [*lines.misread, *_resolve(raw, path.absolute().parent.parent, lines)]
     if raw.setdefault("name", path.stem) != path.stem:
         why = f"expected {path.stem!r}, the file's name, or nothing"
@@ -150,7 +157,7 @@ def read_dataset(path: Path | str) -> Dataset:
         problems += [problem for problem in more if problem.key not in named]
     if problems:
         raise DatasetInvalid(str(path), problems)
-    return dataset
+    return dataset.read_from(text)
 
 
 def variables(path: Path | str) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    BeforeValidator,
     Field,
     field_validator,
     model_validator,
@@ -17,10 +18,23 @@ from flagfall.dataset.values import (
     Amount,
     Interval,
     Misfit,
+    Scalar,
     Section,
-    Share,
     Wait,
 )
+
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
+"""What a model says of a row: one of two classes, one of several, a value, how unusual it is."""
+
+
+def class_name(value: object) -> object:
+    """A class as text: ``1`` of 1, ``true`` of true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+ClassName = Annotated[str, BeforeValidator(class_name), Field(min_length=1)]
 
 
 class Feature(Section):
@@ -28,13 +42,43 @@ class Feature(Section):
 
     Attributes:
         expr: SQL expression over the columns; ``None`` means the column of the same name.
-        encode: ``number``: cast to float32, missing values take the fill value that was fitted at
-            training. ``category``: the code that was fitted at training, -1 for unknown values.
+        encode: ``number``: cast to float32. ``category``: the code that was fitted at training, -1
+            for unknown and missing values. ``raw``: the value as it is, of its own type, for models
+            that do their own encoding.
+        missing: What a missing value of a number becomes: ``median`` (that of training, the
+            default), ``keep`` (NaN), or a number. Of a raw one: ``keep`` (the default), or a value.
     """
 
     name: str
     expr: str | None = None
-    encode: Literal["number", "category"] = "number"
+    encode: Literal["number", "category", "raw"] = "number"
+    missing: Scalar | None = None
+
+    @model_validator(mode="after")
+    def _missing_fits(self) -> Self:
+        if self.missing is not None and not self._takes(self.missing):
+            raise Misfit(("missing",), f"expected {_MISSING[self.encode]}, got {self.missing!r}")
+        return self
+
+    def _takes(self, missing: Any) -> bool:
+        if self.encode == "raw":
+            return bool(missing != "median")
+        is_number = isinstance(missing, int | float) and not isinstance(missing, bool)
+        return self.encode == "number" and bool(is_number or missing in ("median", "keep"))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it needs a constant that training fitted."""
+        return self.encode == "category" or (
+            self.encode == "number" and self.missing in (None, "median")
+        )
+
+
+_MISSING = {
+    "number": "median, keep or a number",
+    "category": "nothing: a missing category has a code of its own",
+    "raw": "keep or a value (a median needs encode: number)",
+}
 
 
 class Server(Section):
@@ -99,19 +143,35 @@ class Scorer(Section):
     """The model that scores the features.
 
     Attributes:
-        path: Folder with ``model.onnx``, ``constants.json`` and ``reference.json``; relative
-            ones start at the project's root. Where a server has the model, ``model.onnx`` may be
-            left out.
-        engine: What runs the model: ``onnx`` in the task's process, ``pod`` in a container of its
-            own, ``open-inference`` on a server.
-        threshold: Rows whose score is at least this are given class 1.
+        path: Folder with ``model.onnx`` or ``model.py``, and what ``flagfall model init`` adds;
+            relative ones start at the project's root. Where a server has the model, there is none.
+        engine: What runs the model: ``onnx`` or ``python`` in the task's process, ``pod`` in a
+            container of its own, ``open-inference`` on a server.
+        task: What it says of a row; ``None``: the model itself tells, or its ``model.json`` does.
+        classes: Its classes in the order of its probabilities, where it does not name them.
+        positive_class: Of two classes the one that the score is the probability of; empty for the
+            second.
+        output: Of several outputs the one with the scores; empty where there is no choice.
+        logits: Whether its outputs are logits, to be made probabilities.
+        threshold: From this score on a row is given the positive class, or is flagged; ``None``
+            for 0.5, and for an anomaly model's own decision.
+        interpreter: Python of another virtual environment that runs ``model.py``; empty for the
+            task's own. Relative ones start at the project's root.
+        challenger: Folder of another model that scores the same rows beside this one; empty: none.
         server: Only with ``open-inference``.
         pod: Only with ``pod``.
     """
 
     path: str
-    engine: Literal["onnx", "pod", "open-inference"] = "onnx"
-    threshold: Share = 0.5
+    engine: Literal["onnx", "python", "pod", "open-inference"] = "onnx"
+    task: Task | None = None
+    classes: tuple[ClassName, ...] = ()
+    positive_class: Annotated[str, BeforeValidator(class_name)] = ""
+    output: str = ""
+    logits: bool = False
+    threshold: float | None = None
+    interpreter: str = ""
+    challenger: str = ""
     server: Server | None = None
     pod: Pod | None = None
 
@@ -123,13 +183,54 @@ class Scorer(Section):
                 raise Misfit((key,), f"expected none: it is for engine: {engine}")
             if not given and self.engine == engine:
                 raise Misfit(("engine",), f"expected a section model.{key} beside {engine!r}")
+        if self.interpreter and self.engine not in ("python", "pod"):
+            raise Misfit(("interpreter",), "expected none: it is for engine: python")
         return self
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        for key, tasks in _OF_TASKS.items():
+            if getattr(self, key) and self.task not in (None, *tasks):
+                raise Misfit((key,), f"expected none: it is for task: {' or '.join(tasks)}")
+        is_share = self.threshold is None or 0 <= self.threshold <= 1
+        if not is_share and self.task != "anomaly":
+            raise Misfit(("threshold",), f"expected a number from 0 to 1, got {self.threshold:g}")
+        if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
+            raise Misfit(("classes",), f"expected each class once, two or more, {self.classes}")
+        if self.classes and self.positive_class and self.positive_class not in self.classes:
+            why = f"expected one of {list(self.classes)}, got {self.positive_class!r}"
+            raise Misfit(("positive_class",), why)
+        return self
+
+    @property
+    def cut(self) -> float:
+        """From this score on a row is given the positive class."""
+        return 0.5 if self.threshold is None else self.threshold
 
     @property
     def server_model(self) -> str:
         """Name of the model at the server."""
         assert self.server is not None, "asked for a model that no server runs"
         return self.server.name or PurePosixPath(self.path).name
+
+
+_OF_TASKS: dict[str, tuple[Task, ...]] = {
+    "classes": ("binary", "multiclass"),
+    "positive_class": ("binary",),
+    "logits": ("binary", "multiclass"),
+    "threshold": ("binary", "anomaly"),
+}
+"""Settings that only models of some tasks have."""
+
+
+class OwnCode(Section):
+    """A file with a function of the team's own.
+
+    Attributes:
+        python: The file; relative ones start at the project's root.
+    """
+
+    python: str = Field(min_length=1)
 
 
 class Label(Section):

@@ -11,19 +11,21 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import cached_property
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     field_validator,
     model_validator,
 )
 
 from flagfall.dataset.arrival import SAMPLE_TIME, Arrival
 from flagfall.dataset.dialect import Dialect
-from flagfall.dataset.model import Feature, Label, Scorer
+from flagfall.dataset.model import Feature, Label, OwnCode, Scorer
 from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
 from flagfall.dataset.values import (
@@ -162,12 +164,21 @@ class Notice(Section):
 
 _TASKS_OF_A_MODEL = ("preprocess_data", "run_inference", "evaluate_results")
 
-PREDICTED = frozenset({"score", "class", "model_version"})
+PREDICTED = frozenset({"score", "class", "value", "label", "model_version"})
 """Columns that predictions add to the primary key's."""
+PROBABILITY = "probability."
+"""Begins the column of a class's probability; the class's name follows."""
 
 
 class Dataset(Section):
-    """One feed, whole."""
+    """One feed, whole.
+
+    Attributes:
+        features: What the model is given; empty for the dataset's columns as they are.
+        features_python: File with the function that makes the features instead, written in the
+            dataset file as ``features: {python: FILE}``.
+        evaluate: A function that adds figures of the team's own to the evaluation.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
     title: str
@@ -180,22 +191,51 @@ class Dataset(Section):
     table: Table = Field(validation_alias=AliasChoices("schema", "table"))
     dialect: Dialect = Dialect()
     features: tuple[Feature, ...] = ()
+    features_python: str = ""
     model: Scorer | None = None
     label: Label | None = None
+    evaluate: OwnCode | None = None
     thresholds: Thresholds = Thresholds()
     limits: Limits = Limits()
     resources: Resources = Resources()
     tasks: Tasks = Tasks()
     notify: tuple[Notice, ...] = ()
+    _sha256: str = PrivateAttr(default="")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the file that it was read from; empty where it was read from none."""
+        return self._sha256
+
+    def read_from(self, text: str) -> Self:
+        """The same, knowing the text of its file."""
+        self._sha256 = sha256(text.encode()).hexdigest()
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _features_may_be_code(cls, raw: Any) -> Any:
+        """``features`` is a list, or ``{python: FILE}``."""
+        if not isinstance(raw, dict):
+            return raw
+        if "features_python" in raw:
+            raise Misfit(("features_python",), "expected features: {python: FILE}")
+        features = raw.get("features")
+        if not isinstance(features, dict):
+            return raw
+        file = features.get("python")
+        if set(features) != {"python"} or not isinstance(file, str) or not file:
+            why = f"expected a list of features, or {{python: FILE}}, got {features!r}"
+            raise Misfit(("features",), why)
+        return {**raw, "features": (), "features_python": file}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.model is not None and not self.features:
-            raise Misfit(("model",), "expected features for the model, got none")
-        if taken := set(self.table.primary_key) & PREDICTED if self.model else set():
+        if taken := self._taken_by_predictions():
             raise ValueError(f"expected other names than {sorted(taken)}, which predictions use")
-        if self.label is not None and self.model is None:
-            raise Misfit(("label",), "expected a model for the label to judge, got none")
+        for key in ("label", "evaluate"):
+            if getattr(self, key) is not None and self.model is None:
+                raise Misfit((key,), f"expected a model for the {key} to judge, got none")
         if not self.dialect.header and len(self.table.needed) < len(self.table.fields):
             why = "expected true: without a header no column is known to be left out (optional)"
             raise Misfit(("dialect", "header"), why)
@@ -206,6 +246,13 @@ class Dataset(Section):
             why = f"expected a place outside the landing zone, got {self.lake.uri!r}"
             raise Misfit(("lake", "uri"), why)
         return self
+
+    def _taken_by_predictions(self) -> set[str]:
+        """Columns of the primary key whose names predictions need for themselves."""
+        if self.model is None:
+            return set()
+        key = set(self.table.primary_key)
+        return key & PREDICTED | {name for name in key if name.startswith(PROBABILITY)}
 
     @cached_property
     def since(self) -> str:

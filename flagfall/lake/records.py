@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
+from flagfall.dataset.model import Task
 from flagfall.landing.marker import Marker, is_text
 
 HISTOGRAM_BINS = 100
@@ -138,11 +139,16 @@ class Staged(_Stored):
 
 
 class Featured(_Stored):
-    """What preprocess made of a batch: the model's inputs, float32, with the key columns."""
+    """What preprocess made of a batch: the model's inputs, with the key columns.
+
+    Attributes:
+        features: Names of the inputs, in the model's order; empty in records of older releases.
+    """
 
     batch_id: str
     parts: tuple[Part, ...]
     rows: int
+    features: tuple[str, ...] = ()
     model_version: str
 
 
@@ -150,16 +156,33 @@ class Predicted(_Stored):
     """What the model said of a batch.
 
     Attributes:
-        positives: Rows of class 1.
-        mean_score: ``None`` for a batch without rows.
+        task: What it says of a row.
+        classes: Of a classifier, in the order of its probabilities.
+        positive: Of a binary classifier, the class whose probability is the score.
+        named: Whether somebody named the classes, so that labels can be compared with them.
+        threshold: From this score on a row is positive, or flagged; ``None``: 0.5, or the model's
+            own decision.
+        positives: Rows of class 1, or flagged.
+        by_class: Rows by class, of a multiclass model.
+        mean_score: Mean of score or value; ``None`` for a batch without rows.
+        model_sha256: Hash of the files that made the predictions (see ``ModelFolder.sha256``).
+        dataset_sha256: Hash of the dataset file.
     """
 
     batch_id: str
     parts: tuple[Part, ...]
     rows: int
-    positives: int
+    task: Task = "binary"
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    named: bool = False
+    threshold: float | None = None
+    positives: int = 0
+    by_class: dict[str, int] = {}
     mean_score: float | None
     model_version: str
+    model_sha256: str = ""
+    dataset_sha256: str = ""
 
 
 class Scores(_Record):

@@ -27,7 +27,7 @@ def score_pictures(dataset: Dataset, pool: Pool) -> list[Picture]:
         return []
     outcome = f"{_outcome(dataset)}, yes or no." if pool.labelled else "All scored rows."
     found = [
-        Picture("Scores", outcome, score_plots.scores(pool.scores, dataset.model.threshold)),
+        Picture("Scores", outcome, score_plots.scores(pool.scores, dataset.model.cut)),
     ]
     _, negative, positive = pool.scores
     if pool.auc is not None:

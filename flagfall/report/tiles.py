@@ -108,7 +108,7 @@ def _positive_tile(dataset: Dataset, counted: Sequence[Batch], trend: Trend) -> 
     rows = sum(predicted.rows for predicted in scored)
     if dataset.model is None or not rows:
         return []
-    threshold = dataset.model.threshold
+    threshold = dataset.model.cut
     positives = share(sum(predicted.positives for predicted in scored) / rows)
     usual = _usual(trend, lambda period: period.pool.share_from(threshold), share)
     note = _joined([f"score {threshold:g} or more", usual])

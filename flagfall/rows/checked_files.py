@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from flagfall.concurrency import cache_last, in_order, thread_count
-from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.columns import SOURCE, staged_schema
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
@@ -181,7 +181,7 @@ class _Batch:
 
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
         bounds = Bounds(self.dataset.limits)
-        parts = Parts(folder, polars_schema(self.dataset))
+        parts = Parts(folder, staged_schema(self.dataset))
         whole = BatchRules(self.dataset)
         with (
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
@@ -225,7 +225,7 @@ class _Batch:
     ) -> pl.DataFrame:
         """Write rows, and return the accepted ones."""
         kept, repeated = keys.split(sifted.accepted)
-        parts.add(self.rules.values(kept))
+        parts.add(_with_source(self.rules.values(kept), group, kept[ROW], parts.schema))
         reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
         rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
         return kept
@@ -234,6 +234,21 @@ class _Batch:
         key = self.dataset.table.primary_key
         rows = [part.rows for part in checked.parts]
         return find_repeats(folder / _SCRATCH, checked.files, rows, key) if key else None
+
+
+def _with_source(
+    rows: pl.DataFrame, group: Sequence[Placed], positions: pl.Series, schema: pl.Schema
+) -> pl.DataFrame:
+    """The rows, with file and line where the schema has these; ``positions`` as in ``_place``."""
+    if SOURCE[0] not in schema:
+        return rows
+    every = pl.concat(
+        pl.DataFrame({SOURCE[1]: placed.block.lines}).select(
+            pl.lit(placed.place.file).alias(SOURCE[0]), pl.col(SOURCE[1]).cast(pl.Int64())
+        )
+        for placed in group
+    )
+    return rows.hstack(every[positions])
 
 
 def _place(group: Sequence[Placed], row: int) -> str:

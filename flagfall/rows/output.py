@@ -40,6 +40,7 @@ class Parts:
 
     def __init__(self, folder: Path, schema: pl.Schema) -> None:
         self._folder = folder
+        self.schema = schema
         self._waiting = pl.DataFrame(schema=schema)
         self._bytes = 0
         self.parts: list[Part] = []

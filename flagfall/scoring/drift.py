@@ -63,9 +63,7 @@ def fit_reference(
             rows, and a feature that is the same for a whole day (a weekday, the weather) then
             alerts every day.
     """
-    columns = {
-        feature.name: fit_bins(raw[feature.name], feature.encode) for feature in dataset.features
-    }
+    columns = {feature.name: fit_bins(raw[feature.name]) for feature in dataset.features}
     score = fit_number(pl.Series(SCORE, scores))
     fitted = Reference(rows=raw.height, features=columns, score=score)
     if batches is None or raw.height == 0:

@@ -1,7 +1,8 @@
-"""Features: from a dataset's typed columns to the float32 inputs of its model.
+"""Features: from a dataset's typed columns to the inputs of its model.
 
 Training and scoring both call ``feature_expressions`` with the same ``Constants``, so they cannot
-differ. Constants are fitted once, at training, and kept in the model's folder.
+differ. Constants are fitted once, at training, and kept in the model's folder. A dataset without
+features gives its model the columns as they are.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
-from flagfall.scoring.model_folder import read_model_file
+from flagfall.scoring.model_folder import CONSTANTS_FILE, ModelFolder, read_model_file
 
-CONSTANTS_FILE = "constants.json"
 UNKNOWN = -1.0
 """Code of a category that training did not have, and of a missing one."""
 
@@ -34,7 +34,7 @@ class Constants(BaseModel):
     """Values that training fitted.
 
     Attributes:
-        version: Version of the model that they belong to.
+        version: Version of the model that they belong to; empty where ``model.json`` says it.
         features: Names of the inputs, in the model's order.
         fill: Value that stands in for a missing one, by numeric feature.
         codes: Code of each category's text, by categorical feature.
@@ -42,10 +42,10 @@ class Constants(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: str
-    features: tuple[str, ...]
-    fill: dict[str, float]
-    codes: dict[str, dict[str, int]]
+    version: str = ""
+    features: tuple[str, ...] = ()
+    fill: dict[str, float] = {}
+    codes: dict[str, dict[str, int]] = {}
 
     @classmethod
     def read(cls, model_path: str) -> Constants:
@@ -57,11 +57,33 @@ class Constants(BaseModel):
         return read_model_file(cls, model_path, CONSTANTS_FILE)
 
 
+def inputs_of(dataset: Dataset) -> tuple[Feature, ...]:
+    """The features of a dataset; where it declares none, its columns as they are."""
+    if dataset.features:
+        return dataset.features
+    return tuple(Feature(name=column.name, encode="raw") for column in dataset.table.fields)
+
+
+def constants_of(dataset: Dataset, model_path: str) -> Constants:
+    """The constants that a dataset's features need: none at all where no feature is fitted.
+
+    Raises:
+        ModelInvalid: They are missing, or are not what training writes.
+    """
+    is_fitted = any(feature.is_fitted for feature in dataset.features)
+    if is_fitted or ModelFolder(model_path).has(CONSTANTS_FILE):
+        return Constants.read(model_path)
+    return Constants(features=tuple(feature.name for feature in inputs_of(dataset)))
+
+
 def raw_expression(feature: Feature) -> pl.Expr:
     """A feature before encoding: a finite float32, or a category's text; null where it is missing.
 
-    A number that is infinite as float32 is no input of a model, so it is missing.
+    A number that is infinite as float32 is no input of a model, so it is missing. A raw one is what
+    it is.
     """
+    if feature.encode == "raw":
+        return _source(feature).alias(feature.name)
     if feature.encode == "category":
         return _source(feature).cast(pl.String()).alias(feature.name)
     number = _source(feature).cast(pl.Float32())
@@ -78,14 +100,22 @@ def _source(feature: Feature) -> pl.Expr:
 
 
 def feature_expression(feature: Feature, constants: Constants) -> pl.Expr:
-    """A feature as the model takes it: float32, never null."""
+    """A feature as the model takes it: float32 and never null, but for a raw one."""
     raw = raw_expression(feature)
+    if feature.encode == "raw":
+        return raw if feature.missing in (None, "keep") else raw.fill_null(feature.missing)
     if feature.encode == "number":
-        filled = raw.fill_null(constants.fill[feature.name])
-        return filled.cast(pl.Float32()).alias(feature.name)
+        return raw.fill_null(_fill(feature, constants)).cast(pl.Float32()).alias(feature.name)
     codes = constants.codes[feature.name]
     coded = raw.replace_strict(codes, default=UNKNOWN, return_dtype=pl.Float32())
     return coded.fill_null(UNKNOWN).alias(feature.name)
+
+
+def _fill(feature: Feature, constants: Constants) -> float:
+    """What a missing number becomes."""
+    if feature.is_fitted:
+        return constants.fill[feature.name]
+    return float("nan") if feature.missing == "keep" else float(feature.missing)  # type: ignore[arg-type]
 
 
 def feature_expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
@@ -94,15 +124,19 @@ def feature_expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]
     Raises:
         ModelInvalid: The model was trained on other features than the dataset declares.
     """
-    declared = tuple(feature.name for feature in dataset.features)
+    features = inputs_of(dataset)
+    declared = tuple(feature.name for feature in features)
     if declared != constants.features or not _encoded_alike(dataset, constants):
         assert dataset.model is not None, "features are for a model"
         why = (
             f"trained on {list(constants.features)}, categories {sorted(constants.codes)};"
             f" {dataset.name} declares {list(declared)}, categories {_categories(dataset)}"
         )
-        raise ModelInvalid(dataset.model.path, f"{why}; train it again")
-    return [feature_expression(feature, constants) for feature in dataset.features]
+        raise ModelInvalid(dataset.model.path, f"{why}; {_AGAIN}")
+    return [feature_expression(feature, constants) for feature in features]
+
+
+_AGAIN = "run `flagfall model init` again, or correct the features"
 
 
 def _categories(dataset: Dataset) -> list[str]:
@@ -110,8 +144,9 @@ def _categories(dataset: Dataset) -> list[str]:
 
 
 def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
-    """Whether the dataset's categories are those that were fitted as categories."""
-    return _categories(dataset) == sorted(constants.codes)
+    """Whether what the dataset's features need is what was fitted."""
+    medians = {f.name for f in dataset.features if f.is_fitted and f.encode == "number"}
+    return _categories(dataset) == sorted(constants.codes) and medians <= set(constants.fill)
 
 
 def label_expression(dataset: Dataset) -> pl.Expr:
@@ -120,10 +155,10 @@ def label_expression(dataset: Dataset) -> pl.Expr:
     return parse_expression(dataset.label.expr).cast(pl.Boolean()).alias("label")
 
 
-def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str) -> Constants:
+def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str = "") -> Constants:
     """Fit fill values (medians) and category codes (sorted texts) on training rows."""
     raw = staged.select(raw_expression(feature) for feature in dataset.features)
-    numbers = [f.name for f in dataset.features if f.encode == "number"]
+    numbers = [f.name for f in dataset.features if f.encode == "number" and f.is_fitted]
     categories = [f.name for f in dataset.features if f.encode == "category"]
     return Constants(
         version=version,

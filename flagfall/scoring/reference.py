@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from flagfall.scoring.model_folder import read_model_file
+from flagfall.scoring.model_folder import REFERENCE_FILE, read_model_file
 
-REFERENCE_FILE = "reference.json"
 SCORE = "score"
 
 NUMBER_BINS = 10
@@ -51,7 +50,7 @@ class NumberBins(_Frozen):
 
     def count(self, values: pl.Series) -> Counts:
         """Rows of ``values`` by bin, those without a value last."""
-        present = values.fill_nan(None).drop_nulls().to_numpy()
+        present = _present(values)
         bins = np.searchsorted(np.asarray(self.edges), present, side="left")
         found = np.bincount(bins, minlength=len(self.edges) + 1)
         return np.append(found, len(values) - len(present))
@@ -80,7 +79,7 @@ class CategoryBins(_Frozen):
 
     def count(self, values: pl.Series) -> Counts:
         """Rows of ``values`` by bin, other texts and those without a value last."""
-        present = values.drop_nulls()
+        present = values.drop_nulls().cast(pl.String())
         tally = dict(present.value_counts().iter_rows())
         known = [tally.get(text, 0) for text in self.counts]
         return np.array([*known, len(present) - sum(known), values.null_count()], dtype=np.int64)
@@ -127,14 +126,26 @@ class Reference(_Frozen):
         return read_model_file(cls, model_path, REFERENCE_FILE)
 
 
-def fit_bins(values: pl.Series, encode: Literal["number", "category"]) -> NumberBins | CategoryBins:
-    """Bins for a feature's values: one column of the training rows, before encoding."""
-    return fit_number(values) if encode == "number" else fit_category(values)
+def fit_bins(values: pl.Series) -> NumberBins | CategoryBins:
+    """Bins for a feature's values: one column of the training rows, before encoding.
+
+    Texts and yes or no are categories; all else is a number, a time by its distance from another.
+    """
+    if values.dtype in (pl.String(), pl.Boolean(), pl.Categorical()):
+        return fit_category(values)
+    return fit_number(values)
+
+
+def _present(values: pl.Series) -> npt.NDArray[np.floating[Any]]:
+    """The values that are there, as numbers."""
+    physical = values.to_physical()
+    numbers = physical if physical.dtype.is_float() else physical.cast(pl.Float64())
+    return numbers.fill_nan(None).drop_nulls().to_numpy()
 
 
 def fit_number(values: pl.Series) -> NumberBins:
     """Deciles of a number; fewer bins if values repeat."""
-    present = values.fill_nan(None).drop_nulls().to_numpy()
+    present = _present(values)
     finite = present[np.isfinite(present)]
     shares = np.arange(1, NUMBER_BINS) / NUMBER_BINS
     # "lower" makes every edge a value that occurs, so that repeated values share one bin.
@@ -146,7 +157,7 @@ def fit_number(values: pl.Series) -> NumberBins:
 
 def fit_category(values: pl.Series) -> CategoryBins:
     """The most frequent texts: ``CATEGORY_BINS`` at most, none under ``CATEGORY_SHARE``."""
-    present = values.drop_nulls()
+    present = values.drop_nulls().cast(pl.String())
     tally = sorted(present.value_counts().iter_rows(), key=lambda pair: (-pair[1], pair[0]))
     frequent = {
         text: rows for text, rows in tally[:CATEGORY_BINS] if rows >= CATEGORY_SHARE * len(present)

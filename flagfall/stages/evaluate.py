@@ -23,7 +23,8 @@ from flagfall.lake.records import HISTOGRAM_BINS, Drift, Evaluation, Predicted, 
 from flagfall.scoring import drift
 from flagfall.scoring.features import FeatureInvalid, label_expression, raw_expression
 from flagfall.scoring.metrics import average_precision, brier_score, roc_auc
-from flagfall.scoring.reference import REFERENCE_FILE, Reference
+from flagfall.scoring.model_folder import REFERENCE_FILE
+from flagfall.scoring.reference import Reference
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

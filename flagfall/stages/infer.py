@@ -1,40 +1,39 @@
-"""Infer: from the inputs of the model to a score and a class for every row.
+"""Infer: from the inputs of the model to a prediction for every row.
 
 Part i of the predictions has the rows of part i of the features, in their order. Rows go through
-the engine in batches, and each of several threads scores a batch of its own. So scores do not
+the model in batches, and each of several threads scores a batch of its own. So scores do not
 depend on the number of threads. Memory follows the size of two parts, not of all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 
 from flagfall.concurrency import cache_last, in_order, thread_count
-from flagfall.dataset.model import Scorer
+from flagfall.dataset.columns import key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Predicted
-from flagfall.scoring.engines import Engine, open_engine, scorer_of
-from flagfall.scoring.engines.scores import Floats
 from flagfall.scoring.features import Constants
-from flagfall.stages.preprocess import feature_columns
+from flagfall.scoring.model import Model, open_model, scorer_of
+from flagfall.stages.preprocess import FEATURE_PREFIX
 
 BATCH_ROWS = 10_000
-"""Rows that the engine scores at once; more are not faster."""
+"""Rows that the model scores at once; more are not faster."""
 
 AHEAD = 8
 """Batches that wait for a thread; they keep all threads busy while a part is read or written."""
 
-_engine = cache_last(open_engine)
+_model = cache_last(open_model)
 
 
 def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
@@ -51,63 +50,78 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
     Raises:
         NotThere: The dataset has no model, or the batch has no features.
         ModelInvalid: The model cannot be used, is another version than that of the features, or
-            returns something that is no probability.
+            returns what its task does not allow.
+        ModelCrashed: The process that runs it died.
     """
     if (done := lake.find(Predicted, batch_id)) is not None:
         return done
-    scorer = scorer_of(dataset)
+    scorer_of(dataset)
     featured = lake.find(Featured, batch_id)
     if featured is None:
         raise NotThere("features of batch", batch_id, "run preprocess first")
-    engine = _engine(dataset)
-    _check_version(scorer, engine, featured)
-    scoring = _Scoring(scorer, engine, dataset.table.primary_key, _inputs(scorer))
+    model = _model(dataset)
+    _check_version(model, featured)
+    scoring = _Scoring(model, key_columns(dataset), _names(featured, model))
+    if featured.rows:
+        model.check(scoring.names)
     with lake.scratch() as sources, lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(featured.parts))]
         parts = zip(_scored(scoring, lake.parts(featured, sources)), targets, strict=True)
         sums = [_write_part(scoring, *scored, target) for scored, target in parts]
-        return lake.finish(_record(featured, sums), targets)
+        return lake.finish(_record(dataset, featured, model, sums), targets)
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """An engine, and the columns that it reads."""
+    """A model, the columns that name a row, and its features."""
 
-    scorer: Scorer
-    engine: Engine
+    model: Model
     key: tuple[str, ...]
-    inputs: tuple[str, ...]
+    names: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sums:
-    """Totals of a part, for the record; ``score`` is the sum of its scores."""
+    """Totals of a part, for the record; ``score`` is the sum of its scores or values."""
 
     rows: int
-    positives: int
     score: float
+    positives: int = 0
+    by_class: Counter[str] = field(default_factory=Counter)
 
 
-def _inputs(scorer: Scorer) -> tuple[str, ...]:
-    return tuple(feature_columns(Constants.read(scorer.path)))
+def _names(featured: Featured, model: Model) -> tuple[str, ...]:
+    """The features' names; older releases left them to the model's folder."""
+    if featured.features or not featured.rows:
+        return featured.features
+    return Constants.read(model.scorer.path).features
 
 
-def _check_version(scorer: Scorer, engine: Engine, featured: Featured) -> None:
-    if featured.model_version != engine.version:
+def _check_version(model: Model, featured: Featured) -> None:
+    if featured.model_version != model.version:
         made = f"the features of {featured.batch_id} were made for {featured.model_version}"
-        why = f"is version {engine.version}, {made}; `flagfall replay` hands the batch out again"
-        raise ModelInvalid(scorer.path, why)
+        why = f"is version {model.version}, {made}; `flagfall replay` hands the batch out again"
+        raise ModelInvalid(model.scorer.path, why)
 
 
-def _record(featured: Featured, sums: list[_Sums]) -> Predicted:
-    rows = sum(part.rows for part in sums)
+def _record(dataset: Dataset, featured: Featured, model: Model, sums: list[_Sums]) -> Predicted:
+    rows, reading = sum(part.rows for part in sums), model.reading
+    by_class = sum((part.by_class for part in sums), Counter[str]())
     return Predicted(
         batch_id=featured.batch_id,
         parts=tuple(Part(name=part_name(index), rows=part.rows) for index, part in enumerate(sums)),
         rows=rows,
+        task=reading.task if reading else model.expected_task,
+        classes=reading.classes if reading else (),
+        positive=reading.positive if reading else "",
+        named=reading.is_named if reading else False,
+        threshold=reading.threshold if reading else None,
         positives=sum(part.positives for part in sums),
+        by_class=dict(sorted(by_class.items())),
         mean_score=sum(part.score for part in sums) / rows if rows else None,
         model_version=featured.model_version,
+        model_sha256=model.folder.sha256,
+        dataset_sha256=dataset.sha256,
     )
 
 
@@ -128,41 +142,41 @@ class _Slice(NamedTuple):
 def _slices(sources: Iterable[Path]) -> Iterator[_Slice]:
     for part, source in enumerate(sources):
         features = pl.read_parquet(source)
-        slices = features.iter_slices(BATCH_ROWS) if features.height else [features]
-        yield from (_Slice(part, features, rows) for rows in slices)
+        yield from (_Slice(part, features, rows) for rows in features.iter_slices(BATCH_ROWS))
 
 
-def _scored(scoring: _Scoring, sources: Iterable[Path]) -> Iterator[tuple[pl.DataFrame, Floats]]:
-    """Every part with its scores, in order; while one is written, threads score the next."""
+def _scored(
+    scoring: _Scoring, sources: Iterable[Path]
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Every part with its predictions; while one is written, threads score the next."""
     found = in_order(partial(_score, scoring), _slices(sources), thread_count(), AHEAD)
     for _, slices in groupby(found, lambda scored: scored[0].part):
-        pieces, scores = zip(*slices, strict=True)
-        yield pieces[0].features, np.concatenate(scores)
+        pieces, predictions = zip(*slices, strict=True)
+        yield pieces[0].features, pl.concat(predictions)
 
 
-def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, Floats]:
-    if not piece.rows.height:
-        return piece, np.empty(0, np.float32)
-    inputs = piece.rows.select(scoring.inputs).to_numpy(order="c")
-    scores = scoring.engine.score(inputs)
-    _check_probabilities(scoring.scorer, scores)
-    return piece, scores
-
-
-def _write_part(scoring: _Scoring, features: pl.DataFrame, scores: Floats, target: Path) -> _Sums:
-    classes = (scores >= scoring.scorer.threshold).astype(np.int8)
-    predictions = features.select(
-        *scoring.key,
-        pl.Series("score", scores),
-        pl.Series("class", classes),
-        pl.lit(scoring.engine.version).alias("model_version"),
+def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, pl.DataFrame]:
+    inputs = piece.rows.select(
+        pl.col(f"{FEATURE_PREFIX}{name}").alias(name) for name in scoring.names
     )
-    predictions.write_parquet(target)
-    return _Sums(len(scores), int(classes.sum()), float(scores.sum(dtype=np.float64)))
+    return piece, scoring.model.predict(inputs)
 
 
-def _check_probabilities(scorer: Scorer, scores: Floats) -> None:
-    wrong = scores[~((scores >= 0) & (scores <= 1))]  # NaN fails both comparisons
-    if wrong.size:
-        found = f"{wrong.size} of {scores.size} scores are no probabilities, such as {wrong[0]}"
-        raise ModelInvalid(scorer.path, f"{found}; export it with probabilities from 0 to 1")
+def _write_part(
+    scoring: _Scoring, features: pl.DataFrame, predicted: pl.DataFrame, target: Path
+) -> _Sums:
+    predictions = features.select(scoring.key).hstack(predicted)
+    version = pl.lit(scoring.model.version).alias("model_version")
+    predictions.with_columns(version).write_parquet(target)
+    return _sums(predicted)
+
+
+def _sums(predicted: pl.DataFrame) -> _Sums:
+    values = predicted["value" if "value" in predicted.columns else "score"]
+    sums = _Sums(predicted.height, float(values.cast(pl.Float64()).sum()))
+    for decided in ("class", "label"):
+        if decided in predicted.columns and predicted[decided].dtype == pl.Int8:
+            sums.positives = int(predicted[decided].cast(pl.Int64()).sum())
+        elif decided in predicted.columns:
+            sums.by_class = Counter(dict(predicted[decided].value_counts().iter_rows()))
+    return sums

@@ -11,20 +11,17 @@ from pathlib import Path
 
 import polars as pl
 
-from flagfall.concurrency import in_order, thread_count
+from flagfall.concurrency import cache_last, in_order, thread_count
+from flagfall.dataset.columns import SOURCE, key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged
 from flagfall.logs import logger
-from flagfall.scoring.engines import scorer_of
-from flagfall.scoring.features import (
-    Constants,
-    FeatureInvalid,
-    feature_expressions,
-    infinite_expression,
-    raw_expression,
-)
+from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
+from flagfall.scoring.features import infinite_expression
+from flagfall.scoring.model import scorer_of
+from flagfall.scoring.model_folder import ModelFolder
 
 log = logger(__name__)
 
@@ -33,11 +30,6 @@ FEATURE_PREFIX = "feature."
 
 PARTS_AT_ONCE = 2
 """Parts in memory at the same time; polars uses all cores for each of them."""
-
-
-def feature_columns(constants: Constants) -> list[str]:
-    """The features' columns in the Parquet parts, in the model's order."""
-    return [f"{FEATURE_PREFIX}{name}" for name in constants.features]
 
 
 def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
@@ -55,88 +47,82 @@ def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
         NotThere: The dataset has no model, or the batch is not staged.
         ModelInvalid: The model was trained on other features, or its folder lacks constants.
         FeatureInvalid: A feature's expression fails on the batch's values.
+        CodeInvalid: The team's own function fails on them.
     """
     if (done := lake.find(Featured, batch_id)) is not None:
         return done
-    constants = Constants.read(scorer_of(dataset).path)
-    expressions = _expressions(dataset, constants)
+    version, maker = _prepared(dataset)
     staged = lake.find(Staged, batch_id)
     if staged is None:
         raise NotThere("staged output of batch", batch_id, "run ingest first")
     with lake.scratch() as sources, lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(staged.parts))]
         pairs = zip(lake.parts(staged, sources), targets, strict=True)
-        write = partial(_write_part, dataset, expressions)
-        list(in_order(write, pairs, min(thread_count(), PARTS_AT_ONCE)))
-        return lake.finish(_record(staged, constants), targets)
+        write = partial(_write_part, dataset, maker)
+        names = list(in_order(write, pairs, min(thread_count(), PARTS_AT_ONCE)))
+        return lake.finish(_record(staged, version, names), targets)
 
 
-def _record(staged: Staged, constants: Constants) -> Featured:
+@cache_last
+def _prepared(dataset: Dataset) -> tuple[str, FeatureMaker]:
+    """The model's version, and what makes its features."""
+    return ModelFolder(scorer_of(dataset).path).version, feature_maker(dataset)
+
+
+def _record(staged: Staged, version: str, names: list[tuple[str, ...]]) -> Featured:
     return Featured(
         batch_id=staged.batch_id,
         parts=tuple(
             Part(name=part_name(index), rows=part.rows) for index, part in enumerate(staged.parts)
         ),
         rows=staged.rows,
-        model_version=constants.version,
+        features=names[0] if names else (),
+        model_version=version,
     )
 
 
-def _expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]:
-    features = feature_expressions(dataset, constants)
-    named = zip(feature_columns(constants), features, strict=True)
-    return [pl.col(*dataset.table.primary_key), *(made.alias(name) for name, made in named)]
+def _write_part(dataset: Dataset, maker: FeatureMaker, files: tuple[Path, Path]) -> tuple[str, ...]:
+    """Write the features of a part, and return their names.
 
-
-def _write_part(dataset: Dataset, expressions: list[pl.Expr], files: tuple[Path, Path]) -> None:
-    """Written for speed, not for size: features are read once."""
+    Written for speed, not for size: features are read once.
+    """
     source, target = files
-    rows = pl.scan_parquet(source)
-    try:
-        features, infinite = pl.collect_all([rows.select(expressions), _infinite(dataset, rows)])
-    except pl.exceptions.PolarsError as error:
-        raise _culprit(dataset, rows, error) from error
-    features.write_parquet(target, compression="lz4", statistics=False)
-    _name_infinite(dataset, source, infinite)
+    rows = pl.read_parquet(source).lazy()
+    features = maker.make(rows)
+    key = keys(dataset, rows, source.name).collect()
+    named = features.rename({name: f"{FEATURE_PREFIX}{name}" for name in features.columns})
+    key.hstack(named).write_parquet(target, compression="lz4", statistics=False)
+    _name_infinite(dataset, rows, source.name, key)
+    return tuple(features.columns)
 
 
-def _infinite(dataset: Dataset, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """How many rows are infinite, and the first of them, by feature."""
+def keys(dataset: Dataset, rows: pl.LazyFrame, part: str) -> pl.LazyFrame:
+    """What names each staged row.
+
+    Rows that an older release staged without a key have their part and their number in it.
+    """
+    if dataset.table.primary_key or SOURCE[0] in rows.collect_schema():
+        return rows.select(key_columns(dataset))
+    number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(SOURCE[1])
+    return rows.select(pl.lit(part).alias(SOURCE[0]), number)
+
+
+def _name_infinite(dataset: Dataset, rows: pl.LazyFrame, part: str, key: pl.DataFrame) -> None:
+    """Log how many rows are infinite, and the first of them, by feature."""
     numbers = [feature for feature in dataset.features if feature.encode == "number"]
     found = [infinite_expression(feature) for feature in numbers]
-    return rows.select(
+    infinite = rows.select(
         pl.struct(one.sum().alias("rows"), one.arg_true().first().alias("first")).alias(
             feature.name
         )
         for feature, one in zip(numbers, found, strict=True)
-    )
-
-
-def _name_infinite(dataset: Dataset, source: Path, infinite: pl.DataFrame) -> None:
-    for feature in infinite:
-        found = feature[0]
-        if found["rows"]:
+    ).collect()
+    for column in infinite:
+        first = column[0]
+        if first["rows"]:
             log.warning(
                 "%s: feature %s: infinite as float32 in %d rows, first in row %d of %s, %s;"
                 " counted as missing",
-                dataset.name, feature.name, found["rows"], found["first"] + 1, source.name,
-                _key(dataset, source, found["first"]),
+                dataset.name, column.name, first["rows"], first["first"] + 1, part,
+                key.row(first["first"], named=True),
             )  # fmt: skip
-
-
-def _key(dataset: Dataset, source: Path, row: int) -> dict[str, object]:
-    key = pl.scan_parquet(source).select(dataset.table.primary_key).slice(row, 1)
-    return key.collect().row(0, named=True) if dataset.table.primary_key else {}
-
-
-def _culprit(
-    dataset: Dataset, rows: pl.LazyFrame, error: pl.exceptions.PolarsError
-) -> pl.exceptions.PolarsError | FeatureInvalid:
-    """The feature that fails on these rows; ``error`` itself where none does."""
-    for feature in dataset.features:
-        try:
-            rows.select(raw_expression(feature)).collect(engine="streaming")
-        except pl.exceptions.PolarsError as why:
-            expr = feature.expr or feature.name
-            return FeatureInvalid(dataset.name, feature.name, expr, str(why).splitlines()[0])
-    return error

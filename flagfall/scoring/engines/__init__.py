@@ -1,76 +1,72 @@
 """Engines run a model. ``Engine`` is their interface; ``open_engine`` returns the right one.
 
-An engine takes the features of some rows as one float32 matrix, in the order of ``constants.json``,
-and returns one score per row. It checks neither; ``stages/infer.py`` does.
+An engine takes rows with a column for each feature, and returns what the model says in one form,
+``Outputs``. It knows nothing of what the numbers mean; ``scoring/model.py`` does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+import polars as pl
 
 from flagfall.dataset.model import Scorer
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import NotThere
 from flagfall.extras import require
-from flagfall.scoring.engines.scores import Floats
-from flagfall.scoring.features import Constants
+from flagfall.scoring.engines.outputs import Outputs
+from flagfall.scoring.model_folder import PYTHON_FILE, ModelFolder
 
 
 class Engine(Protocol):
-    """Runs a model.
+    """Runs a model."""
 
-    Attributes:
-        version: Version of the model, as predictions carry it.
-    """
-
-    version: str
-
-    def score(self, features: Floats) -> Floats:
-        """One score per row. Several threads may call it at once.
+    def check(self, columns: Sequence[str]) -> None:
+        """See whether the model can be given such rows.
 
         Args:
-            features: Shape [n, inputs], in the model's order, without NaN.
+            columns: The features, in their order.
 
-        Returns:
-            Shape [n]. The values are not checked.
+        Raises:
+            ModelInvalid: It cannot.
+        """
+
+    def inputs(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of the features that the model takes."""
+
+    def predict(self, rows: pl.DataFrame) -> Outputs:
+        """What the model says of some rows. Several threads may call it at once.
+
+        Args:
+            rows: One row at least; a column for each feature, in their order.
 
         Raises:
             ModelInvalid: The model does not take these features, or returns no scores.
+            ModelCrashed: The process that runs it has died.
             ServerRefused: The server that runs it does not answer such a request.
             ServerUnavailable: The server does not answer now.
         """
 
 
-def scorer_of(dataset: Dataset) -> Scorer:
-    """The dataset's model.
+def open_engine(dataset: Dataset, scorer: Scorer, folder: ModelFolder) -> Engine:
+    """The engine for a model. In the container of ``engine: pod`` the folder says which.
 
     Raises:
-        NotThere: It has none.
-    """
-    if dataset.model is None:
-        raise NotThere("model of dataset", dataset.name, "its file has no section `model`")
-    return dataset.model
-
-
-def open_engine(dataset: Dataset) -> Engine:
-    """The engine for a dataset's model. In the container of ``engine: pod`` that is onnxruntime.
-
-    Raises:
-        NotThere: The dataset has no model.
         ModelInvalid: The model's folder lacks something, or its parts do not fit one another.
+        ModelCrashed: The process that runs it has died as it was loaded.
         ServerRefused: The server has no such model, or another one.
         ServerUnavailable: The server does not answer now.
     """
-    scorer = scorer_of(dataset)
-    constants = Constants.read(scorer.path)
     # Load only the library that is needed: each takes a tenth of a second, or more.
     if scorer.server is not None:
         from flagfall.scoring.engines.open_inference import OpenInferenceEngine
 
-        return OpenInferenceEngine(
-            dataset.name, scorer.server_model, scorer.server, constants.version, constants.features
-        )
+        return OpenInferenceEngine(dataset.name, scorer.server_model, scorer.server, scorer.output)
+    if scorer.engine == "python" or (scorer.engine == "pod" and folder.has(PYTHON_FILE)):
+        from flagfall.scoring.engines.python import PythonEngine
+
+        return PythonEngine(scorer.path, scorer.interpreter)
     require("onnx")
     from flagfall.scoring.engines.onnx import OnnxEngine
 
-    return OnnxEngine(scorer.path, constants.version, len(constants.features))
+    return OnnxEngine(scorer.path, folder.version, scorer.output)

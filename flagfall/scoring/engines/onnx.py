@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 # From 1.29 on, onnxruntime reports each process and session to its maker, and writes an id to the
 # home directory. It reads this variable once, at import.
@@ -14,14 +17,19 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
+from flagfall.dataset.model import class_name
 from flagfall.errors import ModelInvalid
-from flagfall.scoring.engines.scores import Floats, NoScores, score_column, score_output
+from flagfall.scoring.engines.onnx_inputs import Feeder, Input, NotTaken
+from flagfall.scoring.engines.outputs import NoScores, Outputs, by_class, matrix, texts
 
 MODEL_FILE = "model.onnx"
 VERSION_KEY = "version"
-"""Metadata property of ``model.onnx``: where it is set, it must equal the constants' version."""
+"""Metadata property of ``model.onnx``: where it is set, it must equal the folder's version."""
+PROBABILITIES = "probabilities"
+"""Output that is used when a model has several with numbers."""
 
-_RUN_AGAIN = "run the model's training script"
+_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+_LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 _FAILURES = (
     onnx_errors.EPFail,
     onnx_errors.Fail,
@@ -36,45 +44,96 @@ _FAILURES = (
 class OnnxEngine:
     """A model in ONNX format, run by onnxruntime on the thread that calls it.
 
-    The model has one float32 input [n, inputs]. Its score is read from the only float output, or
-    from the one that is called ``probabilities`` where there are several; ``output`` says which. Of
-    an output [n, 2] the second column is the score (the probability of class 1), of [n, 1] or [n]
-    the only one.
+    What ``onnx_inputs.Feeder`` says of its inputs. Of its outputs the scores are the one with
+    numbers, or the one that is called ``probabilities``, or ``output``; a list of mappings (ZipMap)
+    names the classes. An output of integers or texts beside it is the model's own decision.
 
     Args:
         folder: The model's folder.
-        version: Version of the constants that the features are made with.
-        inputs: Number of features.
+        version: Version of the folder.
+        output: Name of the output with the scores; empty where there is no choice.
 
     Raises:
-        ModelInvalid: ``model.onnx`` is missing, cannot be loaded or does not fit.
+        ModelInvalid: ``model.onnx`` is missing, cannot be loaded or has no scores.
     """
 
-    def __init__(self, folder: str, version: str, inputs: int) -> None:
+    def __init__(self, folder: str, version: str, output: str = "") -> None:
         self.folder = folder
         self.version = version
         self._session = _session(folder)
-        self._input = _input(self._session, folder, inputs)
-        self.output = _output(self._session, folder)
+        try:
+            self._feeder = Feeder([Input.of(put) for put in self._session.get_inputs()])
+            self.output = _score_output(self._session.get_outputs(), output)
+        except (NotTaken, NoScores) as error:
+            raise ModelInvalid(folder, f"{MODEL_FILE}: {error}") from error
+        self._label = _label_output(self._session.get_outputs(), self.output)
         _check_version(self._session, folder, version)
 
-    def score(self, features: Floats) -> Floats:
-        """See ``Engine.score``."""
+    def check(self, columns: Sequence[str]) -> None:
+        """See ``Engine.check``."""
         try:
-            (scores,) = self._session.run([self.output], {self._input: features})
+            self._feeder.check(columns)
+        except NotTaken as error:
+            raise ModelInvalid(self.folder, f"{MODEL_FILE}: {error}") from error
+
+    def inputs(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """See ``Engine.inputs``."""
+        return self._feeder.names or tuple(columns)
+
+    def predict(self, rows: pl.DataFrame) -> Outputs:
+        """See ``Engine.predict``."""
+        size = self._feeder.rows or rows.height
+        slices = (
+            _filled(rows[first : first + size], size) for first in range(0, rows.height, size)
+        )
+        try:
+            found = [self._run(piece) for piece in slices]
+            return _joined(found, rows.height)
         except _FAILURES as failure:
             raise ModelInvalid(self.folder, f"{MODEL_FILE}: {failure}") from failure
-        try:
-            return score_column(np.asarray(scores, dtype=np.float32), len(features), self.output)
-        except NoScores as error:
-            raise ModelInvalid(self.folder, f"{error}; export a model for two classes") from error
+        except (NotTaken, NoScores) as error:
+            raise ModelInvalid(self.folder, f"{MODEL_FILE}: {error}") from error
+
+    def _run(self, rows: pl.DataFrame) -> Outputs:
+        wanted = [self.output, *filter(None, [self._label])]
+        scores, *labels = self._session.run(wanted, self._feeder.tensors(rows))
+        own = texts(labels[0], rows.height) if labels else None
+        if isinstance(scores, list):
+            return replace(_of_maps(scores, rows.height), labels=own)
+        return Outputs(matrix(scores, rows.height, self.output), labels=own)
+
+
+def _of_maps(maps: Sequence[Mapping[Any, float]], rows: int) -> Outputs:
+    names = [_class(name) for name in maps[0]]
+    table = np.array([list(one.values()) for one in maps], np.float32)
+    return by_class(dict(zip(names, table.T, strict=True)), rows)
+
+
+def _class(name: object) -> str:
+    return str(class_name(name))
+
+
+def _filled(rows: pl.DataFrame, size: int) -> pl.DataFrame:
+    """So many rows: the last one stands in for those that lack."""
+    lacking = size - rows.height
+    return pl.concat([rows, *[rows[-1:]] * lacking]) if lacking else rows
+
+
+def _joined(found: Sequence[Outputs], rows: int) -> Outputs:
+    if len(found) == 1 and len(found[0].scores) == rows:
+        return found[0]
+    scores = np.concatenate([one.scores for one in found])[:rows]
+    own = [one.labels for one in found if one.labels is not None]
+    return Outputs(scores, found[0].classes, np.concatenate(own)[:rows] if own else None)
 
 
 def _session(folder: str) -> Any:
     path = Path(folder) / MODEL_FILE
     if not path.is_file():
-        raise ModelInvalid(folder, f"{MODEL_FILE} is missing; {_RUN_AGAIN}")
+        why = f"{MODEL_FILE} is missing; put it there, or correct model.path or model.engine"
+        raise ModelInvalid(folder, why)
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are for who exports a model
     # Its own threads spin while they wait, and take cores from other tasks. Callers use threads of
     # their own instead, each for other rows. So the sums of a row are the same.
     options.intra_op_num_threads = 1
@@ -82,36 +141,34 @@ def _session(folder: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _FAILURES as failure:
-        why = f"{MODEL_FILE} cannot be loaded: {failure}; {_RUN_AGAIN}"
+        why = f"{MODEL_FILE} cannot be loaded: {failure}; export it again, with all its files"
         raise ModelInvalid(folder, why) from failure
 
 
-def _input(session: Any, folder: str, inputs: int) -> str:
-    found = [(put.type, list(put.shape)) for put in session.get_inputs()]
-    if len(found) != 1 or found[0][0] != "tensor(float)" or len(found[0][1]) != 2:
-        why = f"{MODEL_FILE}: expected one float32 input [n, {inputs}], got {found}; {_RUN_AGAIN}"
-        raise ModelInvalid(folder, why)
-    rows, width = found[0][1]
-    if isinstance(width, int) and width != inputs:
-        why = f"{MODEL_FILE} takes {width} inputs, constants.json names {inputs}; {_RUN_AGAIN}"
-        raise ModelInvalid(folder, why)
-    if isinstance(rows, int):
-        why = f"{MODEL_FILE}: its input is [{rows}, {width}], expected [n, {inputs}]"
-        raise ModelInvalid(folder, f"{why}; export it with a dynamic batch dimension")
-    return str(session.get_inputs()[0].name)
+def _score_output(outputs: Sequence[Any], wanted: str) -> str:
+    found = {str(put.name): str(put.type) for put in outputs}
+    scores = [name for name, kind in found.items() if kind in _FLOATS or kind.startswith("seq(map")]
+    if wanted:
+        if wanted not in scores:
+            raise NoScores(f"model.output: expected one of {scores}, got {wanted!r}")
+        return wanted
+    if PROBABILITIES in scores:
+        return PROBABILITIES
+    if len(scores) == 1:
+        return scores[0]
+    named = [name for name in scores if name.startswith(("output_prob", "prob"))]
+    if len(named) == 1:
+        return named[0]
+    raise NoScores(f"expected one output with numbers, or model.output to name it, got {found}")
 
 
-def _output(session: Any, folder: str) -> str:
-    floats = [str(put.name) for put in session.get_outputs() if put.type == "tensor(float)"]
-    found = [f"{put.name}: {put.type}" for put in session.get_outputs()]
-    try:
-        return score_output(floats, found)
-    except NoScores as error:
-        raise ModelInvalid(folder, f"{MODEL_FILE}: {error}; export it without zipmap") from error
+def _label_output(outputs: Sequence[Any], scores: str) -> str:
+    found = [str(put.name) for put in outputs if put.type in _LABELS and put.name != scores]
+    return found[0] if len(found) == 1 else ""
 
 
 def _check_version(session: Any, folder: str, version: str) -> None:
     found = session.get_modelmeta().custom_metadata_map.get(VERSION_KEY, version)
     if found != version:
-        why = f"{MODEL_FILE} is version {found}, constants.json is of {version}; {_RUN_AGAIN}"
-        raise ModelInvalid(folder, why)
+        why = f"{MODEL_FILE} is version {found}, its folder says {version}"
+        raise ModelInvalid(folder, f"{why}; run `flagfall model init` or the training again")

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import polars as pl
 from pydantic import BaseModel, Field, ValidationError
 
 from flagfall.dataset.model import Server
@@ -22,12 +23,15 @@ from flagfall.scoring.engines.inference_server import (
     Answer,
     InferenceServer,
 )
-from flagfall.scoring.engines.scores import Floats, NoScores, score_column, score_output
+from flagfall.scoring.engines.outputs import Floats, NoScores, Outputs, matrix
 
 BINARY = "binary_tensor_data"
 """The protocol's extension for tensors as raw bytes, as a server announces it."""
 LENGTH = "Inference-Header-Content-Length"
 """Header with the bytes of the JSON that stands before raw tensors."""
+
+PROBABILITIES = "probabilities"
+"""Output that is used when a model has more than one of numbers."""
 
 _TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 _BYTES_A_ROW = 256
@@ -64,15 +68,14 @@ class _Inferred(BaseModel):
 class OpenInferenceEngine:
     """A model on a server. Its metadata is compared with the features before any row is sent.
 
-    It has one float32 input [n, inputs]; which output has the score, and of which shape, is as for
-    a model in ONNX format.
+    It has one float32 input [n, inputs]; which output has the scores is as for a model in ONNX
+    format.
 
     Args:
         dataset: Name of the dataset, for messages.
         model: Name of the model at the server.
         server: Where the server is, and its settings.
-        version: Version of the constants of the features.
-        features: Names of the inputs, in the model's order.
+        output: Name of the output with the scores; empty where there is no choice.
 
     Raises:
         NotThere: There is no token.
@@ -80,10 +83,7 @@ class OpenInferenceEngine:
         ServerUnavailable: The server does not answer now.
     """
 
-    def __init__(
-        self, dataset: str, model: str, server: Server, version: str, features: Sequence[str]
-    ) -> None:
-        self.version = version
+    def __init__(self, dataset: str, model: str, server: Server, output: str = "") -> None:
         self.rows = server.rows
         self._server = InferenceServer(dataset, server)
         path = f"/v2/models/{quote(model, safe='')}"
@@ -91,30 +91,47 @@ class OpenInferenceEngine:
         self._infer = f"{path}/infer"
         self.binary = BINARY in self._server.get("/v2", _ServerMetadata).extensions
         metadata = self._server.get(path, _ModelMetadata)
-        self._input = self._input_of(metadata, len(features))
-        self.output = self._output_of(metadata)
+        self._tensor = self._input_of(metadata)
+        self.output = self._output_of(metadata, output)
 
-    def score(self, features: Floats) -> Floats:
-        """See ``Engine.score``."""
+    def check(self, columns: Sequence[str]) -> None:
+        """See ``Engine.check``."""
+        width = self._tensor.shape[1]
+        if width not in (-1, len(columns)):
+            takes = f"its model takes {width} inputs, the dataset has {len(columns)} features"
+            raise self._server.refused(f"{takes}; serve the model that the features are made for")
+
+    def inputs(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """See ``Engine.inputs``."""
+        return tuple(columns)
+
+    def predict(self, rows: pl.DataFrame) -> Outputs:
+        """See ``Engine.predict``."""
+        try:
+            features = rows.cast(pl.Float32()).to_numpy(order="c")
+        except pl.exceptions.PolarsError as error:
+            why = f"it takes numbers, a feature is none: {str(error).splitlines()[0]}"
+            raise self._server.refused(f"{why}; encode the feature") from error
         parts = range(0, len(features), self.rows)
-        scores = [self._score(features[first : first + self.rows]) for first in parts]
-        return np.concatenate([np.empty(0, np.float32), *scores])
+        return Outputs(
+            np.concatenate([self._score(features[first : first + self.rows]) for first in parts])
+        )
 
     def _score(self, features: Floats) -> Floats:
         headers, body = self._request(features)
         limit = LARGEST_METADATA + _BYTES_A_ROW * len(features)
         answer = self._server.post(self._infer, headers, body, limit)
         try:
-            return score_column(_tensor(answer, self.output), len(features), self.output)
+            return matrix(_tensor(answer, self.output), len(features), self.output)
         except NoScores as error:
-            raise self._server.refused(f"{error}; serve a model for two classes") from error
+            raise self._server.refused(f"{error}; name another output in model.output") from error
         except (ValidationError, ValueError, TypeError, LookupError) as error:
             why = f"its answer does not follow the protocol ({error}); {CORRECT}"
             raise self._server.refused(why) from error
 
     def _request(self, features: Floats) -> tuple[dict[str, str], bytes]:
         shape = list(features.shape)
-        tensor: dict[str, Any] = {"name": self._input, "datatype": "FP32", "shape": shape}
+        tensor: dict[str, Any] = {"name": self._tensor.name, "datatype": "FP32", "shape": shape}
         output: dict[str, Any] = {"name": self.output}
         if not self.binary:
             self._must_be_finite(features)
@@ -133,22 +150,21 @@ class OpenInferenceEngine:
             why = "a feature is infinite, which JSON cannot carry"
             raise self._server.refused(f"{why}; bound it in its expr, or serve it with {BINARY}")
 
-    def _input_of(self, metadata: _ModelMetadata, inputs: int) -> str:
+    def _input_of(self, metadata: _ModelMetadata) -> _Tensor:
         found = metadata.inputs
         if len(found) == 1 and found[0].datatype == "FP32" and len(found[0].shape) == 2:
-            if found[0].shape[1] in (-1, inputs):
-                return found[0].name
-            takes = f"its model takes {found[0].shape[1]} inputs, constants.json names {inputs}"
-            raise self._server.refused(f"{takes}; serve the model that the features are made for")
-        expected = f"expected a model with one input, FP32 [-1, {inputs}]"
+            return found[0]
+        expected = "expected a model with one input, FP32 [-1, features]"
         raise self._server.refused(f"{expected}, got {[str(one) for one in found]}; {CORRECT}")
 
-    def _output_of(self, metadata: _ModelMetadata) -> str:
+    def _output_of(self, metadata: _ModelMetadata, wanted: str) -> str:
         floats = [put.name for put in metadata.outputs if put.datatype in _TYPES]
-        try:
-            return score_output(floats, [str(put) for put in metadata.outputs])
-        except NoScores as error:
-            raise self._server.refused(f"{error}; {CORRECT}") from error
+        for name in filter(None, (wanted, PROBABILITIES, *floats[:1][: len(floats) == 1])):
+            if name in floats:
+                return name
+        found = [str(put) for put in metadata.outputs]
+        expected = f"expected one float output, or one called {wanted or PROBABILITIES!r}"
+        raise self._server.refused(f"{expected}, got {found}; {CORRECT}")
 
 
 def _tensor(answer: Answer, name: str) -> Floats:

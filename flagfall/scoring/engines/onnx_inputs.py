@@ -1,0 +1,148 @@
+"""From rows to the tensors that an ONNX model takes: one matrix, or a column for each input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Tensor = npt.NDArray[Any]
+
+_NUMBERS = {"float16": np.float16, "float": np.float32, "double": np.float64}
+_WHOLE = {
+    name: np.dtype(name)
+    for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+}
+_OTHERS = {"bool": np.dtype(np.bool_), "string": np.dtype(object)}
+
+
+class NotTaken(Exception):
+    """A model cannot be given such rows; the message says why, and what to change."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a model.
+
+    Attributes:
+        kind: Of its values, as ONNX calls it, such as ``float``.
+        shape: Its dimensions; a name or ``None`` for one that may be any.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int | str | None, ...]
+
+    @classmethod
+    def of(cls, found: Any) -> Input:
+        """From what onnxruntime tells."""
+        kind = str(found.type).removeprefix("tensor(").removesuffix(")")
+        return cls(str(found.name), kind, tuple(found.shape))
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.kind} {list(self.shape)}"
+
+
+class Feeder:
+    """Makes a model's tensors of rows.
+
+    A model of one input that is wider than a column takes all features as one matrix, in their
+    order. Else each input takes the feature of its name.
+
+    Args:
+        inputs: Of the model.
+
+    Attributes:
+        rows: How many rows the model takes at once; ``None`` for any number.
+        names: The features that it takes; empty for all, as one matrix.
+
+    Raises:
+        NotTaken: Rows of a table cannot be put into such inputs.
+    """
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._inputs = inputs
+        for one in inputs:
+            if one.kind not in _NUMBERS | _WHOLE | _OTHERS or len(one.shape) not in (1, 2):
+                raise NotTaken(f"input {one}: expected [rows, columns] of numbers, texts or bools")
+        sizes = {one.shape[0] for one in inputs if isinstance(one.shape[0], int)}
+        if len(sizes) > 1 or 0 in sizes or not inputs:
+            raise NotTaken(f"expected inputs for the same rows, got {self}")
+        self.rows: int | None = sizes.pop() if sizes else None
+        wide = [one for one in inputs if len(one.shape) == 2 and one.shape[1] != 1]
+        if wide and len(inputs) > 1:
+            raise NotTaken(f"expected one matrix, or inputs of one column each, got {self}")
+        self.names = () if wide else tuple(one.name for one in inputs)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._inputs))
+
+    def check(self, columns: Sequence[str]) -> None:
+        """See that the rows have what the model takes.
+
+        Raises:
+            NotTaken: They have not.
+        """
+        if self.names:
+            if lacking := [name for name in self.names if name not in columns]:
+                there = f"there are {list(columns)}"
+                raise NotTaken(f"its inputs {lacking} are no features and no columns; {there}")
+            return
+        width = self._inputs[0].shape[1]
+        if isinstance(width, int) and width != len(columns):
+            why = f"it takes {width} inputs, the dataset has {len(columns)} features"
+            raise NotTaken(f"{why}: {list(columns)}; name them in the model's order")
+
+    def tensors(self, rows: pl.DataFrame) -> dict[str, Tensor]:
+        """The model's inputs.
+
+        Raises:
+            NotTaken: A value cannot be one of them.
+        """
+        if self.names:
+            return {one.name: self._column(one, rows[one.name]) for one in self._inputs}
+        (one,) = self._inputs
+        return {one.name: self._matrix(one, rows)}
+
+    def _matrix(self, one: Input, rows: pl.DataFrame) -> Tensor:
+        if one.kind in _NUMBERS and set(rows.dtypes) == {pl.Float32()}:
+            return rows.to_numpy(order="c").astype(_NUMBERS[one.kind], copy=False)
+        columns = [_values(one, column) for column in rows]
+        return np.ascontiguousarray(np.stack(columns, axis=1))
+
+    def _column(self, one: Input, column: pl.Series) -> Tensor:
+        values = _values(one, column)
+        return values.reshape(-1, 1) if len(one.shape) == 2 else values
+
+
+def _values(one: Input, column: pl.Series) -> Tensor:
+    if one.kind in _NUMBERS:
+        return _numbers(one, column).astype(_NUMBERS[one.kind])
+    if column.null_count():
+        why = f"has {column.null_count()} missing values, which {one.kind} cannot say"
+        raise NotTaken(f"feature {column.name!r} {why}; give it `missing`, or require the column")
+    if one.kind == "string":
+        return column.cast(pl.String()).to_numpy().astype(object)
+    if one.kind == "bool":
+        return column.cast(pl.Boolean()).to_numpy()
+    return _whole(one, column)
+
+
+def _numbers(one: Input, column: pl.Series) -> Tensor:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        raise NotTaken(f"feature {column.name!r} is {column.dtype}, input {one} takes numbers")
+    return column.cast(pl.Float64() if one.kind == "double" else pl.Float32()).to_numpy()
+
+
+def _whole(one: Input, column: pl.Series) -> Tensor:
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        raise NotTaken(f"feature {column.name!r} is {column.dtype}, input {one} takes integers")
+    values = column.cast(pl.Float64()) if column.dtype.is_float() else column
+    try:
+        return values.cast(getattr(pl, one.kind.title().replace("Uint", "UInt"))()).to_numpy()
+    except pl.exceptions.PolarsError as error:
+        raise NotTaken(f"feature {column.name!r}: {str(error).splitlines()[0]}") from error

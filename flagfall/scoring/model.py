@@ -1,0 +1,96 @@
+"""A dataset's model: an engine that runs it, and how its outputs are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+
+import polars as pl
+
+from flagfall.dataset.model import Scorer, Task
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import ModelInvalid, NotThere
+from flagfall.scoring.engines import open_engine
+from flagfall.scoring.engines.outputs import Outputs
+from flagfall.scoring.model_folder import ModelFolder
+from flagfall.scoring.reading import NotUnderstood, Reading, read_outputs
+
+
+def scorer_of(dataset: Dataset) -> Scorer:
+    """What a dataset's file says of its model.
+
+    Raises:
+        NotThere: It has none.
+    """
+    if dataset.model is None:
+        raise NotThere("model of dataset", dataset.name, "its file has no section `model`")
+    return dataset.model
+
+
+class Model:
+    """A model that is ready to score.
+
+    Args:
+        dataset: Its dataset.
+        scorer: What the dataset's file says of it.
+
+    Attributes:
+        folder: Its folder.
+        reading: How its outputs are read; ``None`` before the first rows.
+
+    Raises:
+        ModelInvalid: The model's folder lacks something, or its parts do not fit one another.
+        ModelCrashed: The process that runs it has died as it was loaded.
+        ServerRefused: The server has no such model, or another one.
+        ServerUnavailable: The server does not answer now.
+    """
+
+    def __init__(self, dataset: Dataset, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self.folder = ModelFolder(scorer.path)
+        self.version = self.folder.version
+        self.engine = open_engine(dataset, scorer, self.folder)
+        self.reading: Reading | None = None
+        self._lock = Lock()
+
+    @property
+    def expected_task(self) -> Task:
+        """Its task as far as it is known without rows; ``binary`` where it is not."""
+        card = self.folder.card
+        return self.scorer.task or (card.task if card else None) or "binary"
+
+    def check(self, columns: Sequence[str]) -> None:
+        """See whether it takes these features (see ``Engine.check``)."""
+        self.engine.check(columns)
+
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The predictions of some rows, see ``Reading.predictions``.
+
+        Raises:
+            ModelInvalid: It does not take these rows, or its outputs do not fit its task.
+        """
+        outputs = self.engine.predict(rows)
+        try:
+            return self._reading(outputs).predictions(outputs)
+        except NotUnderstood as error:
+            raise ModelInvalid(self.scorer.path, str(error)) from error
+
+    def _reading(self, outputs: Outputs) -> Reading:
+        with self._lock:
+            if self.reading is None:
+                task = getattr(self.engine, "task", None)
+                classes = getattr(self.engine, "classes", ())
+                self.reading = read_outputs(
+                    self.scorer, self.folder.card, outputs, task, tuple(classes)
+                )
+            return self.reading
+
+
+def open_model(dataset: Dataset) -> Model:
+    """The model of a dataset.
+
+    Raises:
+        NotThere: The dataset has none.
+        ModelInvalid, ModelCrashed, ServerRefused, ServerUnavailable: As for ``Model``.
+    """
+    return Model(dataset, scorer_of(dataset))
