@@ -33,6 +33,7 @@ class Model:
     Args:
         dataset: Its dataset.
         scorer: What the dataset's file says of it.
+        version: Of the model; ``None`` for that of its folder.
 
     Attributes:
         folder: Its folder.
@@ -45,11 +46,11 @@ class Model:
         ServerUnavailable: The server does not answer now.
     """
 
-    def __init__(self, dataset: Dataset, scorer: Scorer) -> None:
+    def __init__(self, dataset: Dataset, scorer: Scorer, version: str | None = None) -> None:
         self.scorer = scorer
         self.folder = ModelFolder(scorer.path)
-        self.version = self.folder.version
-        self.engine = open_engine(dataset, scorer, self.folder)
+        self.version = self.folder.version if version is None else version
+        self.engine = open_engine(dataset, scorer, self.folder, self.version)
         self.reading: Reading | None = None
         self._lock = Lock()
 
