@@ -13,7 +13,7 @@ import polars as pl
 
 from flagfall.cli.model_init import said
 from flagfall.dataset.columns import staged_schema
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import InputError, ModelInvalid, NotThere
 from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.model import Model, open_model, scorer_of
@@ -22,7 +22,8 @@ from flagfall.scoring.reference import Reference
 from flagfall.scoring.sample_rows import sample_rows, unknown_texts
 
 ALIKE = 1e-5
-"""Most that a score may change with the number of rows that are scored at once."""
+"""Most that a score may change with the number of rows that are scored at once; of a score above 1,
+its share."""
 SPEED_ROWS = 20_000
 SLICES = (1, 7)
 """Rows at once, beside all of them."""
@@ -125,7 +126,7 @@ class Difference:
 
     Attributes:
         columns: That both have.
-        largest: Of all numbers, the largest absolute difference.
+        largest: Of all numbers, the largest difference; of those above 1, as a share of them.
         others: Rows with another class or label.
     """
 
@@ -141,9 +142,16 @@ def _difference(ours: pl.DataFrame, theirs: pl.DataFrame) -> Difference:
         if name in ("class", "label"):
             others += int((ours[name].cast(pl.String()) != _text(theirs[name])).sum())
         else:
-            gap = (ours[name].cast(pl.Float64()) - theirs[name].cast(pl.Float64())).abs().max()
-            largest = max(largest, float(gap))  # type: ignore[arg-type]  # of numbers, not of texts
+            largest = max(largest, _gap(ours[name], theirs[name]))
     return Difference(tuple(both), largest, others)
+
+
+def _gap(ours: pl.Series, theirs: pl.Series) -> float:
+    expected = theirs.cast(pl.Float64())
+    gaps = (ours.cast(pl.Float64()) - expected).abs() / pl.select(
+        pl.max_horizontal(expected.abs(), 1.0)
+    ).to_series()
+    return float("inf") if gaps.has_nulls() or gaps.is_nan().any() else float(gaps.max() or 0.0)  # type: ignore[arg-type]
 
 
 def _text(column: pl.Series) -> pl.Series:
@@ -165,7 +173,7 @@ def compare(dataset: Dataset, tried: Tried, expected: Path, tolerance: float) ->
     Raises:
         NotAsExpected: They differ by more, or cannot be compared.
     """
-    ours, theirs = tried.predictions, _read(expected)
+    ours, theirs = _by_class(tried), _read(expected)
     key = list(dataset.table.primary_key)
     if key and set(key) <= set(theirs.columns):
         keyed = tried.rows.select(key).hstack(ours)
@@ -181,6 +189,24 @@ def compare(dataset: Dataset, tried: Tried, expected: Path, tolerance: float) ->
     if not found.largest <= tolerance or found.others:
         raise NotAsExpected(f"{expected}: {said}; expected at most {tolerance:g} and none")
     return f"as expected: {said}"
+
+
+def _by_class(tried: Tried) -> pl.DataFrame:
+    """The predictions; of a binary model the classes by name, as frameworks give them."""
+    reading = tried.model.reading
+    assert reading is not None, "it has scored rows"
+    if reading.task != "binary":
+        return tried.predictions
+    other = next(name for name in reading.classes if name != reading.positive)
+    score = pl.col("score")
+    return tried.predictions.with_columns(
+        pl.when(pl.col("class") == 1)
+        .then(pl.lit(reading.positive))
+        .otherwise(pl.lit(other))
+        .alias("class"),
+        score.alias(f"{PROBABILITY}{reading.positive}"),
+        (1 - score).alias(f"{PROBABILITY}{other}"),
+    )
 
 
 def _read(path: Path) -> pl.DataFrame:

@@ -15,7 +15,6 @@ from flagfall.cli.training_rows import TrainingRows
 from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Scorer
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import ModelInvalid
 from flagfall.scoring.drift import fit_reference
 from flagfall.scoring.engines.outputs import Outputs
 from flagfall.scoring.feature_maker import feature_maker
@@ -30,7 +29,7 @@ from flagfall.scoring.model_folder import (
     Card,
     ModelFolder,
 )
-from flagfall.scoring.reading import NotUnderstood, Reading, classes_of, read_outputs
+from flagfall.scoring.reading import Reading, classes_of
 
 SLICE = 10_000
 """Training rows that are scored at once."""
@@ -42,7 +41,7 @@ class Made:
     """What ``model init`` did.
 
     Attributes:
-        card: What it wrote into ``model.json``.
+        card: What it wrote into ``card.json``.
         wrote: Files that it wrote.
         left_out: What it left out, a sentence each.
     """
@@ -71,7 +70,7 @@ def take_model(scorer: Scorer, given: Path, name: str) -> None:
 def init_model(
     dataset: Dataset, training: TrainingRows, named: str = "", batch_column: str = ""
 ) -> Made:
-    """Write ``constants.json``, ``reference.json``, ``model.json`` and a card into the folder.
+    """Write ``constants.json``, ``reference.json``, ``card.json`` and a card into the folder.
 
     Args:
         dataset: The dataset, with a model whose files are in its folder.
@@ -93,8 +92,9 @@ def init_model(
     model = Model(dataset, scorer, version_of)
     model.check(features.columns)
     outputs = _outputs(model, features)
-    reading = _reading(model, outputs)
-    predictions = reading.predictions(outputs)
+    predictions = model.read(outputs, classes_of(outputs))
+    reading = model.reading
+    assert reading is not None, "it has read outputs"
     inputs = _inputs(dataset, model, features.columns)
     raw = maker.raw(training.rows.lazy()).select(inputs)
     batches = training.rows[batch_column] if batch_column else _by_file(training)
@@ -138,15 +138,6 @@ def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
     own = [one.labels for one in found if one.labels is not None]
     scores = np.concatenate([one.scores for one in found])
     return Outputs(scores, found[0].classes, np.concatenate(own) if own else None)
-
-
-def _reading(model: Model, outputs: Outputs) -> Reading:
-    classes = tuple(getattr(model.engine, "classes", ())) or classes_of(outputs)
-    task = getattr(model.engine, "task", None)
-    try:
-        return read_outputs(model.scorer, None, outputs, task, classes)
-    except NotUnderstood as error:
-        raise ModelInvalid(model.scorer.path, str(error)) from error
 
 
 def _inputs(dataset: Dataset, model: Model, features: Sequence[str]) -> list[str]:

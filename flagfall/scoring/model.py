@@ -70,19 +70,30 @@ class Model:
         Raises:
             ModelInvalid: It does not take these rows, or its outputs do not fit its task.
         """
-        outputs = self.engine.predict(rows)
+        return self.read(self.engine.predict(rows))
+
+    def read(self, outputs: Outputs, classes: tuple[str, ...] = ()) -> pl.DataFrame:
+        """The predictions that outputs are, see ``Reading.predictions``.
+
+        Args:
+            outputs: What the engine said of some rows.
+            classes: Names of the model's classes, where something else than the model tells them.
+
+        Raises:
+            ModelInvalid: They do not fit the model's task.
+        """
         try:
-            return self._reading(outputs).predictions(outputs)
+            return self._reading(outputs, classes).predictions(outputs)
         except NotUnderstood as error:
             raise ModelInvalid(self.scorer.path, str(error)) from error
 
-    def _reading(self, outputs: Outputs) -> Reading:
+    def _reading(self, outputs: Outputs, classes: tuple[str, ...]) -> Reading:
         with self._lock:
             if self.reading is None:
                 task = getattr(self.engine, "task", None)
-                classes = getattr(self.engine, "classes", ())
+                own = tuple(getattr(self.engine, "classes", ()))
                 self.reading = read_outputs(
-                    self.scorer, self.folder.card, outputs, task, tuple(classes)
+                    self.scorer, self.folder.card, outputs, task, own or classes
                 )
             return self.reading
 
