@@ -28,11 +28,11 @@ from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.model import Feature, Label, OwnCode, Scorer
 from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
+from flagfall.dataset.thresholds import Thresholds, misplaced
 from flagfall.dataset.values import (
     Interval,
     Misfit,
     Section,
-    Share,
     Wait,
     each_once,
 )
@@ -131,24 +131,6 @@ class Watch(Section):
     full_sweep_every: Interval = timedelta(hours=1)
 
 
-class Thresholds(Section):
-    """Where a day stops being normal; ``None`` means no threshold.
-
-    Attributes:
-        rejected_share: A batch with a larger share of bad rows is rejected whole.
-        auc_min: Alert when the area under the ROC curve is below.
-        brier_max: Alert when the Brier score is above.
-        psi_max: Alert when the population stability index of a feature or the score is above.
-        calibration_max: Alert when the mean score and the share of positives differ by more.
-    """
-
-    rejected_share: Share = 0.05
-    auc_min: Share | None = None
-    brier_max: Share | None = None
-    psi_max: float | None = None
-    calibration_max: Share | None = None
-
-
 class Notice(Section):
     """Whom to notify of a task that failed.
 
@@ -240,6 +222,7 @@ class Dataset(Section):
             why = "expected true: without a header no column is known to be left out (optional)"
             raise Misfit(("dialect", "header"), why)
         self._tasks_are_there()
+        self._thresholds_fit()
         self._features_fit()
         self._partition_fits()
         if _is_below(f"{self.lake.uri}/{self.name}", self.landing.uri):
@@ -269,6 +252,12 @@ class Dataset(Section):
             for key, usual in (("resources", None), ("tasks", TaskSettings())):
                 if self.model is None and getattr(getattr(self, key), task) != usual:
                     raise Misfit((key, task), "expected a model for this task, got none")
+
+    def _thresholds_fit(self) -> None:
+        if self.model is None or self.model.task is None:
+            return
+        for name, why in misplaced(self.thresholds, self.model.task).items():
+            raise Misfit(("thresholds", name), why)
 
     def _features_fit(self) -> None:
         each_once("features", [feature.name for feature in self.features])

@@ -185,12 +185,119 @@ class Predicted(_Stored):
     dataset_sha256: str = ""
 
 
+_NO_SCORES = (0,) * HISTOGRAM_BINS
+
+
 class Scores(_Record):
     """Scores counted in ``HISTOGRAM_BINS`` bins, by what really happened."""
 
-    unlabelled: tuple[int, ...]
-    negative: tuple[int, ...]
-    positive: tuple[int, ...]
+    unlabelled: tuple[int, ...] = _NO_SCORES
+    negative: tuple[int, ...] = _NO_SCORES
+    positive: tuple[int, ...] = _NO_SCORES
+
+
+class ValueBins(_Record):
+    """Rows counted by a value, in bins of equal width.
+
+    The width is a power of two, and edges are its multiples. So bins of several batches can be
+    added up, whatever their ranges. The outer bins also hold what lies beyond.
+
+    Attributes:
+        width: Of a bin.
+        first: Number of the first bin: bin i begins at ``(first + i) * width``.
+        sums: By what was added up, a number for each bin: ``rows`` and more.
+    """
+
+    width: float
+    first: int
+    sums: dict[str, tuple[float, ...]]
+
+
+class ClassCounts(_Record):
+    """Rows of one class.
+
+    Attributes:
+        predicted: Rows that were given it.
+        real: Rows that really are of it. So far as it is known: as for the next two.
+        given: Rows that were given it.
+        right: Rows that were given it and are of it.
+    """
+
+    predicted: int = 0
+    real: int = 0
+    given: int = 0
+    right: int = 0
+
+
+class Multiclass(_Record):
+    """How well a multiclass model did.
+
+    Attributes:
+        log_loss: Mean of −ln of the probability of the real class; ``None`` without labels. So for
+            the next two.
+        accuracy: Share of labelled rows of which the class is right.
+        macro_f1: F1 score, averaged over the classes that occur.
+        counts: By class, those that occur.
+        shown: Classes of ``confusion``, the most frequent ones.
+        confusion: Labelled rows: a line for each real class of ``shown``, in it a number for each
+            class that was given.
+    """
+
+    log_loss: float | None = None
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    counts: dict[str, ClassCounts] = {}
+    shown: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+class Regression(_Record):
+    """How far values were from what really came. An error is the prediction minus the real value.
+
+    Attributes:
+        mae: Mean absolute error; ``None`` without labels. So for all but the last two.
+        rmse: Root of the mean squared error.
+        r2: 1 − squared errors / squared distances of the real values from their mean; ``None``
+            also where all real values are the same.
+        bias: Mean error: above 0 the model predicts too much.
+        real_mean: Mean of the real values.
+        real_spread: Their standard deviation (of the labelled rows, not an estimate).
+        mean: Mean prediction; ``None`` without rows.
+        bins: By prediction: ``rows``, ``known`` (labelled ones), and sums of ``error`` and
+            ``square`` over these; ``None`` without rows.
+    """
+
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None
+    bias: float | None = None
+    real_mean: float | None = None
+    real_spread: float | None = None
+    mean: float | None = None
+    bins: ValueBins | None = None
+
+
+class Anomaly(_Record):
+    """What an anomaly model flagged.
+
+    Attributes:
+        flagged: Rows that it flagged.
+        known: Flagged rows whose label is known.
+        right: Flagged rows that are really unusual.
+        auc: As of a binary model. ``None`` unless both kinds of rows are there.
+        precision: Share of flagged rows that are unusual; ``None`` where none is flagged.
+        recall: Share of unusual rows that are flagged; ``None`` where none is unusual.
+        bins: By score: ``rows``, ``flagged``, ``known``, ``positive`` (really unusual); ``None``
+            without rows.
+    """
+
+    flagged: int = 0
+    known: int = 0
+    right: int = 0
+    auc: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    bins: ValueBins | None = None
 
 
 class Drift(_Record):
@@ -202,6 +309,7 @@ class Drift(_Record):
         reference_missing_share: The same, at training.
         usual: Largest PSI of a training batch against all of them; ``None`` where not known.
         noise: About the PSI that chance alone makes with so many rows.
+        kind: What it is the drift of: a feature, the model's score or value, or its class.
     """
 
     feature: str
@@ -210,32 +318,42 @@ class Drift(_Record):
     reference_missing_share: float
     usual: float | None = None
     noise: float = 0.0
+    kind: Literal["feature", "score", "class"] = "feature"
 
 
 class Evaluation(_Stored):
     """How well a batch went.
 
     Attributes:
-        labelled: Rows whose label is known.
+        task: What its model says of a row. The next six are of a binary one.
+        labelled: Rows whose label is known; of every task.
         positives: Labelled rows that are positive.
         auc: Area under the ROC curve; ``None`` unless both classes are there. So for the next two.
         average_precision: Area under precision over recall.
         brier: Mean squared difference of score and outcome; ``None`` without labels.
         calibration_gap: Mean score minus share of positives, over labelled rows.
         scores: Enough for a distribution, a ROC curve and a calibration plot over many batches.
-        drift: One entry per feature, and one named ``score``.
+        multiclass: Figures of a multiclass model; ``None`` of others. So for the next two.
+        own: Figures of the team's own function; ``None`` stands for one without a value.
+        drift: One entry per feature of the model's reference, then of a multiclass model one of its
+            class, and last one of its score. None at all without a reference.
         alerts: One sentence per threshold that was passed; empty means normal.
     """
 
     batch_id: str
     rows: int
+    task: Task = "binary"
     labelled: int
-    positives: int
-    auc: float | None
-    average_precision: float | None
-    brier: float | None
-    calibration_gap: float | None
-    scores: Scores
+    positives: int = 0
+    auc: float | None = None
+    average_precision: float | None = None
+    brier: float | None = None
+    calibration_gap: float | None = None
+    scores: Scores = Scores()
+    multiclass: Multiclass | None = None
+    regression: Regression | None = None
+    anomaly: Anomaly | None = None
+    own: dict[str, float | None] = {}
     drift: tuple[Drift, ...]
     alerts: tuple[str, ...]
     model_version: str

@@ -18,6 +18,7 @@ Two things make that reading wrong for a daily batch, and both are kept in view:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from flagfall.scoring.reference import (
     NumberBins,
     Reference,
     fit_bins,
+    fit_category,
     fit_number,
 )
 
@@ -41,6 +43,8 @@ STABLE, MOVED = 0.1, 0.25
 DRIFT_OF = "drift of "
 """Begins an alert on drift; the feature's name follows."""
 
+AnyBins = NumberBins | CategoryBins
+
 _NOISE_SHARE = 1 / 3
 _USUAL_MARGIN = 1.1
 _SMOOTHING = 0.5
@@ -49,47 +53,80 @@ _SMOOTHING = 0.5
 def fit_reference(
     dataset: Dataset,
     raw: pl.DataFrame,
-    scores: npt.NDArray[np.floating],
+    predictions: pl.DataFrame | npt.NDArray[np.floating],
     batches: Sequence[object] | pl.Series | None = None,
 ) -> Reference:
     """Fit the reference on training rows.
 
     Args:
-        dataset: Declares the features.
-        raw: One column per feature, before encoding (``features.raw_expression``).
-        scores: The model's score of each row, 0 to 1.
+        dataset: Whose features they are.
+        raw: One column per feature, before encoding (``FeatureMaker.raw``); it may lack some.
+        predictions: What the model says of each row (``Model.predict``), or only its scores.
         batches: For each row, the batch it would have come in (for a daily feed, its date). Give it
             wherever it is known: without it an alert compares one batch with all of the training
             rows, and a feature that is the same for a whole day (a weekday, the weather) then
             alerts every day.
     """
-    columns = {feature.name: fit_bins(raw[feature.name]) for feature in dataset.features}
-    score = fit_number(pl.Series(SCORE, scores))
-    fitted = Reference(rows=raw.height, features=columns, score=score)
+    said = predictions if isinstance(predictions, pl.DataFrame) else scored(predictions)
+    classes = classes_of(said)
+    fitted = Reference(
+        rows=raw.height,
+        features={name: fit_bins(raw[name]) for name in raw.columns},
+        score=fit_number(scores_of(said)),
+        score_range=None if said is not predictions else _range(scores_of(said)),
+        predicted=None if classes is None else fit_category(classes),
+    )
     if batches is None or raw.height == 0:
         return fitted
-    return _with_usual(fitted, raw, scores, pl.Series("batch", batches))
+    return _with_usual(fitted, raw, said, pl.Series("batch", batches))
+
+
+def scored(scores: npt.NDArray[np.floating]) -> pl.DataFrame:
+    """Scores alone, as predictions."""
+    return pl.DataFrame({SCORE: pl.Series(SCORE, scores)})
+
+
+def scores_of(predictions: pl.DataFrame) -> pl.Series:
+    """The number that predictions of any task have for a row: the score, or the value."""
+    return predictions["value" if "value" in predictions.columns else SCORE]
+
+
+def classes_of(predictions: pl.DataFrame) -> pl.Series | None:
+    """The classes that a multiclass model gives; ``None`` for predictions of another task."""
+    named = predictions.schema.get("class") == pl.String()
+    return predictions["class"] if named else None
+
+
+def _range(scores: pl.Series) -> tuple[float, float] | None:
+    low, high = scores.cast(pl.Float64()).min(), scores.cast(pl.Float64()).max()
+    return (low, high) if isinstance(low, float) and isinstance(high, float) else None
 
 
 def _with_usual(
-    fitted: Reference, raw: pl.DataFrame, scores: npt.NDArray[np.floating], batches: pl.Series
+    fitted: Reference, raw: pl.DataFrame, said: pl.DataFrame, batches: pl.Series
 ) -> Reference:
-    *usual, usual_score = map(_largest, zip(*_reached(fitted, raw, scores, batches), strict=True))
-    features = {
-        name: bins.model_copy(update={"usual": value})
-        for (name, bins), value in zip(fitted.features.items(), usual, strict=True)
-    }
-    score = fitted.score.model_copy(update={"usual": usual_score})
-    return Reference(rows=fitted.rows, features=features, score=score)
+    reached = zip(*_reached(fitted, raw, said, batches), strict=True)
+    usual = iter([_largest(of_one) for of_one in reached])
+
+    def known(bins: AnyBins) -> AnyBins:
+        return bins.model_copy(update={"usual": next(usual)})
+
+    return fitted.model_copy(
+        update={
+            "features": {name: known(bins) for name, bins in fitted.features.items()},
+            "predicted": fitted.predicted and known(fitted.predicted),
+            "score": known(fitted.score),
+        }
+    )
 
 
 def _reached(
-    fitted: Reference, raw: pl.DataFrame, scores: npt.NDArray[np.floating], batches: pl.Series
+    fitted: Reference, raw: pl.DataFrame, said: pl.DataFrame, batches: pl.Series
 ) -> Iterator[tuple[Drift, ...]]:
     order = pl.DataFrame({"batch": batches}).with_row_index("row")
     for rows in order.group_by("batch").agg("row")["row"]:
         tally = Tally(fitted)
-        tally.add(raw[rows], scores[rows.to_numpy()])
+        tally.add(raw[rows], said[rows])
         yield tally.drift()
 
 
@@ -144,29 +181,44 @@ class Tally:
     """Counts over the parts of a batch; memory follows the bins, not the rows."""
 
     def __init__(self, reference: Reference) -> None:
-        self._features = reference.features
-        self._score = reference.score
+        self._reference = reference
         self._counts = [np.zeros_like(bins.reference) for _, bins in reference.bins()]
 
-    def add(self, raw: pl.DataFrame, scores: npt.NDArray[np.floating]) -> None:
-        """Count more rows: raw features as for ``fit_reference``, and their scores."""
-        found = [bins.count(raw[name]) for name, bins in self._features.items()]
-        found.append(self._score.count(pl.Series(SCORE, scores)))
+    def add(self, raw: pl.DataFrame, predictions: pl.DataFrame | npt.NDArray[np.floating]) -> None:
+        """Count more rows: raw features and predictions as for ``fit_reference``."""
+        said = predictions if isinstance(predictions, pl.DataFrame) else scored(predictions)
+        reference = self._reference
+        found = [bins.count(raw[name]) for name, bins in reference.features.items()]
+        if reference.predicted is not None:
+            classes = classes_of(said)
+            assert classes is not None, "the reference is of a multiclass model"
+            found.append(reference.predicted.count(classes))
+        found.append(reference.score.count(scores_of(said)))
         for total, counts in zip(self._counts, found, strict=True):
             total += counts
 
     def drift(self) -> tuple[Drift, ...]:
-        """One entry per feature, then one named ``score``; none at all without rows."""
-        bins = [*self._features.items(), (SCORE, self._score)]
+        """One entry per feature, perhaps one of the class, then one named ``score``.
+
+        None at all without rows.
+        """
         if not self._counts[-1].sum():
             return ()
+        kinds: list[Literal["feature", "score", "class"]] = ["feature"] * len(
+            self._reference.features
+        )
+        kinds += ["score"] if self._reference.predicted is None else ["class", "score"]
         return tuple(
-            _drift(name, reference, counts)
-            for (name, reference), counts in zip(bins, self._counts, strict=True)
+            _drift(name, bins, counts, kind)
+            for (name, bins), counts, kind in zip(
+                self._reference.bins(), self._counts, kinds, strict=True
+            )
         )
 
 
-def _drift(name: str, bins: NumberBins | CategoryBins, counts: Counts) -> Drift:
+def _drift(
+    name: str, bins: AnyBins, counts: Counts, kind: Literal["feature", "score", "class"]
+) -> Drift:
     reference = bins.reference
     return Drift(
         feature=name,
@@ -175,6 +227,7 @@ def _drift(name: str, bins: NumberBins | CategoryBins, counts: Counts) -> Drift:
         reference_missing_share=_missing_share(reference),
         usual=bins.usual,
         noise=noise(reference, counts),
+        kind=kind,
     )
 
 

@@ -150,9 +150,9 @@ def _encoded_alike(dataset: Dataset, constants: Constants) -> bool:
 
 
 def label_expression(dataset: Dataset) -> pl.Expr:
-    """The outcome, as a nullable boolean column ``label``."""
+    """The outcome as the dataset file writes it, in a column ``label`` (see ``labels``)."""
     assert dataset.label is not None, "only for datasets with a label"
-    return parse_expression(dataset.label.expr).cast(pl.Boolean()).alias("label")
+    return parse_expression(dataset.label.expr).alias("label")
 
 
 def fit_constants(dataset: Dataset, staged: pl.DataFrame, version: str = "") -> Constants:

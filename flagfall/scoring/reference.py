@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flagfall.scoring.model_folder import REFERENCE_FILE, read_model_file
 
 SCORE = "score"
+CLASS = "predicted class"
 
 NUMBER_BINS = 10
 CATEGORY_BINS = 20
@@ -99,22 +100,31 @@ class Reference(_Frozen):
     Attributes:
         rows: Reference rows.
         features: Bins by feature, in the model's order.
-        score: Bins of the model's score over the reference rows.
+        score: Bins of the model's score over the reference rows: a probability, that of the class
+            that it gives, a value, or how unusual a row is.
+        score_range: Smallest and largest score of the reference rows; ``None`` where not known.
+        predicted: Of a multiclass model, the classes that it gives.
     """
 
     rows: int
     features: dict[str, Bins]
     score: NumberBins
+    score_range: tuple[float, float] | None = None
+    predicted: CategoryBins | None = None
 
     def bins(self) -> Iterator[tuple[str, NumberBins | CategoryBins]]:
-        """Every feature's bins, then those of ``score``."""
+        """Every feature's bins, those of the class where there are any, then those of the score."""
         yield from self.features.items()
+        if self.predicted is not None:
+            yield CLASS, self.predicted
         yield SCORE, self.score
 
     def write(self, model_path: str) -> None:
         """Write ``reference.json`` into a model's folder."""
         path = Path(model_path) / REFERENCE_FILE
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        unknown = {name for name in _NOT_EVERY_TASK if getattr(self, name) is None}
+        text = self.model_dump_json(indent=1, exclude=unknown)
+        path.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, model_path: str) -> Reference:
@@ -124,6 +134,9 @@ class Reference(_Frozen):
             ModelInvalid: The file is missing or is not what training writes.
         """
         return read_model_file(cls, model_path, REFERENCE_FILE)
+
+
+_NOT_EVERY_TASK = ("score_range", "predicted")
 
 
 def fit_bins(values: pl.Series) -> NumberBins | CategoryBins:

@@ -1,33 +1,33 @@
 """Evaluate: how well a batch was scored, and how far it has moved from the model's training rows.
 
-Exact measures need all labelled scores at once: 5 bytes per labelled row (a float32 and a bool),
-and about 35 more while they are sorted (measured with 5 million rows). Everything else is counted
-part by part.
+What is measured depends on the model's task (``flagfall.scoring.evaluations``), and so does the
+memory that it takes. Drift is counted part by part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from flagfall.dataset.schema import Dataset, Thresholds
+from flagfall.concurrency import cache_last
+from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake
-from flagfall.lake.records import HISTOGRAM_BINS, Drift, Evaluation, Predicted, Scores, Staged
-from flagfall.scoring import drift
-from flagfall.scoring.features import FeatureInvalid, label_expression, raw_expression
-from flagfall.scoring.metrics import average_precision, brier_score, roc_auc
-from flagfall.scoring.model_folder import REFERENCE_FILE
-from flagfall.scoring.reference import Reference
+from flagfall.lake.records import Drift, Evaluation, Predicted, Staged
+from flagfall.scoring.drift import Tally
+from flagfall.scoring.evaluations import open_evaluator
+from flagfall.scoring.evaluations.alerts import drift_alerts
+from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
+from flagfall.scoring.labels import LABEL, Says, read_labels
+from flagfall.scoring.model import scorer_of
+from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
+from flagfall.scoring.own_figures import OwnFigures, own_figures
+from flagfall.scoring.reference import NumberBins, Reference
+from flagfall.stages.preprocess import keys
 
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 Needed = TypeVar("Needed", Staged, Predicted)
 
 _STAGES: dict[type, str] = {Staged: "ingest", Predicted: "infer"}
@@ -38,17 +38,19 @@ def evaluate(dataset: Dataset, lake: Lake, batch_id: str) -> Evaluation:
 
     Raises:
         NotThere: The batch was not ingested or not scored.
-        ModelInvalid: The model's drift reference is missing, broken or of other features.
-        FeatureInvalid: The label's expression fails on the batch's values.
+        ModelInvalid: The model's drift reference is broken or of other features.
+        FeatureInvalid: The label's expression fails on the batch's values, or they cannot be what
+            the model predicts.
+        CodeInvalid: The team's own function fails.
     """
     if (done := lake.find(Evaluation, batch_id)) is not None:
         return done
     staged, predicted = _needed(lake, Staged, batch_id), _needed(lake, Predicted, batch_id)
-    gathered = _Gathered(dataset, _reference(dataset))
+    gathered = _Gathered(dataset, predicted)
     with lake.scratch() as folder:
-        for rows, predictions in _aligned(lake, staged, predicted, folder):
-            gathered.add(rows, predictions)
-    return lake.finish(gathered.evaluation(batch_id, predicted.model_version))
+        for part in _aligned(dataset, lake, staged, predicted, folder):
+            gathered.add(part)
+    return lake.finish(gathered.evaluation(batch_id))
 
 
 def _needed(lake: Lake, kind: type[Needed], batch_id: str) -> Needed:
@@ -58,198 +60,147 @@ def _needed(lake: Lake, kind: type[Needed], batch_id: str) -> Needed:
     return found
 
 
-def _reference(dataset: Dataset) -> Reference:
-    assert dataset.model is not None, "a batch was scored, so there is a model"
-    reference = Reference.read(dataset.model.path)
-    declared = [feature.name for feature in dataset.features]
-    if declared != list(reference.features):
-        found = f"{REFERENCE_FILE} has {list(reference.features)}"
-        why = f"{found}, {dataset.name} declares {declared}; train it again"
-        raise ModelInvalid(dataset.model.path, why)
-    return reference
+class _Part(NamedTuple):
+    """Rows, and their predictions in the same order."""
+
+    rows: pl.LazyFrame
+    predictions: pl.DataFrame
 
 
 def _aligned(
-    lake: Lake, staged: Staged, predicted: Predicted, folder: Path
-) -> Iterator[tuple[pl.LazyFrame, pl.DataFrame]]:
+    dataset: Dataset, lake: Lake, staged: Staged, predicted: Predicted, folder: Path
+) -> Iterator[_Part]:
     """Yield part i of both, with the same rows. Two folders: their parts have the same names."""
-    rows, predictions = (folder / "staged", folder / "predictions")
-    for place in (rows, predictions):
+    places = (folder / "staged", folder / "predictions")
+    for place in places:
         place.mkdir()
-    pairs = zip(lake.parts(staged, rows), lake.parts(predicted, predictions), strict=True)
-    for rows_part, predictions_part in pairs:
-        yield pl.scan_parquet(rows_part), pl.read_parquet(predictions_part)
+    pairs = zip(lake.parts(staged, places[0]), lake.parts(predicted, places[1]), strict=True)
+    for rows_file, predictions_file in pairs:
+        rows, predictions = pl.scan_parquet(rows_file), pl.read_parquet(predictions_file)
+        key = keys(dataset, rows, rows_file.name).collect()
+        assert key.equals(predictions.select(key.columns)), "parts are not aligned"
+        yield _Part(rows, predictions)
 
 
 class _Gathered:
-    """Counts and outcomes of the parts that have been added."""
+    """What is known of the parts that have been added."""
 
-    def __init__(self, dataset: Dataset, reference: Reference) -> None:
+    def __init__(self, dataset: Dataset, predicted: Predicted) -> None:
+        reference = _reference(dataset)
         self._dataset = dataset
-        self._tally = drift.Tally(reference)
+        self._predicted = predicted
+        self._says = says_of(predicted)
+        self._evaluator = open_evaluator(predicted, reference)
+        self._drift = None if reference is None else _DriftOf(dataset, reference)
+        self._own = None if dataset.evaluate is None else _Own(dataset, dataset.evaluate.python)
         self._rows = 0
-        self._outcomes = _Outcomes()
 
-    def add(self, rows: pl.LazyFrame, predictions: pl.DataFrame) -> None:
-        key = list(self._dataset.table.primary_key)
-        columns = self._collected(rows.select(*key, *self._derived()))
-        assert columns.select(key).equals(predictions.select(key)), "parts are not aligned"
-        scores = predictions["score"].to_numpy()
-        raw = columns.select(
-            pl.col(_RAW + feature.name).alias(feature.name) for feature in self._dataset.features
-        )
-        self._rows += len(scores)
-        self._tally.add(raw, scores)
-        self._outcomes.add(scores, columns[_LABEL])
+    def add(self, part: _Part) -> None:
+        if not part.predictions.height:
+            return
+        self._rows += part.predictions.height
+        self._evaluator.add(part.predictions, self._labels(part))
+        for more in (self._drift, self._own):
+            if more is not None:
+                more.add(part)
 
-    def _collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
-        """Compute the columns. The features worked in preprocess, so only the label can fail."""
-        try:
-            return rows.collect()
-        except pl.exceptions.PolarsError as error:
-            if self._dataset.label is None:
-                raise
-            why, expr = str(error).splitlines()[0], self._dataset.label.expr
-            raise FeatureInvalid(self._dataset.name, "label", expr, why) from error
+    def _labels(self, part: _Part) -> pl.Series:
+        if self._dataset.label is None:
+            rows, kind = part.predictions.height, _NO_LABELS[self._says.task]
+            return pl.repeat(None, rows, dtype=kind, eager=True).alias(LABEL)
+        return read_labels(self._dataset, self._says, part.rows)
 
-    def _derived(self) -> list[pl.Expr]:
-        """Features and label, under names that no column of the dataset has."""
-        label = label_expression(self._dataset) if self._dataset.label else pl.lit(None, pl.Boolean)
-        features = [
-            raw_expression(feature).alias(_RAW + feature.name) for feature in self._dataset.features
-        ]
-        return [*features, label.alias(_LABEL)]
-
-    def evaluation(self, batch_id: str, model_version: str) -> Evaluation:
-        measures, drifts = self._outcomes.measures(), self._tally.drift()
+    def evaluation(self, batch_id: str) -> Evaluation:
+        thresholds = self._dataset.thresholds
+        found = self._evaluator.findings(thresholds)
+        drifts = self._drift.drifts() if self._drift else ()
+        own = self._own.figures() if self._own else OwnFigures()
         return Evaluation(
             batch_id=batch_id,
             rows=self._rows,
-            labelled=measures.labelled,
-            positives=measures.positives,
-            auc=measures.auc,
-            average_precision=measures.average_precision,
-            brier=measures.brier,
-            calibration_gap=measures.calibration_gap,
-            scores=self._outcomes.histograms(),
+            task=self._predicted.task,
+            **found.record,
+            own=own.figures,
             drift=drifts,
-            alerts=find_alerts(
-                self._dataset.thresholds,
-                measures.auc,
-                measures.brier,
-                measures.calibration_gap,
-                drifts,
-            ),
-            model_version=model_version,
+            alerts=(*found.alerts, *drift_alerts(thresholds.psi_max, drifts), *own.alerts),
+            model_version=self._predicted.model_version,
         )
 
 
-_RAW, _LABEL = "\0raw ", "\0label"
+_NO_LABELS: dict[str, pl.DataType] = {
+    "binary": pl.Boolean(),
+    "multiclass": pl.String(),
+    "regression": pl.Float64(),
+    "anomaly": pl.Boolean(),
+}
 
 
-@dataclass(frozen=True)
-class _Measures:
-    """Measures over the labelled rows.
-
-    Attributes:
-        auc: ``None`` unless both classes have rows.
-        average_precision: The same.
-        brier: ``None`` without labelled rows.
-        calibration_gap: Mean score minus share of positives; ``None`` without labelled rows.
-    """
-
-    labelled: int
-    positives: int
-    auc: float | None
-    average_precision: float | None
-    brier: float | None
-    calibration_gap: float | None
+def says_of(predicted: Predicted) -> Says:
+    """What a batch's predictions say of a row."""
+    return Says(predicted.task, predicted.classes, predicted.positive, predicted.named)
 
 
-class _Outcomes:
-    """Scores and labels of the labelled rows, and histograms of all scores."""
-
-    def __init__(self) -> None:
-        self._histograms = np.zeros((3, HISTOGRAM_BINS), dtype=np.int64)
-        self._scores: list[Floats] = []
-        self._labels: list[Bools] = []
-
-    def add(self, scores: Floats, labels: pl.Series) -> None:
-        known = labels.is_not_null().to_numpy()
-        positive = labels.fill_null(False).to_numpy()
-        for row, wanted in enumerate((~known, known & ~positive, positive)):
-            self._histograms[row] += histogram(scores[wanted])
-        self._scores.append(scores[known])
-        self._labels.append(positive[known])
-
-    def histograms(self) -> Scores:
-        unlabelled, negative, positive = (tuple(row) for row in self._histograms.tolist())
-        return Scores(unlabelled=unlabelled, negative=negative, positive=positive)
-
-    def measures(self) -> _Measures:
-        scores = np.concatenate(self._scores or [np.empty(0, np.float32)])
-        labels = np.concatenate(self._labels or [np.empty(0, np.bool_)])
-        both = bool(labels.any() and not labels.all())
-        return _Measures(
-            labelled=labels.size,
-            positives=int(labels.sum()),
-            auc=roc_auc(labels, scores) if both else None,
-            average_precision=average_precision(labels, scores) if both else None,
-            brier=brier_score(labels, scores) if labels.size else None,
-            calibration_gap=_calibration_gap(labels, scores) if labels.size else None,
-        )
+def _reference(dataset: Dataset) -> Reference | None:
+    """The model's reference; ``None`` without one: drift is not known then."""
+    path = scorer_of(dataset).path
+    return Reference.read(path) if ModelFolder(path).has(REFERENCE_FILE) else None
 
 
-def histogram(scores: Floats) -> npt.NDArray[np.int64]:
-    """Float32 scores counted in ``HISTOGRAM_BINS`` bins over 0 to 1; 1 itself is in the last."""
-    # In float32, 0.7 times 100 is 70; in float64, what 0.7 is as a float32 would make 69.99.
-    bins = np.minimum((scores * np.float32(HISTOGRAM_BINS)).astype(np.int64), HISTOGRAM_BINS - 1)
-    return np.bincount(bins, minlength=HISTOGRAM_BINS)
+class _DriftOf:
+    """Counts the features and scores of a batch beside the reference's."""
+
+    def __init__(self, dataset: Dataset, reference: Reference) -> None:
+        self._path = scorer_of(dataset).path
+        self._reference = reference
+        self._maker = _maker(dataset)
+        self._tally = Tally(reference)
+
+    def add(self, part: _Part) -> None:
+        raw = self._maker.raw(part.rows)
+        self._check(raw, part.predictions)
+        self._tally.add(raw, part.predictions)
+
+    def _check(self, raw: pl.DataFrame, predictions: pl.DataFrame) -> None:
+        """See that the reference is of this model's features; it may lack some."""
+        expected = self._reference.features
+        numbers = {name for name, bins in expected.items() if isinstance(bins, NumberBins)}
+        texts = {name for name, kind in raw.schema.items() if kind == pl.String()}
+        if not set(expected) <= set(raw.columns) or numbers & texts:
+            found = f"{REFERENCE_FILE} has {list(expected)}, numbers among them {sorted(numbers)}"
+            why = f"{found}; the features are {raw.columns}, texts among them {sorted(texts)}"
+            raise ModelInvalid(self._path, f"{why}; {_AGAIN}")
+        is_multiclass = predictions.schema.get("class") == pl.String()
+        if self._reference.predicted is not None and not is_multiclass:
+            why = f"{REFERENCE_FILE} is of a model of another task"
+            raise ModelInvalid(self._path, f"{why}; {_AGAIN}")
+
+    def drifts(self) -> tuple[Drift, ...]:
+        return self._tally.drift()
 
 
-def _calibration_gap(labels: Bools, scores: Floats) -> float:
-    return float(scores.mean(dtype=np.float64) - labels.mean())
+_AGAIN = "run `flagfall model init` again"
 
 
-def find_alerts(
-    thresholds: Thresholds,
-    auc: float | None,
-    brier: float | None,
-    calibration_gap: float | None,
-    drifts: Iterable[Drift],
-) -> tuple[str, ...]:
-    """One sentence per threshold that was passed: ``<what> <figure> is below|above <threshold>``.
-
-    A figure or a threshold that is ``None`` never alerts. For drift the threshold that is shown is
-    the one that counted (``drift.alert_above``).
-    """
-    gap = None if calibration_gap is None else abs(calibration_gap)
-    found = [
-        _below("AUC", auc, thresholds.auc_min),
-        _above("Brier score", brier, thresholds.brier_max),
-        _above("calibration gap", gap, thresholds.calibration_max),
-    ]
-    if thresholds.psi_max is not None:
-        found += [
-            _above(f"{drift.DRIFT_OF}{d.feature}", d.psi, drift.alert_above(d, thresholds.psi_max))
-            for d in drifts
-        ]
-    return tuple(sentence for sentence in found if sentence is not None)
+@cache_last
+def _maker(dataset: Dataset) -> FeatureMaker:
+    return feature_maker(dataset)
 
 
-def _below(what: str, figure: float | None, limit: float | None) -> str | None:
-    if figure is None or limit is None or figure >= limit:
-        return None
-    return "{} {} is below {}".format(what, *_distinct_texts(figure, limit))
+class _Own:
+    """Gathers all rows of a batch for the team's own function."""
 
+    def __init__(self, dataset: Dataset, path: str) -> None:
+        self._path = path
+        self._columns = [column.name for column in dataset.table.fields]
+        self._rows: list[pl.DataFrame] = []
+        self._predictions: list[pl.DataFrame] = []
 
-def _above(what: str, figure: float | None, limit: float | None) -> str | None:
-    if figure is None or limit is None or figure <= limit:
-        return None
-    return "{} {} is above {}".format(what, *_distinct_texts(figure, limit))
+    def add(self, part: _Part) -> None:
+        self._rows.append(part.rows.select(self._columns).collect())
+        self._predictions.append(part.predictions)
 
-
-def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
-    """Both with two decimals, or with as many as show which is larger."""
-    pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 17))
-    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))
+    def figures(self) -> OwnFigures:
+        """Its answer; nothing for a batch without rows."""
+        if not self._rows:
+            return OwnFigures()
+        return own_figures(self._path, pl.concat(self._rows), pl.concat(self._predictions))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from flagfall.scoring.engines.scores import Floats
 
 from flagfall.cli.dataset_check import check_dataset
 from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset
@@ -23,7 +24,6 @@ from flagfall.scoring import server_tokens as tokens
 from flagfall.scoring.engines import open_engine, scorer_of
 from flagfall.scoring.engines.inference_server import _gave_up
 from flagfall.scoring.engines.open_inference import OpenInferenceEngine
-from flagfall.scoring.engines.scores import Floats
 from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.stages.infer import infer
 from flagfall.stages.preprocess import preprocess

@@ -16,7 +16,8 @@ from flagfall.lake.output import Lake
 from flagfall.lake.records import Drift, Evaluation, Predicted, Receipt, Scores, Status
 from flagfall.landing.marker import Marker
 from flagfall.report.page import Report, write_report
-from flagfall.stages.evaluate import find_alerts, histogram
+from flagfall.scoring.evaluations.alerts import drift_alerts
+from flagfall.scoring.evaluations.binary import Measures, binary_alerts, histogram
 
 NOW = datetime(2026, 11, 22, 6, 0, 9, tzinfo=UTC)
 FEATURES = ("departure", "carrier", "temp")
@@ -187,7 +188,12 @@ def _invented(
             positive=tuple(histogram(scores[late]).tolist()),
         ),
         drift=drifts if rows else (),
-        alerts=find_alerts(thresholds, auc, brier, gap, drifts if rows else ()),
+        alerts=(
+            *binary_alerts(
+                thresholds, Measures(int(known.sum()), int(late.sum()), auc, auc, brier, gap)
+            ),
+            *drift_alerts(thresholds.psi_max, drifts if rows else ()),
+        ),
         model_version="2026.11",
     )
 

@@ -17,8 +17,10 @@ from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Drift, Evaluation, Part, Predicted, Staged
 from flagfall.scoring.drift import fit_reference
-from flagfall.scoring.features import FeatureInvalid, raw_expression
-from flagfall.stages.evaluate import evaluate, find_alerts, histogram
+from flagfall.scoring.evaluations.alerts import drift_alerts
+from flagfall.scoring.evaluations.binary import Measures, binary_alerts, histogram
+from flagfall.scoring.features import FeatureInvalid, fit_constants, raw_expression
+from flagfall.stages.evaluate import evaluate
 
 BATCH = "2026-11-22.0123456789abcdef"
 FEED = """\
@@ -114,6 +116,8 @@ def _make(root: Path, more: str) -> Feed:
     file.write_text(FEED.format(root=root, more=more))
     dataset = read_dataset(file)
     training = _rows(4000, np.zeros(4000), start=9)
+    constants = fit_constants(dataset, training, "v1").model_dump_json()
+    (root / "model" / "constants.json").write_text(constants)
     raw = training.select(raw_expression(feature) for feature in dataset.features)
     scores = np.random.default_rng(1).random(4000)
     fit_reference(dataset, raw, scores).write(str(root / "model"))
@@ -228,7 +232,9 @@ def test_a_reference_of_other_features_is_refused(feed: Feed) -> None:
     path = feed.root / "model" / "reference.json"
     path.write_text(path.read_text().replace('"city"', '"town"'))
     feed.scored((_rows(3, [0.0, 1.0, 1.0]), np.full(3, 0.25, dtype=np.float32)))
-    with pytest.raises(ModelInvalid, match=r"reference\.json has \['id', 'town'\].*train it again"):
+    with pytest.raises(
+        ModelInvalid, match=r"reference\.json has \['id', 'town'\].*flagfall model init"
+    ):
         feed.evaluate()
 
 
@@ -262,8 +268,19 @@ def _drift(psi: float, usual: float | None = None, noise: float = 0.01) -> Drift
     )
 
 
+def _alerts(
+    thresholds: Thresholds,
+    auc: float | None,
+    brier: float | None,
+    gap: float | None,
+    drifts: list[Drift],
+) -> tuple[str, ...]:
+    measures = Measures(6, 3, auc, None, brier, gap)
+    return binary_alerts(thresholds, measures) + drift_alerts(thresholds.psi_max, drifts)
+
+
 def test_each_threshold_that_is_passed_is_one_sentence() -> None:
-    assert find_alerts(LIMITS, 0.55, 0.3, -0.12, [_drift(0.31)]) == (
+    assert _alerts(LIMITS, 0.55, 0.3, -0.12, [_drift(0.31)]) == (
         "AUC 0.55 is below 0.60",
         "Brier score 0.30 is above 0.25",
         "calibration gap 0.12 is above 0.10",
@@ -272,21 +289,21 @@ def test_each_threshold_that_is_passed_is_one_sentence() -> None:
 
 
 def test_a_figure_on_its_threshold_is_no_alert() -> None:
-    assert find_alerts(LIMITS, 0.6, 0.25, 0.1, [_drift(0.25)]) == ()
+    assert _alerts(LIMITS, 0.6, 0.25, 0.1, [_drift(0.25)]) == ()
 
 
 def test_no_figure_and_no_threshold_never_alert() -> None:
-    assert find_alerts(LIMITS, None, None, None, []) == ()
-    assert find_alerts(Thresholds(), 0.01, 0.99, 0.99, [_drift(99)]) == ()
+    assert _alerts(LIMITS, None, None, None, []) == ()
+    assert _alerts(Thresholds(), 0.01, 0.99, 0.99, [_drift(99)]) == ()
 
 
 def test_a_figure_that_rounds_to_its_threshold_is_told_apart() -> None:
-    assert find_alerts(LIMITS, 0.59996, None, None, []) == ("AUC 0.59996 is below 0.60000",)
+    assert _alerts(LIMITS, 0.59996, None, None, []) == ("AUC 0.59996 is below 0.60000",)
 
 
 def test_drift_alerts_above_what_training_batches_reached_and_not_on_few_rows() -> None:
-    assert find_alerts(LIMITS, None, None, None, [_drift(2.1, usual=2.0)]) == ()
-    assert find_alerts(LIMITS, None, None, None, [_drift(2.3, usual=2.0)]) == (
+    assert _alerts(LIMITS, None, None, None, [_drift(2.1, usual=2.0)]) == ()
+    assert _alerts(LIMITS, None, None, None, [_drift(2.3, usual=2.0)]) == (
         "drift of temp 2.30 is above 2.20",
     )
-    assert find_alerts(LIMITS, None, None, None, [_drift(2.3, noise=0.09)]) == ()
+    assert _alerts(LIMITS, None, None, None, [_drift(2.3, noise=0.09)]) == ()

@@ -1,0 +1,59 @@
+"""Sentences on what is not normal: ``<what> <figure> is below|above|worse … <line>``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flagfall.lake.records import Drift
+from flagfall.scoring import drift
+
+CLEARLY = 3.0
+"""Standard errors from which on chance is no explanation."""
+
+
+def below(what: str, figure: float | None, limit: float | None) -> list[str]:
+    """A sentence where a figure is below its limit; none where either is ``None``."""
+    if figure is None or limit is None or figure >= limit:
+        return []
+    return ["{} {} is below {}".format(what, *_distinct_texts(figure, limit))]
+
+
+def above(what: str, figure: float | None, limit: float | None) -> list[str]:
+    """The same where it is above."""
+    if figure is None or limit is None or figure <= limit:
+        return []
+    return ["{} {} is above {}".format(what, *_distinct_texts(figure, limit))]
+
+
+def worse_than_chance(
+    what: str, figure: float | None, chance: float, error: float, remedy: str
+) -> list[str]:
+    """A sentence where a figure is below chance by more than ``CLEARLY`` standard errors.
+
+    No threshold is needed for that: such a model is used the wrong way round.
+    """
+    if figure is None or figure >= chance - CLEARLY * error:
+        return []
+    return [f"{what} {figure:.2f} is worse than chance: {remedy}"]
+
+
+def drift_alerts(psi_max: float | None, drifts: Iterable[Drift]) -> tuple[str, ...]:
+    """One sentence for each feature that has drifted.
+
+    The line that is shown is the one that counted (``drift.alert_above``).
+    """
+    if psi_max is None:
+        return ()
+    return tuple(
+        sentence
+        for one in drifts
+        for sentence in above(
+            f"{drift.DRIFT_OF}{one.feature}", one.psi, drift.alert_above(one, psi_max)
+        )
+    )
+
+
+def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
+    """Both with two decimals, or with as many as show which is larger."""
+    pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 17))
+    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))
