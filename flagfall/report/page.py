@@ -23,7 +23,7 @@ from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
 from flagfall.report.batches import Batch, mark_replaced
 from flagfall.report.due import slug
-from flagfall.report.figures import score_pictures, trend_pictures
+from flagfall.report.figures import trend_pictures
 from flagfall.report.formatting import (
     TEXT_SHOWN,
     count,
@@ -35,6 +35,7 @@ from flagfall.report.formatting import (
     share,
     visible,
 )
+from flagfall.report.kinds import kind_of
 from flagfall.report.pooled import Pool
 from flagfall.report.summary import Judgement, Verdict, judge
 from flagfall.report.tiles import tiles
@@ -156,17 +157,21 @@ def _render(
 ) -> str:
     counted = [batch for batch in batches if batch.counts]
     pool = _pool(counted)
+    kind = kind_of(dataset, counted)
     drift = worst_drift(counted, dataset.thresholds.psi_max)
     return _template().render(
         dataset=dataset,
         run=run,
         now=now,
         judgement=judgement,
-        tiles=tiles(dataset, batches, counted, pool, drift, trend, now),
+        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, now),
         rules=_rules(batches),
-        score_figures=score_pictures(dataset, pool),
+        kind=kind,
+        column=kind.column(dataset) if dataset.model else None,
+        words=kind.words(dataset),
+        score_figures=kind.pictures(dataset, pool),
         pooled=pool.batches,
-        trend_figures=trend_pictures(dataset, trend),
+        trend_figures=trend_pictures(dataset, kind, trend),
         trend=trend,
         model_versions=sorted({b.evaluation.model_version for b in counted if b.evaluation}),
         flagfall=_version(),
