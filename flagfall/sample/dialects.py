@@ -29,6 +29,9 @@ _ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "windows-1252")
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _QUOTED = re.compile(r'(?:^|\t)"[^"]*"(?:\t|\r?$)')
 
+_ESCAPED = re.compile(r'(?:^|[,;\t|])"[^"]*\\"[^,;\t|"\r\n]')
+_EXCEL = re.compile(r"(?i)sep=.\s*")
+
 _FEW_NULS = 0.4
 """Other text than UTF-16 has no NUL at all; UTF-16 of a European language has one in two bytes."""
 
@@ -50,7 +53,7 @@ def dialect_of(sample: Sample) -> Dialect:
         return Dialect.model_validate({**said, **_quotes_of_tsv(head), **_skipped(head, "\t")})
     delimiter = _delimiter(head)
     said |= {} if delimiter == "," else {"delimiter": delimiter}
-    return Dialect.model_validate({**said, **_skipped(head, delimiter)})
+    return Dialect.model_validate({**said, **_escapes(head), **_skipped(head, delimiter)})
 
 
 def _encoding(sample: Sample) -> str:
@@ -139,12 +142,19 @@ def _usual_width(rows: Sequence[_Row]) -> int:
 
 
 def _skipped(head: Sequence[str], delimiter: str) -> dict[str, Any]:
-    """How many lines stand before the header: titles, which are one field each."""
+    """How many lines stand before the header: titles of one field, or Excel's ``sep=;``."""
+    if head and _EXCEL.fullmatch(head[0]):
+        return {"skipRows": 1}
     rows = _split(head, delimiter)
     if _usual_width(rows) < 2:
         return {}
     first = next(row.line for row in rows if len(row.fields) > 1)
     return {"skipRows": first - 1} if any(row.fields for row in rows if row.line < first) else {}
+
+
+def _escapes(head: Sequence[str]) -> dict[str, Any]:
+    """Whether quotes within quotes have a backslash, as Spark and PostgreSQL write them."""
+    return {"escapeChar": "\\"} if any(map(_ESCAPED.search, head)) else {}
 
 
 def _quotes_of_tsv(head: Sequence[str]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def find_keys(rows: pl.DataFrame, columns: Sequence[str]) -> Keys:
         rows: The sample.
         columns: Those that every file has.
     """
+    if rows.height < 2:
+        return Keys((), ())
     ranks = {name: _rank(name, rows[name]) for name in columns if _may_be_key(rows[name])}
     likely = sorted(ranks, key=lambda name: ranks[name])[:_MOST_CANDIDATES]
     candidates = [name for name in columns if name in likely]
@@ -93,7 +95,7 @@ def _unique(rows: pl.DataFrame, candidates: Sequence[str], size: int) -> Iterato
 def _is_sure(rows: pl.DataFrame, names: Sequence[str], ranks: dict[str, int]) -> bool:
     """Whether tomorrow's rows will be different in these columns, too."""
     if all(ranks[name] == _SURE for name in names):
-        return rows.height > 1
+        return True
     if any(ranks[name] == _BY_CHANCE for name in names) or rows.height < _FEW_ROWS:
         return False
     says_when = any(rows[name].dtype.is_temporal() for name in names)

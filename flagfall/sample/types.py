@@ -103,7 +103,7 @@ def fits(column: Column, values: pl.Series) -> bool:
     """Whether ingest can read all values as the column's."""
     if not can_cast(column, values.dtype):
         return False
-    return _fits(column, values.head(_HEAD)) and _fits(column, values)
+    return _fits(column, values.head(_HEAD)) and (len(values) <= _HEAD or _fits(column, values))
 
 
 def _fits(column: Column, values: pl.Series) -> bool:
@@ -324,9 +324,10 @@ def _ambiguous(found: Found, values: pl.Series, style: _Style) -> str:
     if found.kind == "JSON values":
         return ""
     first = values[0]
-    for days, months in _DAY_OR_MONTH:
-        if _all_match(r"^\d\d?[-/]\d\d?[-/]\d", values) and _fits_both(days, months, values):
-            return f"{first}: day or month first? If it is a date, set format: {days} or {months}"
+    if _all_match(r"^\d\d?[-/]\d\d?[-/]\d", values):
+        for days, months in _DAY_OR_MONTH:
+            if _fits_both(days, months, values):
+                return f"{first}: day or month first? If a date, set format: {days} or {months}"
     if found.kind == "text" and not (style.comma or style.groups) and _may_be_groups(values):
         return f"{first}: thousands or decimals? Set type: integer and groupChar, or decimalChar"
     return ""

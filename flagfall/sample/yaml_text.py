@@ -134,6 +134,8 @@ def _end(draft: Draft) -> Iterator[str]:
     said = draft.dialect.model_dump(by_alias=True, exclude_unset=True)
     if said:
         yield f"dialect: {mapping(said)}"
+    if draft.dialect.skip_rows:
+        yield "# The lines that `skipRows` leaves out look like titles before the header."
     if draft.dialect.encoding in _GUESSED:
         yield "# The encoding is not certain: check that accented letters are right."
 

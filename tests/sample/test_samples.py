@@ -48,6 +48,12 @@ SAMPLES: dict[str, tuple[Files, int, dict[str, str]]] = {
         {"nr": "integer", "Betr\xe4ge": "number", "datum": "date %d.%m.%Y", "bezahlt": "boolean"},
     ),
     "thousands": ({"a.csv": US}, 3, {"id": "integer", "sum": "integer", "day": "date %m/%d/%Y"}),
+    "Excel's separator": ({"a.csv": "sep=;\nid;x\n1;2\n"}, 1, {"id": "integer", "x": "integer"}),
+    "escapes of Spark": (
+        {"a.csv": 'id,x\n1,"he said \\"hi\\", ok"\n2,b\n'},
+        2,
+        {"id": "integer", "x": "string"},
+    ),
     "one column": ({"a.csv": "name\nAnn\nBob\n"}, 2, {"name": "string"}),
     "quoted line breaks": (
         {"a.csv": 'b,a\n1,"x\ny"\n2,"p,q"\n'},
@@ -275,6 +281,11 @@ class TestWhatIsSeen:
         started = start(tmp_path, {"a.csv": f"id\n{rows}"})
         assert "from the first 50,000 rows of a.csv" in started.text
 
+    def test_lines_that_are_left_out_are_mentioned(self, tmp_path: Path) -> None:
+        started = start(tmp_path, {"a.csv": "Report of May\na,b\n1,2\n3,4\n"})
+        assert started.dataset.dialect.skip_rows == 1
+        assert "# The lines that `skipRows` leaves out look like titles" in started.text
+
     def test_the_encoding_is_called_a_guess(self, tmp_path: Path) -> None:
         started = start(tmp_path, {"a.csv": "a\nMüller\n".encode("windows-1252")})
         assert started.dataset.dialect.encoding == "windows-1252"
@@ -286,6 +297,7 @@ class TestKeys:
     def test_a_unique_column_with_the_name_of_a_key_is_the_key(self, tmp_path: Path) -> None:
         started = start(tmp_path, {"a.csv": "v,user_id\n10,1\n11,2\n"})
         assert started.dataset.table.primary_key == ("user_id",)
+        assert "  primaryKey: [user_id]  # unique in 2 rows\n" in started.text
         assert "# primaryKey: [v]  # unique in 2 rows, too" in started.text
 
     def test_several_columns_are_a_key_together(self, tmp_path: Path) -> None:
@@ -302,6 +314,13 @@ class TestKeys:
     )
     def test_there_is_no_key_where_it_would_be_chance(self, tmp_path: Path, text: str) -> None:
         assert start(tmp_path, {"a.csv": text}).dataset.table.primary_key == ()
+
+    def test_one_row_suggests_no_key(self, tmp_path: Path) -> None:
+        assert "primaryKey" not in start(tmp_path, {"a.csv": "id\n1\n"}).text
+
+    def test_what_may_be_unique_by_chance_is_a_comment(self, tmp_path: Path) -> None:
+        started = start(tmp_path, {"a.csv": "people\n5\n7\n"})
+        assert "  # primaryKey: [people]  # unique in 2 rows of the sample\n" in started.text
 
 
 NAMES = [
