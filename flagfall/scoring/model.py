@@ -12,7 +12,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.engines.outputs import Outputs
-from flagfall.scoring.model_folder import ModelFolder
+from flagfall.scoring.model_folder import PYTHON_FILE, ModelFolder
 from flagfall.scoring.reading import NotUnderstood, Reading, read_outputs
 
 
@@ -94,6 +94,21 @@ class Model:
                 own = tuple(getattr(self.engine, "classes", ()))
                 self.reading = read_outputs(self.scorer, self.card, outputs, task, own or classes)
             return self.reading
+
+
+def challenger_of(dataset: Dataset) -> Dataset:
+    """The dataset as it is with its challenger as the model; that runs in the task's process."""
+    scorer = scorer_of(dataset)
+    path = scorer.challenger
+    mine = {
+        "path": path,
+        "engine": "python" if ModelFolder(path).has(PYTHON_FILE) else "onnx",
+        "interpreter": scorer.interpreter if ModelFolder(path).has(PYTHON_FILE) else "",
+        "challenger": "",
+        "server": None,
+        "pod": None,
+    }
+    return dataset.model_copy(update={"model": scorer.model_copy(update=mine), "evaluate": None})
 
 
 def open_model(dataset: Dataset) -> Model:
