@@ -83,10 +83,17 @@ def _text(name: str, sample: Sample) -> tuple[str, Typed]:
         columns.left_out | guesses.left_out,
     )
     if not draft.guesses:
-        raise SampleInvalid(str(sample.path), "no column that a dataset can have")
+        raise _no_columns(draft)
     typed = read_typed(sample, _first_reading(draft))
     needed = [name for name in names_of(draft.guesses) if name not in draft.optional]
     return dataset_text(draft, typed, find_keys(typed.rows, needed)), typed
+
+
+def _no_columns(draft: Draft) -> SampleInvalid:
+    name, why = next(iter(draft.left_out.items()))
+    return SampleInvalid(
+        str(draft.sample.path), f"no column that a dataset can have: {name}: {why}"
+    )
 
 
 def _optional(columns: Columns) -> frozenset[str]:

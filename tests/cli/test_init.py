@@ -73,6 +73,13 @@ def test_a_file_that_is_there_is_never_changed(flagfall: CommandLine, weather: P
     assert path.read_text() == "mine"
 
 
+def test_a_file_that_is_there_is_named_before_the_sample_is_read(
+    flagfall: CommandLine, weather: Path
+) -> None:
+    flagfall("init", "weather", "--from", weather)
+    assert "is there already" in flagfall.refused("init", "weather", "--from", "nope.csv")
+
+
 def test_a_file_that_comes_meanwhile_is_not_changed(
     flagfall: CommandLine, weather: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

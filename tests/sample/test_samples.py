@@ -315,6 +315,10 @@ class TestKeys:
     def test_there_is_no_key_where_it_would_be_chance(self, tmp_path: Path, text: str) -> None:
         assert start(tmp_path, {"a.csv": text}).dataset.table.primary_key == ()
 
+    def test_columns_that_repeat_together_are_no_key(self, tmp_path: Path) -> None:
+        started = start(tmp_path, {"a.csv": "a_id,b_id\n1,1\n1,1\n2,2\n2,3\n"})
+        assert "primaryKey" not in started.text
+
     def test_one_row_suggests_no_key(self, tmp_path: Path) -> None:
         assert "primaryKey" not in start(tmp_path, {"a.csv": "id\n1\n"}).text
 
@@ -380,6 +384,10 @@ BAD: dict[str, tuple[Files, str]] = {
     "keys twice": (
         {"a.jsonl": '{"a": 1, "a": 2}\n'},
         r"a\.jsonl: line 1: row: the key 'a' stands twice",
+    ),
+    "only mixed types": (
+        {"a.jsonl": '{"a": 1}\n{"a": "x"}\n'},
+        r"no column .*: a: its values are of several types; write them as one type",
     ),
     "another format": ({"a.xlsx": b"PK"}, r"no data file; understood are \.csv, \.tsv, "),
     "several formats": (
