@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from flagfall.lake.records import ClassCounts
-from flagfall.report.axes import HEIGHT, RIGHT, WIDTH, short_count
-from flagfall.report.formatting import cut
+from flagfall.report.axes import RIGHT, WIDTH, short_count
+from flagfall.report.formatting import cut, visible
 from flagfall.report.svg import ACCENT, INK, MIDDLE, MUTED, TEXT, picture
 from flagfall.scoring.metrics import Values
 
 NAMES_LEFT = 84
 NAME_SHOWN = 12
-LINE = 20
-"""Height of a class, in units of the page."""
+LINE, WIDEST = 20, 46
+"""Height of a class, in units of the page: at least, and at most."""
 _STRONGEST = 0.5
 """Opacity of a field with all rows of its line; text on it stays easy to read."""
 
@@ -26,16 +26,16 @@ _STRONGEST = 0.5
 @picture
 def confusion(names: Sequence[str], table: Values) -> tuple[Figure, str]:
     """Rows by real class (lines) and given class (columns), as shares of the line."""
-    height = 74 + LINE * len(names)
+    names = [visible(name) for name in names]
+    inner = len(names) * max(LINE, min(WIDEST, 140 // len(names)))
+    height = 74 + inner
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-    axes = _field(figure, height, LINE * len(names))
+    axes = _field(figure, height, 46, inner)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     for line, column in np.ndindex(*table.shape):
         _cell(axes, column, line, float(shares[line, column]), has_rows=bool(table[line].any()))
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0))
-    short = [cut(name, NAME_SHOWN) for name in names]
-    rows = [f"{name}" for name in short]
-    axes.set_yticks(np.arange(len(names)) + 0.5, rows)
+    axes.set_yticks(np.arange(len(names)) + 0.5, [cut(name, NAME_SHOWN) for name in names])
     across = _fitting(names)
     axes.set_xticks(np.arange(len(names)) + 0.5, [cut(name, across) for name in names])
     figure.text(2 / WIDTH, 1 - 12 / height, "Really", color=MUTED)
@@ -49,9 +49,9 @@ def _fitting(names: Sequence[str]) -> int:
     return max(2, int((WIDTH - NAMES_LEFT - RIGHT) / len(names) / (0.62 * TEXT)) - 1)
 
 
-def _field(figure: Figure, height: int, inner: int) -> Axes:
+def _field(figure: Figure, height: int, bottom: int, inner: int) -> Axes:
     across = (WIDTH - NAMES_LEFT - RIGHT) / WIDTH
-    axes = figure.add_axes((NAMES_LEFT / WIDTH, 46 / height, across, inner / height))
+    axes = figure.add_axes((NAMES_LEFT / WIDTH, bottom / height, across, inner / height))
     axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
     axes.tick_params(length=0, labelcolor=MUTED, labelsize=TEXT, pad=5)
     return axes
@@ -83,9 +83,10 @@ def class_shares(
     names: Sequence[str], counts: dict[str, ClassCounts], is_known: bool
 ) -> tuple[Figure, str]:
     """Share of rows by predicted class, and by real class where it is known."""
-    height = max(HEIGHT, 66 + LINE * len(names))
+    inner = len(names) * max(LINE, min(WIDEST, 140 // len(names)))
+    height = 54 + inner
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
-    axes = _field(figure, height, height - 84)
+    axes = _field(figure, height, 26, inner)
     predicted = _shares([counts[name].predicted for name in names], counts, "predicted")
     real = _shares([counts[name].real for name in names], counts, "real")
     places = np.arange(len(names))
@@ -97,14 +98,14 @@ def class_shares(
         right = max(float(share), float(real[place]) if is_known else 0.0)
         axes.text(right + 0.03 * most, place, f"{share:.0%}", color=ACCENT, va="center")
     axes.set(xlim=(0, 1.22 * most), ylim=(len(names) - 0.4, -0.6), xticks=[])
-    axes.set_yticks(places, [cut(name, NAME_SHOWN) for name in names])
+    axes.set_yticks(places, [cut(visible(name), NAME_SHOWN) for name in names])
     note = "Bar: predicted; line: really" if is_known else "Predicted"
     rows = sum(one.predicted for one in counts.values())
     figure.text(2 / WIDTH, 1 - 12 / height, "Class", color=MUTED)
     figure.text(
         0.5, 6 / height, f"Share of rows ({short_count(rows)}). {note}", color=MUTED, ha="center"
     )
-    words = (f"{name}: {share:.0%}" for name, share in zip(names, predicted, strict=True))
+    words = (f"{visible(name)}: {share:.0%}" for name, share in zip(names, predicted, strict=True))
     return figure, f"Share of rows by predicted class. {'; '.join(words)}."
 
 

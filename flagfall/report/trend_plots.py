@@ -103,7 +103,7 @@ def mean_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
     span(axes, values, None, 0.2 * max(abs(value) for value in values) or 1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     _time_axis(axes, periods)
-    _ends(axes, [(real, "real", MUTED), (said, "said", ACCENT)], number)
+    _ends(axes, [(real, "real", MUTED), (said, "model", ACCENT)], number)
     words = _trend_in_words("Mean prediction", said, ".3g")
     return figure, f"{words} {_trend_in_words('Really', real, '.3g')}" if real else words
 
@@ -118,10 +118,10 @@ def flagged_trend(
     _line(axes, known, ACCENT)
     top = max(*(share for _, share in known), 0.01)
     if least is not None:
-        limit_line(axes, least, f"alert below {least:.1%}", over=False)
+        limit_line(axes, least, f"alert below {100 * least:g}%", over=False)
         top = max(top, least)
     if most is not None and top > most / 4:
-        limit_line(axes, most, f"alert above {most:.1%}")
+        limit_line(axes, most, f"alert above {100 * most:g}%")
         top = max(top, most)
     axes.set_ylim(0, 1.25 * top)
     in_percent(axes)

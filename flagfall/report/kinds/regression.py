@@ -35,9 +35,11 @@ class RegressionPage:
         if found.bins is None or found.mean is None:
             return []
         svg = value_plots.values(found.bins, found.mean, found.real_mean)
-        pictures = [Picture("Predictions", "The outer steps also hold what lies beyond.", svg)]
+        beyond = "the outer steps also hold what lies beyond"
+        note = outcome(dataset, beyond) if dataset.label else f"{beyond.capitalize()}."
+        pictures = [Picture("Predictions", note, svg)]
         if found.labelled:
-            note = f"{outcome(dataset, 'the dots are mean errors')} Band: two thirds of the errors."
+            note = "Dots: mean error, and its 95% interval. Band: two thirds of the errors."
             pictures.append(Picture("Errors", note, value_plots.errors(found.bins)))
         return pictures
 
