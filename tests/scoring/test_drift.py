@@ -216,7 +216,7 @@ def test_a_reference_reads_back_what_was_written(tmp_path: Path, random: Random)
 
 
 def test_a_missing_reference_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalid, match=r"reference\.json is missing; run the model's training"):
+    with pytest.raises(ModelInvalid, match=r"reference\.json is missing; `flagfall model init`"):
         Reference.read(str(tmp_path))
 
 
