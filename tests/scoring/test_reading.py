@@ -83,7 +83,7 @@ def test_a_probability_that_rounding_put_above_one_is_one() -> None:
     [
         (outputs([[0.5]]), {}, "does not tell its task; set model.task to one of binary, "),
         (outputs([[np.nan]]), {"task": "binary"}, "1 of 1 scores are no prob.*such as nan"),
-        (outputs([[1.0005]]), {"task": "binary"}, "no probabilities, such as 1.0005"),
+        (outputs([[1.0005]]), {"task": "binary"}, "no probabilities, such as 1.000"),
         (outputs([[-0.1]]), {"task": "binary"}, "no probabilities, .*set model.logits"),
         (outputs([[0.5, 0.25]]), {"task": "binary"}, "of 1 rows do not sum to 1; export it"),
         (outputs(THREE), {"classes": ("a", "b", "c", "d")}, "returns 3 numbers a row, and has"),
