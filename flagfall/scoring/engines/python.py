@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import polars as pl
 
@@ -120,6 +121,7 @@ class _Process:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words
             )
         except OSError as error:
+            self._words.close()
             why = f"cannot be run by {interpreter}: {error.strerror}; correct model.interpreter"
             raise Refused(why) from error
         weakref.finalize(self, _end, self._process, self._words)
@@ -167,9 +169,11 @@ class _Process:
         )
 
 
-def _end(process: subprocess.Popen[bytes], words: BinaryIO) -> None:
+def _end(process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
     """End the process: it stops when there are no more requests."""
-    for stream in (process.stdin, process.stdout, words):
+    for stream in (process.stdin, process.stdout):
         if stream is not None:
-            stream.close()
+            with suppress(BrokenPipeError):  # the rest of a request to a process that has died
+                stream.close()
     process.wait()
+    words.close()
