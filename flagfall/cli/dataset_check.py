@@ -10,9 +10,11 @@ from flagfall.cli.model_check import try_model
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.thresholds import misplaced
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.features import check_expressions
+from flagfall.scoring.labels import Says, check_label
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -37,8 +39,13 @@ def check_dataset(dataset: Dataset) -> str:
         return f"{columns}, no model"
     try:
         tried = try_model(dataset)
+        reading = tried.reading
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
+    if problems := misplaced(dataset.thresholds, reading.task):
+        named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
+        raise _invalid(dataset, named)
+    check_label(dataset, Says(reading.task, reading.classes, reading.positive, reading.is_named))
     features = f"{len(tried.features.columns)} features"
     return f"{columns}, {features}, model {tried.model.version}: {tried.says}"
 

@@ -12,6 +12,7 @@ import typer
 from flagfall.cli.batches import publish_command, replay, stage
 from flagfall.cli.check import check
 from flagfall.cli.console import complain, out
+from flagfall.cli.init import init
 from flagfall.cli.model import model_app
 from flagfall.cli.status import status_command
 from flagfall.cli.watch import watch
@@ -42,6 +43,7 @@ def options(
     """From a marker file to a report. Datasets are described in datasets/<name>.yaml."""
 
 
+app.command()(init)
 app.command("publish")(publish_command)
 app.command()(watch)
 app.command("status")(status_command)

@@ -18,6 +18,7 @@ from flagfall.errors import InputError, ModelInvalid, NotThere
 from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.model import Model, open_model, scorer_of
 from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
+from flagfall.scoring.reading import Reading
 from flagfall.scoring.reference import Reference
 from flagfall.scoring.sample_rows import sample_rows, unknown_texts
 
@@ -56,11 +57,15 @@ class Tried:
     predictions: pl.DataFrame
 
     @property
+    def reading(self) -> Reading:
+        """How its outputs are read."""
+        assert self.model.reading is not None, "it has scored rows"
+        return self.model.reading
+
+    @property
     def says(self) -> str:
         """What it says of a row, in words."""
-        reading = self.model.reading
-        assert reading is not None, "it has scored rows"
-        return said(reading.task, reading.classes, reading.positive)
+        return said(self.reading.task, self.reading.classes, self.reading.positive)
 
 
 def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
@@ -193,8 +198,7 @@ def compare(dataset: Dataset, tried: Tried, expected: Path, tolerance: float) ->
 
 def _by_class(tried: Tried) -> pl.DataFrame:
     """The predictions; of a binary model the classes by name, as frameworks give them."""
-    reading = tried.model.reading
-    assert reading is not None, "it has scored rows"
+    reading = tried.reading
     if reading.task != "binary":
         return tried.predictions
     other = next(name for name in reading.classes if name != reading.positive)

@@ -98,8 +98,7 @@ def init_model(
     inputs = _inputs(dataset, model, features.columns)
     raw = maker.raw(training.rows.lazy()).select(inputs)
     batches = training.rows[batch_column] if batch_column else _by_file(training)
-    scores = predictions["value" if "value" in predictions.columns else "score"].to_numpy()
-    fit_reference(dataset, raw, scores, batches).write(scorer.path)
+    fit_reference(dataset, raw, predictions, batches).write(scorer.path)
     card = Card(
         version=version_of,
         sha256=folder.sha256,

@@ -49,6 +49,22 @@ def figure(number: float) -> str:
     return f"{number:.2f}"
 
 
+def number(value: float) -> str:
+    """A figure of any size: three digits, or a whole number with thousands separated."""
+    if 1000 <= abs(value) < 1e15:
+        return _minus(f"{value:,.0f}")
+    return _minus(f"{value:.3g}")
+
+
+def signed(value: float) -> str:
+    """The same, with its sign."""
+    return number(value) if value < 0 else f"+{number(value)}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
 def share(part: float) -> str:
     """A share as a percentage; only exactly 0 and 1 are shown as 0% and 100%."""
     percent = 100 * part

@@ -22,8 +22,9 @@ from flagfall.dataset.schema import Dataset
 from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
 from flagfall.report.batches import Batch, mark_replaced
+from flagfall.report.challenger import beside
 from flagfall.report.due import slug
-from flagfall.report.figures import score_pictures, trend_pictures
+from flagfall.report.figures import trend_pictures
 from flagfall.report.formatting import (
     TEXT_SHOWN,
     count,
@@ -35,6 +36,7 @@ from flagfall.report.formatting import (
     share,
     visible,
 )
+from flagfall.report.kinds import kind_of
 from flagfall.report.pooled import Pool
 from flagfall.report.summary import Judgement, Verdict, judge
 from flagfall.report.tiles import tiles
@@ -108,7 +110,7 @@ def write_report(
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
     judgement = judge(dataset, batches)
-    page = _render(dataset, run, batches, trend, judgement, now).encode()
+    page = _render(dataset, lake, run, batches, trend, judgement, now).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
     if is_latest:
@@ -148,6 +150,7 @@ def _trend(
 
 def _render(
     dataset: Dataset,
+    lake: Lake,
     run: str,
     batches: Sequence[Batch],
     trend: Trend,
@@ -156,17 +159,22 @@ def _render(
 ) -> str:
     counted = [batch for batch in batches if batch.counts]
     pool = _pool(counted)
+    kind = kind_of(dataset, counted)
     drift = worst_drift(counted, dataset.thresholds.psi_max)
     return _template().render(
         dataset=dataset,
         run=run,
         now=now,
         judgement=judgement,
-        tiles=tiles(dataset, batches, counted, pool, drift, trend, now),
+        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, now),
         rules=_rules(batches),
-        score_figures=score_pictures(dataset, pool),
+        kind=kind,
+        column=kind.column(dataset) if dataset.model else None,
+        words=kind.words(dataset),
+        score_figures=kind.pictures(dataset, pool),
         pooled=pool.batches,
-        trend_figures=trend_pictures(dataset, trend),
+        challenger=beside(dataset, lake, kind, counted, trend),
+        trend_figures=trend_pictures(dataset, kind, trend),
         trend=trend,
         model_versions=sorted({b.evaluation.model_version for b in counted if b.evaluation}),
         flagfall=_version(),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flagfall.lake.records import HISTOGRAM_BINS, Evaluation
+from flagfall.report.pools import AnomalyPool, MulticlassPool, RegressionPool
 
 Counts = npt.NDArray[np.int64]
 
@@ -21,13 +22,17 @@ class Pool:
     """Evaluations of one or more batches, added up.
 
     Attributes:
-        scores: Rows by score bin: unlabelled, negative, positive.
+        scores: Of binary models, rows by score bin: unlabelled, negative, positive.
+        multiclass: Of multiclass models. So for the next two.
     """
 
     batches: int = 0
     labelled: int = 0
     positives: int = 0
     scores: Counts = field(default_factory=lambda: np.zeros((3, HISTOGRAM_BINS), dtype=np.int64))
+    multiclass: MulticlassPool = field(default_factory=MulticlassPool)
+    regression: RegressionPool = field(default_factory=RegressionPool)
+    anomaly: AnomalyPool = field(default_factory=AnomalyPool)
     _score_sum: float = 0.0
     _auc: float | None = None
 
@@ -42,6 +47,8 @@ class Pool:
             evaluation.labelled
         )
         self._auc = evaluation.auc
+        for pool in (self.multiclass, self.regression, self.anomaly):
+            pool.add(evaluation)
 
     @property
     def auc(self) -> float | None:

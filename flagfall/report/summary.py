@@ -128,4 +128,4 @@ def _is_drift(alert: str) -> bool:
 
 
 def _kind(alert: str) -> str:
-    return re.sub(r" -?[\d.]+ (is (?:above|below) [\d.]+)$", r" \1", alert)
+    return re.sub(r" -?[\d.]+ (is (?:(?:above|below) -?[\d.]+|worse than .*))$", r" \1", alert)

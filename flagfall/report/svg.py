@@ -3,8 +3,9 @@
 A picture fits a phone (340 units wide, text size 11). On a wide screen pictures stand side by side,
 so text stays readable. Text stays text, in the page's own font. Colours are the page's CSS
 variables, so one picture serves light mode, dark mode and print: matplotlib draws in placeholder
-colours, and ``_colour`` replaces them. The same values give the same bytes. The only text of a
-producer here is a batch's label, which consists of safe characters.
+colours, and ``_colour`` replaces them. The same values give the same bytes. Texts of others here
+are a batch's label, which consists of safe characters, and names of classes, which pass
+``visible``.
 """
 
 from __future__ import annotations

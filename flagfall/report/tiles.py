@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from statistics import median
 
@@ -12,28 +11,26 @@ from flagfall.dataset.schema import Dataset
 from flagfall.report.batches import Batch
 from flagfall.report.formatting import (
     count,
+    cut,
     figure,
+    number,
     seconds,
     share,
 )
+from flagfall.report.kinds.kind import Facts, Kind
+from flagfall.report.parts import Tile, alerted, joined, usual
 from flagfall.report.pooled import Pool
-from flagfall.report.trend import Period, Trend
+from flagfall.report.trend import Trend
 from flagfall.report.worst_drift import Moved
 from flagfall.scoring.drift import DRIFT_OF
 
-
-@dataclass(frozen=True)
-class Tile:
-    """One key figure."""
-
-    label: str
-    value: str
-    note: str = ""
-    alert: bool = False
+NAME_SHOWN = 40
+"""Longest name of a figure of the team's own, in characters."""
 
 
 def tiles(
     dataset: Dataset,
+    kind: Kind,
     batches: Sequence[Batch],
     counted: Sequence[Batch],
     pool: Pool,
@@ -45,6 +42,7 @@ def tiles(
 
     Args:
         dataset: Its dataset.
+        kind: Of its model.
         batches: Its deliveries.
         counted: Those of them that count.
         pool: The evaluations of these.
@@ -57,11 +55,10 @@ def tiles(
         _batch_tile(batches),
         *_row_tiles(batches, counted, trend),
         *_time_tiles(batches, trend, now),
-        *_auc_tile(pool, trend, alerts),
-        *_calibration_tile(pool, alerts),
-        *_positive_tile(dataset, counted, trend),
+        *kind.tiles(Facts(dataset, counted, pool, trend, alerts)),
         *_drift_tile(drift, alerts),
         *_outcome_tile(dataset, counted),
+        *_own_tiles(counted),
     ]
 
 
@@ -76,43 +73,13 @@ def _row_tiles(batches: Sequence[Batch], counted: Sequence[Batch], trend: Trend)
     accepted = sum(batch.receipt.rows for batch in counted)
     rejected = sum(batch.receipt.rejected_rows for batch in batches)
     read = rejected + sum(batch.receipt.rows for batch in batches)
-    usual = _usual(trend, lambda period: period.rows, count)
-    usual += " a day" if usual and trend.by_day else ""
+    often = usual(trend, lambda period: period.rows, count)
+    often += " a day" if often and trend.by_day else ""
     part = f"{share(rejected / read)} of rows read" if read else ""
     return [
-        Tile("Rows accepted", count(accepted), usual),
+        Tile("Rows accepted", count(accepted), often),
         Tile("Rows rejected", count(rejected), part),
     ]
-
-
-def _auc_tile(pool: Pool, trend: Trend, alerts: Sequence[str]) -> list[Tile]:
-    if pool.auc is None:
-        return []
-    notes = [f"pooled over {count(pool.batches)} batches"] if pool.batches > 1 else []
-    notes.append(_usual(trend, lambda period: period.pool.auc, figure))
-    return [Tile("AUC", figure(pool.auc), _joined(notes), _any(alerts, "AUC "))]
-
-
-def _calibration_tile(pool: Pool, alerts: Sequence[str]) -> list[Tile]:
-    """Also red if the Brier score alerts: it has no tile, and it adds calibration to AUC."""
-    if pool.positive_share is None or pool.mean_score is None:
-        return []
-    gap = pool.mean_score - pool.positive_share
-    note = f"mean score {share(pool.mean_score)}, really {share(pool.positive_share)}"
-    alert = _any(alerts, "calibration gap ") or _any(alerts, "Brier score ")
-    return [Tile("Calibration gap", f"{gap:+.2f}".replace("-", "−"), note, alert)]
-
-
-def _positive_tile(dataset: Dataset, counted: Sequence[Batch], trend: Trend) -> list[Tile]:
-    scored = [batch.predicted for batch in counted if batch.predicted is not None]
-    rows = sum(predicted.rows for predicted in scored)
-    if dataset.model is None or not rows:
-        return []
-    threshold = dataset.model.cut
-    positives = share(sum(predicted.positives for predicted in scored) / rows)
-    usual = _usual(trend, lambda period: period.pool.share_from(threshold), share)
-    note = _joined([f"score {threshold:g} or more", usual])
-    return [Tile("Predicted positive", positives, note)]
 
 
 def _drift_tile(drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:
@@ -123,7 +90,24 @@ def _drift_tile(drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:
         return [Tile("Largest drift", "–", "too few rows to judge")]
     nearest = known[0]
     note = f"of its alert line: {nearest.feature}, PSI {figure(nearest.psi)}"
-    return [Tile("Largest drift", share(nearest.ratio or 0.0), note, _any(alerts, DRIFT_OF))]
+    return [Tile("Largest drift", share(nearest.ratio or 0.0), note, alerted(alerts, DRIFT_OF))]
+
+
+def _own_tiles(counted: Sequence[Batch]) -> list[Tile]:
+    """Figures of the team's own function; of several batches their median and range."""
+    found: dict[str, list[float | None]] = {}
+    for batch in counted:
+        for name, value in (batch.evaluation.own if batch.evaluation else {}).items():
+            found.setdefault(name, []).append(value)
+    return [_own_tile(name, values) for name, values in found.items()]
+
+
+def _own_tile(name: str, values: Sequence[float | None]) -> Tile:
+    known = [value for value in values if value is not None]
+    if not known:
+        return Tile(cut(name, NAME_SHOWN), "–", "no value")
+    several = f"median; {number(min(known))} to {number(max(known))}" if len(known) > 1 else ""
+    return Tile(cut(name, NAME_SHOWN), number(median(known)), several)
 
 
 def _outcome_tile(dataset: Dataset, counted: Sequence[Batch]) -> list[Tile]:
@@ -141,29 +125,12 @@ def _time_tiles(batches: Sequence[Batch], trend: Trend, now: datetime) -> list[T
         return []
     receipt = [batch.receipt.seconds for batch in batches]
     report = [(now - batch.receipt.marker.landed_at).total_seconds() for batch in batches]
-    usual = _usual(trend, lambda p: median(p.seconds) if p.seconds else None, seconds)
+    often = usual(trend, lambda p: median(p.seconds) if p.seconds else None, seconds)
     return [
-        Tile("Marker to receipt", seconds(median(receipt)), _joined([_slowest(receipt), usual])),
+        Tile("Marker to receipt", seconds(median(receipt)), joined([_slowest(receipt), often])),
         Tile("Marker to report", seconds(median(report)), _slowest(report)),
     ]
 
 
 def _slowest(times: Sequence[float]) -> str:
     return f"median; slowest {seconds(max(times))}" if len(times) > 1 else ""
-
-
-def _usual(
-    trend: Trend, of: Callable[[Period], float | None], shown: Callable[[float], str]
-) -> str:
-    found = trend.median(of)
-    if found is None:
-        return ""
-    return f"{'30-day median' if trend.by_day else 'median before'} {shown(found)}"
-
-
-def _joined(notes: Sequence[str]) -> str:
-    return "; ".join(note for note in notes if note)
-
-
-def _any(alerts: Sequence[str], start: str) -> bool:
-    return any(alert.startswith(start) for alert in alerts)

@@ -12,7 +12,7 @@ from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Drift, Evaluation, Receipt
 from flagfall.report.batches import Batch
 from flagfall.report.pooled import Pool
-from flagfall.report.worst_drift import drift_ratio
+from flagfall.report.worst_drift import divided, drift_ratio
 
 BATCHES_IN_TREND = 30
 
@@ -35,7 +35,7 @@ class Period:
         rows: Accepted rows.
         rejected_rows: Rejected rows of accepted batches.
         drift: Largest drift of a feature as a share of its line; ``None`` without one.
-        score_drift: The same for the score.
+        score_drift: The same for the score, and for the class of a multiclass model.
         seconds: From marker to receipt, by batch.
         rejected: Rejected deliveries of this run that nothing has replaced.
         now: Whether a delivery of this run is in it.
@@ -114,10 +114,11 @@ class Trend:
             self._add_drift(period, evaluation.drift)
 
     def _add_drift(self, period: Period, drifts: Sequence[Drift]) -> None:
-        """The score's entry comes last; a feature may be called ``score`` too."""
-        ratios = [drift_ratio(drift, self._psi_max) for drift in drifts]
-        period.drift = _larger(period.drift, *ratios[:-1])
-        period.score_drift = _larger(period.score_drift, *ratios[-1:])
+        of_features, of_predictions = divided(drifts)
+        features = (drift_ratio(drift, self._psi_max) for drift in of_features)
+        predictions = (drift_ratio(drift, self._psi_max) for drift in of_predictions)
+        period.drift = _larger(period.drift, *features)
+        period.score_drift = _larger(period.score_drift, *predictions)
 
     @property
     def periods(self) -> list[Period]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from flagfall.report.axes import (
     short_count,
     span,
 )
+from flagfall.report.formatting import number
 from flagfall.report.svg import ACCENT, ALERT, MIDDLE, MUTED, PAPER, TEXT, picture
 from flagfall.report.trend import Period
 
@@ -58,6 +59,74 @@ def calibration_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
     _ends(axes, [(real, "real", MUTED), (score, "score", ACCENT)])
     words = _trend_in_words("Mean score", score)
     return figure, f"{words} {_trend_in_words('Share really positive', real)}" if real else words
+
+
+@picture
+def accuracy_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figure, str]:
+    """Accuracy by day or batch, with the line below which it alerts."""
+    figure, axes = plot("Share of rows", "")
+    known = [(p, part) for p in periods if (part := p.pool.multiclass.accuracy) is not None]
+    _line(axes, known, ACCENT)
+    if limit is not None:
+        limit_line(axes, limit, f"alert below {limit:.0%}", over=False)
+    span(axes, [part for _, part in known], limit, 0.2)
+    in_percent(axes)
+    _time_axis(axes, periods)
+    return figure, _trend_in_words("Accuracy", known)
+
+
+@picture
+def mae_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figure, str]:
+    """Mean absolute error by day or batch, with the line above which it alerts."""
+    figure, axes = plot("Mean absolute error", "")
+    known = [(p, mae) for p in periods if (mae := p.pool.regression.mae) is not None]
+    _line(axes, known, ACCENT)
+    most = max(value for _, value in known)
+    if limit is not None and most > limit / 4:
+        limit_line(axes, limit, f"alert above {number(limit)}")
+        most = max(most, limit)
+    axes.set_ylim(0, 1.25 * most or 1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    _time_axis(axes, periods)
+    return figure, _trend_in_words("Mean absolute error", known, ".3g")
+
+
+@picture
+def mean_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
+    """Mean prediction beside the mean of the real values, by day or batch."""
+    figure, axes = plot("Mean", "", right=_NAMED_ENDS)
+    real = [(p, mean) for p in periods if (mean := p.pool.regression.real_mean) is not None]
+    said = [(p, mean) for p in periods if (mean := p.pool.regression.mean) is not None]
+    _line(axes, real, MUTED)
+    _line(axes, said, ACCENT)
+    values = [value for _, value in (*real, *said)]
+    span(axes, values, None, 0.2 * max(abs(value) for value in values) or 1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    _time_axis(axes, periods)
+    _ends(axes, [(real, "real", MUTED), (said, "model", ACCENT)], number)
+    words = _trend_in_words("Mean prediction", said, ".3g")
+    return figure, f"{words} {_trend_in_words('Really', real, '.3g')}" if real else words
+
+
+@picture
+def flagged_trend(
+    periods: Sequence[Period], least: float | None, most: float | None
+) -> tuple[Figure, str]:
+    """Share of rows that are flagged, by day or batch, with the lines where it alerts."""
+    figure, axes = plot("Share of rows", "")
+    known = [(p, share) for p in periods if (share := p.pool.anomaly.share) is not None]
+    _line(axes, known, ACCENT)
+    top = max(*(share for _, share in known), 0.01)
+    if least is not None:
+        limit_line(axes, least, f"alert below {100 * least:g}%", over=False)
+        top = max(top, least)
+    if most is not None and top > most / 4:
+        limit_line(axes, most, f"alert above {100 * most:g}%")
+        top = max(top, most)
+    axes.set_ylim(0, 1.25 * top)
+    in_percent(axes)
+    _time_axis(axes, periods)
+    return figure, _trend_in_words("Share flagged", known, ".1%")
 
 
 @picture
@@ -151,7 +220,15 @@ def _line(axes: Axes, known: Sequence[tuple[Period, float]], colour: str) -> Non
     )
 
 
-def _ends(axes: Axes, lines: Sequence[tuple[Sequence[tuple[Period, float]], str, str]]) -> None:
+def _in_whole_percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _ends(
+    axes: Axes,
+    lines: Sequence[tuple[Sequence[tuple[Period, float]], str, str]],
+    shown: Callable[[float], str] = _in_whole_percent,
+) -> None:
     """Write names at the right ends of lines, without overlap."""
     low, high = axes.get_ylim()
     apart = (high - low) * (TEXT + 3) / (HEIGHT - TOP - BOTTOM)
@@ -160,7 +237,7 @@ def _ends(axes: Axes, lines: Sequence[tuple[Sequence[tuple[Period, float]], str,
         value = known[-1][1]
         height = max(value, below + apart)
         axes.annotate(
-            f"{word} {value:.0%}",
+            f"{word} {shown(value)}",
             (1, height),
             (4, 0),
             color=colour,

@@ -41,15 +41,25 @@ def drift_ratio(drift: Drift, psi_max: float | None) -> float | None:
     return drift.psi / line if line else None
 
 
+def divided(drifts: Sequence[Drift]) -> tuple[Sequence[Drift], Sequence[Drift]]:
+    """Drift of features, and of what the model says; a feature may be called ``score``, too.
+
+    The score's entry comes last: records of older releases do not say its kind.
+    """
+    first = next((place for place, one in enumerate(drifts) if one.kind != "feature"), None)
+    place = max(len(drifts) - 1, 0) if first is None else first
+    return drifts[:place], drifts[place:]
+
+
 def worst_drift(batches: Sequence[Batch], psi_max: float | None) -> list[Moved]:
     """One entry per feature, nearest to its line first."""
     by_feature: dict[tuple[str, bool], list[tuple[Batch, int, Drift]]] = {}
     for batch in batches:
         if batch.evaluation is not None:
-            drifts = batch.evaluation.drift
-            for drift in drifts:  # the score's entry comes last; a feature may be called so too
-                found = by_feature.setdefault((drift.feature, drift is drifts[-1]), [])
-                found.append((batch, batch.evaluation.rows, drift))
+            for is_said, drifts in enumerate(divided(batch.evaluation.drift)):
+                for drift in drifts:
+                    found = by_feature.setdefault((drift.feature, bool(is_said)), [])
+                    found.append((batch, batch.evaluation.rows, drift))
     moved = [_moved(feature, found, psi_max) for (feature, _), found in by_feature.items()]
     return sorted(moved, key=lambda m: (m.ratio is None, -(m.ratio or 0.0), m.feature))
 

@@ -12,7 +12,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.engines.outputs import Outputs
-from flagfall.scoring.model_folder import ModelFolder
+from flagfall.scoring.model_folder import PYTHON_FILE, ModelFolder
 from flagfall.scoring.reading import NotUnderstood, Reading, read_outputs
 
 
@@ -33,7 +33,7 @@ class Model:
     Args:
         dataset: Its dataset.
         scorer: What the dataset's file says of it.
-        version: Of the model; ``None`` for that of its folder.
+        version: Of the model; ``None`` for what its folder says, which is not asked otherwise.
 
     Attributes:
         folder: Its folder.
@@ -49,6 +49,7 @@ class Model:
     def __init__(self, dataset: Dataset, scorer: Scorer, version: str | None = None) -> None:
         self.scorer = scorer
         self.folder = ModelFolder(scorer.path)
+        self.card = self.folder.card if version is None else None
         self.version = self.folder.version if version is None else version
         self.engine = open_engine(dataset, scorer, self.folder, self.version)
         self.reading: Reading | None = None
@@ -57,8 +58,7 @@ class Model:
     @property
     def expected_task(self) -> Task:
         """Its task as far as it is known without rows; ``binary`` where it is not."""
-        card = self.folder.card
-        return self.scorer.task or (card.task if card else None) or "binary"
+        return self.scorer.task or (self.card.task if self.card else None) or "binary"
 
     def check(self, columns: Sequence[str]) -> None:
         """See whether it takes these features (see ``Engine.check``)."""
@@ -92,10 +92,23 @@ class Model:
             if self.reading is None:
                 task = getattr(self.engine, "task", None)
                 own = tuple(getattr(self.engine, "classes", ()))
-                self.reading = read_outputs(
-                    self.scorer, self.folder.card, outputs, task, own or classes
-                )
+                self.reading = read_outputs(self.scorer, self.card, outputs, task, own or classes)
             return self.reading
+
+
+def challenger_of(dataset: Dataset) -> Dataset:
+    """The dataset as it is with its challenger as the model; that runs in the task's process."""
+    scorer = scorer_of(dataset)
+    path = scorer.challenger
+    mine = {
+        "path": path,
+        "engine": "python" if ModelFolder(path).has(PYTHON_FILE) else "onnx",
+        "interpreter": scorer.interpreter if ModelFolder(path).has(PYTHON_FILE) else "",
+        "challenger": "",
+        "server": None,
+        "pod": None,
+    }
+    return dataset.model_copy(update={"model": scorer.model_copy(update=mine), "evaluate": None})
 
 
 def open_model(dataset: Dataset) -> Model:

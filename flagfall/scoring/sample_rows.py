@@ -17,8 +17,6 @@ ROWS = 24
 
 _ANY: dict[str, Callable[[int], Any]] = {
     "string": lambda row: f"text {row}",
-    "integer": lambda row: row,
-    "number": lambda row: row / 2,
     "boolean": lambda row: row % 2 == 0,
     "date": lambda row: date(2024, 1, 1 + row % 28),
     "datetime": lambda row: datetime(2024, 1, 1 + row % 28, row % 24),
@@ -59,8 +57,22 @@ def _column(column: Column, reference: Reference | None) -> list[Any]:
         return list(constraints.enum)
     if seen := _seen(column, reference):
         return seen
+    if column.type in ("integer", "number"):
+        return _numbers(column)
     ends = [end for end in (constraints.minimum, constraints.maximum) if end is not None]
     return ends or [_ANY[column.type](row) for row in range(ROWS)]
+
+
+def _numbers(column: Column) -> list[Any]:
+    """From one end to the other, in even steps."""
+    low, high = (
+        None if end is None else float(end)  # type: ignore[arg-type]  # a number's are no dates
+        for end in (column.constraints.minimum, column.constraints.maximum)
+    )
+    start = low if low is not None else (0.0 if high is None else high - ROWS)
+    end = high if high is not None else start + ROWS
+    steps = [start + (end - start) * row / (ROWS - 1) for row in range(ROWS)]
+    return [round(step) for step in steps] if column.type == "integer" else steps
 
 
 def _seen(column: Column, reference: Reference | None) -> list[Any]:

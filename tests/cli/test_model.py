@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import HOPELESS_EXIT
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
+from flagfall.publish import publish
 from flagfall.scoring.reference import Reference
 from flagfall.stages.shard import Delivery, run_stage
 from tests.cli.test_cli import CommandLine
-from tests.feeds import Feed, publish
 
 LOANS = """\
 title: Loans
@@ -138,7 +140,7 @@ def test_what_training_data_lose_is_told(project: Project, flagfall: CommandLine
         "id,income,purpose,defaulted,age\n1,-5,car,,3\n2,7,,true,4\n3,1,car,,5\n"
     )
     ran = flagfall("model", "init", "loans", "--train", project.train)
-    assert "train.csv: 2 rows that break a rule: income: minimum (1), purpose: required" in ran.err
+    assert "2 rows that break a rule: income: below minimum 0 (1), purpose: required (1)" in ran.err
     assert "train.csv: columns that the dataset does not name: age" in ran.err
     assert "from 1 training rows" in ran.out
 
@@ -220,22 +222,24 @@ def test_check_compares_with_what_the_framework_says(
     assert "training data: 4 rows scored" in ran.out
     assert "as expected: 4 rows, columns probability.1: the largest difference is 3" in ran.out
     assert "rows/s" in ran.out
-    expected.write_text("score,class\n0.66667,1\n0.33333,0\n1,1\n0.3,0\n")
-    assert "the largest difference is 0.2, other classes in 0 rows" in flagfall.refused(*command)
-    expected.write_text("class\n1\n1\n1\n0\n")
-    assert "other classes in 1 rows; expected" in flagfall.refused(*command)
-    expected.write_text("score\n0.5\n")
-    assert "expected 4 rows, as many as are accepted" in flagfall.refused(*command)
+    for text, said in (
+        (
+            "score\n0.66667\n0.33333\n1\n0.3\n",
+            "difference is 0.2, other classes in 0",
+        ),
+        ("class\n1\n1\n1\n0\n", "other classes in 1 rows; expected"),
+        ("score\n0.5\n", "expected 4 rows, as many as are accepted"),
+        ("points\n0.5\n1\n1\n1\n", "expected some of ['score', 'class'"),
+    ):
+        expected.write_text(text)
+        ran = flagfall(*command)
+        assert (ran.code, said in ran.err) == (HOPELESS_EXIT, True), ran.err
 
 
 def test_a_score_that_depends_on_the_rows_beside_it_is_refused(
     project: Project, flagfall: CommandLine
 ) -> None:
-    project.rules(
-        RULES.replace("rows[", "(rows / rows.height)[").replace(
-            "rows / ", "rows.select('income') / "
-        )
-    )
+    project.rules(RULES.replace("/ model)", "/ model / rows.height)"))
     assert "a row's score must not depend on others" in flagfall.refused("check", "loans")
 
 
@@ -247,8 +251,7 @@ def test_a_score_that_depends_on_the_rows_beside_it_is_refused(
         ("return [0.5]", "predict() returned 1 rows for 24"),
         ("return ['a'] * len(rows)", "expected numbers"),
         ("return None", "no table of numbers"),
-        ("return rows.height * [[0.2, 0.3, 0.5]]", "returns 3 numbers a row"),
-        ("import os; os._exit(3)", "ended with exit code 3"),
+        ("return rows.height * [[0.2, 0.3, 0.5]]", "a binary model has two classes"),
     ],
 )
 def test_check_finds_what_fails_at_the_first_batch(
@@ -256,22 +259,45 @@ def test_check_finds_what_fails_at_the_first_batch(
 ) -> None:
     head = RULES.partition("    return (1")[0]
     project.rules(head + f"    {code}\n")
-    if "_exit" in code:
-        import sys
-
-        project.write(
-            LOANS.replace("engine: python", f"engine: python, interpreter: {sys.executable}")
-        )
-        ran = flagfall("check", "loans", "--offline")
-        assert (ran.code, said in ran.err) == (1, True)
-        return
     assert said in flagfall.refused("check", "loans", "--offline")
+
+
+def test_a_model_whose_process_dies_tells_its_last_words(
+    project: Project, flagfall: CommandLine
+) -> None:
+    project.write(LOANS.replace("python}", f"python, interpreter: {sys.executable}}}"))
+    head = RULES.partition("    return (1")[0]
+    project.rules(head + "    import os\n    print('no memory', flush=True)\n    os._exit(3)\n")
+    ran = flagfall("check", "loans", "--offline")
+    assert ran.code == 1  # another try may help
+    assert "its process ended with exit code 3; its last words: no memory" in ran.err
+
+
+LABELS = [
+    ("purpose", "nobody named the model's classes"),
+    ("income", "its values are Float64, and a binary model's label is true or false"),
+    ("purpose = 1", "cannot compare"),
+]
+
+
+@pytest.mark.parametrize(("expr", "said"), LABELS, ids=[expr for expr, _ in LABELS])
+def test_check_refuses_a_label_that_cannot_be_the_models(
+    project: Project, flagfall: CommandLine, expr: str, said: str
+) -> None:
+    project.write(LOANS.replace("{expr: defaulted}", f"{{expr: {expr}}}"))
+    assert said in flagfall.refused("check", "loans", "--offline")
+
+
+def test_check_refuses_a_threshold_of_another_task(project: Project, flagfall: CommandLine) -> None:
+    project.write(LOANS + "thresholds: {rmse_max: 3}\n")
+    told = flagfall.refused("check", "loans", "--offline")
+    assert "thresholds.rmse_max: expected none: it is for task: regression" in told
 
 
 def test_a_model_that_knows_no_made_up_text_says_how_it_is_tried_with_real_ones(
     project: Project, flagfall: CommandLine
 ) -> None:
-    known = '    known = {"car": 1, "house": 2, "boat": 3}\n    [known[one] for one in rows["purpose"]]\n'
+    known = '    [{"car": 1, "house": 2, "boat": 3}[one] for one in rows["purpose"]]\n'
     project.rules(RULES.replace("    return (1", f"{known}    return (1"))
     said = flagfall.refused("check", "loans", "--offline")
     assert "KeyError: 'text 0'; it was tried with rows made up for purpose: run" in said

@@ -52,7 +52,8 @@ def test_multiclass_figures_are_those_of_scikit_learn(tmp_path: Path) -> None:
     figures, classes = found.multiclass, ["ant", "bee", "cow"]
     assert figures is not None
     shares = known.select(f"probability.{name}" for name in classes).to_numpy()
-    shares = shares.astype(float) / shares.sum(axis=1, keepdims=True)
+    shares = shares.astype(float)
+    shares /= shares.sum(axis=1, keepdims=True)
     expected = metrics.log_loss(truth, shares, labels=classes)
     assert figures.log_loss == pytest.approx(expected, abs=1e-6)
     assert figures.accuracy == metrics.accuracy_score(truth, known["class"])

@@ -54,6 +54,7 @@ def drift_alerts(psi_max: float | None, drifts: Iterable[Drift]) -> tuple[str, .
 
 
 def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
-    """Both with two decimals, or with as many as show which is larger."""
-    pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(2, 17))
+    """Both with two decimals, or with as many as the limit has and as show which is larger."""
+    first = next((digits for digits in range(2, 7) if round(limit, digits) == limit), 2)
+    pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(first, 17))
     return next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))
