@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -36,6 +37,8 @@ TYPES = {pl.Int64: "integer", pl.Float64: "number", pl.String: "string", pl.Bool
 NOT_OF_THE_MODEL = ("about.json", "train.parquet", "expected.parquet", "__pycache__")
 ASKED = {"model.task": "task", "model.classes": "classes", "model.output": "output"}
 """Settings that Flagfall asks for by name, where the model's file does not tell them."""
+NO_TASK = frozenset({"sklearn-clusters"})
+"""Good models of a kind that Flagfall has no task for."""
 TIE = 1e-6
 """A binary score so near the threshold is given the positive class; frameworks differ there."""
 
@@ -54,12 +57,15 @@ def flagfall(*arguments: object) -> Ran:
     out, err = io.StringIO(), io.StringIO()
     argv = ["flagfall", *map(str, arguments)]
     code: Any = 0
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out):
-        with contextlib.redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as ended:
-                code = ended.code or 0
+    with (
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
     return Ran(int(code), out.getvalue(), err.getvalue())
 
 
@@ -175,6 +181,11 @@ class ZooFeed:
             more = ("--expect", expected) if expected.exists() else ()
             return flagfall("model", "check", self.name, "--train", self.train, *more)
 
+    def assert_said(self, expected: str, said: str) -> None:
+        """See that an error names the model's folder, or the dataset file, and what is expected."""
+        assert str(self.root / "model") in said or self.file.name in said
+        assert re.search(expected, said), said
+
     def score(self) -> tuple[pl.DataFrame, Evaluation]:
         """Take the training rows in as a batch; predictions of every row, and its evaluation."""
         source = self.root / "producer"
@@ -247,6 +258,16 @@ class Scored:
     asked: tuple[str, ...]
     seconds: float
     evaluation: Evaluation
+
+    @property
+    def lines(self) -> int:
+        """Lines of Python that its team writes."""
+        return int(self.about["python"]["lines"]) if "python" in self.about else 0
+
+
+def all_models(zoo: Path) -> list[str]:
+    """Names of the good models, without those that there is no task for."""
+    return sorted({path.parent.name for path in zoo.glob("*/about.json")} - NO_TASK)
 
 
 def score_whole(source: Path, root: Path) -> Scored:
