@@ -165,7 +165,7 @@ class _Process:
         self._words.seek(0)
         words = self._words.read().decode(errors="replace").strip()[-LAST_WORDS:]
         more = (
-            f"; its last words: {words}" if words else "; it needs less memory, or other libraries"
+            f"; its last words: {words}" if words else "; see its memory and libraries"
         )
         return _Died(f"its process ended with {how}{more}")
 
