@@ -77,6 +77,7 @@ def model_check(
     Example: flagfall model check churn --train train.csv --expect scores.parquet
     """
     from flagfall.cli.model_check import compare, measured, try_model
+    from flagfall.cli.model_init import check_labels
     from flagfall.cli.training_rows import read_training_rows
 
     one = find_dataset(dataset)
@@ -87,6 +88,7 @@ def model_check(
     if train:
         training = read_training_rows(one, train)
         tried = try_model(one, training.rows)
+        check_labels(one, tried.reading, training.rows)
         _say(f"training data: {training.rows.height:,} rows scored")
     if expect is not None:
         _say(compare(one, tried, expect, tolerance))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from flagfall.cli.deadline import answering
 from flagfall.cli.model_init import said
 from flagfall.dataset.columns import staged_schema
 from flagfall.dataset.schema import PROBABILITY, Dataset
@@ -85,7 +86,8 @@ def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
     features = maker.make(given.lazy())
     model.check(features.columns)
     try:
-        predictions = model.predict(features)
+        with answering(scorer.path):
+            predictions = model.predict(features)
     except ModelInvalid as invalid:
         if rows is None and (texts := unknown_texts(dataset, _reference(dataset))):
             why = f"{str(invalid).removeprefix(f'model {scorer.path}: ')}; it was tried with rows"
@@ -140,12 +142,16 @@ class Difference:
     others: int
 
 
-def _difference(ours: pl.DataFrame, theirs: pl.DataFrame) -> Difference:
+def _difference(
+    ours: pl.DataFrame, theirs: pl.DataFrame, undecided: pl.Series | None = None
+) -> Difference:
+    """How they differ; rows that are ``undecided`` may have another class."""
     both = [name for name in ours.columns if name in theirs.columns]
     largest, others = 0.0, 0
     for name in both:
         if name in ("class", "label"):
-            others += int((ours[name].cast(pl.String()) != _text(theirs[name])).sum())
+            differs = ours[name].cast(pl.String()) != _text(theirs[name])
+            others += int((differs if undecided is None else differs & ~undecided).sum())
         else:
             largest = max(largest, _gap(ours[name], theirs[name]))
     return Difference(tuple(both), largest, others)
@@ -186,7 +192,7 @@ def compare(dataset: Dataset, tried: Tried, expected: Path, tolerance: float) ->
     if theirs.height != ours.height:
         why = f"{expected}: expected {ours.height:,} rows, as many as are accepted"
         raise NotAsExpected(f"{why}, or the columns of primaryKey; got {theirs.height:,}")
-    found = _difference(ours, theirs)
+    found = _difference(ours, theirs, _undecided(tried, tolerance))
     if not found.columns:
         raise NotAsExpected(f"{expected}: expected some of {ours.columns}, got {theirs.columns}")
     said = f"{ours.height:,} rows, columns {', '.join(found.columns)}: the largest difference is"
@@ -194,6 +200,14 @@ def compare(dataset: Dataset, tried: Tried, expected: Path, tolerance: float) ->
     if not found.largest <= tolerance or found.others:
         raise NotAsExpected(f"{expected}: {said}; expected at most {tolerance:g} and none")
     return f"as expected: {said}"
+
+
+def _undecided(tried: Tried, tolerance: float) -> pl.Series | None:
+    """Rows of a binary model as near to the threshold as scores may differ."""
+    if tried.reading.task != "binary":
+        return None
+    cut = tried.model.scorer.cut
+    return (tried.predictions["score"] - cut).abs() <= tolerance
 
 
 def _by_class(tried: Tried) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from flagfall.cli.deadline import answering
 from flagfall.cli.training_rows import TrainingRows
 from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Scorer
@@ -19,6 +20,7 @@ from flagfall.scoring.drift import fit_reference
 from flagfall.scoring.engines.outputs import Outputs
 from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.features import Constants, fit_constants
+from flagfall.scoring.labels import Says, read_labels
 from flagfall.scoring.model import Model
 from flagfall.scoring.model_folder import (
     CARD_FILE,
@@ -81,6 +83,7 @@ def init_model(
 
     Raises:
         ModelInvalid: The model cannot be used on these rows, or does not tell what it says.
+        FeatureInvalid: The label of these rows cannot be what the model predicts.
     """
     scorer = dataset.model
     assert scorer is not None, "asked for a dataset with a model"
@@ -95,6 +98,7 @@ def init_model(
     predictions = model.read(outputs, classes_of(outputs))
     reading = model.reading
     assert reading is not None, "it has read outputs"
+    check_labels(dataset, reading, training.rows)
     inputs = _inputs(dataset, model, features.columns)
     raw = maker.raw(training.rows.lazy()).select(inputs)
     batches = training.rows[batch_column] if batch_column else _by_file(training)
@@ -133,7 +137,10 @@ def _write(folder: str, name: str, text: str) -> None:
 
 
 def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
-    found = [model.engine.predict(rows) for rows in features.iter_slices(SLICE)]
+    found = []
+    for rows in features.iter_slices(SLICE):
+        with answering(model.scorer.path):
+            found.append(model.engine.predict(rows))
     own = [one.labels for one in found if one.labels is not None]
     scores = np.concatenate([one.scores for one in found])
     return Outputs(scores, found[0].classes, np.concatenate(own) if own else None)
@@ -149,6 +156,17 @@ def _inputs(dataset: Dataset, model: Model, features: Sequence[str]) -> list[str
         return list(taken)
     outcome = parse_expression(dataset.label.expr).meta.root_names() if dataset.label else []
     return [name for name in taken if name not in {*dataset.table.primary_key, *outcome}]
+
+
+def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None:
+    """See whether the label of these rows can be what the model predicts.
+
+    Raises:
+        FeatureInvalid: It cannot.
+    """
+    if dataset.label is not None:
+        says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
+        read_labels(dataset, says, rows.lazy())
 
 
 def _by_file(training: TrainingRows) -> pl.Series | None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from flagfall.scoring.engines.scores import Floats
 
 from flagfall.cli.dataset_check import check_dataset
 from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset

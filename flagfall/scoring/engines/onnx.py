@@ -28,6 +28,7 @@ VERSION_KEY = "version"
 PROBABILITIES = "probabilities"
 """Output that is used when a model has several with numbers."""
 
+_LFS = b"version https://git-lfs.github.com/"
 COLUMN = "i"
 """Begins the names of outputs of one class each, as ``zipmap="columns"`` of skl2onnx makes them."""
 
@@ -148,8 +149,21 @@ def _session(folder: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _FAILURES as failure:
-        why = f"{MODEL_FILE} cannot be loaded: {failure}; export it again, with all its files"
+        why = f"{MODEL_FILE} {_no_model(path) or _cannot_be_loaded(failure)}"
         raise ModelInvalid(folder, why) from failure
+
+
+def _no_model(path: Path) -> str:
+    """What a file is that is no model at all, with the remedy; else empty."""
+    with path.open("rb") as file:
+        head = file.read(len(_LFS))
+    if head == _LFS:
+        return "is a pointer of Git LFS, not the file; run `git lfs pull`"
+    return "" if head else "is empty; export it again"
+
+
+def _cannot_be_loaded(failure: Exception) -> str:
+    return f"cannot be loaded: {failure}; export it again, with all its files"
 
 
 def _score_outputs(outputs: Sequence[Any], wanted: str) -> tuple[str, ...]:

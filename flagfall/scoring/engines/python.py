@@ -24,6 +24,8 @@ from flagfall.scoring.engines import python_worker
 from flagfall.scoring.engines.outputs import NoScores, Outputs, by_class, matrix
 from flagfall.scoring.engines.python_worker import LENGTH, MODEL_FILE, PythonModel, Refused
 
+ENDS_WITHIN = 5.0
+"""Seconds that a process has to end by itself."""
 LAST_WORDS = 600
 """Characters of a process's output that an error shows when it has died."""
 
@@ -164,16 +166,19 @@ class _Process:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._words.seek(0)
         words = self._words.read().decode(errors="replace").strip()[-LAST_WORDS:]
-        return _Died(
-            f"its process ended with {how}" + (f"; its last words: {words}" if words else "")
-        )
+        more = f"; its last words: {words}" if words else "; see its memory and libraries"
+        return _Died(f"its process ended with {how}{more}")
 
 
 def _end(process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
-    """End the process: it stops when there are no more requests."""
+    """End the process: it stops when there are no more requests, or is killed."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with suppress(BrokenPipeError):  # the rest of a request to a process that has died
                 stream.close()
-    process.wait()
+    try:
+        process.wait(ENDS_WITHIN)
+    except subprocess.TimeoutExpired:  # it does not look for requests
+        process.kill()
+        process.wait()
     words.close()
