@@ -14,8 +14,10 @@ from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
+from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.features import check_expressions
+from flagfall.scoring.labels import Says
 from flagfall.scoring.model import Model, open_model
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
@@ -31,7 +33,9 @@ def check_dataset(dataset: Dataset) -> str:
         DatasetInvalid: A date format, a pattern, a rule or a notifier cannot be used; the model's
             folder lacks something, was trained on other features, or does not score several rows at
             once.
-        FeatureInvalid: An expression does not work on the columns.
+        FeatureInvalid: An expression does not work on the columns, or the label cannot be what the
+            model predicts.
+        CodeInvalid: A file of the team's own code cannot be used.
     """
     _check_notifiers(dataset)
     RowRules(dataset)
@@ -43,6 +47,7 @@ def check_dataset(dataset: Dataset) -> str:
         model = check_model(dataset)
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
+    _check_evaluation(dataset, model)
     return f"{columns}, {len(dataset.features)} features, model {model.version}"
 
 
@@ -59,6 +64,23 @@ def check_model(dataset: Dataset) -> Model:
     # Some models are exported for one row, which their shapes do not always say.
     model.predict(features)
     return model
+
+
+def _check_evaluation(dataset: Dataset, model: Model) -> None:
+    """See whether what the model says can be judged.
+
+    Raises:
+        DatasetInvalid: A threshold is of another task.
+        FeatureInvalid: The label cannot be what the model predicts.
+        CodeInvalid: The file of the team's own function cannot be used.
+    """
+    reading = model.reading
+    if reading is None:
+        return
+    says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
+    if wrong := check_evaluation(dataset, says):
+        problems = [Problem(f"thresholds.{name}", None, why) for name, why in wrong.items()]
+        raise _invalid(dataset, problems)
 
 
 def check_landing(dataset: Dataset) -> str:

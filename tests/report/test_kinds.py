@@ -136,6 +136,18 @@ def test_a_figure_that_alerts_is_marked(made: dict[str, Made]) -> None:
     assert "Mean absolute error" in marked
 
 
+def test_models_that_are_worse_than_chance_are_one_reason_however_many_batches(
+    tmp_path: Path,
+) -> None:
+    feed = make(tmp_path, "binary", model="positive_class: 'no'", label="truth = 'yes'")
+    for day in DAYS[:2]:
+        run(feed, day, rows_of("binary"))
+    report = report_run(feed.dataset, feed.inbox(), "run", [feed.marker(d) for d in DAYS[:2]])
+    assert report["reasons"] == [
+        "AUC is worse than chance (is model.positive_class right?) in 2 of 2 batches"
+    ]
+
+
 @pytest.mark.parametrize(
     ("task", "name"),
     [("binary", "AUC"), ("multiclass", "Accuracy"), ("regression", "MAE"), ("anomaly", "Flagged")],

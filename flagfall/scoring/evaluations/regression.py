@@ -96,4 +96,4 @@ def _worse_than_the_mean(real: Values, predicted: Values, r2: float | None) -> t
     if more.mean() <= CLEARLY * more.std(ddof=1) / np.sqrt(real.size):
         return ()
     remedy = "is the label in the unit of the model's values?"
-    return (f"R² {r2:.2f} is worse than saying the mean for every row: {remedy}",)
+    return (f"R² {r2:.2f} is worse than saying the mean for every row ({remedy})",)
