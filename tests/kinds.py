@@ -25,7 +25,7 @@ lake: {{uri: {root}/lake}}
 schema:
   fields: [{fields}]
   {key}
-features: [{features}]
+{features}
 model: {{path: {root}/model, engine: python, {model}}}
 {more}
 """
@@ -50,6 +50,7 @@ def make(
     label: str = "truth",
     model: str = "",
     more: str = "",
+    features: str = "",
     key: bool = True,
 ) -> ToyFeed:
     """A feed ``toy`` of a task, without a reference; ``more`` is YAML for the end of its file."""
@@ -58,12 +59,13 @@ def make(
     code = f"TASK = {task!r}\ndef load(folder): ...\ndef predict(model, rows):\n    {CODE[task]}\n"
     (root / "model" / "model.py").write_text(code)
     columns = COLUMNS[task]
+    declared = ", ".join(f"{{name: {n}, missing: 0}}" for n in _inputs(task))
     text = FEED.format(
         root=root,
         title=f"A feed with a model of kind {task}",
         fields=", ".join(f"{{name: {n}, type: {kind}}}" for n, kind in columns.items()),
         key="primaryKey: [id]" if key else "",
-        features=", ".join(f"{{name: {n}, missing: 0}}" for n in _inputs(task)),
+        features=features or f"features: [{declared}]",
         model=model,
         more=(f"label: {{expr: {json.dumps(label)}, title: What it was}}\n" if label else "")
         + more,

@@ -11,13 +11,16 @@ import pytest
 from sklearn import metrics
 
 from flagfall.cli.dataset_check import check_dataset
-from flagfall.errors import DatasetInvalid
+from flagfall.errors import DatasetInvalid, ModelInvalid
 from flagfall.lake.records import Evaluation
+from flagfall.scoring.drift import fit_reference
+from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.features import FeatureInvalid
 from flagfall.scoring.labels import Says, check_label
 from flagfall.scoring.own_code import CodeInvalid
 from flagfall.stages.evaluate import evaluate
-from tests.kinds import make, rows_of, run, train
+from tests.feeds import ToyFeed
+from tests.kinds import make, rows_of, run, said, train
 
 DAY = "2026-11-22"
 TASKS = ("binary", "multiclass", "regression", "anomaly")
@@ -151,6 +154,58 @@ def test_rows_without_a_primary_key_are_never_joined_to_predictions_of_others(
     record.unlink()
     with pytest.raises(AssertionError, match="not aligned"):
         evaluate(feed.dataset, feed.inbox().lake, feed.marker(DAY).batch_id)
+
+
+def test_features_of_a_teams_own_function_drift_too(tmp_path: Path) -> None:
+    """Numbers, texts, yes or no, and dates, as the function returns them."""
+    (tmp_path / "features.py").write_text(
+        "import polars as pl\nfrom datetime import date\ndef features(rows):\n"
+        "    return rows.select('x', half=pl.when(pl.col('x') < 3).then(pl.lit('low'))"
+        ".otherwise(pl.lit('high')), big=pl.col('x') > 5,"
+        " day=date(2026, 1, 1) + pl.duration(days=pl.col('id')))\n"
+    )
+    own = f"features: {{python: {tmp_path}/features.py}}\n"
+    feed = make(tmp_path, "regression", features=own)
+    training = rows_of("regression", 4000, seed=9).with_columns(pl.col("id") % 400)
+    raw = feature_maker(feed.dataset).raw(training.lazy())
+    reference = fit_reference(feed.dataset, raw, said("regression", training))
+    reference.write(str(tmp_path / "model"))
+    drifts = run(feed, "2026-11-21", rows_of("regression"))[0].drift
+    assert [drift.feature for drift in drifts] == ["x", "half", "big", "day", "score"]
+    assert max(drift.psi for drift in drifts) < 0.25
+    shifted = run(feed, DAY, rows_of("regression", shift=4.0))[0].drift
+    assert min(drift.psi for drift in shifted if drift.feature != "day") > 0.25
+
+
+def test_a_reference_may_lack_features_and_says_so_where_it_has_others(tmp_path: Path) -> None:
+    feed = make(tmp_path, "multiclass")
+    rows = rows_of("multiclass", 4000, seed=9)
+    part = rows.select(pl.col("a").cast(pl.Float32()))
+    fit_reference(feed.dataset, part, said("multiclass", rows)).write(str(tmp_path / "model"))
+    drifts = run(feed, "2026-11-21", rows_of("multiclass"))[0].drift
+    assert [drift.feature for drift in drifts] == ["a", "predicted class", "score"]
+    fit_reference(feed.dataset, part.rename({"a": "z"}), said("multiclass", rows)).write(
+        str(tmp_path / "model")
+    )
+    with pytest.raises(ModelInvalid, match=r"reference\.json has \['z'\].*flagfall model init"):
+        run(feed, DAY, rows_of("multiclass"))
+
+
+def test_a_reference_of_numbers_does_not_count_texts_of_that_name(tmp_path: Path) -> None:
+    feed = make(tmp_path, "regression")
+    rows = rows_of("regression", 400)
+    (tmp_path / "model" / "model.py").write_text(
+        "TASK = 'regression'\ndef load(folder): ...\n"
+        "def predict(model, rows): return rows['x'].cast(float)\n"
+    )
+    own = "def features(rows):\n    return rows.select(rows['x'].cast(str))\n"
+    (tmp_path / "features.py").write_text(own)
+    train(feed, "regression")
+    dataset = feed.dataset.model_copy(
+        update={"features": (), "features_python": str(tmp_path / "features.py")}
+    )
+    with pytest.raises(ModelInvalid, match="numbers among them"):
+        run(ToyFeed(tmp_path, dataset), DAY, rows)
 
 
 def test_a_model_that_always_predicts_another_class_has_drifted(tmp_path: Path) -> None:
