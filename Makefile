@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: airflow-3.2 demo docs test test-slow simulate bench campaign check format lock model servers clean
+.PHONY: airflow-3.2 demo docs test test-slow simulate bench campaign check format lock model servers zoo clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
@@ -19,9 +19,9 @@ test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
-# also MLServer, Triton and Airflow 3.2, which take 1.5 GB of disk; without them their tests are skipped.
+# also MLServer, Triton, Airflow 3.2 and the zoo of models, 3.2 GB of disk; without them their tests are skipped.
 test-slow: JOBS := 2
-test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2)
+test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2 zoo)
 	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
 
 # The intake on a simulated store, clock and schedule, each from one seed. SEED=7 shows what happened in one;
@@ -48,6 +48,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Where uv finds PyTorch without CUDA: in pip's folder of wheels if the machine has one, else with its makers.
+TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+
 # Compile the pinned requirements from pyproject.toml; UPGRADE=1 takes newer versions.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url $(if $(UPGRADE),--upgrade)
@@ -59,8 +62,9 @@ lock: $(UV)
 	$(LOCK) --group pyproject.toml:build -o requirements/build.txt
 	$(LOCK) pyproject.toml requirements/airflow-3.2.in --extra all -o requirements/airflow-3.2.txt \
 		--exclude-newer 2026-07-01 $(patsubst %,--exclude-newer-package %=2026-12-01,obstore polars polars-runtime-32 watchfiles)
-	for tool in model mlserver triton; do \
+	for tool in model mlserver triton zoo; do \
 		$(LOCK) requirements/$$tool.in -o requirements/$$tool.txt || exit; done
+	$(LOCK) $(TORCH) requirements/zoo-torch.in -c requirements/zoo.txt -o requirements/zoo-torch.txt
 	$(LOCK) requirements/analyst.in -c requirements/model.txt -o requirements/analyst.txt
 
 # The pages of docs/ as a site with search, in .flagfall/site. A broken link is an error.
@@ -112,6 +116,23 @@ airflow-3.2: .flagfall/airflow-3.2/.done
 	$(UV) pip install --quiet --python .flagfall/airflow-3.2/bin/python --require-hashes --no-deps \
 		--compile-bytecode -r $<
 	$(UV) pip install --quiet --python .flagfall/airflow-3.2/bin/python --no-deps --editable .
+	touch $@
+
+# Models of the usual kinds as their exporters write them, and broken ones, for the tests; in an environment
+# of its own, which takes 1.7 GB of disk, of the Python that the locked PyTorch without CUDA is for.
+ZOO := .flagfall/zoo-models
+zoo: $(ZOO)/.done
+$(ZOO)/.done: .flagfall/zoo/.done $(wildcard tests/models/zoo/*.py tests/models/zoo/python/*.py)
+	.flagfall/zoo/bin/python -W ignore -m tests.models.zoo $(ZOO)/good
+	.flagfall/zoo/bin/python -W ignore -m tests.models.zoo --broken $(ZOO)/broken
+	touch $@
+
+.flagfall/zoo/.done: requirements/zoo.txt requirements/zoo-torch.txt | $(UV)
+	$(UV) venv --quiet --clear --python 3.11 .flagfall/zoo
+	$(UV) pip install --quiet --python .flagfall/zoo/bin/python --require-hashes --no-deps \
+		-r requirements/zoo.txt
+	$(UV) pip install --quiet --python .flagfall/zoo/bin/python --require-hashes --no-deps $(TORCH) \
+		-r requirements/zoo-torch.txt
 	touch $@
 
 clean:

@@ -16,8 +16,9 @@ Airflow reads a file only if it has the words "airflow" and "dag" in it: hence t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flagfall.dataset.loader import datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
@@ -32,7 +33,13 @@ from airflow.sdk import DAG, get_parsing_context
 log = logger(__name__)
 
 
-def pipelines(folder: Path | str | None = None) -> dict[str, DAG]:
+TASKS = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
+"""Stages that a task of the author's own can follow."""
+
+
+def pipelines(
+    folder: Path | str | None = None, after: Mapping[str, Callable[[Any], Any]] | None = None
+) -> dict[str, DAG]:
     """The DAGs of every dataset file that can be used, by DAG id.
 
     ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``. A
@@ -42,17 +49,39 @@ def pipelines(folder: Path | str | None = None) -> dict[str, DAG]:
     Args:
         folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
             in the current directory.
+        after: Tasks of your own between two stages: by the id of the task that they follow
+            (``TASKS``), or by ``<dataset>.<task id>`` in one pipeline only, a function that makes
+            the task of what that stage returned. The next stage waits for it.
 
     Raises:
-        NotThere: There is no such folder.
+        NotThere: There is no such folder, dataset or task.
     """
     folder = _found(folder)
     usable, broken = _usable(folder)
     for problem in broken:
         log.error("%s", problem)
+    own = {dataset.name: _after(dataset, after or {}) for dataset in usable}
+    _check_names(after or {}, [*own, *(Path(problem.path).stem for problem in broken)])
     wanted = get_parsing_context().dag_id
-    dags = (dag for dataset in usable for dag in _dags(dataset, folder, wanted))
+    dags = (dag for dataset in usable for dag in _dags(dataset, folder, wanted, own[dataset.name]))
     return {dag.dag_id: dag for dag in dags}
+
+
+def _after(
+    dataset: Dataset, after: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Callable[[Any], Any]]:
+    """The author's own tasks in one pipeline, by the task that they follow."""
+    named = {task: after.get(f"{dataset.name}.{task}", after.get(task)) for task in TASKS}
+    return {task: own for task, own in named.items() if own is not None}
+
+
+def _check_names(after: Iterable[str], datasets: Sequence[str]) -> None:
+    """Without this check a task with a misspelt name would never run, and nobody would know."""
+    for name in after:
+        dataset, _, task = name.rpartition(".")
+        if task not in TASKS or (dataset and dataset not in datasets):
+            hint = f"expected {', '.join(TASKS)}, or one of them after a dataset's name and a dot"
+            raise NotThere("task", name, hint)
 
 
 def check_datasets(folder: Path | str | None = None) -> None:
@@ -88,12 +117,14 @@ def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
     return usable, [*broken, *filter(None, problems.values())]
 
 
-def _dags(dataset: Dataset, folder: Path, wanted: str | None) -> Iterator[DAG]:
+def _dags(
+    dataset: Dataset, folder: Path, wanted: str | None, after: Mapping[str, Callable[[Any], Any]]
+) -> Iterator[DAG]:
     """The DAGs of one dataset; only the one that is wanted is imported and made."""
     if wanted in (None, f"{dataset.name}_pipeline"):
         from flagfall.dags.ml_pipeline import pipeline
 
-        yield pipeline(dataset, folder)
+        yield pipeline(dataset, folder, after)
     if wanted in (None, f"{dataset.name}_expected") and dataset.arrival.schedule is not None:
         from flagfall.dags.expected_markers import expected
 

@@ -6,6 +6,7 @@ marker lands. While anything waits, no worker slot is held.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,20 @@ def landed(dataset: Dataset) -> Asset:
     return Asset(f"{dataset.name}_landed", watchers=[watcher])
 
 
-def pipeline(dataset: Dataset, folder: Path) -> DAG:
-    """The DAG of one dataset, whose file is in ``folder``: each task reads it again."""
+Own = Callable[[Any], Any]
+"""Makes a task of the DAG's author out of what a stage returned (an ``XComArg``): a function that
+``@task`` decorates, or one that returns an operator."""
+
+
+def pipeline(dataset: Dataset, folder: Path, after: Mapping[str, Own] | None = None) -> DAG:
+    """The DAG of one dataset, whose file is in ``folder``: each task reads it again.
+
+    Args:
+        dataset: The dataset.
+        folder: Folder of its file.
+        after: Tasks of the author's own by the task id of the stage that they follow, once for each
+            shard. The next stage waits for them.
+    """
     with DAG(
         f"{dataset.name}_pipeline",
         description=dataset.title,
@@ -102,12 +115,14 @@ def pipeline(dataset: Dataset, folder: Path) -> DAG:
             outlets=[Asset(f"{dataset.name}_report")],
             **NO_RETRIES | task_settings(dataset, "generate_report"),
         )
-        _shards(dataset, folder, claimed) >> report
+        _shards(dataset, folder, claimed, after or {}) >> report
     return dag
 
 
-def _shards(dataset: Dataset, folder: Path, claimed: ClaimOperator) -> Any:
-    """The stages, once for every shard; gives what the last of them returned."""
+def _shards(
+    dataset: Dataset, folder: Path, claimed: ClaimOperator, after: Mapping[str, Own]
+) -> Any:
+    """The stages, once for every shard; gives the group of them."""
 
     def in_pod(pod: Pod, batches: Any) -> BaseOperator:
         # Here, since its provider may not be installed.
@@ -137,17 +152,25 @@ def _shards(dataset: Dataset, folder: Path, claimed: ClaimOperator) -> Any:
             **task_settings(dataset, task_id),
         )
 
-    @task_group(group_id="shard", prefix_group_id=False)
-    def shard(batches: Any) -> Any:
-        ingested = stage("ingest_data", "ingest", batches, "staged")
+    def stages(batches: Any) -> Iterator[BaseOperator]:
+        """Each gets what the one before returned."""
+        yield (done := stage("ingest_data", "ingest", batches, "staged"))
         if dataset.model is None:
-            return ingested.output
-        prepared = stage("preprocess_data", "preprocess", ingested.output, "features")
+            return
+        yield (done := stage("preprocess_data", "preprocess", done.output, "features"))
         if dataset.model.pod is not None:
-            scored = in_pod(dataset.model.pod, prepared.output)
+            yield (done := in_pod(dataset.model.pod, done.output))
         else:
-            scored = stage("run_inference", "infer", prepared.output, "predictions")
-        return stage("evaluate_results", "evaluate", scored.output, "evaluated").output
+            yield (done := stage("run_inference", "infer", done.output, "predictions"))
+        yield stage("evaluate_results", "evaluate", done.output, "evaluated")
+
+    @task_group(group_id="shard", prefix_group_id=False)
+    def shard(batches: Any) -> None:
+        before: list[Any] = []
+        for done in stages(batches):
+            before >> done
+            before = [after[done.task_id](done.output)] if done.task_id in after else []
+            done >> before
 
     return shard.expand(batches=claimed.output)
 

@@ -11,7 +11,9 @@
     │   ├── BatchInvalid          a marker or its data: becomes a rejected receipt
     │   ├── ModelInvalid          the model's folder
     │   ├── ServerRefused         an inference server: token, model, request
-    │   └── NotThere              a name that a person typed: dataset, batch, directory
+    │   ├── NotThere              a name that a person typed: dataset, batch, directory
+    │   ├── NameRefused           a name for a new dataset that cannot be used
+    │   └── SampleInvalid         a sample that no dataset file can be made of
     ├── ServerUnavailable     an inference server; may heal by itself
     ├── ModelCrashed          the process that runs a model; may heal by itself
     └── StoreError
@@ -144,6 +146,20 @@ class NotThere(InputError):
 
     def __init__(self, what: str, name: str, hint: str = "") -> None:
         super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
+
+
+class NameRefused(InputError):
+    """A name cannot be the one of a new dataset."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"dataset {name!r}: {why}")
+
+
+class SampleInvalid(InputError):
+    """No dataset file can be written from a sample."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"sample {place}: {why}")
 
 
 class PodRefused(InputError):

@@ -27,6 +27,7 @@ ROOMS = [
     "report",
     "watch",
     "stages",
+    "sample",
     "rows",
     "inbox",
     "scoring",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -49,6 +49,9 @@ def test_the_commands_of_the_readme_run_as_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLAGFALL_DATA", str(tmp_path / ".flagfall/data"))
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    shutil.copytree(ROOT / "datasets", tmp_path / "datasets")  # `flagfall init` adds a file to it
+    (tmp_path / "models").symlink_to(ROOT / "models")
     for day in DAYS:
         write_day(day, tmp_path / ".flagfall/demo/producer" / str(day))
     commands = lines("sh", "flagfall ")
@@ -58,7 +61,6 @@ def test_the_commands_of_the_readme_run_as_they_stand(
         done = subprocess.run(
             [sys.executable, "-m", "flagfall", *arguments],
             cwd=tmp_path,
-            env={**os.environ, "FLAGFALL_DATASETS": str(ROOT / "datasets")},
             capture_output=True,
             text=True,
             check=False,

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import polars as pl
-
-from flagfall.dataset.columns import polars_schema
+from flagfall.cli.model_check import try_model
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.evaluations.check import check_evaluation
-from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.features import check_expressions
 from flagfall.scoring.labels import Says
-from flagfall.scoring.model import Model, open_model
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -44,43 +40,16 @@ def check_dataset(dataset: Dataset) -> str:
     if dataset.model is None:
         return f"{columns}, no model"
     try:
-        model = check_model(dataset)
+        tried = try_model(dataset)
+        reading = tried.reading
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
-    _check_evaluation(dataset, model)
-    return f"{columns}, {len(dataset.features)} features, model {model.version}"
-
-
-def check_model(dataset: Dataset) -> Model:
-    """Open a dataset's model and have it score two rows.
-
-    Raises:
-        ModelInvalid: It cannot be used, or does not score them.
-    """
-    maker, model = feature_maker(dataset), open_model(dataset)
-    empty = pl.DataFrame([{}, {}], schema=polars_schema(dataset))
-    features = maker.make(empty.lazy())
-    model.check(features.columns)
-    # Some models are exported for one row, which their shapes do not always say.
-    model.predict(features)
-    return model
-
-
-def _check_evaluation(dataset: Dataset, model: Model) -> None:
-    """See whether what the model says can be judged.
-
-    Raises:
-        DatasetInvalid: A threshold is of another task.
-        FeatureInvalid: The label cannot be what the model predicts.
-        CodeInvalid: The file of the team's own function cannot be used.
-    """
-    reading = model.reading
-    if reading is None:
-        return
     says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
-    if wrong := check_evaluation(dataset, says):
-        problems = [Problem(f"thresholds.{name}", None, why) for name, why in wrong.items()]
-        raise _invalid(dataset, problems)
+    if problems := check_evaluation(dataset, says):
+        named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
+        raise _invalid(dataset, named)
+    features = f"{len(tried.features.columns)} features"
+    return f"{columns}, {features}, model {tried.model.version}: {tried.says}"
 
 
 def check_landing(dataset: Dataset) -> str:

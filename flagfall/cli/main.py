@@ -12,6 +12,8 @@ import typer
 from flagfall.cli.batches import publish_command, replay, stage
 from flagfall.cli.check import check
 from flagfall.cli.console import complain, out
+from flagfall.cli.init import init
+from flagfall.cli.model import model_app
 from flagfall.cli.status import status_command
 from flagfall.cli.watch import watch
 from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, printable
@@ -41,12 +43,14 @@ def options(
     """From a marker file to a report. Datasets are described in datasets/<name>.yaml."""
 
 
+app.command()(init)
 app.command("publish")(publish_command)
 app.command()(watch)
 app.command("status")(status_command)
 app.command()(replay)
 app.command()(stage)
 app.command()(check)
+app.add_typer(model_app, name="model")
 
 
 class _Written(logging.Formatter):

@@ -147,7 +147,7 @@ class Scorer(Section):
             relative ones start at the project's root. Where a server has the model, there is none.
         engine: What runs the model: ``onnx`` or ``python`` in the task's process, ``pod`` in a
             container of its own, ``open-inference`` on a server.
-        task: What it says of a row; ``None``: the model itself tells, or its ``model.json`` does.
+        task: What it says of a row; ``None``: the model itself tells, or its ``card.json`` does.
         classes: Its classes in the order of its probabilities, where it does not name them.
         positive_class: Of two classes the one that the score is the probability of; empty for the
             second.

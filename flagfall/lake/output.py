@@ -6,6 +6,7 @@
                      rejected/<batch-id>/rows.jsonl
                      features/<batch-id>/…  predictions/<batch-id>/…
                      evaluations/<batch-id>/record.json
+                     challenger/<batch-id>/…
                      counted/<hash of a file's key>.json (see file_owners.py)
                      receipts/landed=<day>/<batch-id>.json (see receipts.py)
                      reports/<run>.html  reports/latest.html
@@ -25,7 +26,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from flagfall.concurrency import in_parallel
-from flagfall.lake.records import Evaluation, Featured, Part, Predicted, Staged
+from flagfall.lake.records import Challenged, Evaluation, Featured, Part, Predicted, Staged
 from flagfall.stores import Store, open_store
 from flagfall.stores.scratch import scratch_folder
 
@@ -35,13 +36,14 @@ RECORD_LIMIT = 64 << 20
 LATEST = "reports/latest.html"
 """Key of the last report."""
 
-AnyRecord = TypeVar("AnyRecord", Staged, Featured, Predicted, Evaluation)
+AnyRecord = TypeVar("AnyRecord", Staged, Featured, Predicted, Evaluation, Challenged)
 
 _FOLDERS: dict[type, str] = {
     Staged: "staged",
     Featured: "features",
     Predicted: "predictions",
     Evaluation: "evaluations",
+    Challenged: "challenger",
 }
 
 
@@ -60,6 +62,10 @@ class Lake:
     def uri(self, kind: type, batch_id: str) -> str:
         """Where the output of a stage for a batch is."""
         return f"{self.store.uri}/{_FOLDERS[kind]}/{batch_id}"
+
+    def folder(self, kind: type, batch_id: str) -> str:
+        """Key of the folder of a stage's output for a batch."""
+        return f"{_FOLDERS[kind]}/{batch_id}"
 
     def find(self, kind: type[AnyRecord], batch_id: str) -> AnyRecord | None:
         """The record of a finished stage, or ``None``."""
@@ -107,7 +113,9 @@ class Lake:
         for key in there - count - {f"{folder}/record.json"}:
             self.store.delete(key)
 
-    def parts(self, record: Staged | Featured | Predicted, scratch: Path) -> Iterator[Path]:
+    def parts(
+        self, record: Staged | Featured | Predicted | Challenged, scratch: Path
+    ) -> Iterator[Path]:
         """Local paths of a stage's Parquet files, in order."""
         folder = f"{_FOLDERS[type(record)]}/{record.batch_id}"
         for part in record.parts:

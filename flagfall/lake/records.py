@@ -359,6 +359,44 @@ class Evaluation(_Stored):
     model_version: str
 
 
+class Apart(_Record):
+    """A row of which two models say different things.
+
+    Attributes:
+        key: What names it, as text.
+        ours: Score or value of the dataset's model.
+        theirs: The same of its challenger.
+    """
+
+    key: dict[str, str]
+    ours: float
+    theirs: float
+
+
+class Challenged(_Stored):
+    """What a dataset's challenger said of a batch, beside its model.
+
+    Attributes:
+        parts: Its predictions, in the rows' order; none where it failed.
+        error: Why it failed; empty where it did not.
+        evaluation: How well it did.
+        other_class: Rows that it gives another class or label; ``None`` for values.
+        mean_difference: Mean size of the difference of score or value; ``None`` without rows.
+        furthest: The rows with the largest differences.
+    """
+
+    batch_id: str
+    parts: tuple[Part, ...] = ()
+    rows: int = 0
+    error: str = ""
+    evaluation: Evaluation | None = None
+    other_class: int | None = None
+    mean_difference: float | None = None
+    furthest: tuple[Apart, ...] = ()
+    model_version: str = ""
+    model_sha256: str = ""
+
+
 Status = Literal["accepted", "rejected", "unchanged"]
 
 

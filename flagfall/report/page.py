@@ -22,6 +22,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
 from flagfall.report.batches import Batch, mark_replaced
+from flagfall.report.challenger import beside
 from flagfall.report.due import slug
 from flagfall.report.figures import trend_pictures
 from flagfall.report.formatting import (
@@ -109,7 +110,7 @@ def write_report(
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
     judgement = judge(dataset, batches)
-    page = _render(dataset, run, batches, trend, judgement, now).encode()
+    page = _render(dataset, lake, run, batches, trend, judgement, now).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
     if is_latest:
@@ -149,6 +150,7 @@ def _trend(
 
 def _render(
     dataset: Dataset,
+    lake: Lake,
     run: str,
     batches: Sequence[Batch],
     trend: Trend,
@@ -171,6 +173,7 @@ def _render(
         words=kind.words(dataset),
         score_figures=kind.pictures(dataset, pool),
         pooled=pool.batches,
+        challenger=beside(dataset, lake, kind, counted, trend),
         trend_figures=trend_pictures(dataset, kind, trend),
         trend=trend,
         model_versions=sorted({b.evaluation.model_version for b in counted if b.evaluation}),

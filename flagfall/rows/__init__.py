@@ -20,7 +20,7 @@ once, a part is written when it is full, and keys are compared on disk. Memory g
 the threads (see ``concurrency.thread_count``); ``POLARS_MAX_THREADS`` limits them.
 """
 
-from flagfall.rows.checked_files import Checked, check_copies, check_files
+from flagfall.rows.checked_files import Checked, blocks_of, check_copies, check_files
 from flagfall.rows.source import DataFile
 
-__all__ = ["Checked", "DataFile", "check_copies", "check_files"]
+__all__ = ["Checked", "DataFile", "blocks_of", "check_copies", "check_files"]

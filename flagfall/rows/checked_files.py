@@ -139,10 +139,18 @@ def check_copies(files: Sequence[DataFile], digests: Sequence[str], dataset: Dat
 
 
 def _has_rows(file: DataFile, dataset: Dataset) -> bool:
+    return any(block.rows.height or block.broken.height for block in blocks_of(file, dataset))
+
+
+def blocks_of(file: DataFile, dataset: Dataset) -> Iterator[Block]:
+    """The rows of one file as ``check_files`` reads them; a damaged Parquet file is not kept apart.
+
+    Raises:
+        BatchInvalid: As ``check_files`` does.
+    """
     completed = _with_constants(file, dataset.table)
     reader = _reader(completed, _format(file, dataset), dataset)
-    blocks = reader.blocks(Bounds(dataset.limits))
-    return any(block.rows.height or block.broken.height for block in blocks)
+    return reader.blocks(Bounds(dataset.limits))
 
 
 @dataclass(frozen=True)

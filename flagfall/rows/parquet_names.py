@@ -53,10 +53,7 @@ def rename_twice(name: str, path: Path, wanted: Iterable[str]) -> None:
             names that no other is free.
     """
     start, footer = _footer(path)
-    try:
-        names = list(_columns(footer))
-    except (_NoFooter, IndexError, RecursionError):
-        return
+    names = _names(footer)
     found = Counter(one.text for one in names)
     twice = sorted(text.decode(errors="replace") for text, count in found.items() if count > 1)
     has_room = len(names) < len(_LETTERS) or all(len(text) > 3 for text in twice)
@@ -65,6 +62,19 @@ def rename_twice(name: str, path: Path, wanted: Iterable[str]) -> None:
         raise BatchInvalid("columns", f"{name}: columns found twice: {listed}; name each once")
     if twice:
         _write(path, start, _renamed(footer, names))
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of a file's columns, with those that it has twice; none of a damaged file."""
+    return [one.text.decode(errors="replace") for one in _names(_footer(path)[1])]
+
+
+def _names(footer: bytes) -> list[_Name]:
+    """The columns' names; none where the footer is damaged."""
+    try:
+        return list(_columns(footer))
+    except (_NoFooter, IndexError, RecursionError):
+        return []
 
 
 def _footer(path: Path) -> tuple[int, bytes]:

@@ -81,8 +81,7 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
     """
     path, stored = str(file.path), file.path.stat().st_size
     names = [column.name for column in table.fields]
-    with _damage(file):
-        found = pl.read_parquet_schema(path)
+    found = parquet_types(file)
     _check_types(file, table, found)
     bounds.unexpected.add(file.name, table, (name for name in found if name not in names))
     expansion = Expansion(file, bounds)
@@ -97,6 +96,16 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
             rows_of_all = file.completed(_labels_as_text(block), names)
             yield Block(rows_of_all, lines, BROKEN.to_frame())
             first += block.height
+
+
+def parquet_types(file: DataFile) -> dict[str, pl.DataType]:
+    """The types of a file's columns.
+
+    Raises:
+        BatchInvalid: ``parquet``: it is damaged.
+    """
+    with _damage(file):
+        return dict(pl.read_parquet_schema(file.path))
 
 
 def _slicing(table: Table) -> Slicing:

@@ -34,7 +34,7 @@ class Constants(BaseModel):
     """Values that training fitted.
 
     Attributes:
-        version: Version of the model that they belong to; empty where ``model.json`` says it.
+        version: Version of the model that they belong to; empty where ``card.json`` says it.
         features: Names of the inputs, in the model's order.
         fill: Value that stands in for a missing one, by numeric feature.
         codes: Code of each category's text, by categorical feature.

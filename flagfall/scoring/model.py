@@ -12,7 +12,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.engines.outputs import Outputs
-from flagfall.scoring.model_folder import ModelFolder
+from flagfall.scoring.model_folder import PYTHON_FILE, ModelFolder
 from flagfall.scoring.reading import NotUnderstood, Reading, read_outputs
 
 
@@ -33,6 +33,7 @@ class Model:
     Args:
         dataset: Its dataset.
         scorer: What the dataset's file says of it.
+        version: Of the model; ``None`` for what its folder says, which is not asked otherwise.
 
     Attributes:
         folder: Its folder.
@@ -45,19 +46,19 @@ class Model:
         ServerUnavailable: The server does not answer now.
     """
 
-    def __init__(self, dataset: Dataset, scorer: Scorer) -> None:
+    def __init__(self, dataset: Dataset, scorer: Scorer, version: str | None = None) -> None:
         self.scorer = scorer
         self.folder = ModelFolder(scorer.path)
-        self.version = self.folder.version
-        self.engine = open_engine(dataset, scorer, self.folder)
+        self.card = self.folder.card if version is None else None
+        self.version = self.folder.version if version is None else version
+        self.engine = open_engine(dataset, scorer, self.folder, self.version)
         self.reading: Reading | None = None
         self._lock = Lock()
 
     @property
     def expected_task(self) -> Task:
         """Its task as far as it is known without rows; ``binary`` where it is not."""
-        card = self.folder.card
-        return self.scorer.task or (card.task if card else None) or "binary"
+        return self.scorer.task or (self.card.task if self.card else None) or "binary"
 
     def check(self, columns: Sequence[str]) -> None:
         """See whether it takes these features (see ``Engine.check``)."""
@@ -69,21 +70,45 @@ class Model:
         Raises:
             ModelInvalid: It does not take these rows, or its outputs do not fit its task.
         """
-        outputs = self.engine.predict(rows)
+        return self.read(self.engine.predict(rows))
+
+    def read(self, outputs: Outputs, classes: tuple[str, ...] = ()) -> pl.DataFrame:
+        """The predictions that outputs are, see ``Reading.predictions``.
+
+        Args:
+            outputs: What the engine said of some rows.
+            classes: Names of the model's classes, where something else than the model tells them.
+
+        Raises:
+            ModelInvalid: They do not fit the model's task.
+        """
         try:
-            return self._reading(outputs).predictions(outputs)
+            return self._reading(outputs, classes).predictions(outputs)
         except NotUnderstood as error:
             raise ModelInvalid(self.scorer.path, str(error)) from error
 
-    def _reading(self, outputs: Outputs) -> Reading:
+    def _reading(self, outputs: Outputs, classes: tuple[str, ...]) -> Reading:
         with self._lock:
             if self.reading is None:
                 task = getattr(self.engine, "task", None)
-                classes = getattr(self.engine, "classes", ())
-                self.reading = read_outputs(
-                    self.scorer, self.folder.card, outputs, task, tuple(classes)
-                )
+                own = tuple(getattr(self.engine, "classes", ()))
+                self.reading = read_outputs(self.scorer, self.card, outputs, task, own or classes)
             return self.reading
+
+
+def challenger_of(dataset: Dataset) -> Dataset:
+    """The dataset as it is with its challenger as the model; that runs in the task's process."""
+    scorer = scorer_of(dataset)
+    path = scorer.challenger
+    mine = {
+        "path": path,
+        "engine": "python" if ModelFolder(path).has(PYTHON_FILE) else "onnx",
+        "interpreter": scorer.interpreter if ModelFolder(path).has(PYTHON_FILE) else "",
+        "challenger": "",
+        "server": None,
+        "pod": None,
+    }
+    return dataset.model_copy(update={"model": scorer.model_copy(update=mine), "evaluate": None})
 
 
 def open_model(dataset: Dataset) -> Model:

@@ -1,6 +1,6 @@
-"""A model's folder: which files it has, and what ``model.json`` says of them.
+"""A model's folder: which files it has, and what ``card.json`` says of them.
 
-``flagfall model init`` writes ``model.json``. A folder without it is used as it is: its version is
+``flagfall model init`` writes ``card.json``. A folder without it is used as it is: its version is
 that of ``constants.json``, or the hash of its files.
 """
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flagfall.dataset.model import Task
 from flagfall.errors import ModelInvalid
 
-CARD_FILE = "model.json"
+CARD_FILE = "card.json"  # not model.json: XGBoost calls its own file so
 CONSTANTS_FILE = "constants.json"
 REFERENCE_FILE = "reference.json"
 ONNX_FILE = "model.onnx"
@@ -33,7 +33,7 @@ Content = TypeVar("Content", bound=BaseModel)
 
 
 class Card(BaseModel):
-    """What ``model.json`` says.
+    """What ``card.json`` says.
 
     Attributes:
         version: Of the model, as predictions carry it.
@@ -74,7 +74,7 @@ class ModelFolder:
 
     @cached_property
     def card(self) -> Card | None:
-        """What ``model.json`` says; ``None`` without one.
+        """What ``card.json`` says; ``None`` without one.
 
         Raises:
             ModelInvalid: It cannot be read, or is of other files than are there now.

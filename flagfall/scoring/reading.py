@@ -112,14 +112,15 @@ class Reading:
         return values
 
     def _anomaly(self, outputs: Outputs) -> pl.DataFrame:
-        score, labels = self._single(outputs).astype(np.float64), outputs.labels
-        if labels is not None and is_detector(labels):
-            score = -score
+        score, flagged = self._single(outputs).astype(np.float64), outputs.flagged
+        if outputs.labels is not None:
+            score, flagged = -score, outputs.labels == ABNORMAL
+            if not is_detector(outputs.labels):
+                found = sorted(set(outputs.labels.tolist()))[:5]
+                raise NotUnderstood(f"expected -1 for the unusual and 1 for the rest, got {found}")
         if self.threshold is not None:
             flagged = score >= self.threshold
-        elif labels is not None:
-            flagged = np.isin(labels, (ABNORMAL,) if is_detector(labels) else ("1", "true"))
-        else:
+        if flagged is None:
             raise NotUnderstood("it returns scores and no decision; set model.threshold")
         return pl.DataFrame({"score": score, "label": flagged.astype(np.int8)})
 
@@ -156,7 +157,7 @@ def read_outputs(
 
     Args:
         scorer: What the dataset file says; it goes before all else.
-        card: What ``model.json`` says; ``None`` without one.
+        card: What ``card.json`` says; ``None`` without one.
         outputs: What the model says of some rows.
         task: What the model itself says, outside of its outputs.
         classes: The same.
@@ -198,7 +199,8 @@ def task_of(outputs: Outputs, classes: Sequence[str], scorer: Scorer) -> Task | 
         return "binary" if width == 2 else "multiclass"
     if scorer.positive_class or scorer.logits:
         return "binary"
-    return "anomaly" if labels is not None and is_detector(labels) else None
+    is_anomaly = outputs.flagged is not None or (labels is not None and is_detector(labels))
+    return "anomaly" if is_anomaly else None
 
 
 def _unnamed(outputs: Outputs) -> tuple[str, ...]:
@@ -213,7 +215,7 @@ def _unnamed(outputs: Outputs) -> tuple[str, ...]:
 
 def classes_of(outputs: Outputs) -> tuple[str, ...]:
     """Name of each column, from the model's own decisions on many rows; empty where not known."""
-    if outputs.classes or outputs.labels is None:
+    if outputs.classes or outputs.labels is None or outputs.scores.shape[1] == 1:
         return outputs.classes
     best = outputs.scores.argmax(axis=1)
     names = [outputs.labels[best == column] for column in range(outputs.scores.shape[1])]

@@ -17,8 +17,13 @@ from typing import Any
 DAGS = Path(__file__).parents[2] / "dags"
 
 
-def run_once(datasets: Path) -> dict[str, Any]:
-    """State of the run, and of its tasks by ``<task>`` or ``<task>[<shard>]``."""
+def run_once(datasets: Path, file: Path = DAGS / "feeds.py") -> dict[str, Any]:
+    """State of the run, and of its tasks by ``<task>`` or ``<task>[<shard>]``.
+
+    Args:
+        datasets: Folder of the dataset file.
+        file: The file with the DAG.
+    """
     with tempfile.TemporaryDirectory() as home:
         environment = {
             **os.environ,
@@ -28,7 +33,7 @@ def run_once(datasets: Path) -> dict[str, Any]:
             "FLAGFALL_DATASETS": str(datasets),
             "PYTHONPATH": str(DAGS.parent),
         }
-        command = [sys.executable, __file__]
+        command = [sys.executable, __file__, str(file)]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
@@ -39,7 +44,7 @@ def _main() -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    dag = runpy.run_path(str(DAGS / "feeds.py"))["toy_pipeline"]
+    dag = runpy.run_path(sys.argv[1])["toy_pipeline"]
     for task in dag.tasks:
         task.retries = 0
     run = dag.test()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, TriggerRule
 from airflow.sdk.definitions.asset import AssetNameRef
 from airflow.serialization.serialized_objects import DagSerialization
@@ -200,6 +201,29 @@ def test_a_folder_that_is_not_there_is_an_error_and_not_no_dags(tmp_path: Path) 
     for function in (pipelines, check_datasets):
         with pytest.raises(NotThere, match="give pipelines\\(\\) the folder of your dataset files"):
             function(tmp_path / "datasetz")
+
+
+def _own(batches: Any) -> Any:
+    return EmptyOperator(task_id="own")
+
+
+def test_the_next_stage_waits_for_a_task_of_the_authors_own() -> None:
+    for after, waits in (
+        ("ingest_data", "preprocess_data"),
+        ("run_inference", "evaluate_results"),
+        ("flights.evaluate_results", "generate_report"),
+    ):
+        dag = pipelines(after={after: _own})["flights_pipeline"]
+        own = dag.get_task("own")
+        assert own.upstream_task_ids == {after.rpartition(".")[2]}
+        assert own.downstream_task_ids == {waits}
+        assert DagSerialization.to_dict(dag)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "claim", "flight.evaluate_results"])
+def test_a_task_of_the_authors_own_that_would_follow_nothing_is_an_error(name: str) -> None:
+    with pytest.raises(NotThere, match=f"no task '{name}'; expected ingest_data, preprocess_data"):
+        pipelines(after={name: _own})
 
 
 def test_in_a_task_only_its_own_dag_is_made(

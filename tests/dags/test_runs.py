@@ -37,6 +37,33 @@ def test_a_batch_that_cannot_be_scored_makes_a_red_run_that_finishes_and_reports
     assert "1 accepted batch was not scored" in page
 
 
+OWN_TASKS = """\
+from airflow.sdk import task
+from flagfall.dags import pipelines
+
+
+@task
+def audit(batches):
+    (batch,) = batches
+    print(batch["rows"], file=open("AUDIT", "a"))
+
+
+globals().update(pipelines(after={"preprocess_data": audit, "toy.evaluate_results": audit}))
+"""
+
+
+def test_a_task_of_the_authors_own_runs_between_two_stages(tmp_path: Path) -> None:
+    toy = make_scored_toy(tmp_path)
+    toy.drop("2026-11-01", GOOD)
+    own = tmp_path / "own.py"
+    own.write_text(OWN_TASKS.replace("AUDIT", str(tmp_path / "audit")))
+    ended = run_once(toy.root / "datasets", own)
+    assert ended["run"] == "success"
+    assert {"audit[0]", "audit__1[0]"} < set(ended["tasks"])
+    assert set(ended["tasks"].values()) == {"success"}
+    assert (tmp_path / "audit").read_text() == "2\n2\n"
+
+
 def test_a_claim_that_fails_makes_a_red_run(tmp_path: Path) -> None:
     toy = make_scored_toy(tmp_path)
     (toy.root / "lake").write_text("a file where the lake should be")

@@ -48,7 +48,7 @@ class Engine(Protocol):
         """
 
 
-def open_engine(dataset: Dataset, scorer: Scorer, folder: ModelFolder) -> Engine:
+def open_engine(dataset: Dataset, scorer: Scorer, folder: ModelFolder, version: str) -> Engine:
     """The engine for a model. In the container of ``engine: pod`` the folder says which.
 
     Raises:
@@ -69,4 +69,4 @@ def open_engine(dataset: Dataset, scorer: Scorer, folder: ModelFolder) -> Engine
     require("onnx")
     from flagfall.scoring.engines.onnx import OnnxEngine
 
-    return OnnxEngine(scorer.path, folder.version, scorer.output)
+    return OnnxEngine(scorer.path, version, scorer.output)

@@ -28,6 +28,9 @@ VERSION_KEY = "version"
 PROBABILITIES = "probabilities"
 """Output that is used when a model has several with numbers."""
 
+COLUMN = "i"
+"""Begins the names of outputs of one class each, as ``zipmap="columns"`` of skl2onnx makes them."""
+
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
 _FAILURES = (
@@ -63,10 +66,10 @@ class OnnxEngine:
         self._session = _session(folder)
         try:
             self._feeder = Feeder([Input.of(put) for put in self._session.get_inputs()])
-            self.output = _score_output(self._session.get_outputs(), output)
+            self.outputs = _score_outputs(self._session.get_outputs(), output)
         except (NotTaken, NoScores) as error:
             raise ModelInvalid(folder, f"{MODEL_FILE}: {error}") from error
-        self._label = _label_output(self._session.get_outputs(), self.output)
+        self._label = _label_output(self._session.get_outputs(), self.outputs)
         _check_version(self._session, folder, version)
 
     def check(self, columns: Sequence[str]) -> None:
@@ -95,12 +98,16 @@ class OnnxEngine:
             raise ModelInvalid(self.folder, f"{MODEL_FILE}: {error}") from error
 
     def _run(self, rows: pl.DataFrame) -> Outputs:
-        wanted = [self.output, *filter(None, [self._label])]
-        scores, *labels = self._session.run(wanted, self._feeder.tensors(rows))
-        own = texts(labels[0], rows.height) if labels else None
-        if isinstance(scores, list):
-            return replace(_of_maps(scores, rows.height), labels=own)
-        return Outputs(matrix(scores, rows.height, self.output), labels=own)
+        wanted = [*self.outputs, *filter(None, [self._label])]
+        found = self._session.run(wanted, self._feeder.tensors(rows))
+        scores = found[: len(self.outputs)]
+        own = texts(found[-1], rows.height) if self._label else None
+        if len(scores) > 1:
+            names = [name.removeprefix(COLUMN) for name in self.outputs]
+            return replace(by_class(dict(zip(names, scores, strict=True)), rows.height), labels=own)
+        if isinstance(scores[0], list):
+            return replace(_of_maps(scores[0], rows.height), labels=own)
+        return Outputs(matrix(scores[0], rows.height, self.outputs[0]), labels=own)
 
 
 def _of_maps(maps: Sequence[Mapping[Any, float]], rows: int) -> Outputs:
@@ -145,25 +152,27 @@ def _session(folder: str) -> Any:
         raise ModelInvalid(folder, why) from failure
 
 
-def _score_output(outputs: Sequence[Any], wanted: str) -> str:
+def _score_outputs(outputs: Sequence[Any], wanted: str) -> tuple[str, ...]:
+    """Names of the outputs with the scores: one, or one for each class."""
     found = {str(put.name): str(put.type) for put in outputs}
     scores = [name for name, kind in found.items() if kind in _FLOATS or kind.startswith("seq(map")]
     if wanted:
         if wanted not in scores:
             raise NoScores(f"model.output: expected one of {scores}, got {wanted!r}")
-        return wanted
+        return (wanted,)
     if PROBABILITIES in scores:
-        return PROBABILITIES
-    if len(scores) == 1:
-        return scores[0]
+        return (PROBABILITIES,)
     named = [name for name in scores if name.startswith(("output_prob", "prob"))]
-    if len(named) == 1:
-        return named[0]
+    for found_names in (scores, named):
+        if len(found_names) == 1:
+            return tuple(found_names)
+    if len(scores) == len(found) - 1 and all(name.startswith(COLUMN) for name in scores):
+        return tuple(scores)
     raise NoScores(f"expected one output with numbers, or model.output to name it, got {found}")
 
 
-def _label_output(outputs: Sequence[Any], scores: str) -> str:
-    found = [str(put.name) for put in outputs if put.type in _LABELS and put.name != scores]
+def _label_output(outputs: Sequence[Any], scores: Sequence[str]) -> str:
+    found = [str(put.name) for put in outputs if put.type in _LABELS and put.name not in scores]
     return found[0] if len(found) == 1 else ""
 
 

@@ -122,11 +122,11 @@ class Feeder:
 def _values(one: Input, column: pl.Series) -> Tensor:
     if one.kind in _NUMBERS:
         return _numbers(one, column).astype(_NUMBERS[one.kind])
+    if one.kind == "string":  # ONNX has no missing text; exporters make it the empty one
+        return column.cast(pl.String()).fill_null("").to_numpy().astype(object)
     if column.null_count():
         why = f"has {column.null_count()} missing values, which {one.kind} cannot say"
         raise NotTaken(f"feature {column.name!r} {why}; give it `missing`, or require the column")
-    if one.kind == "string":
-        return column.cast(pl.String()).to_numpy().astype(object)
     if one.kind == "bool":
         return column.cast(pl.Boolean()).to_numpy()
     return _whole(one, column)

@@ -13,7 +13,6 @@ import polars as pl
 Floats = npt.NDArray[np.floating[Any]]
 Texts = npt.NDArray[np.str_]
 
-LABELS = ("label", "output_label", "class", "predicted_label")
 SCORES = "score"
 
 
@@ -29,11 +28,13 @@ class Outputs:
         scores: Shape [n, k], k at least 1: probabilities by class, a value, or an anomaly's score.
         classes: Name of each column of ``scores``; empty where the model does not name them.
         labels: The class of each row as the model itself decides, as text; ``None``: it does not.
+        flagged: Whether it flags each row as unusual, where it says so in these words.
     """
 
     scores: Floats
     classes: tuple[str, ...] = ()
     labels: Texts | None = None
+    flagged: npt.NDArray[np.bool_] | None = None
 
 
 def matrix(values: object, rows: int, output: str) -> Floats:
@@ -55,18 +56,19 @@ def matrix(values: object, rows: int, output: str) -> Floats:
 
 
 def by_class(values: Mapping[str, Any] | pl.DataFrame, rows: int) -> Outputs:
-    """Outputs of one column for each class, or of columns ``score`` and ``label``.
+    """Outputs of one column for each class, or of ``score``, high for the unusual, and ``label``.
 
     Raises:
         NoScores: A column is no such number, or has another length.
     """
     columns = {str(name): values[name] for name in _names(values)}
-    labels = columns.pop("label", None) if SCORES in columns else None
+    label = columns.pop("label", None) if SCORES in columns else None
     parts = [matrix(column, rows, name) for name, column in columns.items()]
     if not parts or any(part.shape[1] != 1 for part in parts):
         raise NoScores(f"expected a column for each class, got {list(columns)}")
     named = () if SCORES in columns else tuple(columns)
-    return Outputs(np.hstack(parts), named, None if labels is None else texts(labels, rows))
+    flagged = None if label is None else np.isin(texts(label, rows), ("1", "true"))
+    return Outputs(np.hstack(parts), named, flagged=flagged)
 
 
 def _names(values: Mapping[str, Any] | pl.DataFrame) -> Sequence[str]:

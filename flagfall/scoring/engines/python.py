@@ -122,7 +122,7 @@ class _Process:
         except OSError as error:
             why = f"cannot be run by {interpreter}: {error.strerror}; correct model.interpreter"
             raise Refused(why) from error
-        weakref.finalize(self, _end, self._process)
+        weakref.finalize(self, _end, self._process, self._words)
         self.about, _ = self._answer()
 
     def predict(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
@@ -167,9 +167,9 @@ class _Process:
         )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], words: BinaryIO) -> None:
     """End the process: it stops when there are no more requests."""
-    for stream in (process.stdin, process.stdout):
+    for stream in (process.stdin, process.stdout, words):
         if stream is not None:
             stream.close()
     process.wait()

@@ -1,0 +1,184 @@
+"""Challenge: a second model scores the same rows, beside the one that counts.
+
+Its predictions, how well it did and where it differs are kept apart. Whatever happens to it, the
+feed goes on: a failure is a record, too.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from flagfall.concurrency import cache_last
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import FlagfallError, ModelInvalid, StoreError
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.records import Apart, Challenged, Part, Predicted, Staged
+from flagfall.logs import logger
+from flagfall.scoring.drift import scores_of
+from flagfall.scoring.feature_maker import feature_maker
+from flagfall.scoring.model import Model, challenger_of, open_model
+from flagfall.stages.gathered import Gathered, ScoredPart
+from flagfall.stages.preprocess import keys
+
+log = logger(__name__)
+
+BATCH_ROWS = 10_000
+"""Rows that it scores at once."""
+FURTHEST = 10
+"""Rows with the largest differences that are kept."""
+_BEGUN = "begun"
+"""Stands beside the record while a challenger scores; one that is found says that it died."""
+
+_challenger = cache_last(challenger_of)
+_model = cache_last(open_model)
+_maker = cache_last(feature_maker)
+
+
+def challenge(dataset: Dataset, lake: Lake, batch_id: str) -> Challenged:
+    """Have the challenger score a batch, once.
+
+    Args:
+        dataset: Its dataset, with a challenger.
+        lake: The dataset's lake, with the batch's rows and predictions.
+        batch_id: The batch.
+
+    Raises:
+        StoreError: The lake cannot be read or written to.
+    """
+    if (done := lake.find(Challenged, batch_id)) is not None:
+        return done
+    begun = f"{lake.folder(Challenged, batch_id)}/{_BEGUN}"
+    with lake.scratch() as sources, lake.scratch() as folder:
+        if lake.store.create(begun, b"") is False:
+            record = _failed(batch_id, "its process died as it scored the batch")
+            return lake.finish(record)
+        try:
+            record, files = _challenged(dataset, lake, batch_id, sources, folder)
+        except StoreError:
+            lake.store.delete(begun)
+            raise
+        except (FlagfallError, pl.exceptions.PolarsError, MemoryError) as error:
+            log.warning("%s: the challenger failed on %s: %s", dataset.name, batch_id, error)
+            record, files = _failed(batch_id, str(error) or type(error).__name__), []
+        done = lake.finish(record, files)
+        lake.store.delete(begun)
+        return done
+
+
+def _failed(batch_id: str, why: str) -> Challenged:
+    return Challenged(batch_id=batch_id, error=why)
+
+
+def _challenged(
+    dataset: Dataset, lake: Lake, batch_id: str, sources: Path, folder: Path
+) -> tuple[Challenged, list[Path]]:
+    staged, ours = lake.find(Staged, batch_id), lake.find(Predicted, batch_id)
+    assert staged is not None, "the batch was taken in"
+    assert ours is not None, "and scored"
+    theirs = _challenger(dataset)
+    model = _model(theirs)
+    apart, files, gathered = _Differences(), [], None
+    for index, (rows, counting) in enumerate(_parts(lake, staged, ours, sources)):
+        predictions = _predictions(theirs, model, rows)
+        gathered = gathered or Gathered(theirs, _as_predicted(ours, model))
+        gathered.add(ScoredPart(rows, predictions))
+        key = keys(dataset, rows, part_name(index)).collect()
+        apart.add(key, counting, predictions)
+        files.append(folder / part_name(index))
+        version = pl.lit(model.version).alias("model_version")
+        key.hstack(predictions).with_columns(version).write_parquet(files[-1])
+    record = Challenged(
+        batch_id=batch_id,
+        parts=tuple(
+            Part(name=file.name, rows=part.rows)
+            for file, part in zip(files, staged.parts, strict=True)
+        ),
+        rows=ours.rows,
+        evaluation=gathered.evaluation(batch_id) if gathered else None,
+        other_class=apart.other_class,
+        mean_difference=apart.total / ours.rows if ours.rows else None,
+        furthest=tuple(apart.furthest()),
+        model_version=model.version,
+        model_sha256=model.folder.sha256,
+    )
+    return record, files
+
+
+def _parts(
+    lake: Lake, staged: Staged, ours: Predicted, sources: Path
+) -> Iterator[tuple[pl.LazyFrame, pl.DataFrame]]:
+    """The rows of a part, and what the model that counts says of them."""
+    places = (sources / "staged", sources / "predictions")
+    for place in places:
+        place.mkdir()
+    pairs = zip(lake.parts(staged, places[0]), lake.parts(ours, places[1]), strict=True)
+    for rows, predictions in pairs:
+        yield pl.read_parquet(rows).lazy(), pl.read_parquet(predictions)
+
+
+def _predictions(theirs: Dataset, model: Model, rows: pl.LazyFrame) -> pl.DataFrame:
+    features = _maker(theirs).make(rows)
+    model.check(features.columns)
+    return pl.concat(model.predict(piece) for piece in features.iter_slices(BATCH_ROWS))
+
+
+def _as_predicted(ours: Predicted, model: Model) -> Predicted:
+    """What the challenger's predictions are; a model of another task is no challenger."""
+    reading = model.reading
+    assert reading is not None, "it has scored rows"
+    if reading.task != ours.task:
+        why = f"its task is {reading.task}, that of the model is {ours.task}"
+        raise ModelInvalid(model.scorer.path, f"{why}; correct model.challenger")
+    said = {
+        "classes": reading.classes,
+        "positive": reading.positive,
+        "named": reading.is_named,
+        "model_version": model.version,
+    }
+    return ours.model_copy(update=said)
+
+
+class _Apart(NamedTuple):
+    """A row by how far apart two models are; ``number`` keeps rows from being compared."""
+
+    difference: float
+    number: int
+    row: Apart
+
+
+@dataclass
+class _Differences:
+    """Where two models differ, over the parts that have been added."""
+
+    total: float = 0.0
+    other_class: int | None = None
+    _rows: int = 0
+    _furthest: list[_Apart] = field(default_factory=list)
+
+    def add(self, key: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
+        mine, its = (scores_of(one).cast(pl.Float64()) for one in (ours, theirs))
+        size = (mine - its).abs()
+        self.total += float(size.sum())
+        for name in ("class", "label"):
+            if name in ours.columns and name in theirs.columns:
+                found = int((ours[name] != theirs[name]).sum())
+                self.other_class = (self.other_class or 0) + found
+        for row in size.arg_sort(descending=True).head(FURTHEST):
+            apart = Apart(key=_texts(key.row(row, named=True)), ours=mine[row], theirs=its[row])
+            self._furthest.append(_Apart(size[row], self._rows + row, apart))
+        self._furthest = heapq.nlargest(FURTHEST, self._furthest, key=lambda one: one.difference)
+        self._rows += key.height
+
+    def furthest(self) -> Iterator[Apart]:
+        """The rows with the largest differences, if any."""
+        return (one.row for one in self._furthest if one.difference > 0)
+
+
+def _texts(key: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in key.items()}

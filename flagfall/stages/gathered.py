@@ -1,0 +1,159 @@
+"""What is known of the scored rows of a batch, counted part by part."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from flagfall.concurrency import cache_last
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import ModelInvalid
+from flagfall.lake.records import Drift, Evaluation, Predicted
+from flagfall.scoring.drift import Tally
+from flagfall.scoring.evaluations import open_evaluator
+from flagfall.scoring.evaluations.alerts import drift_alerts
+from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
+from flagfall.scoring.labels import LABEL, Says, read_labels
+from flagfall.scoring.model import scorer_of
+from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
+from flagfall.scoring.own_figures import OwnFigures, own_figures
+from flagfall.scoring.reference import NumberBins, Reference
+
+
+class ScoredPart(NamedTuple):
+    """Rows, and their predictions in the same order."""
+
+    rows: pl.LazyFrame
+    predictions: pl.DataFrame
+
+
+class Gathered:
+    """What is known of the parts that have been added.
+
+    Args:
+        dataset: Their dataset.
+        predicted: Says what its model's predictions are.
+    """
+
+    def __init__(self, dataset: Dataset, predicted: Predicted) -> None:
+        reference = _reference(dataset)
+        self._dataset = dataset
+        self._predicted = predicted
+        self._says = says_of(predicted)
+        self._evaluator = open_evaluator(predicted, reference)
+        self._drift = None if reference is None else _DriftOf(dataset, reference)
+        self._own = None if dataset.evaluate is None else _Own(dataset, dataset.evaluate.python)
+        self._rows = 0
+
+    def add(self, part: ScoredPart) -> None:
+        """Add a part."""
+        if not part.predictions.height:
+            return
+        self._rows += part.predictions.height
+        self._evaluator.add(part.predictions, self._labels(part))
+        for more in (self._drift, self._own):
+            if more is not None:
+                more.add(part)
+
+    def _labels(self, part: ScoredPart) -> pl.Series:
+        if self._dataset.label is None:
+            rows, kind = part.predictions.height, _NO_LABELS[self._says.task]
+            return pl.repeat(None, rows, dtype=kind, eager=True).alias(LABEL)
+        return read_labels(self._dataset, self._says, part.rows)
+
+    def evaluation(self, batch_id: str) -> Evaluation:
+        """How well the batch was scored."""
+        thresholds = self._dataset.thresholds
+        found = self._evaluator.findings(thresholds)
+        drifts = self._drift.drifts() if self._drift else ()
+        own = self._own.figures() if self._own else OwnFigures()
+        return Evaluation(
+            batch_id=batch_id,
+            rows=self._rows,
+            task=self._predicted.task,
+            **found.record,
+            own=own.figures,
+            drift=drifts,
+            alerts=(*found.alerts, *drift_alerts(thresholds.psi_max, drifts), *own.alerts),
+            model_version=self._predicted.model_version,
+        )
+
+
+_NO_LABELS: dict[str, pl.DataType] = {
+    "binary": pl.Boolean(),
+    "multiclass": pl.String(),
+    "regression": pl.Float64(),
+    "anomaly": pl.Boolean(),
+}
+
+
+def says_of(predicted: Predicted) -> Says:
+    """What a batch's predictions say of a row."""
+    return Says(predicted.task, predicted.classes, predicted.positive, predicted.named)
+
+
+def _reference(dataset: Dataset) -> Reference | None:
+    """The model's reference; ``None`` without one: drift is not known then."""
+    path = scorer_of(dataset).path
+    return Reference.read(path) if ModelFolder(path).has(REFERENCE_FILE) else None
+
+
+class _DriftOf:
+    """Counts the features and scores of a batch beside the reference's."""
+
+    def __init__(self, dataset: Dataset, reference: Reference) -> None:
+        self._path = scorer_of(dataset).path
+        self._reference = reference
+        self._maker = _maker(dataset)
+        self._tally = Tally(reference)
+
+    def add(self, part: ScoredPart) -> None:
+        raw = self._maker.raw(part.rows)
+        self._check(raw, part.predictions)
+        self._tally.add(raw, part.predictions)
+
+    def _check(self, raw: pl.DataFrame, predictions: pl.DataFrame) -> None:
+        """See that the reference is of this model's features; it may lack some."""
+        expected = self._reference.features
+        numbers = {name for name, bins in expected.items() if isinstance(bins, NumberBins)}
+        texts = {name for name, kind in raw.schema.items() if kind == pl.String()}
+        if not set(expected) <= set(raw.columns) or numbers & texts:
+            found = f"{REFERENCE_FILE} has {list(expected)}, numbers among them {sorted(numbers)}"
+            why = f"{found}; the features are {raw.columns}, texts among them {sorted(texts)}"
+            raise ModelInvalid(self._path, f"{why}; {_AGAIN}")
+        is_multiclass = predictions.schema.get("class") == pl.String()
+        if self._reference.predicted is not None and not is_multiclass:
+            why = f"{REFERENCE_FILE} is of a model of another task"
+            raise ModelInvalid(self._path, f"{why}; {_AGAIN}")
+
+    def drifts(self) -> tuple[Drift, ...]:
+        return self._tally.drift()
+
+
+_AGAIN = "run `flagfall model init` again"
+
+
+@cache_last
+def _maker(dataset: Dataset) -> FeatureMaker:
+    return feature_maker(dataset)
+
+
+class _Own:
+    """Gathers all rows of a batch for the team's own function."""
+
+    def __init__(self, dataset: Dataset, path: str) -> None:
+        self._path = path
+        self._columns = [column.name for column in dataset.table.fields]
+        self._rows: list[pl.DataFrame] = []
+        self._predictions: list[pl.DataFrame] = []
+
+    def add(self, part: ScoredPart) -> None:
+        self._rows.append(part.rows.select(self._columns).collect())
+        self._predictions.append(part.predictions)
+
+    def figures(self) -> OwnFigures:
+        """Its answer; nothing for a batch without rows."""
+        if not self._rows:
+            return OwnFigures()
+        return own_figures(self._path, pl.concat(self._rows), pl.concat(self._predictions))
