@@ -253,3 +253,11 @@ def test_the_drift_of_predictions_is_told_from_that_of_features_of_the_same_name
     assert tuple(map(len, divided(now))) == (1, 2)
     assert tuple(map(len, divided(before))) == (1, 1)
     assert tuple(map(len, divided([]))) == (0, 0)
+
+
+def test_long_names_of_classes_that_end_differently_are_told_apart() -> None:
+    names = [f"a class with the number {n}" for n in range(9)]
+    svg = class_plots.confusion(names, np.eye(9))
+    shown = set(re.findall(r">([^<]*…[^<]*)</text>", svg))
+    assert {f"a cla…ber {n}" for n in range(9)} <= shown
+    assert {f"a…{n}" for n in range(9)} <= shown
