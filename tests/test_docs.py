@@ -10,6 +10,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
@@ -22,6 +23,7 @@ from flagfall.dataset.schema import Dataset, Notice
 from flagfall.dataset.table import Column
 from flagfall.dataset.tasks import TaskSettings
 from flagfall.rows.rules import RowRules
+from flagfall.scoring.own_figures import OwnFigures, own_figures
 from sandbox.demo import DAYS
 from sandbox.flights import write_day
 from tests.feeds import make_toy
@@ -111,8 +113,18 @@ def test_every_page_is_on_the_site() -> None:
 
 def test_the_notifier_in_the_docs_is_read_as_it_stands() -> None:
     page = (ROOT / "docs/dataset.md").read_text()
-    notices = yaml.safe_load(blocks(page, "yaml")[0])["notify"]
+    (block,) = (block for block in blocks(page, "yaml") if block.startswith("notify:"))
+    notices = yaml.safe_load(block)["notify"]
     assert [Notice.model_validate(notice) for notice in notices]
+
+
+def test_the_own_figures_in_the_docs_are_computed(tmp_path: Path) -> None:
+    page = (ROOT / "docs/dataset.md").read_text()
+    (block,) = (block for block in blocks(page, "python") if "def evaluate(" in block)
+    (tmp_path / "costs.py").write_text(block)
+    rows = pl.DataFrame({"amount": [9_000.0, 2_000.0, 70.0], "paid": [True, True, False]})
+    found = own_figures(str(tmp_path / "costs.py"), rows, pl.DataFrame({"class": [1, 1, 1]}))
+    assert found == OwnFigures({"lost in EUR": 11_000.0}, ("more than 10,000 EUR lost",))
 
 
 def test_the_schemas_in_the_docs_can_be_used(tmp_path: Path) -> None:
