@@ -125,14 +125,20 @@ class LandingZone:
 
     def changes_beside(self, marker: Marker) -> Iterator[datetime]:
         """When each file of a marker's batch was written (UTC), under whatever name."""
+        return (entry.landed_at for entry in self._listed_beside(marker))
+
+    def versions_beside(self, marker: Marker) -> dict[str, str]:
+        """The version of each file of a marker's batch, under whatever name; also the marker's."""
+        return {entry.key: entry.version for entry in self._listed_beside(marker)}
+
+    def _listed_beside(self, marker: Marker) -> Iterator[Entry]:
         folder, stem = marker.key.rpartition("/")[0], self.pattern.stem(marker.key)
         start = f"{folder}/" if folder else ""
 
         def is_of_batch(key: str) -> bool:
             return not stem or key.removeprefix(start).lstrip("._").startswith(stem)
 
-        found = self.store.list(folder, where=is_of_batch, skip_unreadable=True)
-        return (entry.landed_at for entry in found)
+        return self.store.list(folder, where=is_of_batch, skip_unreadable=True)
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""

@@ -184,7 +184,7 @@ MUTANTS: dict[str, Mutant] = {
     "a hint is dropped in a pause, or where a look fails": _hints_dropped,
     "a marker that cannot be read stops claim": _instead(settling, "StoreError", _NoError),
     "a young batch is taken at once": _instead(settling, "_is_moving", lambda *_: False),
-    "data younger than the marker": _instead(settling, "_has_younger_data", lambda *_: False),
+    "data younger than the marker": _instead(settling, "_newest", lambda *_: EPOCH),
     "a step of the storage's clock": _instead(settling, "STEP", timedelta()),
     "a listing without ctimes is believed": _instead(ingest, "is_same_listing", _same_listing),
     "nothing is announced again": _instead(announcer, "due", _only_once),

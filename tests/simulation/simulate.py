@@ -151,7 +151,7 @@ class World:
             yield f"unforeseen: {type(error).__name__}: {error}"
         if self.pipeline.running and not self.landing.broken:  # which are tried again and again
             yield "a run has not ended"
-        yield from wrong(self.pipeline.inbox(), self.batches)
+        yield from wrong(self.pipeline.inbox(), self.batches, self.schedule.trace)
         if self.is_prompt:
             yield from late(self.pipeline, self.batches, self.schedule.trace)
 
