@@ -16,6 +16,7 @@ from flagfall.errors import NotSettled
 from flagfall.inbox.inbox import Inbox
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
+from flagfall.stores import EPOCH
 
 LONGEST = timedelta(minutes=2)
 """Most that a worker waits between two looks."""
@@ -35,12 +36,17 @@ def is_behind(inbox: Inbox, marker: Marker) -> bool:
 
 
 def has_younger(inbox: Inbox, marker: Marker, files: Iterable[Expected]) -> bool:
-    """Whether a file was written after the marker, which has no hash of it: more may come."""
+    """Whether a file was written after the marker, which has no hash of it: more may come.
+
+    On a share also at the same time, since its clock may go by seconds. On S3, where most batches
+    are written within a second, ``settling`` waits for its end.
+    """
     store = inbox.landing.store
     if not store.is_remote:
         return False
     keys = [file.key for file in files if file.sha256 is None]
-    return any(entry.landed_at > marker.landed_at for entry in store.find(keys))
+    newest = max((entry.landed_at for entry in store.find(keys)), default=EPOCH)
+    return newest > marker.landed_at or (newest == marker.landed_at and not store.metered)
 
 
 def look_twice(inbox: Inbox, marker: Marker) -> None:
