@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -60,7 +61,7 @@ class LandingZone:
             raise StoreRefused(address.uri, why)
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
-        self.folders = Folders(self.store, self.pattern, address.format)
+        self.folders = Folders(self.store, self.pattern, address.format, time.monotonic)
         self.uri = self.store.uri
         self._warnings = warnings_about(self.uri, __name__)
         self.place = (self.uri, address.conn_id, address.sqs_queue)
