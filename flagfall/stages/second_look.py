@@ -32,7 +32,7 @@ def is_behind(inbox: Inbox, marker: Marker) -> bool:
     landing = inbox.landing
     if landing.store.metered or not landing.store.is_remote:
         return False
-    return marker.key not in landing.versions_beside(marker)
+    return not landing.folders.shows(marker)
 
 
 def has_younger(inbox: Inbox, marker: Marker, files: Iterable[Expected]) -> bool:
