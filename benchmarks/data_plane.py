@@ -28,8 +28,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from table import Cell, Column, Plot, Table, found
 from watched import KILLED
@@ -45,8 +43,8 @@ from flagfall.rows import DataFile
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.rules import RowRules
 from flagfall.rows.source import Bounds
-from flagfall.scoring.engines import open_engine, scorer_of
 from flagfall.scoring.features import Constants, feature_expressions
+from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import BATCH_ROWS
 from flagfall.stages.shard import Delivery, run_stage
 from sandbox.flights import all_flights
@@ -89,8 +87,6 @@ SUM = "sum of the parts"
 SUM_ONE = "sum of the parts, onnxruntime on one thread"
 STAGES_SUM = "Flagfall, the three stages"
 PROCESS = "Flagfall, the whole process"
-
-Inputs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -233,18 +229,18 @@ def _validate(dataset: Dataset, source: Path) -> float:
     return _time(check)
 
 
-def _inputs(dataset: Dataset, parts: list[Path]) -> Iterator[Inputs]:
-    """What onnxruntime is given at once."""
+def _inputs(dataset: Dataset, parts: list[Path]) -> Iterator[pl.DataFrame]:
+    """What the model is given at once."""
     made = feature_expressions(dataset, Constants.read(scorer_of(dataset).path))
     for part in parts:
         features = pl.scan_parquet(part).select(made).collect()
-        yield from (rows.to_numpy(order="c") for rows in features.iter_slices(BATCH_ROWS))
+        yield from features.iter_slices(BATCH_ROWS)
 
 
-def _infer(dataset: Dataset, blocks: list[Inputs], threads: int) -> float:
-    engine = open_engine(dataset)
+def _infer(dataset: Dataset, blocks: list[pl.DataFrame], threads: int) -> float:
+    model = open_model(dataset)
     with ThreadPoolExecutor(threads) as pool:
-        return _time(lambda: list(pool.map(engine.score, blocks)))
+        return _time(lambda: list(pool.map(model.predict, blocks)))
 
 
 def _write(parts: list[Path], target: Path) -> float:

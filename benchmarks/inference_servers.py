@@ -16,14 +16,16 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import polars as pl
 from table import Column, Table, found
 
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.model import Server
-from flagfall.scoring.engines import Engine, open_engine, scorer_of
+from flagfall.scoring.engines import Engine
 from flagfall.scoring.engines.open_inference import OpenInferenceEngine
-from flagfall.scoring.engines.scores import Floats
+from flagfall.scoring.engines.outputs import Floats
 from flagfall.scoring.features import Constants, feature_expressions
+from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import BATCH_ROWS
 from sandbox.flights import all_flights
 
@@ -36,11 +38,11 @@ CONSTANTS = Constants.read(str(MODEL))
 NAMES = {"mlserver": "MLServer", "triton": "Triton"}
 
 
-def features(rows: int) -> Floats:
+def features(rows: int) -> pl.DataFrame:
     """Inputs of the model: the year's flights, again and again if more are wanted."""
     flights = all_flights().drop_nulls("tailnum")
-    matrix = flights.select(feature_expressions(DATASET, CONSTANTS)).to_numpy(order="c")
-    return np.ascontiguousarray(np.resize(matrix, (rows, matrix.shape[1])))
+    made = flights.select(feature_expressions(DATASET, CONSTANTS))
+    return pl.concat([made] * -(-rows // made.height)).head(rows).rechunk()
 
 
 @contextmanager
@@ -48,17 +50,14 @@ def served(server: str, as_json: bool) -> Iterator[Engine]:
     """A running server; ``as_json`` has it spoken to so even where it announces binary tensors."""
     with TemporaryDirectory() as home, SERVERS[server](Path(home), MODEL) as url:
         settings = Server(url=url, rows=BATCH_ROWS)
-        engine = OpenInferenceEngine(
-            DATASET.name, MODEL.name, settings, CONSTANTS.version, CONSTANTS.features
-        )
+        engine = OpenInferenceEngine(DATASET.name, MODEL.name, settings)
         engine.binary = engine.binary and not as_json
         yield engine
 
 
-def scores(engine: Engine, rows: Floats, at_once: int) -> Floats:
+def scores(engine: Engine, rows: pl.DataFrame, at_once: int) -> Floats:
     """As the stage does: a batch of rows after the other."""
-    parts = range(0, len(rows), at_once)
-    return np.concatenate([engine.score(rows[first : first + at_once]) for first in parts])
+    return np.concatenate([engine.predict(part).scores for part in rows.iter_slices(at_once)])
 
 
 def seconds(run: Callable[[], object], rounds: int) -> list[float]:
@@ -71,7 +70,7 @@ def seconds(run: Callable[[], object], rounds: int) -> list[float]:
     return taken[1:]
 
 
-def measured(what: str, engine: Engine, rows: Floats, rounds: int) -> tuple[str | float, ...]:
+def measured(what: str, engine: Engine, rows: pl.DataFrame, rounds: int) -> tuple[str | float, ...]:
     """A row of the table. Small requests are tried on a tenth of the rows."""
     large = seconds(lambda: scores(engine, rows, BATCH_ROWS), rounds)
     some = rows[: len(rows) // 10]
@@ -87,7 +86,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     rows = features(given.rows)
-    embedded = open_engine(DATASET)
+    embedded = open_model(DATASET).engine
     expected = scores(embedded, rows, BATCH_ROWS)
     lines = [measured("embedded, onnxruntime", embedded, rows, given.rounds)]
     for server, as_json in (("mlserver", True), ("triton", True), ("triton", False)):

@@ -37,7 +37,7 @@ def _model(root: Path) -> str:
     write_model(root / "model", 1, {"scores": "Identity"})
     constants = Constants(version="1", features=("value",), fill={"value": 0.0}, codes={})
     (root / "model" / "constants.json").write_text(constants.model_dump_json())
-    return f"features: [{{name: value}}]\nmodel: {{path: {root}/model}}\n"
+    return f"features: [{{name: value}}]\nmodel: {{path: {root}/model, task: binary}}\n"
 
 
 def _train(dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ from flagfall.errors import ModelInvalid, NotThere
 from flagfall.scoring.engines import open_engine
 from flagfall.scoring.engines.outputs import Outputs
 from flagfall.scoring.model_folder import PYTHON_FILE, ModelFolder
-from flagfall.scoring.reading import NotUnderstood, Reading, read_outputs
+from flagfall.scoring.reading import NotUnderstood, Reading, columns_of, read_outputs
 
 
 def scorer_of(dataset: Dataset) -> Scorer:
@@ -86,6 +86,12 @@ class Model:
             return self._reading(outputs, classes).predictions(outputs)
         except NotUnderstood as error:
             raise ModelInvalid(self.scorer.path, str(error)) from error
+
+    def no_predictions(self) -> pl.DataFrame:
+        """The predictions of no rows: the columns, as far as they are known."""
+        if self.reading is None:
+            return pl.DataFrame(schema=columns_of(self.expected_task))
+        return pl.DataFrame(schema=columns_of(self.reading.task, self.reading.classes))
 
     def _reading(self, outputs: Outputs, classes: tuple[str, ...]) -> Reading:
         with self._lock:

@@ -20,6 +20,8 @@ UNNAMED = ("0", "1")
 ABNORMAL, NORMAL = "-1", "1"
 """What scikit-learn's detectors answer; their scores are low where a row is unusual."""
 
+_ROUNDING = 1e-5
+"""How far a probability may be above 1: exporters work with float32. It is then 1."""
 _SUM = 1e-3
 """How far the probabilities of a row may be from 1 in all: they are float32, or rounded."""
 
@@ -89,7 +91,7 @@ class Reading:
         if width != len(self.classes) and not (width == 1 and self.task == "binary"):
             why = f"it returns {width} numbers a row, and has the classes {list(self.classes)}"
             raise NotUnderstood(f"{why}; correct model.classes or model.task")
-        wrong = scores[~((scores >= 0) & (scores <= 1 + _SUM))]  # NaN fails both comparisons
+        wrong = scores[~((scores >= 0) & (scores <= 1 + _ROUNDING))]  # NaN fails both comparisons
         if wrong.size:
             found = f"{wrong.size} of {scores.size} scores are no probabilities, such as {wrong[0]}"
             raise NotUnderstood(f"{found}; {_NO_SHARES}")
@@ -97,7 +99,7 @@ class Reading:
             found = f"the probabilities of {int((off > _SUM).sum())} rows do not sum to 1"
             raise NotUnderstood(f"{found}; {_NO_SHARES}")
         _check_order(scores, outputs.labels, self.classes)
-        return scores
+        return np.minimum(scores, 1)
 
     def _single(self, outputs: Outputs) -> np.ndarray[Any, Any]:
         """The only column, checked."""
@@ -123,6 +125,18 @@ class Reading:
         if flagged is None:
             raise NotUnderstood("it returns scores and no decision; set model.threshold")
         return pl.DataFrame({"score": score, "label": flagged.astype(np.int8)})
+
+
+def columns_of(task: Task, classes: Sequence[str] = ()) -> dict[str, pl.DataType]:
+    """The columns of ``Reading.predictions``."""
+    shares = {f"{PROBABILITY}{name}": pl.Float32() for name in classes}
+    found: dict[Task, dict[str, pl.DataType]] = {
+        "binary": {"score": pl.Float32(), "class": pl.Int8()},
+        "multiclass": {"class": pl.String(), "score": pl.Float32(), **shares},
+        "regression": {"value": pl.Float64()},
+        "anomaly": {"score": pl.Float64(), "label": pl.Int8()},
+    }
+    return found[task]
 
 
 _NO_SHARES = "export it with probabilities, or set model.logits or another model.task"

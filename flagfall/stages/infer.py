@@ -142,7 +142,8 @@ class _Slice(NamedTuple):
 def _slices(sources: Iterable[Path]) -> Iterator[_Slice]:
     for part, source in enumerate(sources):
         features = pl.read_parquet(source)
-        yield from (_Slice(part, features, rows) for rows in features.iter_slices(BATCH_ROWS))
+        slices = features.iter_slices(BATCH_ROWS) if features.height else iter([features])
+        yield from (_Slice(part, features, rows) for rows in slices)
 
 
 def _scored(
@@ -156,6 +157,8 @@ def _scored(
 
 
 def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, pl.DataFrame]:
+    if not piece.rows.height:
+        return piece, scoring.model.no_predictions()
     inputs = piece.rows.select(
         pl.col(f"{FEATURE_PREFIX}{name}").alias(name) for name in scoring.names
     )

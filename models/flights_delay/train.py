@@ -33,14 +33,13 @@ from flagfall.dataset.schema import Dataset
 from flagfall.scoring.drift import fit_reference
 from flagfall.scoring.engines.onnx import MODEL_FILE, VERSION_KEY, OnnxEngine
 from flagfall.scoring.features import (
-    CONSTANTS_FILE,
     Constants,
     feature_expressions,
     fit_constants,
     label_expression,
     raw_expression,
 )
-from flagfall.scoring.reference import REFERENCE_FILE
+from flagfall.scoring.model_folder import CONSTANTS_FILE, REFERENCE_FILE
 from sandbox.flights import all_flights
 
 FOLDER = Path(__file__).parent
@@ -87,7 +86,17 @@ def known(dataset: Dataset, flights: pl.DataFrame) -> pl.DataFrame:
 
 def inputs(dataset: Dataset, constants: Constants, flights: pl.DataFrame) -> Inputs:
     """The model's inputs, one row a flight."""
-    return flights.select(feature_expressions(dataset, constants)).to_numpy(order="c")
+    return table(dataset, constants, flights).to_numpy(order="c")
+
+
+def table(dataset: Dataset, constants: Constants, flights: pl.DataFrame) -> pl.DataFrame:
+    """The same as a table, a column for each."""
+    return flights.select(feature_expressions(dataset, constants))
+
+
+def scores_of(engine: OnnxEngine, rows: pl.DataFrame) -> Scores:
+    """Of each row the probability that the flight is late."""
+    return np.ascontiguousarray(engine.predict(rows).scores[:, 1])
 
 
 def train(features: Inputs, label: pl.Series) -> lightgbm.Booster:
@@ -137,10 +146,10 @@ def floor32(value: float) -> float:
     return float(nearest if float(nearest) <= value else below)
 
 
-def parity(booster: lightgbm.Booster, engine: OnnxEngine, features: Inputs) -> float:
+def parity(booster: lightgbm.Booster, engine: OnnxEngine, features: pl.DataFrame) -> float:
     """Largest difference between the trained model and the ONNX file over all rows."""
-    trained = np.asarray(booster.predict(features))
-    return float(np.abs(trained - engine.score(features)).max())
+    trained = np.asarray(booster.predict(features.to_numpy(order="c")))
+    return float(np.abs(trained - scores_of(engine, features)).max())
 
 
 def figures(label: pl.Series, scores: Scores, constant: float) -> list[str]:
@@ -229,22 +238,23 @@ def build(folder: Path) -> list[str]:
     (folder / MODEL_FILE).write_bytes(export(booster, constants))
     (folder / CONSTANTS_FILE).write_text(constants.model_dump_json(indent=1) + "\n")
 
-    engine = OnnxEngine(str(folder), VERSION, len(constants.features))
-    report(engine, booster, inputs(dataset, constants, everything), folder)
+    engine = OnnxEngine(str(folder), VERSION)
+    report(engine, booster, table(dataset, constants, everything), folder)
     raw = training.select(raw_expression(feature) for feature in dataset.features)
-    reference = fit_reference(
-        dataset, raw, engine.score(inputs(dataset, constants, training)), training["date"]
-    )
+    scores = scores_of(engine, table(dataset, constants, training))
+    reference = fit_reference(dataset, raw, scores, training["date"])
     reference.write(str(folder))
 
     later = known(dataset, flights.filter(pl.col("date").dt.month() > LAST_TRAINING_MONTH))
-    later = later.with_columns(score=engine.score(inputs(dataset, constants, later)))
+    later = later.with_columns(score=scores_of(engine, table(dataset, constants, later)))
     held_out = learned.with_columns(score=held_out_scores(features, learned))
     constant = float(learned["label"].cast(pl.Int8).to_numpy().mean())
     return [months_table(held_out, later, constant), days_table(held_out)]
 
 
-def report(engine: OnnxEngine, booster: lightgbm.Booster, features: Inputs, folder: Path) -> None:
+def report(
+    engine: OnnxEngine, booster: lightgbm.Booster, features: pl.DataFrame, folder: Path
+) -> None:
     """Print parity and size; stop where either is over its limit."""
     difference = parity(booster, engine, features)
     size = (folder / MODEL_FILE).stat().st_size

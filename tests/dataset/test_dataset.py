@@ -264,7 +264,6 @@ MISTAKES = [
     # what refers to what
     Mistake("- {name: id}", "- {name: nix}", 19, "features[0].name", "name of a column"),
     Mistake("- {name: id}", "- {name: id}\n  - {name: id}", 20, "features[1].name", "'id' twice"),
-    Mistake("features:\n  - {name: id}\n", "", 18, "model", "expected features for the model"),
     Mistake("model:\n  path: models/toy\n", "", 20, "label", "expected a model"),
     Mistake("  uri: lake", "  uri: landing/lake", 6, "lake.uri", "outside the landing zone"),
     Mistake("  uri: landing\n", "  uri: ${NOT_SET}\n", 3, "landing.uri", "to have NOT_SET"),

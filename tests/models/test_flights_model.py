@@ -6,15 +6,14 @@ import re
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.scoring.engines import open_engine, scorer_of
 from flagfall.scoring.features import Constants, feature_expressions, label_expression
+from flagfall.scoring.model import open_model, scorer_of
 from flagfall.scoring.reference import Reference
 from sandbox.flights import all_flights
 
@@ -47,7 +46,7 @@ def test_the_shipped_model_has_the_figures_of_its_card_for_september(
 ) -> None:
     september = _september(dataset)
     expressions = feature_expressions(dataset, Constants.read(str(folder)))
-    scores = open_engine(dataset).score(september.select(expressions).to_numpy(order="c"))
+    scores = open_model(dataset).predict(september.select(expressions))["score"].to_numpy()
     late = september["label"].cast(pl.Int8).to_numpy()
     found = [
         f"{late.size:,}",
@@ -76,7 +75,7 @@ def test_the_card_is_of_the_shipped_version(dataset: Dataset, folder: Path) -> N
 
 def test_a_score_does_not_depend_on_the_rows_beside_it(dataset: Dataset, folder: Path) -> None:
     expressions = feature_expressions(dataset, Constants.read(str(folder)))
-    features = _september(dataset).head(300).select(expressions).to_numpy(order="c")
-    engine = open_engine(dataset)
-    alone = [engine.score(row.reshape(1, -1))[0] for row in features]
-    assert np.array_equal(engine.score(features), np.array(alone, dtype=np.float32))
+    features = _september(dataset).head(300).select(expressions)
+    model = open_model(dataset)
+    alone = [model.predict(row) for row in features.iter_slices(1)]
+    assert model.predict(features).equals(pl.concat(alone))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from flagfall.scoring.engines.scores import Floats
 
 from flagfall.cli.dataset_check import check_dataset
 from flagfall.dataset.loader import datasets_folder, find_dataset, read_dataset
@@ -21,10 +20,11 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, NotThere, ServerRefused, ServerUnavailable
 from flagfall.lake.output import Lake
 from flagfall.scoring import server_tokens as tokens
-from flagfall.scoring.engines import open_engine, scorer_of
+from flagfall.scoring.engines import Engine
 from flagfall.scoring.engines.inference_server import _gave_up
 from flagfall.scoring.engines.open_inference import OpenInferenceEngine
 from flagfall.scoring.features import Constants, feature_expressions
+from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import infer
 from flagfall.stages.preprocess import preprocess
 from sandbox.airflow import free_port
@@ -33,7 +33,7 @@ from tests.canned_inference import Canned, Reply, canned_inference
 from tests.servers import SERVERS
 from tests.stages.test_infer import BATCH, stage, written
 
-ROWS = np.array([[0.25], [0.5], [0.75]], dtype=np.float32)
+ROWS = pl.DataFrame({"value": [0.25, 0.5, 0.75]}, schema={"value": pl.Float32})
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -60,9 +60,9 @@ def some_days() -> pl.DataFrame:
     return all_flights().filter(week).drop_nulls("tailnum")
 
 
-def features_of(dataset: Dataset, rows: pl.DataFrame) -> Floats:
+def features_of(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
     constants = Constants.read(scorer_of(dataset).path)
-    return rows.select(feature_expressions(dataset, constants)).to_numpy(order="c")
+    return rows.select(feature_expressions(dataset, constants))
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ class TestRealServers:
     def test_tensors_are_sent_as_bytes_where_the_server_announces_that(
         self, served: tuple[str, str], tmp_path: Path
     ) -> None:
-        engine = open_engine(flights_at(tmp_path, served[1]))
+        engine: Engine = open_model(flights_at(tmp_path, served[1])).engine
         assert isinstance(engine, OpenInferenceEngine)
         assert engine.binary == (served[0] == "triton")
 
@@ -97,7 +97,7 @@ class TestRealServers:
         self, served: tuple[str, str], tmp_path: Path
     ) -> None:
         with pytest.raises(ServerRefused) as refused:
-            open_engine(flights_at(tmp_path, served[1], ", name: nope"))
+            open_model(flights_at(tmp_path, served[1], ", name: nope"))
         said = str(refused.value)
         assert said.startswith(
             f"dataset flights: inference server {served[1]}: GET /v2/models/nope"
@@ -108,15 +108,17 @@ class TestRealServers:
         self, served: tuple[str, str], tmp_path: Path
     ) -> None:
         with pytest.raises(ServerRefused, match=r"versions/7: 404"):
-            open_engine(flights_at(tmp_path, served[1], ", version: '7'"))
+            open_model(flights_at(tmp_path, served[1], ", version: '7'"))
 
     def test_a_model_of_another_width_is_said(self, served: tuple[str, str]) -> None:
-        with pytest.raises(ServerRefused, match=r"takes 14 inputs, constants\.json names 2; serve"):
-            OpenInferenceEngine("toy", "flights_delay", Server(url=served[1]), "1", ["a", "b"])
+        with pytest.raises(ServerRefused, match=r"takes 14 inputs, the dataset has 2 .*; serve"):
+            OpenInferenceEngine("toy", "flights_delay", Server(url=served[1])).check(["a", "b"])
 
     def test_no_rows_are_no_request(self, served: tuple[str, str], tmp_path: Path) -> None:
-        dataset = flights_at(tmp_path, served[1])
-        assert open_engine(dataset).score(features_of(dataset, some_days().head(0))).shape == (0,)
+        dataset, lake = flights_at(tmp_path, served[1]), Lake(str(tmp_path / "lake"), "flights")
+        stage(lake, [some_days().head(0)])
+        preprocess(dataset, lake, BATCH)
+        assert infer(dataset, lake, BATCH).rows == 0
 
 
 @pytest.mark.slow
@@ -128,7 +130,7 @@ def test_a_request_with_more_rows_than_triton_takes_is_an_error_with_its_words(
     dataset = flights_at(tmp_path, served[1], ", rows: 30000")
     rows = features_of(dataset, some_days())
     with pytest.raises(ServerRefused, match=r"400 .*batch-size must be <= 20000"):
-        open_engine(dataset).score(np.concatenate([rows] * 5)[:25_000])
+        open_model(dataset).predict(pl.concat([rows] * 5)[:25_000])
 
 
 @pytest.fixture
@@ -144,13 +146,13 @@ def _forgiven() -> None:
 
 def toy(canned: Canned, **settings: Any) -> OpenInferenceEngine:
     server = Server(url=canned.url, **{"timeout": "2s", "retry_for": "5s", **settings})
-    return OpenInferenceEngine("toy", "toy", server, "1", ["value"])
+    return OpenInferenceEngine("toy", "toy", server)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_what_may_heal_is_asked_again(canned: Canned, status: int) -> None:
     canned.replies = [Reply(status)]
-    assert toy(canned).score(ROWS).tolist() == [0.25, 0.5, 0.75]
+    assert toy(canned).predict(ROWS).scores.tolist() == [[0.25], [0.5], [0.75]]
     assert len(canned.bodies) == 2
 
 
@@ -158,7 +160,7 @@ def test_a_server_is_not_asked_sooner_than_it_wants(canned: Canned) -> None:
     """An hour is longer than the patience, so it is given up at once, and that is said."""
     canned.replies = [Reply(503, b'{"error": "loading"}', {"Retry-After": "3600"})]
     with pytest.raises(ServerUnavailable, match=r"503 Service Unavailable: loading") as gone:
-        toy(canned).score(ROWS)
+        toy(canned).predict(ROWS)
     assert gone.value.wait == 3600
     assert len(canned.bodies) == 1
 
@@ -167,7 +169,7 @@ def test_a_server_is_not_asked_sooner_than_it_wants(canned: Canned) -> None:
 def test_what_cannot_heal_is_not_asked_again(canned: Canned, status: int) -> None:
     canned.replies = [Reply(status, b'{"error": "no \\u001b[31m"}')]
     with pytest.raises(ServerRefused, match=rf"/infer: {status} .*: no \\x1b\[31m; ") as refused:
-        toy(canned).score(ROWS)
+        toy(canned).predict(ROWS)
     assert "model.server" in str(refused.value)
     assert len(canned.bodies) == 1
 
@@ -175,14 +177,14 @@ def test_what_cannot_heal_is_not_asked_again(canned: Canned, status: int) -> Non
 def test_a_server_that_fails_is_left_to_the_next_try_of_the_task(canned: Canned) -> None:
     canned.replies = [Reply(500, b"out of memory")]
     with pytest.raises(ServerUnavailable, match=r"500 .*: out of memory; see its log"):
-        toy(canned).score(ROWS)
+        toy(canned).predict(ROWS)
     assert len(canned.bodies) == 1
 
 
 def test_silence_and_trickling_are_cut_off(canned: Canned) -> None:
     canned.replies = [Reply(body=b"x" * 100, delay=0.05)]
     with pytest.raises(ServerUnavailable, match=r"ReadTimeout not all of the answer .* 0\.5 s"):
-        toy(canned, timeout="500ms", retry_for="0s").score(ROWS)
+        toy(canned, timeout="500ms", retry_for="0s").predict(ROWS)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -205,7 +207,7 @@ def test_a_server_that_is_back_is_waited_for_again(canned: Canned) -> None:
     _gave_up.add(canned.url)
     engine = toy(canned)
     canned.replies = [Reply(503)]
-    assert engine.score(ROWS).size == 3
+    assert engine.predict(ROWS).scores.size == 3
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ def test_a_server_that_is_back_is_waited_for_again(canned: Canned) -> None:
         (b'{"outputs": [{"name": "scores", "datatype": "FP32", "shape": [3, 1]}]}', "protocol"),
         (
             b'{"outputs": [{"name": "scores", "datatype": "FP32", "shape": [1], "data": [1]}]}',
-            r"expected shape \[3, 2\], \[3, 1\] or \[3\], got \[1\]; serve",
+            r"expected shape \[3, classes\], \[3, 1\] or \[3\], got \[1\]; name another output",
         ),
         (b" " * (2 << 20), "more than 1,049,344 bytes"),
     ],
@@ -225,13 +227,13 @@ def test_a_server_that_is_back_is_waited_for_again(canned: Canned) -> None:
 def test_an_answer_that_is_none_is_refused(canned: Canned, body: bytes, why: str) -> None:
     canned.replies = [Reply(body=body)]
     with pytest.raises(ServerRefused, match=why):
-        toy(canned).score(ROWS)
+        toy(canned).predict(ROWS)
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"inputs": []}, r"one input, FP32 \[-1, 1\], got \[\]"),
+        ({"inputs": []}, r"one input, FP32 \[-1, features\], got \[\]"),
         ({"inputs": [{"name": "x", "datatype": "BYTES", "shape": [-1, 1]}]}, r"got \['x: BYTES"),
         ({"outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]}]}, "one float output"),
         ({"inputs": "none"}, r"does not follow .*; correct model\.server\.url"),
@@ -248,7 +250,7 @@ def test_metadata_that_does_not_fit_is_said_before_any_row_is_sent(
 
 def test_an_infinite_feature_is_refused_where_only_json_is_spoken(canned: Canned) -> None:
     with pytest.raises(ServerRefused, match="infinite, which JSON cannot carry"):
-        toy(canned).score(np.array([[np.inf]], dtype=np.float32))
+        toy(canned).predict(pl.DataFrame({"value": [np.inf]}))
 
 
 def test_a_token_comes_from_the_environment(
@@ -256,7 +258,7 @@ def test_a_token_comes_from_the_environment(
 ) -> None:
     monkeypatch.setattr(tokens, "_look_up", tokens.of_environment)  # as in a process of its own
     monkeypatch.setenv("FLAGFALL_TOKEN_SCORING", "s3cr3t")
-    toy(canned, conn_id="scoring").score(ROWS)
+    toy(canned, conn_id="scoring").predict(ROWS)
     assert canned.headers[0]["Authorization"] == "Bearer s3cr3t"
     monkeypatch.setenv("FLAGFALL_TOKEN_SCORING", "s3cr\n3t")
     with pytest.raises(NotThere, match="no usable token for 'scoring'") as refused:
@@ -268,7 +270,7 @@ def test_a_token_comes_from_the_environment(
 
 
 def test_without_a_connection_no_token_is_sent(canned: Canned) -> None:
-    toy(canned).score(ROWS)
+    toy(canned).predict(ROWS)
     assert "Authorization" not in canned.headers[0]
 
 
@@ -276,7 +278,7 @@ def test_a_redirect_is_not_followed(canned: Canned) -> None:
     """A token must not travel to where the dataset file does not say."""
     canned.replies = [Reply(307, headers={"Location": "http://127.0.0.1:1/"})]
     with pytest.raises(ServerRefused, match="307"):
-        toy(canned).score(ROWS)
+        toy(canned).predict(ROWS)
 
 
 @pytest.mark.parametrize(

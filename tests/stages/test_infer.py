@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -13,8 +12,8 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Part, Predicted, Staged
-from flagfall.scoring.engines import open_engine, scorer_of
 from flagfall.scoring.features import Constants, feature_expressions
+from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import BATCH_ROWS, infer
 from flagfall.stages.preprocess import preprocess
 from sandbox.flights import all_flights
@@ -31,7 +30,7 @@ schema:
   fields: [{{name: id, type: integer}}, {{name: x, type: number}}]
   primaryKey: [id]
 features: [{{name: x}}]
-model: {{path: {model}, threshold: 0.3}}
+model: {{path: {model}, task: binary, threshold: 0.3}}
 """
 
 
@@ -101,12 +100,12 @@ def test_real_flights_are_scored_row_by_row_as_the_model_scores_them(
     record = scored(flights, lake, frames)
     key = list(flights.table.primary_key)
     expressions = feature_expressions(flights, Constants.read(scorer_of(flights).path))
-    engine = open_engine(flights)
+    model = open_model(flights)
     assert [part.rows for part in record.parts] == [frame.height for frame in frames]
     for found, staged in zip(written(lake, record), frames, strict=True):
-        expected = engine.score(staged.select(expressions).to_numpy(order="c"))
+        expected = model.predict(staged.select(expressions))
         assert found.select(key).equals(staged.select(key))
-        assert np.array_equal(found["score"].to_numpy(), expected)
+        assert found.select("score", "class").equals(expected)
 
 
 def _stage(part: Path) -> tuple[str, str]:

@@ -15,8 +15,8 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged
-from flagfall.scoring.engines import scorer_of
 from flagfall.scoring.features import Constants, FeatureInvalid
+from flagfall.scoring.model import scorer_of
 from flagfall.stages.preprocess import preprocess
 from sandbox.flights import flights_of
 from tests.feeds import ToyFeed
@@ -152,7 +152,7 @@ def test_a_dataset_without_a_model_has_no_features(toy: ToyFeed, lake: Lake) -> 
 def test_a_model_of_other_features_is_refused(dataset: Dataset, lake: Lake) -> None:
     stage(lake, [day_of_flights()])
     changed = dataset.model_copy(update={"features": dataset.features[1:]})
-    with pytest.raises(ModelInvalid, match=r"trained on .* declares .*; train it again"):
+    with pytest.raises(ModelInvalid, match=r"trained on .* declares .*; run `flagfall model init`"):
         preprocess(changed, lake, BATCH)
     assert lake.find(Featured, BATCH) is None
 

@@ -82,7 +82,7 @@ class OnnxEngine:
 
     def inputs(self, columns: Sequence[str]) -> tuple[str, ...]:
         """See ``Engine.inputs``."""
-        return self._feeder.names or tuple(columns)
+        return self._feeder.taken(columns)
 
     def predict(self, rows: pl.DataFrame) -> Outputs:
         """See ``Engine.predict``."""

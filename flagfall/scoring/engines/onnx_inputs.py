@@ -51,7 +51,8 @@ class Feeder:
     """Makes a model's tensors of rows.
 
     A model of one input that is wider than a column takes all features as one matrix, in their
-    order. Else each input takes the feature of its name.
+    order. Else each input takes the feature of its name. Where there is one input and one feature,
+    it takes that one, whatever the names are.
 
     Args:
         inputs: Of the model.
@@ -87,12 +88,12 @@ class Feeder:
         Raises:
             NotTaken: They have not.
         """
-        if self.names:
+        if self.names and not self._is_only(columns):
             if lacking := [name for name in self.names if name not in columns]:
                 there = f"there are {list(columns)}"
                 raise NotTaken(f"its inputs {lacking} are no features and no columns; {there}")
             return
-        width = self._inputs[0].shape[1]
+        width = 1 if self.names else self._inputs[0].shape[1]
         if isinstance(width, int) and width != len(columns):
             why = f"it takes {width} inputs, the dataset has {len(columns)} features"
             raise NotTaken(f"{why}: {list(columns)}; name them in the model's order")
@@ -103,10 +104,22 @@ class Feeder:
         Raises:
             NotTaken: A value cannot be one of them.
         """
+        columns = self.taken(rows.columns)
         if self.names:
-            return {one.name: self._column(one, rows[one.name]) for one in self._inputs}
+            pairs = zip(self._inputs, columns, strict=True)
+            return {one.name: self._column(one, rows[name]) for one, name in pairs}
         (one,) = self._inputs
         return {one.name: self._matrix(one, rows)}
+
+    def taken(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """Those of the features that the model takes, in the order of its inputs."""
+        if not self.names or self._is_only(columns):
+            return tuple(columns)
+        return self.names
+
+    def _is_only(self, columns: Sequence[str]) -> bool:
+        """Whether there is one input and one feature, which need no names to find each other."""
+        return len(self._inputs) == len(columns) == 1
 
     def _matrix(self, one: Input, rows: pl.DataFrame) -> Tensor:
         if one.kind in _NUMBERS and set(rows.dtypes) == {pl.Float32()}:

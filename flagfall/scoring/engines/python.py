@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import polars as pl
 
@@ -122,6 +123,7 @@ class _Process:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words
             )
         except OSError as error:
+            self._words.close()
             why = f"cannot be run by {interpreter}: {error.strerror}; correct model.interpreter"
             raise Refused(why) from error
         weakref.finalize(self, _end, self._process, self._words)
@@ -164,19 +166,19 @@ class _Process:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._words.seek(0)
         words = self._words.read().decode(errors="replace").strip()[-LAST_WORDS:]
-        more = (
-            f"; its last words: {words}" if words else "; see its memory and libraries"
-        )
+        more = f"; its last words: {words}" if words else "; see its memory and libraries"
         return _Died(f"its process ended with {how}{more}")
 
 
-def _end(process: subprocess.Popen[bytes], words: BinaryIO) -> None:
+def _end(process: subprocess.Popen[bytes], words: IO[bytes]) -> None:
     """End the process: it stops when there are no more requests, or is killed."""
-    for stream in (process.stdin, process.stdout, words):
+    for stream in (process.stdin, process.stdout):
         if stream is not None:
-            stream.close()
+            with suppress(BrokenPipeError):  # the rest of a request to a process that has died
+                stream.close()
     try:
         process.wait(ENDS_WITHIN)
     except subprocess.TimeoutExpired:  # it does not look for requests
         process.kill()
         process.wait()
+    words.close()

@@ -1,0 +1,106 @@
+"""A team's ``model.py``: in this process, and in one of another Python."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flagfall.errors import ModelCrashed, ModelInvalid
+from flagfall.scoring.engines.python import PythonEngine
+
+ROWS = pl.DataFrame({"x": [0.25, 0.5], "text": ["a", "b"]})
+LOAD = "import os\nimport numpy as np\nimport polars as pl\ndef load(folder):\n    return folder\n"
+
+
+@pytest.fixture(params=["", sys.executable], ids=["here", "another Python"])
+def interpreter(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def engine(folder: Path, body: str, interpreter: str, before: str = LOAD) -> PythonEngine:
+    (folder / "model.py").write_text(f"{before}def predict(model, rows):\n    {body}\n")
+    return PythonEngine(str(folder), interpreter)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return rows['x']",
+        "return rows['x'].to_list()",
+        "return rows['x'].to_numpy()",
+        "return rows['x'].to_numpy().reshape(-1, 1)",
+        "return {'score': rows['x']}",
+        "return pl.DataFrame({'score': rows['x']})",
+        "print('not an answer'); return rows['x']",
+    ],
+)
+def test_what_it_returns_is_its_scores(tmp_path: Path, body: str, interpreter: str) -> None:
+    model = engine(tmp_path, body, interpreter)
+    for _ in range(2):
+        assert model.predict(ROWS).scores.tolist() == [[0.25], [0.5]]
+
+
+def test_names_of_columns_are_classes(tmp_path: Path, interpreter: str) -> None:
+    found = engine(tmp_path, "return {'no': 1 - rows['x'], 'yes': rows['x']}", interpreter)
+    assert found.predict(ROWS).classes == ("no", "yes")
+
+
+def test_its_constants_say_task_and_classes(tmp_path: Path, interpreter: str) -> None:
+    before = LOAD + "TASK = 'binary'\nCLASSES = [0, 1]\n"
+    found = engine(tmp_path, "return rows['x']", interpreter, before)
+    assert (found.task, found.classes) == ("binary", ("0", "1"))
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("return rows['x'][:1]", r"predict\(\) returned 1 rows for 2"),
+        ("return ['a', 'b']", "expected numbers"),
+        ("return None", r"predict\(\) returned"),
+        ("return rows['nope']", r"line 7: ColumnNotFoundError"),
+        ("raise SystemExit(3)", r"it ends the process \(exit 3\)"),
+    ],
+)
+def test_what_is_no_score_is_refused(tmp_path: Path, body: str, why: str, interpreter: str) -> None:
+    with pytest.raises(ModelInvalid, match=rf"model\.py: .*{why}"):
+        engine(tmp_path, body, interpreter).predict(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("def predict(model, rows): pass", r"has no function load\(\)"),
+        ("def load(folder): pass", r"has no function predict\(\)"),
+        ("x = 1\ny = 1 / 0", "line 2: ZeroDivisionError"),
+        (LOAD.replace("return folder", "return open('no such file')")
+         + "def predict(model, rows): pass", "line 5: FileNotFoundError"),
+    ],
+)  # fmt: skip
+def test_code_that_cannot_be_loaded_is_refused_with_its_line(
+    tmp_path: Path, code: str, why: str, interpreter: str
+) -> None:
+    (tmp_path / "model.py").write_text(code)
+    with pytest.raises(ModelInvalid, match=rf"model\.py: {why}"):
+        PythonEngine(str(tmp_path), interpreter)
+
+
+@pytest.mark.parametrize(
+    ("death", "how"),
+    [("os._exit(7)", "exit code 7"), ("os.kill(os.getpid(), 9)", "signal 9")],
+)
+def test_a_crash_has_its_last_words_and_the_next_call_starts_it_again(
+    tmp_path: Path, death: str, how: str
+) -> None:
+    body = f"if rows['x'][0] < 0: os.write(2, b'so long'); {death}\n    return rows['x']"
+    model = engine(tmp_path, body, sys.executable)
+    with pytest.raises(ModelCrashed, match=rf"ended with {how}; its last words: so long"):
+        model.predict(ROWS.with_columns(-pl.col("x")))
+    assert model.predict(ROWS).scores.tolist() == [[0.25], [0.5]]
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match=r"/no/python: .*; correct model\.interpreter"):
+        engine(tmp_path, "return rows['x']", "/no/python")
