@@ -12,12 +12,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Evaluation, Predicted
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
-from tests.feeds import Feed
 from tests.models.conftest import ZOO
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
