@@ -149,7 +149,8 @@ def test_every_key_of_a_dataset_file_is_explained() -> None:
     )
     wanted = [*keys(Dataset), *(key for section in optional for key in keys(section))]
     last = {key.rpartition(".")[2] for key in wanted}
-    unexplained = [key for key in sorted(last - {"name", "table", "features_python"}) if key not in page]
+    here = {"name", "table", "features_python"}  # written in another way, or no key of the file
+    unexplained = [key for key in sorted(last - here) if key not in page]
     assert unexplained == []
 
 
