@@ -22,6 +22,7 @@
         │   ├── NameTooLong           a path that the file system does not take
       │   └── NotAFile              a link, a FIFO or a directory where a file is expected
         └── StoreUnavailable      may heal by itself: try again later
+            └── NotSettled            a batch that may not be complete
 
 An operator of Airflow can therefore retry ``StoreUnavailable`` and fail ``InputError`` at once.
 """
@@ -234,6 +235,10 @@ class NotAFile(StoreRefused):
 
 class StoreUnavailable(StoreError):
     """The store fails in a way that may heal by itself."""
+
+
+class NotSettled(StoreUnavailable):
+    """A batch may not be complete: it has to be looked at once more."""
 
 
 HOPELESS = (InputError, StoreRefused)

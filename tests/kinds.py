@@ -25,7 +25,7 @@ lake: {{uri: {root}/lake}}
 schema:
   fields: [{fields}]
   {key}
-features: [{features}]
+{features}
 model: {{path: {root}/model, engine: python, {model}}}
 {more}
 """
@@ -36,11 +36,14 @@ COLUMNS = {
     "anomaly": {"id": "integer", "x": "number", "truth": "integer"},
 }
 CODE = {
-    "binary": "return {'no': 1 - rows['x'], 'yes': rows['x']}",
-    "multiclass": "return {'ant': rows['a'], 'bee': rows['b'], 'cow': 1 - rows['a'] - rows['b']}",
+    "binary": "x = rows['x'].clip(0, 1)\n    return {'no': 1 - x, 'yes': x}",
+    "multiclass": "a = rows['a'].clip(0, 1)\n"
+    "    b = (rows['b'].clip(0, 1) + a).clip(0, 1) - a\n"
+    "    return {'ant': a, 'bee': b, 'cow': (1 - a - b).clip(0, 1)}",
     "regression": "return rows['x'] * 2",
     "anomaly": "return {'score': rows['x'], 'label': rows['x'] > 0.7}",
 }
+"""What a model does: it takes any number, and is exact for rows of ``rows_of``."""
 
 
 def make(
@@ -50,6 +53,7 @@ def make(
     label: str = "truth",
     model: str = "",
     more: str = "",
+    features: str = "",
     key: bool = True,
 ) -> ToyFeed:
     """A feed ``toy`` of a task, without a reference; ``more`` is YAML for the end of its file."""
@@ -58,12 +62,13 @@ def make(
     code = f"TASK = {task!r}\ndef load(folder): ...\ndef predict(model, rows):\n    {CODE[task]}\n"
     (root / "model" / "model.py").write_text(code)
     columns = COLUMNS[task]
+    declared = ", ".join(f"{{name: {n}, missing: 0}}" for n in _inputs(task))
     text = FEED.format(
         root=root,
         title=f"A feed with a model of kind {task}",
         fields=", ".join(f"{{name: {n}, type: {kind}}}" for n, kind in columns.items()),
         key="primaryKey: [id]" if key else "",
-        features=", ".join(f"{{name: {n}, missing: 0}}" for n in _inputs(task)),
+        features=features or f"features: [{declared}]",
         model=model,
         more=(f"label: {{expr: {json.dumps(label)}, title: What it was}}\n" if label else "")
         + more,

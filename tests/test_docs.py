@@ -26,7 +26,7 @@ from flagfall.rows.rules import RowRules
 from flagfall.scoring.features import Constants
 from flagfall.scoring.model_folder import Card
 from flagfall.scoring.own_code import own_function
-from flagfall.scoring.own_figures import own_figures
+from flagfall.scoring.own_figures import OwnFigures, own_figures
 from flagfall.scoring.reference import CategoryBins, NumberBins, Reference
 from sandbox.demo import DAYS
 from sandbox.flights import write_day
@@ -118,8 +118,18 @@ def test_every_page_is_on_the_site() -> None:
 
 def test_the_notifier_in_the_docs_is_read_as_it_stands() -> None:
     page = (ROOT / "docs/dataset.md").read_text()
-    notices = yaml.safe_load(blocks(page, "yaml")[0])["notify"]
+    (block,) = (block for block in blocks(page, "yaml") if block.startswith("notify:"))
+    notices = yaml.safe_load(block)["notify"]
     assert [Notice.model_validate(notice) for notice in notices]
+
+
+def test_the_own_figures_in_the_docs_are_computed(tmp_path: Path) -> None:
+    page = (ROOT / "docs/dataset.md").read_text()
+    (block,) = (block for block in blocks(page, "python") if "def evaluate(" in block)
+    (tmp_path / "costs.py").write_text(block)
+    rows = pl.DataFrame({"amount": [9_000.0, 2_000.0, 70.0], "paid": [True, True, False]})
+    found = own_figures(str(tmp_path / "costs.py"), rows, pl.DataFrame({"class": [1, 1, 1]}))
+    assert found == OwnFigures({"lost in EUR": 11_000.0}, ("more than 10,000 EUR lost",))
 
 
 def test_the_schemas_in_the_docs_can_be_used(tmp_path: Path) -> None:

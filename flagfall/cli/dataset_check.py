@@ -10,11 +10,11 @@ from flagfall.cli.model_check import try_model
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
-from flagfall.dataset.thresholds import misplaced
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
+from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
-from flagfall.scoring.labels import Says, check_label
+from flagfall.scoring.labels import Says
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -29,7 +29,9 @@ def check_dataset(dataset: Dataset) -> str:
         DatasetInvalid: A date format, a pattern, a rule or a notifier cannot be used; the model's
             folder lacks something, was trained on other features, or does not score several rows at
             once.
-        FeatureInvalid: An expression does not work on the columns.
+        FeatureInvalid: An expression does not work on the columns, or the label cannot be what the
+            model predicts.
+        CodeInvalid: A file of the team's own code cannot be used.
     """
     _check_notifiers(dataset)
     RowRules(dataset)
@@ -42,10 +44,10 @@ def check_dataset(dataset: Dataset) -> str:
         reading = tried.reading
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
-    if problems := misplaced(dataset.thresholds, reading.task):
+    says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
+    if problems := check_evaluation(dataset, says):
         named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
         raise _invalid(dataset, named)
-    check_label(dataset, Says(reading.task, reading.classes, reading.positive, reading.is_named))
     features = f"{len(tried.features.columns)} features"
     return f"{columns}, {features}, model {tried.model.version}: {tried.says}"
 

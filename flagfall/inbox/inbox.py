@@ -50,6 +50,9 @@ class Inbox:
     Args:
         feed: Where to look.
         clock: Gives the time (UTC).
+
+    Attributes:
+        first_looks: What was seen of batches that this process has to look at once more.
     """
 
     def __init__(self, feed: Feed, clock: Callable[[], datetime] = utcnow) -> None:
@@ -59,6 +62,7 @@ class Inbox:
         self.lake = Lake(feed.lake.uri, feed.dataset, feed.lake.conn_id)
         self.receipts = Receipts(self.lake.store)
         self.shortcuts = Shortcuts(feed, self.landing.store, self.lake.store, clock)
+        self.first_looks: dict[str, dict[str, str]] = {}
         self._received: set[str] = set()
         self._overdue: dict[str, Marker | None] = {}
 

@@ -3,7 +3,7 @@
 Tools that copy in the order of names deliver ``_SUCCESS`` before ``part-0``, a slow copy writes for
 minutes, and a storage's clock may go in steps of a second. So a batch whose data are younger than
 its marker, or that lacks something, is left alone until nothing in its folder has changed for
-``settle``; and one whose marker is as young as such a step, until the step is over.
+``settle``; and one whose marker is as young as such a step, or as its data, until the step is over.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flagfall.errors import BatchInvalid, StoreError
 from flagfall.inbox.inbox import Inbox
 from flagfall.landing.manifest import Manifest, missing
 from flagfall.landing.marker import Marker
+from flagfall.stores import EPOCH
 
 STEP = timedelta(seconds=2)
 """As long as two steps of the coarsest clock: S3's and sshfs' go by seconds."""
@@ -66,19 +67,22 @@ def _look(marker: Marker, inbox: Inbox, dataset: Dataset, now: datetime) -> Look
         return Look(marker, 0, has_settled=True)
     except BatchInvalid:
         return Look(marker, 0, not _is_moving(marker, inbox, now, settle))
-    is_odd = _has_younger_data(marker, manifest, inbox)
+    newest = _newest(manifest, inbox)
+    if newest == marker.landed_at and marker.is_young(now, min(STEP, settle)):
+        return Look(marker, 0, has_settled=False)
+    is_odd = newest > marker.landed_at
     if not is_odd and (marker.is_young(now, settle) or not inbox.landing.store.metered):
         is_odd = missing(manifest, marker, inbox.landing.store) is not None
     has_settled = not (is_odd and _is_moving(marker, inbox, now, settle))
     return Look(marker, _bytes(manifest, inbox, dataset), has_settled)
 
 
-def _has_younger_data(marker: Marker, manifest: Manifest, inbox: Inbox) -> bool:
-    """Whether a file was written after the marker; one that comes with its size may be."""
+def _newest(manifest: Manifest, inbox: Inbox) -> datetime:
+    """When the last file was written; one that comes with its size may be younger."""
     unsized = [file.key for file in manifest.files if file.bytes is None]
     times = [file.landed_at for file in manifest.files if file.landed_at is not None]
     times += [entry.landed_at for entry in inbox.landing.store.find(unsized)]
-    return any(time > marker.landed_at for time in times)
+    return max(times, default=EPOCH)
 
 
 def _is_moving(marker: Marker, inbox: Inbox, now: datetime, settle: timedelta) -> bool:

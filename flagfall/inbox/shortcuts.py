@@ -120,7 +120,8 @@ class Shortcuts:
             self._move(self._swept(pending, scope, now))
         elif scope.start:
             start = self._start(pending, scope.watermark)
-            if start > scope.start and now.start == scope.start:
+            is_as_it_was = (now.start, now.covers) == (scope.start, scope.watermark.covers)
+            if start > scope.start and is_as_it_was:
                 self._move(now.model_copy(update={"start": start}))
 
     def _swept(self, pending: Sequence[Marker], scope: Scope, now: Watermark) -> Watermark:

@@ -149,6 +149,12 @@ class Folders:
                 break
         return found
 
+    def shows(self, marker: Marker) -> bool:
+        """Whether a listing shows the marker: one that a share's client remembers may not yet."""
+        if batch_name(self.pattern, marker.key):
+            return self._shared_with(marker).shows(marker)
+        return any(item.key == marker.key for item in self._items(_folder(marker.key)))
+
     def _shared_with(self, marker: Marker) -> _Shared:
         """A listing that shows this very marker: all that was there before it is in it."""
         folder = _folder(marker.key)
@@ -205,9 +211,9 @@ class _Shared:
         self.good_until = 0.0
         listed = list(items)
         self._markers = {i.key: i.version for i in listed if i.kind is Kind.MARKER}
-        self._markers[marker.key] = marker.version
-        self._stems = {batch_name(pattern, key) for key in self._markers}
-        self._similar = {pattern.stem(k).casefold(): batch_name(pattern, k) for k in self._markers}
+        keys = {*self._markers, marker.key}
+        self._stems = {batch_name(pattern, key) for key in keys}
+        self._similar = {pattern.stem(k).casefold(): batch_name(pattern, k) for k in keys}
         self._found: dict[str, Beside] = defaultdict(Beside)
         self._of_all = Beside()
         for item in listed:

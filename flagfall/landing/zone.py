@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -60,7 +61,7 @@ class LandingZone:
             raise StoreRefused(address.uri, why)
         self.pattern = MarkerPattern(address.marker)
         self.store = open_store(address.uri, address.conn_id, address.sqs_queue)
-        self.folders = Folders(self.store, self.pattern, address.format)
+        self.folders = Folders(self.store, self.pattern, address.format, time.monotonic)
         self.uri = self.store.uri
         self._warnings = warnings_about(self.uri, __name__)
         self.place = (self.uri, address.conn_id, address.sqs_queue)
@@ -125,14 +126,20 @@ class LandingZone:
 
     def changes_beside(self, marker: Marker) -> Iterator[datetime]:
         """When each file of a marker's batch was written (UTC), under whatever name."""
+        return (entry.landed_at for entry in self._listed_beside(marker))
+
+    def versions_beside(self, marker: Marker) -> dict[str, str]:
+        """The version of each file of a marker's batch, under whatever name; also the marker's."""
+        return {entry.key: entry.version for entry in self._listed_beside(marker)}
+
+    def _listed_beside(self, marker: Marker) -> Iterator[Entry]:
         folder, stem = marker.key.rpartition("/")[0], self.pattern.stem(marker.key)
         start = f"{folder}/" if folder else ""
 
         def is_of_batch(key: str) -> bool:
             return not stem or key.removeprefix(start).lstrip("._").startswith(stem)
 
-        found = self.store.list(folder, where=is_of_batch, skip_unreadable=True)
-        return (entry.landed_at for entry in found)
+        return self.store.list(folder, where=is_of_batch, skip_unreadable=True)
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""

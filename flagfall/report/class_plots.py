@@ -11,12 +11,12 @@ from matplotlib.patches import Rectangle
 
 from flagfall.lake.records import ClassCounts
 from flagfall.report.axes import RIGHT, WIDTH, short_count
-from flagfall.report.formatting import cut, visible
+from flagfall.report.formatting import visible
 from flagfall.report.svg import ACCENT, INK, MIDDLE, MUTED, TEXT, picture
 from flagfall.scoring.metrics import Values
 
 NAMES_LEFT = 84
-NAME_SHOWN = 12
+NAME_SHOWN = 11
 LINE, WIDEST = 20, 46
 """Height of a class, in units of the page: at least, and at most."""
 _STRONGEST = 0.5
@@ -35,9 +35,9 @@ def confusion(names: Sequence[str], table: Values) -> tuple[Figure, str]:
     for line, column in np.ndindex(*table.shape):
         _cell(axes, column, line, float(shares[line, column]), has_rows=bool(table[line].any()))
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0))
-    axes.set_yticks(np.arange(len(names)) + 0.5, [cut(name, NAME_SHOWN) for name in names])
+    axes.set_yticks(np.arange(len(names)) + 0.5, [_short(name, NAME_SHOWN) for name in names])
     across = _fitting(names)
-    axes.set_xticks(np.arange(len(names)) + 0.5, [cut(name, across) for name in names])
+    axes.set_xticks(np.arange(len(names)) + 0.5, [_short(name, across) for name in names])
     figure.text(2 / WIDTH, 1 - 12 / height, "Really", color=MUTED)
     middle = (NAMES_LEFT + WIDTH - RIGHT) / 2 / WIDTH
     figure.text(middle, 6 / height, "Predicted", color=MUTED, ha="center")
@@ -45,8 +45,15 @@ def confusion(names: Sequence[str], table: Values) -> tuple[Figure, str]:
 
 
 def _fitting(names: Sequence[str]) -> int:
-    """Characters of a name that fit above a column."""
-    return max(2, int((WIDTH - NAMES_LEFT - RIGHT) / len(names) / (0.62 * TEXT)) - 1)
+    """Characters of a name that fit below a column."""
+    return max(3, int((WIDTH - NAMES_LEFT - RIGHT) / len(names) / (0.62 * TEXT)))
+
+
+def _short(name: str, length: int) -> str:
+    """A name's beginning and end: names of classes often differ at their end only."""
+    if len(name) <= length:
+        return name
+    return f"{name[: length // 2]}…{name[-((length - 1) // 2) :]}"
 
 
 def _field(figure: Figure, height: int, bottom: int, inner: int) -> Axes:
@@ -98,7 +105,7 @@ def class_shares(
         right = max(float(share), float(real[place]) if is_known else 0.0)
         axes.text(right + 0.03 * most, place, f"{share:.0%}", color=ACCENT, va="center")
     axes.set(xlim=(0, 1.22 * most), ylim=(len(names) - 0.4, -0.6), xticks=[])
-    axes.set_yticks(places, [cut(visible(name), NAME_SHOWN) for name in names])
+    axes.set_yticks(places, [_short(visible(name), NAME_SHOWN) for name in names])
     note = "Bar: predicted; line: really" if is_known else "Predicted"
     rows = sum(one.predicted for one in counts.values())
     figure.text(2 / WIDTH, 1 - 12 / height, "Class", color=MUTED)

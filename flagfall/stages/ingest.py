@@ -17,6 +17,7 @@ from flagfall.landing.marker import Marker
 from flagfall.logs import logger
 from flagfall.rows import Checked, check_copies, check_files
 from flagfall.stages.copy_batch import Copied, copy_batch, expected_of, why_changed
+from flagfall.stages.second_look import has_younger, is_behind, look_twice
 from flagfall.stages.unchanged import (
     CLEARED,
     is_cleared,
@@ -45,6 +46,7 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         disappeared: nothing is decided, and it is pending again if it comes back.
 
     Raises:
+        NotSettled: It may not be complete; to be looked at once more (see ``second_look``).
         StoreUnavailable: There is nothing at all in the landing zone, its storage or the lake's
             fails, or another delivery of this marker was taken in meanwhile.
     """
@@ -63,10 +65,12 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
             return _leave_pending(inbox, marker, gone)
         if invalid.reason in _ABSENT and is_cleared(inbox, marker, turns.current):
             return unchanged(inbox, marker, turns, CLEARED)
+        look_twice(inbox, marker)
         return inbox.reject(marker, invalid.reason, str(invalid), turn=turns.last)
 
 
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt | None:
+    is_odd = is_behind(inbox, marker)
     manifest = expected_of(dataset, inbox, marker)
     if turns.current and is_same_listing(inbox, marker, manifest.files, turns):
         return unchanged(inbox, marker, turns, same_as(turns.current))
@@ -74,6 +78,8 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
         batch = copy_batch(dataset, inbox, marker, manifest, folder)
         if (why := why_changed(inbox, marker, batch)) is not None:
             return _leave_pending(inbox, marker, why)
+        if is_odd or has_younger(inbox, marker, manifest.files):
+            look_twice(inbox, marker)
         if why := why_unchanged(inbox, marker, batch.content, turns.current):
             return unchanged(inbox, marker, turns, why, batch)
         checked = check_files(batch.copies, dataset, folder)

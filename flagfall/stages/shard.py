@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import HOPELESS, NotThere
+from flagfall.errors import HOPELESS, NotSettled, NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
 from flagfall.stages import STAGES
+from flagfall.stages.second_look import apart
 
 log = logger(__name__)
 
@@ -102,21 +103,44 @@ def try_stage(
     Raises:
         NotThere: There is no such stage.
     """
-    step = _step(stage)
-    done: list[Delivery] = []
-    failures: list[Exception] = []
-    for number, delivery in enumerate(deliveries, start=1):
-        began = time.monotonic()
-        name = f"{dataset.name}: {stage} {number} of {len(deliveries)}: {delivery.marker.batch_id}"
-        try:
-            result = step(dataset, inbox, delivery)
-        except Exception as error:
-            log.exception("%s failed", name)
-            failures.append(error)
-        else:
-            log.info("%s %s, %.1f s", name, _outcome(result), time.monotonic() - began)
-            done += result
-    return done, failures
+    tried = _Tried(_step(stage), f"{dataset.name}: {stage}")
+    tried.each(dataset, inbox, deliveries)
+    if odd := tried.not_settled:
+        time.sleep(apart(dataset))
+        tried.not_settled = []
+        tried.each(dataset, inbox, odd)
+    return tried.done, tried.failures
+
+
+@dataclass
+class _Tried:
+    """What became of a shard's deliveries.
+
+    Attributes:
+        not_settled: Those that have to be looked at once more; after that, they are left pending.
+    """
+
+    step: Callable[[Dataset, Inbox, Delivery], list[Delivery]]
+    name: str
+    done: list[Delivery] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    not_settled: list[Delivery] = field(default_factory=list)
+
+    def each(self, dataset: Dataset, inbox: Inbox, deliveries: Sequence[Delivery]) -> None:
+        for number, delivery in enumerate(deliveries, start=1):
+            began = time.monotonic()
+            name = f"{self.name} {number} of {len(deliveries)}: {delivery.marker.batch_id}"
+            try:
+                result = self.step(dataset, inbox, delivery)
+            except NotSettled as odd:
+                log.info("%s left for now: %s", name, odd)
+                self.not_settled.append(delivery)
+            except Exception as error:
+                log.exception("%s failed", name)
+                self.failures.append(error)
+            else:
+                log.info("%s %s, %.1f s", name, _outcome(result), time.monotonic() - began)
+                self.done += result
 
 
 def _outcome(result: Sequence[Delivery]) -> str:

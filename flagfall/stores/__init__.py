@@ -87,10 +87,15 @@ class Store(Protocol):
     Attributes:
         uri: Where it is.
         metered: Whether every look costs requests, so that it pays to list only what is new.
+        is_remote: Whether times are another machine's, and a look may show what was a moment ago.
     """
 
     uri: str
     metered: bool
+
+    @property
+    def is_remote(self) -> bool:
+        """See above."""
 
     def is_empty(self) -> bool:
         """Whether nothing is there, as where a share is not mounted; costs next to nothing."""

@@ -58,6 +58,7 @@ from flagfall.stores.local_walk import (
     walk_shape,
 )
 from flagfall.stores.os_errors import translated
+from flagfall.stores.shares import is_share
 
 _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
@@ -103,6 +104,11 @@ class LocalStore:
         self.root = Path(root).absolute()
         self.uri = str(self.root)
         self._warnings = warnings_about(self.uri, __name__)
+
+    @property
+    def is_remote(self) -> bool:
+        """See ``Store.is_remote``: where it is on a share."""
+        return is_share(self.uri)
 
     def is_empty(self) -> bool:
         """See ``Store.is_empty``."""

@@ -57,6 +57,7 @@ class S3Store:
     """
 
     metered = True
+    is_remote = True
 
     def __init__(self, uri: str, conn_id: str = "", sqs_queue: str = "") -> None:
         self._bucket = Bucket(uri, conn_id)

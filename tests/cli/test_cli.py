@@ -553,11 +553,12 @@ class TestCheck:
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
         make_scored_toy(tmp_path)
-        assert flagfall("check").out == "toy: fine; 2 columns, 1 features, model 1\n"
+        says = "the probability of '1' (the other class is '0')"
+        assert flagfall("check").out == f"toy: fine; 2 columns, 1 features, model 1: {says}\n"
         write_model(tmp_path / "model", 1, {"scores": "ReduceMean"})
         ran = flagfall("check")
         assert ran.code == 65
-        assert "output 'scores': expected shape [2, 2], [2, 1] or [2], got [1, 1]" in ran.err
+        assert "'scores': expected shape [24, classes], [24, 1] or [24], got [1, 1]" in ran.err
 
     def test_a_lake_that_cannot_be_written_is_told_and_left_alone_offline(
         self, flagfall: CommandLine, tmp_path: Path

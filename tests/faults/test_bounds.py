@@ -19,6 +19,7 @@ from flagfall.lake.records import Receipt
 from flagfall.landing.limits import Limits
 from flagfall.rows.output import OTHER_REASONS
 from flagfall.stages.ingest import ingest
+from flagfall.stages.shard import Delivery, run_stage
 from tests.faults.bad_inputs import (
     GOOD,
     HEADER,
@@ -264,7 +265,10 @@ def test_on_s3_copying_stops_at_the_bound_too(tmp_path: Path, s3: S3Server, buck
     dataset = read_dataset(tmp_path / "datasets/bad.yaml")
     inbox = Inbox(Feed.of(dataset))
     (marker,) = inbox.pending()
-    assert ingest(dataset, inbox, marker).reason == "batch-too-large"
+    run_stage("ingest", dataset, inbox, [Delivery(marker)])
+    receipt = inbox.receipts.find(marker)
+    assert receipt is not None
+    assert receipt.reason == "batch-too-large"
 
 
 @pytest.mark.invariant(5)

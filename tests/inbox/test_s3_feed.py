@@ -229,6 +229,22 @@ class TestSweepsCostWhatIsNew:
         late = self.hinted_during_a_full_sweep(feed, clock, received=1)
         assert late in [delivery.marker for delivery in take_in(feed, clock)]
 
+    def test_nor_does_a_short_sweep_that_began_at_the_same_late_marker(
+        self, feed: S3Feed, clock: Clock
+    ) -> None:
+        """It was turned away meanwhile, and has been corrected while the sweep was under way."""
+        self.swept(feed, clock)
+        feed.inbox(clock).shortcuts.cover([feed.drop(day(clock(), 15))])
+        take_in(feed, clock)
+        inbox = feed.inbox(clock)
+        scope = inbox.shortcuts.scope()
+        pending = inbox.pending(scope)
+        corrected = feed.drop(day(clock(), 15), "id,value\n7,1\n")
+        feed.inbox(clock).shortcuts.cover([corrected])
+        inbox.shortcuts.advance(pending, scope)
+        clock.now = max(clock.now, Clock().now) + timedelta(seconds=2)
+        assert [delivery.marker for delivery in take_in(feed, clock)] == [corrected]
+
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
         self, tmp_path: Path, bucket: str, clock: Clock
     ) -> None:

@@ -64,6 +64,18 @@ class TestDataThatAreYoungerThanTheirMarker:
         write(plain, "_SUCCESS", "")
         assert settles(plain, timedelta())
 
+    def test_those_of_the_same_moment_wait_for_the_next_ones(self, plain: ToyFeed) -> None:
+        """Which came first is not known: the file system's clock goes in steps."""
+        write(plain, "_SUCCESS", "")
+        write(plain, "part-0.csv")
+        marker, clock = plain.marker(DAY), Clock()
+        data = plain.inbox().landing.store.stat(f"date={DAY}/part-0.csv")
+        assert data is not None
+        marker = replace(marker, landed_at=data.landed_at)
+        for after, settled in ((SOON, False), (LATER, True)):
+            clock.now = marker.landed_at + after
+            assert look_at(marker, plain.inbox(clock), plain.dataset).has_settled is settled
+
     def test_they_wait_until_nothing_has_changed_for_a_while(self, plain: ToyFeed) -> None:
         write(plain, "_SUCCESS", "")
         step(plain)

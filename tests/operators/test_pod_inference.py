@@ -59,7 +59,7 @@ def context() -> dict[str, Any]:
 def in_pod(feed: ToyFeed | S3Feed, engine: str = ENGINE) -> ToyFeed | S3Feed:
     """The same feed, with its model in a pod."""
     file = feed.root / "datasets" / "toy.yaml"
-    file.write_text(file.read_text().replace("/model}", f"/model, {engine}}}"))
+    file.write_text(file.read_text().replace("/model,", f"/model, {engine},"))
     return type(feed)(**{**vars(feed), "dataset": read_dataset(file)})
 
 
@@ -268,7 +268,7 @@ def test_without_the_provider_the_dataset_is_an_import_error_and_stops_no_other_
     tmp_path: Path, datasets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_pod(make_scored_toy(tmp_path))
-    other = (datasets / "toy.yaml").read_text().replace(f", {ENGINE}", "")
+    other = (datasets / "toy.yaml").read_text().replace(f" {ENGINE},", "")
     (datasets / "other.yaml").write_text(other)
 
     def missing(name: str) -> str:

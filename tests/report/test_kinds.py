@@ -136,6 +136,18 @@ def test_a_figure_that_alerts_is_marked(made: dict[str, Made]) -> None:
     assert "Mean absolute error" in marked
 
 
+def test_models_that_are_worse_than_chance_are_one_reason_however_many_batches(
+    tmp_path: Path,
+) -> None:
+    feed = make(tmp_path, "binary", model="positive_class: 'no'", label="truth = 'yes'")
+    for day in DAYS[:2]:
+        run(feed, day, rows_of("binary"))
+    report = report_run(feed.dataset, feed.inbox(), "run", [feed.marker(d) for d in DAYS[:2]])
+    assert report["reasons"] == [
+        "AUC is worse than chance (is model.positive_class right?) in 2 of 2 batches"
+    ]
+
+
 @pytest.mark.parametrize(
     ("task", "name"),
     [("binary", "AUC"), ("multiclass", "Accuracy"), ("regression", "MAE"), ("anomaly", "Flagged")],
@@ -241,3 +253,11 @@ def test_the_drift_of_predictions_is_told_from_that_of_features_of_the_same_name
     assert tuple(map(len, divided(now))) == (1, 2)
     assert tuple(map(len, divided(before))) == (1, 1)
     assert tuple(map(len, divided([]))) == (0, 0)
+
+
+def test_long_names_of_classes_that_end_differently_are_told_apart() -> None:
+    names = [f"a class with the number {n}" for n in range(9)]
+    svg = class_plots.confusion(names, np.eye(9))
+    shown = set(re.findall(r">([^<]*…[^<]*)</text>", svg))
+    assert {f"a cla…ber {n}" for n in range(9)} <= shown
+    assert {f"a…{n}" for n in range(9)} <= shown

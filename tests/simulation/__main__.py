@@ -7,7 +7,7 @@ import sys
 import time
 
 from tests.simulation.campaign import outcomes, seeds_until_found
-from tests.simulation.simulate import simulate, workspace
+from tests.simulation.simulate import Outcome, simulate, workspace
 
 
 def main(arguments: list[str]) -> int:
@@ -31,21 +31,28 @@ def _one(seed: int) -> int:
         outcome = simulate(seed, folder)
     for step in outcome.trace:
         print(step)
-    print(f"seed {seed}: {outcome.what}: {'; '.join(outcome.faults) or 'all is right'}")
+    print(_line(outcome))
     return bool(outcome.faults)
 
 
+def _line(outcome: Outcome) -> str:
+    outside = [f"{fault} (outside of what is promised)" for fault in outcome.outside]
+    found = "; ".join([*outcome.faults, *outside]) or "all is right"
+    return f"seed {outcome.seed}: {outcome.what}: {found}"
+
+
 def _many(seeds: range, jobs: int) -> int:
-    began, wrong, operations, deliveries = time.monotonic(), 0, 0, 0
+    began, wrong, outside, operations, deliveries = time.monotonic(), 0, 0, 0, 0
     for outcome in outcomes(seeds, jobs):
         operations += outcome.operations
         deliveries += outcome.deliveries
-        if outcome.faults:
-            wrong += 1
-            print(f"seed {outcome.seed}: {outcome.what}: {'; '.join(outcome.faults)}", flush=True)
+        wrong += bool(outcome.faults)
+        outside += bool(outcome.outside)
+        if outcome.faults or outcome.outside:
+            print(_line(outcome), flush=True)
     print(
         f"{len(seeds):,} seeds, {deliveries:,} deliveries, {operations:,} operations in"
-        f" {time.monotonic() - began:.0f} s: {wrong} wrong"
+        f" {time.monotonic() - began:.0f} s: {wrong} wrong, {outside} outside of what is promised"
         + (", `make simulate SEED=<number>` shows one" if wrong else "")
     )
     return bool(wrong)

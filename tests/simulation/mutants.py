@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from flagfall.inbox import settling, shortcuts
+from flagfall.inbox import settling, shortcuts, watermark
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.lake import output, receipts
@@ -29,7 +29,8 @@ from flagfall.watch.looks import Plan
 from flagfall.watch.shared_poll import JOIN_DELAY, SharedPoll
 
 Mutant = Callable[[], AbstractContextManager[Any]]
-_sweep, _swept, _finish = Inbox.sweep, Shortcuts._swept, Lake.finish
+_sweep, _finish = Inbox.sweep, Lake.finish
+_swept, _advance = Shortcuts._swept, Shortcuts.advance
 
 
 def _instead(target: Any, name: str, value: Any) -> Mutant:
@@ -169,6 +170,13 @@ def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
     return _swept(self, pending, replace(scope, watermark=now), now)
 
 
+def _advance_anyway(self: Shortcuts, pending: Any, scope: Scope) -> None:
+    """A sweep that began at a late marker goes past it, also where a hint named it once more."""
+    if scope.start:
+        scope = replace(scope, watermark=watermark.read_watermark(self._lake))
+    _advance(self, pending, scope)
+
+
 MUTANTS: dict[str, Mutant] = {
     "a watermark of ctimes hides markers": _instead(Inbox, "sweep", _sweep_after_watermark),
     "identity is size, mtime and inode": _instead(local_walk, "version_of", _version_by_inode),
@@ -181,10 +189,12 @@ MUTANTS: dict[str, Mutant] = {
     "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
     "a receipt twice over midnight": _filed_by_today,
     "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
+    "a short sweep undoes cover": _instead(Shortcuts, "advance", _advance_anyway),
+    "one look decides, at a distance": _instead(ingest, "look_twice", lambda *_: None),
     "a hint is dropped in a pause, or where a look fails": _hints_dropped,
     "a marker that cannot be read stops claim": _instead(settling, "StoreError", _NoError),
     "a young batch is taken at once": _instead(settling, "_is_moving", lambda *_: False),
-    "data younger than the marker": _instead(settling, "_has_younger_data", lambda *_: False),
+    "data younger than the marker": _instead(settling, "_newest", lambda *_: EPOCH),
     "a step of the storage's clock": _instead(settling, "STEP", timedelta()),
     "a listing without ctimes is believed": _instead(ingest, "is_same_listing", _same_listing),
     "nothing is announced again": _instead(announcer, "due", _only_once),

@@ -23,7 +23,7 @@ from tests.simulation.seams import scratch_of_oracle
 _rows: dict[bytes, tuple[int, ...]] = {}
 
 
-def wrong(inbox: Inbox, batches: list[Batch]) -> Iterator[str]:
+def wrong(inbox: Inbox, batches: list[Batch], trace: list[Step]) -> Iterator[str]:
     """What is not as it must be; nothing where all is right."""
     receipts = inbox.receipts.since(EPOCH.date())
     by_key: dict[str, list[Receipt]] = {}
@@ -31,7 +31,7 @@ def wrong(inbox: Inbox, batches: list[Batch]) -> Iterator[str]:
         by_key.setdefault(receipt.marker.key, []).append(receipt)
     yield from _twice(receipts)
     for found in by_key.values():
-        yield from _accepted_again(found)
+        yield from _accepted_again(found, _order_of_receipts(trace))
     for receipt in receipts:
         if receipt.status == "accepted":
             yield from _not_its_content(inbox, receipt)
@@ -59,10 +59,17 @@ def _twice(receipts: list[Receipt]) -> Iterator[str]:
     yield from (f"{batch_id} has {n} receipts" for batch_id, n in counts.items() if n > 1)
 
 
-def _accepted_again(found: list[Receipt]) -> Iterator[str]:
+def _order_of_receipts(trace: list[Step]) -> dict[str, int]:
+    """Which receipt was written first: a zombie with an early turn may write its own last."""
+    names = (step.what.rpartition("/")[2] for step in _received(trace))
+    return {name.removesuffix(".json"): number for number, name in enumerate(names)}
+
+
+def _accepted_again(found: list[Receipt], order: dict[str, int]) -> Iterator[str]:
     accepted = sorted((r for r in found if r.status == "accepted"), key=lambda r: r.turn)
     for before, after in pairwise(accepted):
-        if before.content == after.content and not after.marker.replay:
+        is_known = order[before.batch_id] < order[after.batch_id]
+        if is_known and before.content == after.content and not after.marker.replay:
             yield f"{after.batch_id}: accepted, and brings nothing but what {before.batch_id} did"
 
 
@@ -128,13 +135,16 @@ PROMPT = 1000.0
 """Seconds after a hint at which its marker has a receipt, where nothing but looks fails."""
 
 
+def _received(trace: list[Step]) -> Iterator[Step]:
+    """Where receipts were written."""
+    for step in trace:
+        if step.did == "create" and step.what.startswith("receipts/") and "new" in step.outcome:
+            yield step
+
+
 def late(pipeline: Pipeline, batches: list[Batch], trace: list[Step]) -> Iterator[str]:
     """Markers whose hint came, and that were taken in much later: not by it, but by a sweep."""
-    received = [
-        (step.at, step.what)
-        for step in trace
-        if step.did == "create" and step.what.startswith("receipts/") and "new" in step.outcome
-    ]
+    received = [(step.at, step.what) for step in _received(trace)]
     for batch in batches:
         hinted = pipeline.hinted.get(batch.key, 0.0)
         is_last = batch.done[-1:] in (["deliver"], ["correct"], ["restore"])

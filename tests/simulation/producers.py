@@ -59,6 +59,7 @@ class Batch:
         standing: What has to be current in the end; ``None`` where that is not certain.
         is_broken: Whether its marker cannot be read, for good; then nothing is certain.
         is_clean: Whether the marker was never there while its data were not complete.
+        is_crowded: Whether anything was written after the marker, in the same step of the clock.
     """
 
     day: str
@@ -72,6 +73,8 @@ class Batch:
     versions: int = 0
     completed_at: float = 0.0
     is_broken: bool = False
+    is_crowded: bool = False
+    marker_at: float = 0.0
     done: list[str] = field(default_factory=list)
 
     @property
@@ -83,6 +86,15 @@ class Batch:
     def folder(self) -> str:
         """The folder of the batch; the landing zone where several share it."""
         return self.key.rpartition("/")[0]
+
+    def hear(self, key: str) -> None:
+        """Something was written or removed in the landing zone."""
+        if self.day not in key:
+            return
+        now = self.volume.now()
+        self.is_crowded = self.is_crowded or (now == self.marker_at and key in self.volume.files)
+        if key == self.key and key in self.volume.files:
+            self.marker_at = now
 
     def _pause(self, longest: float = _SHORT) -> None:
         random = self.schedule.random

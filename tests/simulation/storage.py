@@ -230,6 +230,10 @@ class SimulatedStore:
     def metered(self) -> bool:
         return self.volume.flavour.objects
 
+    @property
+    def is_remote(self) -> bool:
+        return self.metered or bool(self.volume.flavour.caches)
+
     def _point(self, did: str, key: str) -> None:
         self.schedule.point(did, f"{self.uri}/{key}")
         if self.volume.away == "hangs":

@@ -191,6 +191,14 @@ def test_a_batch_without_rows_has_no_figures_and_no_alerts(feed: Feed, parts: in
     assert sum(found.scores.unlabelled) == 0
 
 
+def test_a_part_without_rows_has_no_label_that_could_be_wrong(tmp_path: Path) -> None:
+    """Its record does not know the classes: the model has not said anything."""
+    feed = _make(tmp_path, "label: {expr: city}")
+    none = pl.DataFrame(schema=polars_schema(feed.dataset))
+    feed.scored((none, np.empty(0, dtype=np.float32)))
+    assert feed.evaluate().labelled == 0
+
+
 def test_a_dataset_without_a_label_has_drift_and_scores_only(tmp_path: Path) -> None:
     feed = _make(tmp_path, "")
     feed.scored((_rows(200, np.zeros(200)), np.full(200, 0.3, dtype=np.float32)))

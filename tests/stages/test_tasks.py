@@ -10,12 +10,17 @@ import polars as pl
 import pytest
 from sklearn import metrics
 
-from flagfall.errors import DatasetInvalid
+from flagfall.cli.dataset_check import check_dataset
+from flagfall.errors import DatasetInvalid, ModelInvalid
 from flagfall.lake.records import Evaluation
+from flagfall.scoring.drift import fit_reference
+from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.features import FeatureInvalid
 from flagfall.scoring.labels import Says, check_label
 from flagfall.scoring.own_code import CodeInvalid
-from tests.kinds import make, rows_of, run, train
+from flagfall.stages.evaluate import evaluate
+from tests.feeds import ToyFeed
+from tests.kinds import make, rows_of, run, said, train
 
 DAY = "2026-11-22"
 TASKS = ("binary", "multiclass", "regression", "anomaly")
@@ -138,6 +143,71 @@ def test_a_dataset_without_a_primary_key_is_evaluated(tmp_path: Path, task: str)
     assert predictions.columns[:2] == ["source.file", "source.row"]
 
 
+def test_rows_without_a_primary_key_are_never_joined_to_predictions_of_others(
+    tmp_path: Path,
+) -> None:
+    feed = make(tmp_path, "regression", key=False)
+    run(feed, DAY, rows_of("regression"))
+    [part] = (tmp_path / "lake/toy/predictions").rglob("*.parquet")
+    pl.read_parquet(part).reverse().write_parquet(part)
+    [record] = (tmp_path / "lake/toy/evaluations").rglob("record.json")
+    record.unlink()
+    with pytest.raises(AssertionError, match="not aligned"):
+        evaluate(feed.dataset, feed.inbox().lake, feed.marker(DAY).batch_id)
+
+
+def test_features_of_a_teams_own_function_drift_too(tmp_path: Path) -> None:
+    """Numbers, texts, yes or no, and dates, as the function returns them."""
+    (tmp_path / "features.py").write_text(
+        "import polars as pl\nfrom datetime import date\ndef features(rows):\n"
+        "    return rows.select('x', half=pl.when(pl.col('x') < 3).then(pl.lit('low'))"
+        ".otherwise(pl.lit('high')), big=pl.col('x') > 5,"
+        " day=date(2026, 1, 1) + pl.duration(days=pl.col('id')))\n"
+    )
+    own = f"features: {{python: {tmp_path}/features.py}}\n"
+    feed = make(tmp_path, "regression", features=own)
+    training = rows_of("regression", 4000, seed=9).with_columns(pl.col("id") % 400)
+    raw = feature_maker(feed.dataset).raw(training.lazy())
+    reference = fit_reference(feed.dataset, raw, said("regression", training))
+    reference.write(str(tmp_path / "model"))
+    drifts = run(feed, "2026-11-21", rows_of("regression"))[0].drift
+    assert [drift.feature for drift in drifts] == ["x", "half", "big", "day", "score"]
+    assert max(drift.psi for drift in drifts) < 0.25
+    shifted = run(feed, DAY, rows_of("regression", shift=4.0))[0].drift
+    assert min(drift.psi for drift in shifted if drift.feature != "day") > 0.25
+
+
+def test_a_reference_may_lack_features_and_says_so_where_it_has_others(tmp_path: Path) -> None:
+    feed = make(tmp_path, "multiclass")
+    rows = rows_of("multiclass", 4000, seed=9)
+    part = rows.select(pl.col("a").cast(pl.Float32()))
+    fit_reference(feed.dataset, part, said("multiclass", rows)).write(str(tmp_path / "model"))
+    drifts = run(feed, "2026-11-21", rows_of("multiclass"))[0].drift
+    assert [drift.feature for drift in drifts] == ["a", "predicted class", "score"]
+    fit_reference(feed.dataset, part.rename({"a": "z"}), said("multiclass", rows)).write(
+        str(tmp_path / "model")
+    )
+    with pytest.raises(ModelInvalid, match=r"reference\.json has \['z'\].*flagfall model init"):
+        run(feed, DAY, rows_of("multiclass"))
+
+
+def test_a_reference_of_numbers_does_not_count_texts_of_that_name(tmp_path: Path) -> None:
+    feed = make(tmp_path, "regression")
+    rows = rows_of("regression", 400)
+    (tmp_path / "model" / "model.py").write_text(
+        "TASK = 'regression'\ndef load(folder): ...\n"
+        "def predict(model, rows): return rows['x'].cast(float)\n"
+    )
+    own = "def features(rows):\n    return rows.select(rows['x'].cast(str))\n"
+    (tmp_path / "features.py").write_text(own)
+    train(feed, "regression")
+    dataset = feed.dataset.model_copy(
+        update={"features": (), "features_python": str(tmp_path / "features.py")}
+    )
+    with pytest.raises(ModelInvalid, match="numbers among them"):
+        run(ToyFeed(tmp_path, dataset), DAY, rows)
+
+
 def test_a_model_that_always_predicts_another_class_has_drifted(tmp_path: Path) -> None:
     feed = make(tmp_path, "multiclass", more="thresholds: {psi_max: 0.25}\n")
     train(feed, "multiclass")
@@ -198,7 +268,7 @@ def test_a_binary_model_of_the_wrong_class_alerts_without_any_threshold(tmp_path
     rows = rows_of("binary").with_columns(x=1 - pl.col("x"))
     found, _ = run(make(tmp_path, "binary"), DAY, rows)
     [alert] = found.alerts
-    assert alert == f"AUC {found.auc:.2f} is worse than chance: is model.positive_class right?"
+    assert alert == f"AUC {found.auc:.2f} is worse than chance (is model.positive_class right?)"
 
 
 def test_an_auc_that_is_below_one_half_by_chance_does_not_alert(tmp_path: Path) -> None:
@@ -222,21 +292,21 @@ def test_a_model_in_another_unit_than_the_label_alerts_without_any_threshold(
     found, _ = run(make(tmp_path, "regression", label="truth * 60"), DAY, rows_of("regression"))
     [alert] = found.alerts
     assert alert.startswith("R² -")
-    assert alert.endswith("is the label in the unit of the model's values?")
+    assert alert.endswith("(is the label in the unit of the model's values?)")
 
 
 def test_classes_in_the_wrong_order_alert_without_any_threshold(tmp_path: Path) -> None:
     label = "CASE truth WHEN 'ant' THEN 'bee' WHEN 'bee' THEN 'cow' WHEN 'cow' THEN 'ant' END"
     found, _ = run(make(tmp_path, "multiclass", label=label), DAY, rows_of("multiclass"))
     assert [alert.partition(" is ")[2] for alert in found.alerts] == [
-        "worse than chance: are model.classes in the order of its probabilities?"
+        "worse than chance (are model.classes in the order of its probabilities?)"
     ]
 
 
 def test_an_anomaly_score_that_is_upside_down_alerts_without_any_threshold(tmp_path: Path) -> None:
     rows = rows_of("anomaly", 900).with_columns(x=1 - pl.col("x"))
     found, _ = run(make(tmp_path, "anomaly"), DAY, rows)
-    assert any(" is worse than chance: does a higher score" in alert for alert in found.alerts)
+    assert any(" is worse than chance (does a higher score" in alert for alert in found.alerts)
 
 
 LIMITS = {
@@ -319,3 +389,31 @@ def test_a_record_of_a_release_that_knew_binary_models_only_is_read() -> None:
     }  # fmt: skip
     found = Evaluation.model_validate(old)
     assert (found.task, found.own, found.multiclass) == ("binary", {}, None)
+
+
+# What `flagfall check` finds before any batch comes
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_check_calls_fine_what_can_be_evaluated(tmp_path: Path, task: str) -> None:
+    assert check_dataset(make(tmp_path, task).dataset).startswith("fine; ")
+
+
+@pytest.mark.parametrize(("task", "label", "why"), [w for w in WRONG if "[" not in w[2]])
+def test_check_refuses_a_label_that_cannot_be_the_models(
+    tmp_path: Path, task: str, label: str, why: str
+) -> None:
+    with pytest.raises(FeatureInvalid, match=why):
+        check_dataset(make(tmp_path, task, label=label).dataset)
+
+
+def test_check_refuses_a_threshold_of_another_task_than_the_model_tells(tmp_path: Path) -> None:
+    dataset = make(tmp_path, "binary", more="thresholds: {f1_min: 0.5}\n").dataset
+    with pytest.raises(DatasetInvalid, match=r"thresholds\.f1_min: expected none"):
+        check_dataset(dataset)
+
+
+def test_check_loads_the_teams_own_function(tmp_path: Path) -> None:
+    dataset = make(tmp_path, "binary", more=f"evaluate: {{python: {tmp_path}/own.py}}\n").dataset
+    with pytest.raises(CodeInvalid, match=r"own\.py: is missing"):
+        check_dataset(dataset)

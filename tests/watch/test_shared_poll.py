@@ -29,6 +29,7 @@ class ScriptedStore:
 
     uri = "scripted://store"
     metered = True
+    is_remote = True
 
     def __init__(self) -> None:
         self.keys: set[str] = set()

@@ -34,7 +34,7 @@ def worse_than_chance(
     """
     if figure is None or figure >= chance - CLEARLY * error:
         return []
-    return [f"{what} {figure:.2f} is worse than chance: {remedy}"]
+    return [f"{what} {figure:.2f} is worse than chance ({remedy})"]
 
 
 def drift_alerts(psi_max: float | None, drifts: Iterable[Drift]) -> tuple[str, ...]:

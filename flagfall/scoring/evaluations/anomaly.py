@@ -1,7 +1,7 @@
 """Evaluates an anomaly model: how much does it flag, and is it right where somebody knows?
 
-Exact measures need all scores at once: 10 bytes a row (a float64, and two flags), and about 40 more
-while labelled ones are sorted.
+Exact measures need all scores at once: 11 bytes a row (a float64 and three flags), and about 60
+more while labelled ones are sorted (measured with 4 million rows).
 """
 
 from __future__ import annotations

@@ -38,12 +38,14 @@ class MulticlassEvaluator:
     def add(self, predictions: pl.DataFrame, labels: pl.Series) -> None:
         """See ``Evaluator.add``."""
         self._given.update(dict(predictions["class"].value_counts().iter_rows()))
-        known = predictions.with_columns(labels.alias(_REAL)).filter(pl.col(_REAL).is_not_null())
-        pairs = known.group_by(_REAL, "class").len()
-        self._pairs.update({(real, given): rows for real, given, rows in pairs.iter_rows()})
-        for real, rows in known.group_by(_REAL):
-            column = rows[f"{PROBABILITY}{real[0]}"]
-            self._loss += float(log_losses(column.to_numpy()).sum())
+        real = labels.alias(_REAL)
+        pairs = (
+            pl.DataFrame([real, predictions["class"]]).drop_nulls().group_by(_REAL, "class").len()
+        )
+        self._pairs.update({(is_of, given): rows for is_of, given, rows in pairs.iter_rows()})
+        for name in pairs[_REAL].unique():
+            probabilities = predictions[f"{PROBABILITY}{name}"].filter(real == name)
+            self._loss += float(log_losses(probabilities.to_numpy()).sum())
 
     def findings(self, thresholds: Thresholds) -> Findings:
         """See ``Evaluator.findings``."""
