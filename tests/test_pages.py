@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,23 @@ def test_the_dag_files_are_read_by_airflow(page: str, tmp_path: Path) -> None:
         assert might_contain_dag(str(tmp_path / f"feeds_{n}.py"), safe_mode=True)
 
 
+def commands_of(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command with its name, also ``model init``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
 def test_the_page_of_the_command_line_has_every_command_and_option() -> None:
     rows = re.findall(
-        r"^\| `flagfall (\w+) ?(.*?)` \|(.*)$", (DOCS / "command-line.md").read_text(), re.M
+        r"^\| `flagfall ((?:model )?\w+) ?(.*?)` \|(.*)$",
+        (DOCS / "command-line.md").read_text(),
+        re.M,
     )
     shown = {name: {*re.findall(r"--[\w-]+", rest)} for name, _, rest in rows}
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = dict(commands_of(typer.main.get_command(app)))
     options = {
         name: {o for one in command.params for o in one.opts if o.startswith("--")}
         for name, command in commands.items()

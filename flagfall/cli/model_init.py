@@ -142,8 +142,13 @@ def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
         with answering(model.scorer.path):
             found.append(model.engine.predict(rows))
     own = [one.labels for one in found if one.labels is not None]
-    scores = np.concatenate([one.scores for one in found])
-    return Outputs(scores, found[0].classes, np.concatenate(own) if own else None)
+    flags = [one.flagged for one in found if one.flagged is not None]
+    return Outputs(
+        np.concatenate([one.scores for one in found]),
+        found[0].classes,
+        np.concatenate(own) if own else None,
+        np.concatenate(flags) if flags else None,
+    )
 
 
 def _inputs(dataset: Dataset, model: Model, features: Sequence[str]) -> list[str]:

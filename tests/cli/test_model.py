@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flagfall.cli import deadline
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import HOPELESS_EXIT
@@ -241,6 +242,64 @@ def test_a_score_that_depends_on_the_rows_beside_it_is_refused(
 ) -> None:
     project.rules(RULES.replace("/ model)", "/ model / rows.height)"))
     assert "a row's score must not depend on others" in flagfall.refused("check", "loans")
+
+
+def test_a_detector_in_python_decides_itself(project: Project, flagfall: CommandLine) -> None:
+    code = "return {'score': rows['income'].fill_null(0), 'label': rows['income'] > 100}"
+    project.rules(
+        RULES.replace("binary", "anomaly").partition("    return (1")[0] + f"    {code}\n"
+    )
+    ran = flagfall("model", "init", "loans", "--train", project.train)
+    assert (ran.code, project.card()["task"]) == (0, "anomaly")
+
+
+def test_a_label_of_the_training_rows_that_the_model_cannot_say_is_an_error(
+    project: Project, flagfall: CommandLine
+) -> None:
+    code = "CLASSES = ['house', 'ship']"
+    project.rules(RULES.replace("TASK =", f"{code}\nTASK ="))
+    project.write(LOANS.replace("expr: defaulted", "expr: purpose"))
+    said = flagfall.refused("model", "init", "loans", "--train", project.train)
+    assert "it has the values ['boat', 'car'], and the model's classes are" in said
+    assert "correct the label or model.classes" in said
+
+
+def test_a_class_at_the_very_threshold_may_differ(project: Project, flagfall: CommandLine) -> None:
+    expected = project.root / "scores.csv"
+    project.write(LOANS.replace("engine: python", "engine: python, threshold: 0.1"))
+    expected.write_text("score,class\n0.66667,1\n0.33333,1\n1,1\n0.1,0\n")
+    command = ("model", "check", "loans", "--train", project.train, "--expect", expected)
+    assert "other classes in 0 rows" in flagfall(*command).out
+
+
+def test_a_model_that_never_answers_ends_a_check(
+    project: Project, flagfall: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "ANSWER_WITHIN", 0.5)
+    head = RULES.partition("    return (1")[0]
+    project.rules(head + "    import threading; threading.Event().wait()\n")
+    for command in (("check", "loans"), ("model", "init", "loans", "--train", project.train)):
+        said = flagfall.refused(*command)
+        assert "model.py: line 11: TimeoutError: no answer after 0.5 s" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "model.onnx is empty; export it again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "model.onnx is a pointer of Git LFS, not the file; run `git lfs pull`",
+        ),
+        (b"no model", "model.onnx cannot be loaded"),
+    ],
+)
+def test_a_file_that_is_no_model_is_called_what_it_is(
+    project: Project, flagfall: CommandLine, content: bytes, said: str
+) -> None:
+    project.write(LOANS.replace(", engine: python", ""))
+    (project.root / "model" / "model.onnx").write_bytes(content)
+    assert said in flagfall.refused("check", "loans", "--offline")
 
 
 @pytest.mark.parametrize(

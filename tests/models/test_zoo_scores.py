@@ -82,9 +82,7 @@ def test_the_dataset_file_only_says_what_the_model_does_not(scored: dict[str, Sc
     """A value may be a price or how unusual a row is: nobody can know."""
     asked = {key for found in scored.values() for key in found.asked}
     assert asked <= {"task", "classes", "output", "logits"}
-    assert {name for name, f in scored.items() if "onnx" in f.about and "classes" in f.asked} == (
-        set()
-    )
+    assert sum(not found.asked for found in scored.values()) >= 30
 
 
 def test_a_clustering_is_refused(zoo: Path, tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ import polars as pl
 import yaml
 
 from flagfall.cli.main import main
+from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Evaluation, Predicted
+from flagfall.publish import publish
 from flagfall.scoring.model_folder import ModelFolder
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
-from tests.feeds import Feed, publish
 from tests.models.conftest import ZOO
 
 ZOO_PYTHON = ZOO.parent / "zoo" / "bin" / "python"
@@ -275,7 +276,7 @@ def score_whole(source: Path, root: Path) -> Scored:
     started = time.monotonic()
     feed = ZooFeed(source, root)
     for ran in (feed.init(), feed.check()):
-        assert ran.code == 0, ran.err
+        assert ran.code == 0, f"{source.name}: {ran.err}"
     predictions, evaluation = feed.score()
     seconds = time.monotonic() - started
     asked = tuple(feed.settings)

@@ -73,9 +73,8 @@ def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_broken_model_file_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(
-        ModelInvalid, match=r"model\.onnx (is empty|cannot be loaded).*; export it again"
-    ):
+    said = r"model\.onnx (is empty|cannot be loaded: .*); export it again"
+    with pytest.raises(ModelInvalid, match=said):
         OnnxEngine(str(tmp_path), "1")
 
 
