@@ -19,18 +19,19 @@ def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None
 
     Raises:
         BatchInvalid: ``file-of-another-batch``: one counts in another batch, or is about to.
+        StoreUnavailable: Another batch claimed one meanwhile.
     """
     owners = FileOwners(inbox.lake.store)
     keys = sorted(manifest.disputable)
     _check_folders(inbox, owners, marker, keys)
     if not keys and owners.is_lent(marker):
         keys = [file.key for file in manifest.files]
-    for key, other in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
-        if other is None:
+    for key, owner in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
+        if owner is None:
             continue
-        if _counts_in(inbox, other, key):
-            raise _counts_elsewhere(marker, key, other)
-        owners.hand_over(key, marker)
+        if _counts_in(inbox, owner.marker, key):
+            raise _counts_elsewhere(marker, key, owner.marker)
+        owners.hand_over(key, owner, marker)
 
 
 def _check_folders(inbox: Inbox, owners: FileOwners, marker: Marker, keys: Sequence[str]) -> None:

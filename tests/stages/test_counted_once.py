@@ -12,10 +12,13 @@ import pytest
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import LEFT_OUT_BYTES, LeftOut, Receipt
+from flagfall.landing.marker import Marker
+from flagfall.stages import counted_once
 from flagfall.stages.ingest import ingest
 from flagfall.stores import EPOCH
 
@@ -196,6 +199,36 @@ class TestNoFileInTwoBatches:
         }
         statuses = {key: receipt.status for key, receipt in found.items() if receipt}
         assert statuses == {"a.ready": "accepted", "b.ready": "rejected"}
+
+
+    @pytest.mark.parametrize("also", ["a.ready", "c.ready"], ids=["its correction", "a third one"])
+    def test_a_file_that_a_rejection_sets_free_goes_to_one_of_two_who_take_it_at_once(
+        self, shared: Toy, monkeypatch: pytest.MonkeyPatch, also: str
+    ) -> None:
+        shared.csv("x.csv", 1)
+        shared.put("bad.csv", "id,station\nno number,\n")
+        shared.put("a.ready", package("x.csv", "bad.csv"))
+        (first,) = shared.inbox.pending()
+        assert ingest(shared.dataset, shared.inbox, first) is not None
+        for name in ("b.ready", also):
+            shared.put(name, package("x.csv"))
+        pending = {marker.key: marker for marker in shared.inbox.pending()}
+        decide = counted_once._counts_in
+
+        def decide_late(inbox: Inbox, other: Marker, key: str) -> bool:
+            """Another worker takes the batch of the other one in meanwhile."""
+            decided = decide(inbox, other, key)
+            monkeypatch.setattr(counted_once, "_counts_in", decide)
+            ingest(shared.dataset, shared.inbox, pending[also])
+            return decided
+
+        monkeypatch.setattr(counted_once, "_counts_in", decide_late)
+        with pytest.raises(StoreUnavailable, match="meanwhile"):
+            ingest(shared.dataset, shared.inbox, pending["b.ready"])
+        again = ingest(shared.dataset, shared.inbox, pending["b.ready"])
+        assert again is not None
+        assert again.reason == "file-of-another-batch"
+        assert shared.counted == ["x.csv"]
 
 
 class TestTheSameBytesTwice:
