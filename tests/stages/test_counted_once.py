@@ -6,9 +6,11 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flagfall import rows
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
@@ -18,6 +20,7 @@ from flagfall.lake.file_owners import FileOwners
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import LEFT_OUT_BYTES, LeftOut, Receipt
 from flagfall.landing.marker import Marker
+from flagfall.rows import Checked
 from flagfall.stages import counted_once
 from flagfall.stages.ingest import ingest
 from flagfall.stores import EPOCH
@@ -200,7 +203,6 @@ class TestNoFileInTwoBatches:
         statuses = {key: receipt.status for key, receipt in found.items() if receipt}
         assert statuses == {"a.ready": "accepted", "b.ready": "rejected"}
 
-
     @pytest.mark.parametrize("also", ["a.ready", "c.ready"], ids=["its correction", "a third one"])
     def test_a_file_that_a_rejection_sets_free_goes_to_one_of_two_who_take_it_at_once(
         self, shared: Toy, monkeypatch: pytest.MonkeyPatch, also: str
@@ -228,6 +230,29 @@ class TestNoFileInTwoBatches:
         again = ingest(shared.dataset, shared.inbox, pending["b.ready"])
         assert again is not None
         assert again.reason == "file-of-another-batch"
+        assert shared.counted == ["x.csv"]
+
+    @pytest.mark.parametrize("how", ["removed", "written again"])
+    def test_a_marker_that_leaves_while_its_rows_are_checked_leaves_its_file_to_another_batch(
+        self, shared: Toy, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        shared.csv("x.csv", 1)
+        for name in ("a.ready", "b.ready"):
+            shared.put(name, package("x.csv"))
+        pending = {marker.key: marker for marker in shared.inbox.pending()}
+
+        def check_files(*args: Any) -> Checked:
+            """Another worker takes the other batch in meanwhile."""
+            monkeypatch.undo()
+            (shared.landing / "a.ready").unlink()
+            if how == "written again":
+                shared.put("a.ready", package("y.csv"))
+            ingest(shared.dataset, shared.inbox, pending["b.ready"])
+            return rows.check_files(*args)
+
+        monkeypatch.setattr("flagfall.stages.ingest.check_files", check_files)
+        assert ingest(shared.dataset, shared.inbox, pending["a.ready"]) is None
+        assert ingest(shared.dataset, shared.inbox, pending["a.ready"]) is None
         assert shared.counted == ["x.csv"]
 
 
