@@ -153,7 +153,7 @@ class Receipts:
             taker = self._taker(marker, name)
             if not turns.last:
                 turns = Turns(int(name.removeprefix(_TURN)), taker)
-            receipt = self._read(_key(days[taker], taker))
+            receipt = self._read(_key(days[taker], taker)) if taker in days else None
             if receipt is None:
                 continue
             turns = replace(turns, listing=turns.listing or receipt.listing)
