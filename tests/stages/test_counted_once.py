@@ -6,7 +6,8 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 
@@ -19,6 +20,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import LEFT_OUT_BYTES, LeftOut, Receipt
+from flagfall.landing.beside import OTHER_FORM
 from flagfall.landing.marker import Marker
 from flagfall.rows import Checked
 from flagfall.stages import counted_once
@@ -307,6 +309,18 @@ class TestNoneIsLeftOutWithoutAWord:
         (receipt,) = shared.take_in("orders.ready")
         assert receipt.reason == "no-data"
         assert "1 file was left out: 'orders.eu.csv'" in receipt.message
+
+    @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids="->".join)
+    def test_nor_is_one_whose_name_only_looks_the_same(
+        self, shared: Toy, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+    ) -> None:
+        """A Mac may write é as two characters, where other machines write one."""
+        own, other = (normalize(form, "caf\u00e9") for form in forms)
+        shared.csv(f"{own}.csv", 1)
+        shared.csv(f"{other}_2.csv", 2)
+        (receipt,) = shared.take_in(f"{own}.ready")
+        assert receipt.rows == 1
+        assert receipt.left_out.names == {f"{other}_2.csv": OTHER_FORM}
 
     def test_a_batch_that_is_rejected_or_unchanged_says_it_too(self, shared: Toy) -> None:
         shared.put("orders.csv", "id,station\nx,\n")
