@@ -76,7 +76,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
         batch = copy_batch(dataset, inbox, marker, manifest, folder)
         if (why := why_changed(inbox, marker, batch)) is not None:
             return _leave_pending(inbox, marker, why)
-        if why := why_unchanged(inbox, marker, batch.content, turns.current):
+        if why := why_unchanged(inbox, marker, batch.content, turns):
             return unchanged(inbox, marker, turns, why, batch)
         checked = check_files(batch.copies, dataset, folder)
         check_copies(batch.copies, [file.sha256 for file in batch.files], dataset)
