@@ -28,6 +28,7 @@ from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, read_manifest
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
+from flagfall.logs import warnings_about
 from flagfall.stores import Entry
 
 
@@ -63,6 +64,7 @@ class Inbox:
         self.receipts = Receipts(self.lake.store)
         self.shortcuts = Shortcuts(feed, self.landing.store, self.lake.store, clock)
         self.first_looks: dict[str, dict[str, str]] = {}
+        self._warnings = warnings_about(self.lake.store.uri, __name__)
         self._received: set[str] = set()
         self._overdue: dict[str, Marker | None] = {}
 
@@ -98,10 +100,14 @@ class Inbox:
         return marker.batch_id in self._received
 
     def _handed_out(self, key: str) -> Marker | None:
-        """The delivery of an entry; ``None`` where that was removed meanwhile."""
+        """The delivery of an entry; ``None`` where that was removed meanwhile, or is damaged."""
         try:
             return Marker.from_dict(json.loads(self.lake.store.read(key, RECORD_LIMIT)))
         except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            place = f"{self.lake.store.uri}/{key}"
+            self._warnings.warn(key, "%s: damaged, so it is left alone; remove it", place)
             return None
 
     def overdue(self, unfinished: Iterable[Entry], after: timedelta) -> list[Marker]:

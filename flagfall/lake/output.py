@@ -7,7 +7,7 @@
                      features/<batch-id>/…  predictions/<batch-id>/…
                      evaluations/<batch-id>/record.json
                      challenger/<batch-id>/…
-                     counted/<hash of a file's key>.json (see file_owners.py)
+                     counted/<hash of a file's key>.json, and …/ (see file_owners.py)
                      receipts/landed=<day>/<batch-id>.json (see receipts.py)
                      reports/<run>.html  reports/latest.html
                      reports/due/<run>.json until the run's report is written

@@ -79,12 +79,15 @@ class Turns:
         taken_by: Batch id that took the last turn; empty for none.
         current: The delivery that counts; ``None`` where none was accepted.
         listing: Hash of its files' names and versions as they were last seen (see ``Receipt``).
+        is_open: Whether another delivery took the last turn and has no receipt. Its worker may have
+            died, or may still write one, and then it counts.
     """
 
     last: int = 0
     taken_by: str = ""
     current: Receipt | None = None
     listing: str = ""
+    is_open: bool = False
 
 
 class Receipts:
@@ -153,8 +156,11 @@ class Receipts:
             taker = self._taker(marker, name)
             if not turns.last:
                 turns = Turns(int(name.removeprefix(_TURN)), taker)
-            receipt = self._read(_key(days[taker], taker))
+            receipt = self._read(_key(days[taker], taker)) if taker in days else None
             if receipt is None:
+                is_last = int(name.removeprefix(_TURN)) == turns.last
+                is_open = is_last and taker != marker.batch_id
+                turns = replace(turns, is_open=turns.is_open or is_open)
                 continue
             turns = replace(turns, listing=turns.listing or receipt.listing)
             if receipt.status == "accepted":

@@ -15,6 +15,7 @@ from datetime import datetime
 from enum import Enum, auto
 from threading import Lock
 from typing import NamedTuple
+from unicodedata import is_normalized, normalize
 
 from flagfall.landing.commits import is_commit_note, is_table_log
 from flagfall.landing.file_names import (
@@ -35,6 +36,7 @@ COUNTED_LEFT_OUT = 10_000
 """Files that are left out are counted up to this number."""
 HIDDEN = "hidden: its name, or a folder's, begins with '_' or '.'"
 NO_PART = "its name is no part's: see the names of parts in the documentation of the dataset file"
+OTHER_FORM = "its name has other bytes than the marker's: one is in Unicode's form NFC, one is not"
 
 
 class Kind(Enum):
@@ -213,7 +215,7 @@ class _Shared:
         self._markers = {i.key: i.version for i in listed if i.kind is Kind.MARKER}
         keys = {*self._markers, marker.key}
         self._stems = {batch_name(pattern, key) for key in keys}
-        self._similar = {pattern.stem(k).casefold(): batch_name(pattern, k) for k in keys}
+        self._similar = {_plain(pattern.stem(k)): batch_name(pattern, k) for k in keys}
         self._found: dict[str, Beside] = defaultdict(Beside)
         self._of_all = Beside()
         for item in listed:
@@ -247,13 +249,21 @@ class _Shared:
         elif item.kind in (Kind.COMMIT_NOTE, Kind.TABLE_LOG):
             self._of_all.add(item)
         elif item.kind is not Kind.ON_ITS_WAY:
-            self._leave_out(item, name.casefold())
+            self._leave_out(item, name)
 
     def _leave_out(self, item: Item, name: str) -> None:
         """Note it for the one that it could be meant for, even by a name in other letters."""
-        stems = (name[:end] for end in range(len(name), 0, -1) if name[:end] in self._similar)
-        if similar := next((stem for stem in stems if is_like(stem, name)), ""):
-            self._found[self._similar[similar]].leave_out(item, NO_PART)
+        plain = _plain(name)
+        stems = (plain[:end] for end in range(len(plain), 0, -1) if plain[:end] in self._similar)
+        if similar := next((stem for stem in stems if is_like(stem, plain)), ""):
+            owner = self._similar[similar]
+            is_same_form = is_normalized("NFC", name) == is_normalized("NFC", owner)
+            self._found[owner].leave_out(item, NO_PART if is_same_form else OTHER_FORM)
+
+
+def _plain(name: str) -> str:
+    """A name that is the same for names that people take for one."""
+    return normalize("NFC", name).casefold()
 
 
 def batch_name(pattern: MarkerPattern, key: str) -> str:

@@ -252,8 +252,9 @@ class Marker:
     Attributes:
         uri: The landing zone's URI, ``/`` and ``key``.
         key: Path below the landing zone.
-        version: Differs each time the marker is written (see the store) and, on a disk, each time
-            that something is added to its folder or removed, where that is its batch's alone.
+        version: Differs each time the marker is written (see the store) and, where its folder is
+            its batch's alone, each time that something is added to it or removed. On S3 that is
+            seen by a sweep, of data that may be younger than the marker.
         landed_at: When it landed (UTC).
         size: Bytes.
         fields: Fields of the marker pattern.

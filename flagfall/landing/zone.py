@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -99,19 +98,12 @@ class LandingZone:
         return Marker(uri, entry.key, version, entry.landed_at, entry.size, fields)
 
     def _version(self, entry: Entry) -> str:
-        """The version of a marker, with that of its folder where that is its batch's alone."""
-        has_folder = entry.folder and self.pattern.owns_folder and not self.store.metered
-        return f"{entry.version}{_FOLDER}{entry.folder}" if has_folder else entry.version
+        """The version of a marker, with that of its folder where that is its batch's alone.
 
-    def _late_version(self, entry: Entry) -> str:
-        """The version of a marker on S3 whose data are younger; empty for another one.
-
-        A listing tells of them and a look at one key does not, so it is worth a second look only.
+        On S3 only a sweep tells of a folder, and only where its data may have come later.
         """
-        if not (self.store.metered and self.pattern.owns_folder and entry.folder):
-            return ""
-        is_late = int(entry.folder) > entry.landed_at.timestamp()
-        return f"{entry.version}{_FOLDER}{entry.folder}" if is_late else ""
+        has_folder = entry.folder and self.pattern.owns_folder
+        return f"{entry.version}{_FOLDER}{entry.folder}" if has_folder else entry.version
 
     @staticmethod
     def same_marker(one: Marker, other: Marker) -> bool:
@@ -143,15 +135,11 @@ class LandingZone:
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""
-        found = []
-        for entry in entries:
-            if delivery_hash(entry.key, self._version(entry)) not in known:
-                found.append(self.marker(entry))
-            elif (late := self._late_version(entry)) and delivery_hash(
-                entry.key, late
-            ) not in known:
-                found.append(replace(self.marker(entry), version=late))
-        return found
+        return [
+            self.marker(entry)
+            for entry in entries
+            if delivery_hash(entry.key, self._version(entry)) not in known
+        ]
 
     def find(self, key: str) -> list[Marker]:
         """The marker at ``key`` as it is now; an empty list where there is none.

@@ -9,7 +9,7 @@ in the local copy: then polars reads the others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -53,15 +53,16 @@ def rename_twice(name: str, path: Path, wanted: Iterable[str]) -> None:
             names that no other is free.
     """
     start, footer = _footer(path)
-    names = _names(footer)
+    names, wanted = _names(footer), set(wanted)
     found = Counter(one.text for one in names)
     twice = sorted(text.decode(errors="replace") for text, count in found.items() if count > 1)
-    has_room = len(names) < len(_LETTERS) or all(len(text) > 3 for text in twice)
-    if bad := [text for text in twice if text in set(wanted) or not text or not has_room]:
+    letters = len(_LETTERS) - sum(len(text) == 1 for text in wanted)
+    has_room = len(names) < letters or all(len(text) > 3 for text in twice)
+    if bad := [text for text in twice if text in wanted or not text or not has_room]:
         listed = ", ".join(text or "''" for text in bad)
         raise BatchInvalid("columns", f"{name}: columns found twice: {listed}; name each once")
     if twice:
-        _write(path, start, _renamed(footer, names))
+        _write(path, start, _renamed(footer, names, {text.encode() for text in wanted}))
 
 
 def column_names(path: Path) -> list[str]:
@@ -90,9 +91,9 @@ def _footer(path: Path) -> tuple[int, bytes]:
         return start, file.read(size - 8 - start)
 
 
-def _renamed(footer: bytes, names: list[_Name]) -> bytes:
-    taken = {one.text for one in names}
-    free = {length: _free(length, taken) for length in {len(text) for text in taken}}
+def _renamed(footer: bytes, names: list[_Name], wanted: Set[bytes]) -> bytes:
+    found = {one.text for one in names}
+    free = {length: _free(length, found | wanted) for length in {len(text) for text in found}}
     changed = bytearray(footer.replace(_ARROW_SCHEMA, _NO_SCHEMA))
     seen: set[bytes] = set()
     for one in names:
@@ -103,7 +104,7 @@ def _renamed(footer: bytes, names: list[_Name]) -> bytes:
 
 
 def _free(length: int, taken: Container[bytes]) -> Iterator[bytes]:
-    """Names of so many bytes that no column has."""
+    """Names of so many bytes that no column has, or is to have."""
     names = (bytes(letters) for letters in product(_LETTERS, repeat=length))
     return (name for name in names if name not in taken)
 

@@ -11,7 +11,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.landing.manifest import Manifest
 from flagfall.landing.marker import Marker
-from flagfall.landing.one_batch import marker_of
+from flagfall.landing.one_batch import is_disputable, marker_of
 
 
 def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None:
@@ -19,18 +19,41 @@ def check_counted_once(inbox: Inbox, marker: Marker, manifest: Manifest) -> None
 
     Raises:
         BatchInvalid: ``file-of-another-batch``: one counts in another batch, or is about to.
+        StoreUnavailable: Another batch claimed one meanwhile.
     """
+    keys = [file.key for file in manifest.files]
+    _check(inbox, marker, keys, sorted(manifest.disputable))
+
+
+def check_still_counted_once(inbox: Inbox, marker: Marker, keys: Sequence[str]) -> None:
+    """The same just before the receipt, for it may take minutes to check the rows of a batch.
+
+    Files of a batch that is not decided on are free for others as soon as its marker has left.
+
+    Args:
+        inbox: The dataset's inbox.
+        marker: The batch's.
+        keys: Its files.
+
+    Raises:
+        BatchInvalid: As above; so for the next.
+        StoreUnavailable: Another batch claimed one meanwhile.
+    """
+    if not _is_there(inbox, marker):
+        disputable = [key for key in keys if is_disputable(marker, inbox.landing.pattern, key)]
+        _check(inbox, marker, keys, disputable)
+
+
+def _check(inbox: Inbox, marker: Marker, files: Sequence[str], disputable: Sequence[str]) -> None:
     owners = FileOwners(inbox.lake.store)
-    keys = sorted(manifest.disputable)
-    _check_folders(inbox, owners, marker, keys)
-    if not keys and owners.is_lent(marker):
-        keys = [file.key for file in manifest.files]
-    for key, other in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
-        if other is None:
+    _check_folders(inbox, owners, marker, disputable)
+    keys = files if not disputable and owners.is_lent(marker) else disputable
+    for key, owner in zip(keys, in_parallel(lambda k: owners.claim(k, marker), keys), strict=True):
+        if owner is None:
             continue
-        if _counts_in(inbox, other, key):
-            raise _counts_elsewhere(marker, key, other)
-        owners.hand_over(key, marker)
+        if _counts_in(inbox, owner.marker, key):
+            raise _counts_elsewhere(marker, key, owner.marker)
+        owners.hand_over(key, owner, marker)
 
 
 def _check_folders(inbox: Inbox, owners: FileOwners, marker: Marker, keys: Sequence[str]) -> None:
@@ -51,7 +74,11 @@ def _counts_in(inbox: Inbox, other: Marker, key: str) -> bool:
         return True
     if inbox.receipts.find(other) is not None:
         return False
-    return any(inbox.landing.is_still(seen, other) for seen in inbox.landing.find(other.key))
+    return _is_there(inbox, other)
+
+
+def _is_there(inbox: Inbox, marker: Marker) -> bool:
+    return any(inbox.landing.is_still(seen, marker) for seen in inbox.landing.find(marker.key))
 
 
 def _counts_elsewhere(marker: Marker, key: str, other: Marker) -> BatchInvalid:

@@ -17,6 +17,7 @@ from flagfall.landing.marker import Marker
 from flagfall.logs import logger
 from flagfall.rows import Checked, check_copies, check_files
 from flagfall.stages.copy_batch import Copied, copy_batch, expected_of, why_changed
+from flagfall.stages.counted_once import check_still_counted_once
 from flagfall.stages.second_look import has_younger, is_behind, look_twice
 from flagfall.stages.unchanged import (
     CLEARED,
@@ -54,11 +55,12 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         return filed
     turns = inbox.receipts.turns(marker)  # before the look at the marker: see ``take_turn``
     staged = inbox.lake.find(Staged, marker.batch_id)
-    if staged is not None and not inbox.was_rewritten(marker):
-        return _accept(dataset, inbox, marker, staged, turns)  # a run died before the receipt
-    if (gone := inbox.gone(marker)) is not None:
+    is_staged = staged is not None and not inbox.was_rewritten(marker)
+    if not is_staged and (gone := inbox.gone(marker)) is not None:
         return _leave_pending(inbox, marker, gone)
     try:
+        if staged is not None and is_staged:  # a run died before the receipt
+            return _accept(dataset, inbox, marker, staged, turns)
         return _take_in(dataset, inbox, marker, turns)
     except BatchInvalid as invalid:
         if (gone := inbox.gone(marker)) is not None:  # then the files may not be its batch
@@ -80,7 +82,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
             return _leave_pending(inbox, marker, why)
         if is_odd or has_younger(inbox, marker, manifest.files):
             look_twice(inbox, marker)
-        if why := why_unchanged(inbox, marker, batch.content, turns.current):
+        if why := why_unchanged(inbox, marker, batch.content, turns):
             return unchanged(inbox, marker, turns, why, batch)
         checked = check_files(batch.copies, dataset, folder)
         check_copies(batch.copies, [file.sha256 for file in batch.files], dataset)
@@ -154,6 +156,7 @@ def _accept(
     dataset: Dataset, inbox: Inbox, marker: Marker, staged: Staged, turns: Turns
 ) -> Receipt:
     """Write the receipt of a batch whose staged output is complete."""
+    check_still_counted_once(inbox, marker, [file.path for file in staged.files])
     turn = inbox.receipts.take_turn(marker, turns)
     return inbox.receive(
         Receipt(

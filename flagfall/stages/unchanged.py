@@ -28,20 +28,25 @@ def is_same_listing(
     S3's versions have hashes in them. On a disk, times may be restored, and some file systems
     (sshfs) have no others.
     """
-    if marker.replay or not turns.listing or not inbox.landing.store.metered:
+    if turns.is_open or marker.replay or not turns.listing or not inbox.landing.store.metered:
         return False
     found = inbox.landing.store.find([file.key for file in expected])
     return listing_of({entry.key: entry.version for entry in found}) == turns.listing
 
 
 def why_unchanged(
-    inbox: Inbox, marker: Marker, content: Mapping[str, str], current: Receipt | None
+    inbox: Inbox, marker: Marker, content: Mapping[str, str], turns: Turns
 ) -> str | None:
-    """Why the files bring nothing new, in words: they hold what was taken in, or are its rest."""
+    """Why the files bring nothing new, in words: they hold what was taken in, or are its rest.
+
+    While another delivery has the last turn and no receipt, what was taken in may not count for
+    long: a delivery of the same files is taken in then.
+    """
+    current = turns.current
     if marker.replay or current is None:
         return None
     if content == current.content:
-        return same_as(current)
+        return None if turns.is_open else same_as(current)
     is_rest = content.items() < current.content.items()
     return CLEARED if is_rest and is_cleared(inbox, marker, current) else None
 

@@ -29,8 +29,8 @@ class Entry:
         version: Changes whenever the object is written again.
         landed_at: When it was written or renamed (UTC).
         folder: On a disk, changes whenever something is added to the folder that holds it, or
-            removed. On S3, in a sweep, when something else in that folder, or below, was last
-            written: seconds since 1970. Empty where not known.
+            removed. On S3, in a sweep, where something else in that folder, or below, may have
+            come later: changes with all that is there. Else empty.
     """
 
     key: str

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+import hashlib
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from flagfall.errors import AccessDenied, NotAFile, StoreRefused, printable
 from flagfall.logs import warnings_about
-from flagfall.stores import Entry
+from flagfall.stores import EPOCH, Entry
 from flagfall.stores.s3_bucket import Bucket, entry_of
 from flagfall.stores.s3_errors import UnusableKey
 from flagfall.stores.s3_keys import unusable
@@ -50,17 +52,17 @@ class Listing:
             yield from self._files(page, before, where)
 
     def list_with_folders(self, start_after: str, where: Callable[[str], bool]) -> Iterator[Entry]:
-        """A sweep, with when something else in the folder of each object was last written."""
+        """A sweep, with what else is in the folder of an object where that may be younger."""
         found: list[Entry] = []
-        written: dict[str, int] = {}
+        folders: dict[str, _Folder] = defaultdict(_Folder)
         for page, before in self._pages("", start_after, self._warn):
             found += self._files(page, before, where)
             for meta in page:
-                if meta["size"] and not where(meta["path"]):
-                    _note_written(written, meta)
+                if meta["size"]:
+                    _note(folders, entry_of(meta))
         for entry in found:
-            at = written.get(entry.key.rpartition("/")[0])
-            yield entry if at is None else replace(entry, folder=str(at))
+            beside = folders.get(entry.key.rpartition("/")[0])
+            yield replace(entry, folder=beside.version_for(entry)) if beside else entry
 
     def _pages(
         self, prefix: str, start_after: str, leave_out: LeaveOut
@@ -171,12 +173,52 @@ class Listing:
         return refuse
 
 
-def _note_written(folders: dict[str, int], meta: ObjectMeta) -> None:
-    """Note when an object was written in its folder and in those above."""
-    at, folder = int(meta["last_modified"].timestamp()), meta["path"]
+@dataclass
+class _Folder:
+    """What is in a folder and below.
+
+    Attributes:
+        written: The latest time of an object in it.
+        uploads: Objects that came by a multipart upload. Their time is when the upload began, and
+            nothing says when it was complete.
+        total: Sum of a hash of each object.
+    """
+
+    written: datetime = EPOCH
+    uploads: int = 0
+    total: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Note an object."""
+        self.written = max(self.written, entry.landed_at)
+        self.uploads += _is_upload(entry)
+        self.total += _hash(entry)
+
+    def version_for(self, entry: Entry) -> str:
+        """See ``Entry.folder``; an empty object was not noted."""
+        uploads, total = self.uploads, self.total
+        if entry.size:
+            uploads, total = uploads - _is_upload(entry), total - _hash(entry)
+        may_be_younger = uploads or self.written > entry.landed_at
+        return f"{total % 2**64:016x}" if may_be_younger else ""
+
+
+def _note(folders: dict[str, _Folder], entry: Entry) -> None:
+    """Note an object in its folder and in those above."""
+    folder = entry.key
     while folder:
         folder = folder.rpartition("/")[0]
-        folders[folder] = max(at, folders.get(folder, 0))
+        folders[folder].add(entry)
+
+
+def _is_upload(entry: Entry) -> bool:
+    """Whether the etag is one of a multipart upload: it ends with the number of parts."""
+    return "-" in entry.version.rpartition("-")[0]
+
+
+def _hash(entry: Entry) -> int:
+    text = f"{entry.key}\n{entry.version}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
 
 
 def _is_usable(key: str, leave_out: LeaveOut) -> bool:

@@ -193,6 +193,20 @@ def test_a_batch_can_be_replayed_again_and_again(toy: ToyFeed) -> None:
     assert len(ids) == 4
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"landed_at": 7}'])
+def test_a_damaged_replay_is_named_and_stops_nothing_else(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    """As a lake may have it that was restored in part."""
+    marker = toy.drop("2026-11-01")
+    accept(toy.inbox(), marker)
+    again = toy.inbox().replay(marker.batch_id)
+    (toy.root / f"lake/toy/receipts/replays/{again.batch_id}.json").write_text(content)
+    new = toy.drop("2026-11-02")
+    assert toy.inbox().pending() == [new]
+    assert f"{again.batch_id}.json: damaged" in caplog.text
+
+
 def test_replaying_what_never_was_says_where_to_look(toy: ToyFeed) -> None:
     with pytest.raises(NotThere, match="flagfall status"):
         toy.inbox().replay("nothing.0000")

@@ -118,6 +118,68 @@ def test_data_that_come_after_the_receipt_are_a_new_delivery(
     assert feed.inbox().pending() == []
 
 
+@pytest.mark.invariant(1)
+class TestAMultipartUpload:
+    """On AWS its LastModified is when it began: also of one that was complete long after."""
+
+    FOLDER = "landing/date=2026-11-01"
+
+    @pytest.fixture
+    def plain(self, tmp_path: Path, bucket: str) -> S3Feed:
+        return make_s3_toy(tmp_path, bucket, marker_name="_SUCCESS")
+
+    @pytest.mark.parametrize("back", [0, 60], ids=["with the marker", "before it"])
+    def test_that_is_complete_after_the_receipt_is_a_new_delivery(
+        self, plain: S3Feed, s3: S3Server, back: int
+    ) -> None:
+        """A parallel ``aws s3 cp --recursive`` begins all at once, and large files end last."""
+        put = partial(s3.client().put_object, Bucket=plain.bucket)
+        put(Key=f"{self.FOLDER}/part-0.csv", Body=b"id,value\n1,1\n")
+        put(Key=f"{self.FOLDER}/_SUCCESS", Body=b"")
+        (first,) = take_in(plain)
+        began = first.marker.landed_at - timedelta(seconds=back)
+        for number in (1, 2):
+            text = f"id,value\n{number}0,1\n".encode()
+            s3.upload_in_parts(plain.bucket, f"{self.FOLDER}/part-{number}.csv", text, began)
+            (late,) = take_in(plain)
+            assert (late.status, late.rows) == ("accepted", 1 + number)
+            assert plain.inbox().pending() == []
+
+    def test_before_the_marker_is_one_delivery(self, plain: S3Feed, s3: S3Server) -> None:
+        began = Clock().now - timedelta(minutes=1)
+        for number in (1, 2):
+            text = f"id,value\n{number},1\n".encode()
+            s3.upload_in_parts(plain.bucket, f"{self.FOLDER}/part-{number}.csv", text, began)
+        s3.client().put_object(Bucket=plain.bucket, Key=f"{self.FOLDER}/_SUCCESS", Body=b"")
+        (only,) = take_in(plain)
+        assert (only.status, only.rows) == ("accepted", 2)
+        assert plain.inbox().pending() == []
+
+    def test_that_replaces_a_file_is_a_new_delivery(self, plain: S3Feed, s3: S3Server) -> None:
+        key = f"{self.FOLDER}/part-0.csv"
+        began = Clock().now - timedelta(minutes=1)
+        s3.upload_in_parts(plain.bucket, key, b"id,value\n1,1\n", began)
+        s3.client().put_object(Bucket=plain.bucket, Key=f"{self.FOLDER}/_SUCCESS", Body=b"")
+        (first,) = take_in(plain)
+        s3.upload_in_parts(plain.bucket, key, b"id,value\n1,1\n2,2\n", began)
+        (second,) = take_in(plain)
+        assert (first.rows, second.rows) == (1, 2)
+
+    def test_that_was_removed_since_leaves_the_batch_as_it_was_taken_in(
+        self, plain: S3Feed, s3: S3Server
+    ) -> None:
+        key, began = f"{self.FOLDER}/part-0.csv", Clock().now - timedelta(minutes=1)
+        s3.upload_in_parts(plain.bucket, key, b"id,value\n1,1\n", began)
+        s3.client().put_object(Bucket=plain.bucket, Key=f"{self.FOLDER}/_SUCCESS", Body=b"")
+        (first,) = take_in(plain)
+        s3.client().delete_object(Bucket=plain.bucket, Key=key)
+        assert [delivery.status for delivery in take_in(plain)] == ["unchanged"]
+        current = plain.inbox().receipts.current(first.marker)
+        assert current is not None
+        assert current.batch_id == first.marker.batch_id
+        assert plain.inbox().pending() == []
+
+
 def day(moment: Any, back: int = 0) -> str:
     return str((moment - timedelta(days=back)).date())
 

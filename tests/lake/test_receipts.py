@@ -275,11 +275,24 @@ class TestOneMarkerOneTruth:
         assert take_turn(receipts, delivery("1")) == 1
         assert take_turn(receipts, delivery("2")) == 2
 
-    def test_a_turn_without_a_receipt_means_nothing(self, receipts: Receipts) -> None:
+    def test_a_turn_without_a_receipt_changes_nothing_yet(self, receipts: Receipts) -> None:
         one = delivery("1")
         written = receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
         take_turn(receipts, delivery("2"))
-        assert receipts.turns(one) == Turns(2, delivery("2").batch_id, written)
+        assert receipts.turns(one) == Turns(2, delivery("2").batch_id, written, is_open=True)
+        assert receipts.turns(delivery("2")) == Turns(2, delivery("2").batch_id, written)
+
+    def test_a_turn_without_its_entry_means_nothing(
+        self, receipts: Receipts, store: LocalStore
+    ) -> None:
+        """As where a rule removes what is old, or a lake was restored in part."""
+        one = delivery("1")
+        receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+        for name in store.names(f"deliveries/{one.key_digest}"):
+            if "~" in name:
+                store.delete(name)
+        assert receipts.turns(one) == Turns(1, one.batch_id)
+        assert take_turn(receipts, delivery("2")) == 2
 
     def test_what_counts_is_found_without_reading_every_receipt(
         self, receipts: Receipts, store: LocalStore, monkeypatch: pytest.MonkeyPatch

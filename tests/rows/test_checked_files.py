@@ -801,6 +801,16 @@ def test_a_name_that_a_parquet_file_has_twice_matters_where_it_is_wanted(
     assert message == "a.parquet: columns found twice: xx; name each once"
 
 
+def test_a_name_that_a_parquet_file_has_twice_does_not_become_a_wanted_one(tmp_path: Path) -> None:
+    """A frame of pandas without names calls its columns 0, 1, 2."""
+    content = parquet(pl.DataFrame({"a": [1], "x": [2], "y": [3]}))
+    content = content.replace(b"\x18\x01y", b"\x18\x01x")
+    wanted = dataset(column("a", "integer"), column("0", "integer"))
+    reason, message = refuse(tmp_path, wanted, {"a.parquet": content})
+    assert reason == "columns"
+    assert message.startswith("a.parquet: columns missing: 0; ")
+
+
 def test_more_columns_of_one_letter_than_there_are_letters_are_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"a": ["1"], "b": ["2"], **{f"0{number:02}": [1] for number in range(50)}})
     content = parquet(frame)

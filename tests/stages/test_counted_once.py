@@ -6,16 +6,24 @@ import gzip
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pytest
 
+from flagfall import rows
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import LEFT_OUT_BYTES, LeftOut, Receipt
+from flagfall.landing.beside import OTHER_FORM
+from flagfall.landing.marker import Marker
+from flagfall.rows import Checked
+from flagfall.stages import counted_once
 from flagfall.stages.ingest import ingest
 from flagfall.stores import EPOCH
 
@@ -197,6 +205,58 @@ class TestNoFileInTwoBatches:
         statuses = {key: receipt.status for key, receipt in found.items() if receipt}
         assert statuses == {"a.ready": "accepted", "b.ready": "rejected"}
 
+    @pytest.mark.parametrize("also", ["a.ready", "c.ready"], ids=["its correction", "a third one"])
+    def test_a_file_that_a_rejection_sets_free_goes_to_one_of_two_who_take_it_at_once(
+        self, shared: Toy, monkeypatch: pytest.MonkeyPatch, also: str
+    ) -> None:
+        shared.csv("x.csv", 1)
+        shared.put("bad.csv", "id,station\nno number,\n")
+        shared.put("a.ready", package("x.csv", "bad.csv"))
+        (first,) = shared.inbox.pending()
+        assert ingest(shared.dataset, shared.inbox, first) is not None
+        for name in ("b.ready", also):
+            shared.put(name, package("x.csv"))
+        pending = {marker.key: marker for marker in shared.inbox.pending()}
+        decide = counted_once._counts_in
+
+        def decide_late(inbox: Inbox, other: Marker, key: str) -> bool:
+            """Another worker takes the batch of the other one in meanwhile."""
+            decided = decide(inbox, other, key)
+            monkeypatch.setattr(counted_once, "_counts_in", decide)
+            ingest(shared.dataset, shared.inbox, pending[also])
+            return decided
+
+        monkeypatch.setattr(counted_once, "_counts_in", decide_late)
+        with pytest.raises(StoreUnavailable, match="meanwhile"):
+            ingest(shared.dataset, shared.inbox, pending["b.ready"])
+        again = ingest(shared.dataset, shared.inbox, pending["b.ready"])
+        assert again is not None
+        assert again.reason == "file-of-another-batch"
+        assert shared.counted == ["x.csv"]
+
+    @pytest.mark.parametrize("how", ["removed", "written again"])
+    def test_a_marker_that_leaves_while_its_rows_are_checked_leaves_its_file_to_another_batch(
+        self, shared: Toy, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        shared.csv("x.csv", 1)
+        for name in ("a.ready", "b.ready"):
+            shared.put(name, package("x.csv"))
+        pending = {marker.key: marker for marker in shared.inbox.pending()}
+
+        def check_files(*args: Any) -> Checked:
+            """Another worker takes the other batch in meanwhile."""
+            monkeypatch.undo()
+            (shared.landing / "a.ready").unlink()
+            if how == "written again":
+                shared.put("a.ready", package("y.csv"))
+            ingest(shared.dataset, shared.inbox, pending["b.ready"])
+            return rows.check_files(*args)
+
+        monkeypatch.setattr("flagfall.stages.ingest.check_files", check_files)
+        assert ingest(shared.dataset, shared.inbox, pending["a.ready"]) is None
+        assert ingest(shared.dataset, shared.inbox, pending["a.ready"]) is None
+        assert shared.counted == ["x.csv"]
+
 
 class TestTheSameBytesTwice:
     def test_they_are_refused_with_both_names(self, folders: Toy) -> None:
@@ -249,6 +309,18 @@ class TestNoneIsLeftOutWithoutAWord:
         (receipt,) = shared.take_in("orders.ready")
         assert receipt.reason == "no-data"
         assert "1 file was left out: 'orders.eu.csv'" in receipt.message
+
+    @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids="->".join)
+    def test_nor_is_one_whose_name_only_looks_the_same(
+        self, shared: Toy, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+    ) -> None:
+        """A Mac may write é as two characters, where other machines write one."""
+        own, other = (normalize(form, "caf\u00e9") for form in forms)
+        shared.csv(f"{own}.csv", 1)
+        shared.csv(f"{other}_2.csv", 2)
+        (receipt,) = shared.take_in(f"{own}.ready")
+        assert receipt.rows == 1
+        assert receipt.left_out.names == {f"{other}_2.csv": OTHER_FORM}
 
     def test_a_batch_that_is_rejected_or_unchanged_says_it_too(self, shared: Toy) -> None:
         shared.put("orders.csv", "id,station\nx,\n")

@@ -281,3 +281,24 @@ class TestAWorkerThatWasGivenUpAndGoesOn:
             ingest(plain.dataset, zombie, marker)
         assert ingest(plain.dataset, plain.inbox(), marker) is None
         assert rows(plain) == [(1, 99.0), (2, 99.0)]
+
+    def test_it_does_not_take_the_place_of_what_was_delivered_again_meanwhile(
+        self, plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has its turn, and its receipt is on the way."""
+        deliver(plain, "cp -p", RIGHT)
+        assert take_in(plain).status == "accepted"
+        deliver(plain, "cp -p", WRONG)
+        zombie = plain.inbox()
+        (marker,) = zombie.pending()
+        receive = zombie.receive
+
+        def after_the_first_came_back(receipt: Receipt, **how: bool) -> Receipt:
+            deliver(plain, "cp -p", RIGHT)
+            assert take_in(plain).status == "accepted"
+            return receive(receipt, **how)
+
+        monkeypatch.setattr(zombie, "receive", after_the_first_came_back)
+        assert ingest(plain.dataset, zombie, marker) is not None
+        assert rows(plain) == [(1, 99.0), (2, 99.0)]
+        assert plain.inbox().pending() == []

@@ -122,6 +122,7 @@ class TestWhatS3Refuses:
         [
             (403, StoreRefused, "s3:GetObject"),
             (400, StoreUnavailable, "HTTP status 400"),
+            (400, StoreUnavailable, "a key of its producer's (SSE-C)"),
             (503, StoreUnavailable, "slow down"),
             (500, StoreUnavailable, "HTTP status 500"),
         ],
