@@ -181,6 +181,12 @@ def test_the_functions_on_the_page_of_models_run_as_they_stand(tmp_path: Path) -
     assert (found.figures, found.alerts) == ({"far off": 1.0}, ("many are far off",))
 
 
+def test_the_table_of_models_has_a_line_for_each_kind() -> None:
+    section = MODELS.partition("\n## Models that were tried\n")[2]
+    kinds = re.findall(r"^\| .*\d \|$", section, re.MULTILINE)
+    assert len(kinds) >= 20
+
+
 def test_nobody_is_sent_to_a_training_script() -> None:
     """Flagfall's own model has one; somebody else's model has ``flagfall model init``."""
     for file in [*PAGES, *(ROOT / "flagfall").rglob("*.py")]:

@@ -179,7 +179,11 @@ def read_outputs(
     Raises:
         NotUnderstood: The task or the classes cannot be known.
     """
-    given = scorer.classes or outputs.classes or classes or (card.classes if card else ())
+    own = outputs.classes or classes
+    if own != scorer.classes and set(own) & set(scorer.classes):
+        why = f"model.classes is {list(scorer.classes)}, and the model names them {list(own)}"
+        raise NotUnderstood(f"{why}, in this order; correct model.classes, or leave it out")
+    given = scorer.classes or own or (card.classes if card else ())
     found = scorer.task or _known(task) or (card.task if card else None)
     found = found or task_of(outputs, given, scorer)
     if found is None:

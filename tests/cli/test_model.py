@@ -264,6 +264,26 @@ def test_a_label_of_the_training_rows_that_the_model_cannot_say_is_an_error(
     assert "correct the label or model.classes" in said
 
 
+@pytest.mark.parametrize("classes", ["[no, yes]", "[yes, maybe]"])
+def test_classes_in_another_order_than_the_models_own_are_refused(
+    project: Project, flagfall: CommandLine, classes: str
+) -> None:
+    code = "return {'yes': [0.4] * len(rows), 'no': [0.6] * len(rows)}"
+    project.rules(RULES.partition("    return (1")[0] + f"    {code}\n")
+    quoted = classes.replace("no", "'no'").replace("yes", "'yes'")
+    project.write(LOANS.replace("engine: python", f"engine: python, classes: {quoted}"))
+    said = flagfall.refused("model", "init", "loans", "--train", project.train)
+    assert "the model names them ['yes', 'no'], in this order; correct model.classes" in said
+
+
+def test_classes_may_get_other_names(project: Project, flagfall: CommandLine) -> None:
+    code = "return {'0': [0.4] * len(rows), '1': [0.6] * len(rows)}"
+    project.rules(RULES.partition("    return (1")[0] + f"    {code}\n")
+    project.write(LOANS.replace("engine: python", "engine: python, classes: [bad, good]"))
+    assert flagfall("model", "init", "loans", "--train", project.train).code == 0
+    assert project.card()["classes"] == ["bad", "good"]
+
+
 def test_a_class_at_the_very_threshold_may_differ(project: Project, flagfall: CommandLine) -> None:
     expected = project.root / "scores.csv"
     project.write(LOANS.replace("engine: python", "engine: python, threshold: 0.1"))

@@ -133,4 +133,4 @@ def test_every_framework_has_a_recipe_of_few_lines() -> None:
     for text in RECIPES:
         code = [line for block in blocks(text, "python") for line in block.splitlines() if line]
         logic = [line for line in code if not line.startswith(("import ", "from ", "#"))]
-        assert len(logic) <= 14, text.partition("\n")[0]
+        assert len(logic) <= 15, text.partition("\n")[0]

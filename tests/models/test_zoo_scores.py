@@ -37,7 +37,7 @@ REFUSED = {
     "python-no-predict": "model.py: has no function predict\\(\\)",
     "python-no-probabilities": "scores are no probabilities, such as",
     "python-none": "model.py: predict\\(\\) returned NoneType",
-    "python-other-classes": "features: label: .* correct the label or model.classes",
+    "python-other-classes": "the model names them \\['repaid', 'maybe'\\], in this order; correct",
     "python-segfault": "its process ended with signal 11",
     "python-syntax": "model.py: SyntaxError: expected ':' \\(model.py, line 1\\)",
     "python-texts": "model.py: output 'predict\\(\\)': expected numbers",
