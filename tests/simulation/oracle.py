@@ -60,9 +60,12 @@ def _twice(receipts: list[Receipt]) -> Iterator[str]:
 
 
 def _accepted_again(found: list[Receipt]) -> Iterator[str]:
+    """Unless the turn before has no receipt: then nobody knew yet what would count."""
+    decided = {receipt.turn for receipt in found if receipt.status != "rejected"}
     accepted = sorted((r for r in found if r.status == "accepted"), key=lambda r: r.turn)
     for before, after in pairwise(accepted):
-        if before.content == after.content and not after.marker.replay:
+        was_open = after.turn - 1 not in decided
+        if before.content == after.content and not after.marker.replay and not was_open:
             yield f"{after.batch_id}: accepted, and brings nothing but what {before.batch_id} did"
 
 
