@@ -145,6 +145,9 @@ def read_dataset(path: Path | str) -> Dataset:
     text = _text(path)
     raw, lines = parsed(path, text)
     problems = [*lines.misread, *_resolve(raw, path.absolute().parent.parent, lines)]
+    if "features_python" in raw:  # the dataset's own name for it
+        why = "expected features: {python: FILE}"
+        problems.append(Problem("features_python", lines.of(("features_python",)), why))
     if raw.setdefault("name", path.stem) != path.stem:
         why = f"expected {path.stem!r}, the file's name, or nothing"
         problems.append(Problem("name", lines.of(("name",)), why))

@@ -200,8 +200,6 @@ class Dataset(Section):
         """``features`` is a list, or ``{python: FILE}``."""
         if not isinstance(raw, dict):
             return raw
-        if "features_python" in raw:
-            raise Misfit(("features_python",), "expected features: {python: FILE}")
         features = raw.get("features")
         if not isinstance(features, dict):
             return raw

@@ -137,7 +137,7 @@ def test_bad_input_fails_at_once_and_the_log_says_what_to_do(live: Live) -> None
     task = failed()[0]
     assert (task["try_number"], task["max_tries"]) == (1, 3)  # not retried, though it could be
     log = read_log(live, task["dag_id"], task["run_id"])
-    assert "constants.json is missing; `flagfall model init` writes it from training data" in log
+    assert "there is no such folder; correct model.path" in log
     assert "mend the cause and clear the task, or `flagfall replay broken_model BATCH`" in log
 
 

@@ -66,9 +66,12 @@ def _order_of_receipts(trace: list[Step]) -> dict[str, int]:
 
 
 def _accepted_again(found: list[Receipt], order: dict[str, int]) -> Iterator[str]:
+    """Unless the turn before has no receipt: then nobody knew yet what would count."""
+    decided = {receipt.turn for receipt in found if receipt.status != "rejected"}
     accepted = sorted((r for r in found if r.status == "accepted"), key=lambda r: r.turn)
     for before, after in pairwise(accepted):
-        is_known = order[before.batch_id] < order[after.batch_id]
+        was_open = after.turn - 1 not in decided
+        is_known = order[before.batch_id] < order[after.batch_id] and not was_open
         if is_known and before.content == after.content and not after.marker.replay:
             yield f"{after.batch_id}: accepted, and brings nothing but what {before.batch_id} did"
 
