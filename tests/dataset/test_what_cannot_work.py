@@ -9,6 +9,7 @@ import pytest
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, Problem
+from tests.feeds import TOY
 
 GOOD = """\
 title: A toy feed
@@ -321,3 +322,18 @@ class TestTimes:
     def test_a_duration_that_is_none_is_refused(self, tmp_path: Path, duration: str) -> None:
         column = f"{{name: x, type: number}}\nwatch: {{gather: {duration}}}"
         assert problem(tmp_path, column=column).key == "watch.gather"
+
+
+def test_the_datasets_own_name_for_code_that_makes_features_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "datasets" / "toy.yaml"
+    path.parent.mkdir()
+    path.write_text(TOY.format(root=tmp_path, marker="m", more="features_python: a.py"))
+    with pytest.raises(DatasetInvalid, match=r"features_python: expected features: \{python: FIL"):
+        read_dataset(path)
+    path.write_text(
+        TOY.format(root=tmp_path, marker="m", more="features: {python: a.py}\nmodel: {path: m}")
+    )
+    found = read_dataset(path)
+    assert found.features_python == str(tmp_path / "a.py")
+    plain = found.model_dump_json(exclude_unset=True)
+    assert Dataset.model_validate_json(plain).features_python == found.features_python
