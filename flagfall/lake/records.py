@@ -366,11 +366,15 @@ class Apart(_Record):
         key: What names it, as text.
         ours: Score or value of the dataset's model.
         theirs: The same of its challenger.
+        our_class: Of several classes, the one that the model gives; empty for other tasks.
+        their_class: The same of its challenger.
     """
 
     key: dict[str, str]
     ours: float
     theirs: float
+    our_class: str = ""
+    their_class: str = ""
 
 
 class Challenged(_Stored):
@@ -381,7 +385,8 @@ class Challenged(_Stored):
         error: Why it failed; empty where it did not.
         evaluation: How well it did.
         other_class: Rows that it gives another class or label; ``None`` for values.
-        mean_difference: Mean size of the difference of score or value; ``None`` without rows.
+        mean_difference: Mean size of the difference of score or value, of several classes of the
+            probabilities (half the sum of the differences); ``None`` without rows.
         furthest: The rows with the largest differences.
     """
 

@@ -112,8 +112,22 @@ def _mean_difference(found: Sequence[Challenged]) -> str:
 
 def _furthest(found: Sequence[Challenged]) -> tuple[Difference, ...]:
     every = chain.from_iterable(one.furthest for one in found)
-    first = sorted(every, key=lambda apart: -abs(apart.ours - apart.theirs))[:ROWS_SHOWN]
-    return tuple(Difference(_name(one), number(one.ours), number(one.theirs)) for one in first)
+    first = sorted(every, key=_agreement)[:ROWS_SHOWN]
+    return tuple(
+        Difference(
+            _name(one),
+            f"{one.our_class} {number(one.ours)}".strip(),
+            f"{one.their_class} {number(one.theirs)}".strip(),
+        )
+        for one in first
+    )
+
+
+def _agreement(apart: Apart) -> float:
+    """Smallest where they are furthest apart; two classes are, and the surer they are the more."""
+    if apart.our_class != apart.their_class:
+        return -apart.ours - apart.theirs
+    return -abs(apart.ours - apart.theirs)
 
 
 def _name(apart: Apart) -> str:

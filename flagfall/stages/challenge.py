@@ -10,12 +10,12 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from flagfall.concurrency import cache_last
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import FlagfallError, ModelInvalid, StoreError
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Apart, Challenged, Part, Predicted, Staged
@@ -162,15 +162,14 @@ class _Differences:
     _furthest: list[_Apart] = field(default_factory=list)
 
     def add(self, key: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
-        mine, its = (scores_of(one).cast(pl.Float64()) for one in (ours, theirs))
-        size = (mine - its).abs()
+        size = _sizes(ours, theirs)
         self.total += float(size.sum())
         for name in ("class", "label"):
             if name in ours.columns and name in theirs.columns:
                 found = int((ours[name] != theirs[name]).sum())
                 self.other_class = (self.other_class or 0) + found
         for row in size.arg_sort(descending=True).head(FURTHEST):
-            apart = Apart(key=_texts(key.row(row, named=True)), ours=mine[row], theirs=its[row])
+            apart = _apart(key[row], ours[row], theirs[row])
             self._furthest.append(_Apart(size[row], self._rows + row, apart))
         self._furthest = heapq.nlargest(FURTHEST, self._furthest, key=lambda one: one.difference)
         self._rows += key.height
@@ -180,5 +179,28 @@ class _Differences:
         return (one.row for one in self._furthest if one.difference > 0)
 
 
-def _texts(key: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in key.items()}
+def _sizes(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.Series:
+    """How far apart the predictions of each row are.
+
+    Of several classes, half the sum of the differences of their probabilities (total variation): 0
+    for the same, 1 where both are sure of another class.
+    """
+    shares = [n for n in ours.columns if n.startswith(PROBABILITY) and n in theirs.columns]
+    if not shares:
+        mine, its = (scores_of(one).cast(pl.Float64()) for one in (ours, theirs))
+        return (mine - its).abs()
+    gaps = [(ours[name].cast(pl.Float64()) - theirs[name]).abs() for name in shares]
+    return pl.DataFrame(gaps).sum_horizontal() / 2
+
+
+def _apart(key: pl.DataFrame, ours: pl.DataFrame, theirs: pl.DataFrame) -> Apart:
+    """One row of which they say different things."""
+    both = [one for one in (ours, theirs) if one.schema.get("class") == pl.String()]
+    classes = [str(one["class"].item()) for one in both] or ["", ""]
+    return Apart(
+        key={name: str(value) for name, value in key.row(0, named=True).items()},
+        ours=scores_of(ours).item(),
+        theirs=scores_of(theirs).item(),
+        our_class=classes[0],
+        their_class=classes[-1],
+    )
