@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flagfall.cli.model_check import try_model
 from flagfall.dataset.loader import datasets_folder
+from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
@@ -15,6 +16,8 @@ from flagfall.rows.rules import RowRules
 from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
 from flagfall.scoring.labels import Says
+from flagfall.scoring.model import challenger_of
+from flagfall.scoring.own_figures import own_figures
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -44,12 +47,29 @@ def check_dataset(dataset: Dataset) -> str:
         reading = tried.reading
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
+    challenger = _check_challenger(dataset, reading.task)
     says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
     if problems := check_evaluation(dataset, says):
         named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
         raise _invalid(dataset, named)
     features = f"{len(tried.features.columns)} features"
-    return f"{columns}, {features}, model {tried.model.version}: {tried.says}"
+    if dataset.evaluate is not None:
+        own_figures(dataset.evaluate.python, tried.rows, tried.keyed(dataset))
+    return f"{columns}, {features}, model {tried.model.version}: {tried.says}{challenger}"
+
+
+def _check_challenger(dataset: Dataset, task: Task) -> str:
+    """Try the challenger as the model itself; gives what to say of it."""
+    if dataset.model is None or not dataset.model.challenger:
+        return ""
+    try:
+        tried = try_model(challenger_of(dataset))
+    except ModelInvalid as invalid:
+        raise _invalid(dataset, [Problem("model.challenger", None, str(invalid))]) from invalid
+    if tried.reading.task != task:
+        why = f"expected a model of task {task}, got one of {tried.reading.task}"
+        raise _invalid(dataset, [Problem("model.challenger", None, why)])
+    return f"; challenger {tried.model.version}"
 
 
 def check_landing(dataset: Dataset) -> str:

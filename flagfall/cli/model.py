@@ -28,6 +28,9 @@ def model_init(
     batch: Annotated[
         str, typer.Option(help="Column that says in which batch a row would come, as a date.")
     ] = "",
+    challenger: Annotated[
+        bool, typer.Option("--challenger", help="For the folder of model.challenger.")
+    ] = False,
 ) -> None:
     """Write what a model's folder needs, from the rows that it was trained on.
 
@@ -37,10 +40,17 @@ def model_init(
     """
     from flagfall.cli.model_init import init_model, model_file, take_model
     from flagfall.cli.training_rows import read_training_rows
-    from flagfall.scoring.model import scorer_of
+    from flagfall.scoring.features import check_expressions
+    from flagfall.scoring.model import challenger_of, scorer_of
 
     one = find_dataset(dataset)
     scorer = scorer_of(one)
+    if challenger:
+        if not scorer.challenger:
+            raise NotThere("challenger of", dataset, "its file has no model.challenger")
+        one = challenger_of(one, "python" if python else "onnx" if onnx else None)
+        scorer = scorer_of(one)
+    check_expressions(one)
     for given, name in ((onnx, "model.onnx"), (python, "model.py")):
         if given is None:
             continue
@@ -55,6 +65,8 @@ def model_init(
     if batch and batch not in training.rows.columns:
         raise NotThere("column", batch, f"there are: {', '.join(training.rows.columns)}")
     made = init_model(one, training, version, batch)
+    if made.kept:
+        _say(f"kept {made.kept}, which was there: remove it to have it fitted again")
     for sentence in made.left_out:
         err.print(f"flagfall: left out: {printable(sentence)}", soft_wrap=True)
     line = f"{scorer.path}: version {made.card.version}, {made.card.task}, from"

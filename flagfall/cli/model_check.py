@@ -13,7 +13,7 @@ import polars as pl
 
 from flagfall.cli.deadline import answering
 from flagfall.cli.model_init import said
-from flagfall.dataset.columns import staged_schema
+from flagfall.dataset.columns import key_columns, staged_schema
 from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import InputError, ModelInvalid, NotThere
 from flagfall.scoring.feature_maker import feature_maker
@@ -62,6 +62,12 @@ class Tried:
         """How its outputs are read."""
         assert self.model.reading is not None, "it has scored rows"
         return self.model.reading
+
+    def keyed(self, dataset: Dataset) -> pl.DataFrame:
+        """The predictions as the lake has them: with the key's columns."""
+        version = pl.lit(self.model.version).alias("model_version")
+        key = self.rows.select(key_columns(dataset))
+        return key.hstack(self.predictions).with_columns(version)
 
     @property
     def says(self) -> str:

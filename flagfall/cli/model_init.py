@@ -45,11 +45,13 @@ class Made:
     Attributes:
         card: What it wrote into ``card.json``.
         wrote: Files that it wrote.
+        kept: Constants that were there, and are what the model was trained with; else empty.
         left_out: What it left out, a sentence each.
     """
 
     card: Card
     wrote: tuple[str, ...]
+    kept: str
     left_out: tuple[str, ...]
 
 
@@ -112,7 +114,9 @@ def init_model(
     )
     _write(scorer.path, CARD_FILE, card.model_dump_json(indent=1, exclude_defaults=True) + "\n")
     wrote += [REFERENCE_FILE, CARD_FILE, *_card(dataset, scorer, card, reading, training)]
-    return Made(card, tuple(wrote), (*training.left_out, *_not_measured(features, inputs)))
+    is_kept = CONSTANTS_FILE not in wrote and folder.has(CONSTANTS_FILE)
+    kept = CONSTANTS_FILE if is_kept else ""
+    return Made(card, tuple(wrote), kept, (*training.left_out, *_not_measured(features, inputs)))
 
 
 def model_file(scorer: Scorer) -> str:

@@ -10,6 +10,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid
 from flagfall.scoring.features import (
     FeatureInvalid,
+    check_features,
     constants_of,
     feature_expressions,
     inputs_of,
@@ -56,6 +57,7 @@ def feature_maker(dataset: Dataset, model_path: str = "") -> FeatureMaker:
 class _Declared:
     def __init__(self, dataset: Dataset, model_path: str) -> None:
         self._dataset = dataset
+        check_features(dataset)
         try:
             self._expressions = feature_expressions(dataset, constants_of(dataset, model_path))
         except KeyError as error:

@@ -7,7 +7,8 @@ features gives its model the columns as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +28,12 @@ class FeatureInvalid(InputError):
     """A feature's expression does not work on the dataset's columns."""
 
     def __init__(self, dataset: str, name: str, expr: str, why: str) -> None:
-        super().__init__(f"datasets/{dataset}.yaml: features: {name}: {expr!r}: {why}")
+        place = name if name == LABEL else f"features: {name}"
+        super().__init__(f"datasets/{dataset}.yaml: {place}: {expr!r}: {why}")
+
+
+LABEL = "label"
+"""Name of the outcome among expressions; a feature may have it, too."""
 
 
 class Constants(BaseModel):
@@ -183,17 +189,35 @@ def check_expressions(dataset: Dataset) -> None:
     Raises:
         FeatureInvalid: One fails; the message has its name and polars' own message.
     """
-    empty = pl.DataFrame(schema=polars_schema(dataset))
-    for feature in dataset.features:
-        _check(dataset, empty, feature.name, feature.expr or feature.name, feature)
+    check_features(dataset)
     if dataset.label is not None:
-        _check(dataset, empty, "label", dataset.label.expr, None)
+        _tried(dataset, LABEL, dataset.label.expr, lambda: label_expression(dataset))
 
 
-def _check(
-    dataset: Dataset, empty: pl.DataFrame, name: str, expr: str, feature: Feature | None
-) -> None:
+def check_features(dataset: Dataset) -> None:
+    """Try every feature on an empty table.
+
+    Raises:
+        FeatureInvalid: One fails, or is a time, which is no number until somebody says of what.
+    """
+    for feature in dataset.features:
+        name, expr = feature.name, feature.expr or feature.name
+        _tried(dataset, name, expr, partial(raw_expression, feature))
+        kind = _tried(dataset, name, expr, partial(_source, feature))
+        if kind.is_temporal() and feature.encode == "number":
+            why = f"its values are {kind}, not numbers: say what is counted, as in {_COUNTED}"
+            raise FeatureInvalid(dataset.name, name, expr, why)
+
+
+_COUNTED = "EXTRACT(YEAR FROM day) or EXTRACT(EPOCH FROM day) / 86400"
+
+
+def _tried(
+    dataset: Dataset, name: str, expr: str, expression: Callable[[], pl.Expr]
+) -> pl.DataType:
+    """Type of an expression's values."""
+    empty = pl.DataFrame(schema=polars_schema(dataset))
     try:
-        empty.select(raw_expression(feature) if feature else label_expression(dataset))
+        return empty.select(expression()).dtypes[0]
     except pl.exceptions.PolarsError as error:
         raise FeatureInvalid(dataset.name, name, expr, str(error).splitlines()[0]) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import Literal
 
 import polars as pl
 
@@ -102,14 +103,20 @@ class Model:
             return self.reading
 
 
-def challenger_of(dataset: Dataset) -> Dataset:
-    """The dataset as it is with its challenger as the model; that runs in the task's process."""
+def challenger_of(dataset: Dataset, engine: Literal["onnx", "python"] | None = None) -> Dataset:
+    """The dataset as it is with its challenger as the model; that runs in the task's process.
+
+    Args:
+        dataset: Its file names a challenger.
+        engine: What runs it; ``None`` for what its folder says.
+    """
     scorer = scorer_of(dataset)
-    path = scorer.challenger
+    has_code = ModelFolder(scorer.challenger).has(PYTHON_FILE)
+    runs = engine or ("python" if has_code else "onnx")
     mine = {
-        "path": path,
-        "engine": "python" if ModelFolder(path).has(PYTHON_FILE) else "onnx",
-        "interpreter": scorer.interpreter if ModelFolder(path).has(PYTHON_FILE) else "",
+        "path": scorer.challenger,
+        "engine": runs,
+        "interpreter": scorer.interpreter if runs == "python" else "",
         "challenger": "",
         "server": None,
         "pod": None,

@@ -158,10 +158,18 @@ def test_constants_are_fitted_where_features_need_them_and_those_that_are_there_
     assert fitted["fill"] == {"income": 200}
     assert fitted["codes"] == {"purpose": {"boat": 0, "car": 1, "house": 2}}
     file.write_text(file.read_text().replace("200", "123"))
-    assert (
-        "wrote reference.json" in flagfall("model", "init", "loans", "--train", project.train).out
-    )
+    out = flagfall("model", "init", "loans", "--train", project.train).out
+    assert "kept constants.json, which was there: remove it to have it fitted again" in out
+    assert "wrote reference.json" in out
     assert json.loads(file.read_text())["fill"] == {"income": 123}
+
+
+def test_an_expression_that_fails_is_a_line_and_no_traceback(
+    project: Project, flagfall: CommandLine
+) -> None:
+    project.write(LOANS + "features: [{name: income, expr: 'DATEDIFF(income)'}]\n")
+    for command in (("model", "init", "loans", "--train", project.train), ("check", "loans")):
+        assert "features: income: 'DATEDIFF(income)'" in flagfall.refused(*command)
 
 
 def test_a_file_that_changed_since_is_an_error(project: Project, flagfall: CommandLine) -> None:
@@ -198,6 +206,48 @@ def test_what_cannot_be_done_is_said_in_a_line(
     paths = {"TRAIN": str(project.train), "EMPTY": str(project.root / "empty.csv")}
     given = [paths.get(argument, argument) for argument in arguments]
     assert said in flagfall.refused("model", "init", "loans", *given)
+
+
+def test_the_challengers_folder_is_made_and_checked_the_same_way(
+    project: Project, flagfall: CommandLine
+) -> None:
+    init = ("model", "init", "loans", "--challenger", "--train", project.train)
+    assert "its file has no model.challenger" in flagfall.refused(*init)
+    project.write(LOANS.replace("engine: python}", "engine: python, challenger: ROOT/other}"))
+    (project.root / "other").mkdir()
+    other = project.root / "other.py"
+    other.write_text(RULES.replace("100.0", "200.0"))
+    assert flagfall(*init, "--python", other).code == 0
+    assert (project.root / "other" / "reference.json").exists()
+    assert not (project.root / "model" / "card.json").exists()
+    assert "; challenger sha256-" in flagfall("check", "loans", "--offline").out
+    (project.root / "other" / "card.json").unlink()
+    for text, said in (
+        (RULES.replace("binary", "regression"), "expected a model of task binary, got one of reg"),
+        (RULES.replace("TASK", "NOTHING"), "the model does not tell its task"),
+    ):
+        (project.root / "other" / "model.py").write_text(text)
+        told = flagfall.refused("check", "loans", "--offline")
+        assert "model.challenger: " in told
+        assert said in told
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("{'a': predictions['score'].mean()}", ""),
+        ("{'a': rows['nope'].sum()}", "figures.py: evaluate(): line 2: ColumnNotFoundError"),
+        ("3", "returned int, not names and their numbers"),
+    ],
+)
+def test_check_calls_the_teams_own_evaluation(
+    project: Project, flagfall: CommandLine, code: str, said: str
+) -> None:
+    project.write(LOANS + "evaluate: {python: figures.py}\n")
+    figures = project.root / "figures.py"
+    figures.write_text(f"def evaluate(rows, predictions):\n    return {code}\n")
+    ran = flagfall("check", "loans", "--offline")
+    assert (ran.code, said in ran.err) == (HOPELESS_EXIT if said else 0, True)
 
 
 def test_a_models_file_is_copied_with_the_weights_beside_it(

@@ -163,7 +163,13 @@ def _no_model(path: Path) -> str:
 
 
 def _cannot_be_loaded(failure: Exception) -> str:
-    return f"cannot be loaded: {failure}; export it again, with all its files"
+    return f"cannot be loaded: {failure}; {_export_again(failure)}"
+
+
+def _export_again(failure: Exception) -> str:
+    if isinstance(failure, onnx_errors.NotImplemented):
+        return "onnxruntime has no such operator for these types: export it again, as float32"
+    return "export it again, with all its files"
 
 
 def _score_outputs(outputs: Sequence[Any], wanted: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +91,7 @@ class Feeder:
             NotTaken: They have not.
         """
         if self.names and not self._is_only(columns):
-            if lacking := [name for name in self.names if name not in columns]:
+            if lacking := [name for name in self.taken(columns) if name not in columns]:
                 there = f"there are {list(columns)}"
                 raise NotTaken(f"its inputs {lacking} are no features and no columns; {there}")
             return
@@ -112,10 +114,16 @@ class Feeder:
         return {one.name: self._matrix(one, rows)}
 
     def taken(self, columns: Sequence[str]) -> tuple[str, ...]:
-        """Those of the features that the model takes, in the order of its inputs."""
+        """Those of the features that the model takes, in the order of its inputs.
+
+        Exporters write ``_`` for what is no letter and no digit: the input ``net_price`` takes the
+        column ``net price`` where there is one such column, and none of its own name.
+        """
         if not self.names or self._is_only(columns):
             return tuple(columns)
-        return self.names
+        written = Counter(map(_as_exported, columns))
+        named = {_as_exported(one): one for one in columns if written[_as_exported(one)] == 1}
+        return tuple(name if name in columns else named.get(name, name) for name in self.names)
 
     def _is_only(self, columns: Sequence[str]) -> bool:
         """Whether there is one input and one feature, which need no names to find each other."""
@@ -132,17 +140,29 @@ class Feeder:
         return values.reshape(-1, 1) if len(one.shape) == 2 else values
 
 
+def _as_exported(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
 def _values(one: Input, column: pl.Series) -> Tensor:
     if one.kind in _NUMBERS:
         return _numbers(one, column).astype(_NUMBERS[one.kind])
-    if one.kind == "string":  # ONNX has no missing text; exporters make it the empty one
-        return column.cast(pl.String()).fill_null("").to_numpy().astype(object)
+    if one.kind == "string":
+        return _texts(one, column)
     if column.null_count():
         why = f"has {column.null_count()} missing values, which {one.kind} cannot say"
         raise NotTaken(f"feature {column.name!r} {why}; give it `missing`, or require the column")
     if one.kind == "bool":
         return column.cast(pl.Boolean()).to_numpy()
     return _whole(one, column)
+
+
+def _texts(one: Input, column: pl.Series) -> Tensor:
+    """ONNX has no missing text; exporters make it the empty one."""
+    if column.dtype not in (pl.String(), pl.Null()):
+        why = f"feature {column.name!r} is {column.dtype}, input {one} takes texts, and nobody says"
+        raise NotTaken(f"{why} how the model was given them: write an expr that gives the text")
+    return column.cast(pl.String()).fill_null("").to_numpy().astype(object)
 
 
 def _numbers(one: Input, column: pl.Series) -> Tensor:
@@ -154,8 +174,10 @@ def _numbers(one: Input, column: pl.Series) -> Tensor:
 def _whole(one: Input, column: pl.Series) -> Tensor:
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise NotTaken(f"feature {column.name!r} is {column.dtype}, input {one} takes integers")
-    values = column.cast(pl.Float64()) if column.dtype.is_float() else column
+    if column.dtype.is_float() and (broken := column.filter(column != column.floor())).len():
+        why = f"feature {column.name!r} has fractions, such as {broken[0]}"
+        raise NotTaken(f"{why}, which {one.kind} cannot say: round it in an expr")
     try:
-        return values.cast(getattr(pl, one.kind.title().replace("Uint", "UInt"))()).to_numpy()
+        return column.cast(getattr(pl, one.kind.title().replace("Uint", "UInt"))()).to_numpy()
     except pl.exceptions.PolarsError as error:
         raise NotTaken(f"feature {column.name!r}: {str(error).splitlines()[0]}") from error

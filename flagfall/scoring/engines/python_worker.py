@@ -59,9 +59,14 @@ def calling(path: str, function: Any, *arguments: Any) -> Any:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]
         place = f"line {lines[-1]}: " if lines else ""
-        raise Refused(f"{place}{type(error).__name__}: {error}") from error
+        raise Refused(f"{place}{type(error).__name__}: {_first_line(error)}") from error
     except SystemExit as error:
         raise Refused(f"it ends the process (exit {error.code})") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Libraries add pages to theirs."""
+    return next(iter(str(error).splitlines()), "")
 
 
 def function_of(module: ModuleType, name: str) -> Any:
