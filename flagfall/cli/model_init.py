@@ -16,6 +16,7 @@ from flagfall.cli.training_rows import TrainingRows
 from flagfall.dataset.expressions import parse_expression
 from flagfall.dataset.model import Scorer
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import ModelInvalid
 from flagfall.scoring.drift import fit_reference
 from flagfall.scoring.engines.outputs import Outputs
 from flagfall.scoring.feature_maker import feature_maker
@@ -101,6 +102,7 @@ def init_model(
     reading = model.reading
     assert reading is not None, "it has read outputs"
     check_labels(dataset, reading, training.rows)
+    check_order(dataset, model, training.rows, predictions)
     inputs = _inputs(dataset, model, features.columns)
     raw = maker.raw(training.rows.lazy()).select(inputs)
     batches = training.rows[batch_column] if batch_column else _by_file(training)
@@ -174,8 +176,42 @@ def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None
         FeatureInvalid: It cannot.
     """
     if dataset.label is not None:
-        says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
-        read_labels(dataset, says, rows.lazy())
+        read_labels(dataset, _says(reading), rows.lazy())
+
+
+def _says(reading: Reading) -> Says:
+    return Says(reading.task, reading.classes, reading.positive, reading.is_named)
+
+
+FEW = 30
+"""Fewer rows of a class say nothing of how a model treats it."""
+
+
+def check_order(
+    dataset: Dataset, model: Model, rows: pl.DataFrame, predictions: pl.DataFrame
+) -> None:
+    """See that a classifier's classes are what the training rows call them.
+
+    Raises:
+        ModelInvalid: Rows of one class are mostly given another one, and the other way round.
+    """
+    reading = model.reading
+    assert reading is not None, "it has read outputs"
+    if dataset.label is None or reading.task not in ("binary", "multiclass"):
+        return
+    mostly = _mostly_given(read_labels(dataset, _says(reading), rows.lazy()), predictions["class"])
+    is_permuted = set(mostly.values()) == set(mostly) and mostly != {one: one for one in mostly}
+    if is_permuted:
+        why = f"its training rows are mostly given another class than they have: {mostly}"
+        remedy = "correct model.classes or model.positive_class"
+        raise ModelInvalid(model.scorer.path, f"{why}; {remedy}")
+
+
+def _mostly_given(labels: pl.Series, classes: pl.Series) -> dict[str | int, str | int]:
+    """For each class of the labels the one that most of its rows are given."""
+    table = pl.DataFrame({"real": labels.cast(classes.dtype), "given": classes}).drop_nulls()
+    by_class = table.group_by("real").agg(pl.col("given").mode().sort().first(), rows=pl.len())
+    return dict(by_class.filter(pl.col("rows") >= FEW).select("real", "given").sort("real").rows())
 
 
 def _by_file(training: TrainingRows) -> pl.Series | None:

@@ -204,12 +204,16 @@ def check_features(dataset: Dataset) -> None:
         name, expr = feature.name, feature.expr or feature.name
         _tried(dataset, name, expr, partial(raw_expression, feature))
         kind = _tried(dataset, name, expr, partial(_source, feature))
-        if kind.is_temporal() and feature.encode == "number":
-            why = f"its values are {kind}, not numbers: say what is counted, as in {_COUNTED}"
+        if feature.encode == "number" and (remedy := _no_number(kind)):
+            why = f"its values are {kind}, not numbers: {remedy}"
             raise FeatureInvalid(dataset.name, name, expr, why)
 
 
-_COUNTED = "EXTRACT(YEAR FROM day) or EXTRACT(EPOCH FROM day) / 86400"
+def _no_number(kind: pl.DataType) -> str:
+    """What to do with values that are none; empty for numbers."""
+    if kind.is_temporal():
+        return "say what is counted, as in EXTRACT(YEAR FROM day)"
+    return "give it encode: category or encode: raw" if kind == pl.String() else ""
 
 
 def _tried(

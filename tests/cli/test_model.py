@@ -172,6 +172,54 @@ def test_an_expression_that_fails_is_a_line_and_no_traceback(
         assert "features: income: 'DATEDIFF(income)'" in flagfall.refused(*command)
 
 
+FLOWERS = """\
+title: Flowers
+landing: {uri: ROOT/landing, marker: "{day}/datapackage.json", settle: 0s}
+lake: {uri: ROOT/lake}
+schema:
+  fields:
+    - {name: id, type: integer, constraints: {required: true}}
+    - {name: size, type: integer, constraints: {required: true, minimum: 0, maximum: 2}}
+    - {name: kind, type: string, constraints: {enum: [aster, bell, clover]}}
+  primaryKey: [id]
+model: {path: ROOT/model, engine: python, classes: [CLASSES]}
+label: {expr: kind}
+"""
+SIZES = """\
+import numpy as np
+
+TASK = "multiclass"
+
+
+def load(folder): ...
+
+
+def predict(model, rows):
+    return np.eye(3)[rows["size"].to_numpy()]
+"""
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_right"),
+    [
+        ("aster, bell, clover", True),
+        ("bell, clover, aster", False),
+        ("bell, aster, clover", False),
+    ],
+)
+def test_classes_in_another_order_than_the_training_rows_have_are_refused(
+    project: Project, flagfall: CommandLine, classes: str, is_right: bool
+) -> None:
+    project.write(FLOWERS.replace("CLASSES", classes))
+    project.rules(SIZES)
+    kinds = ("aster", "bell", "clover")
+    lines = [f"{n},{n % 3},{kinds[n % 3]}" for n in range(120)]
+    project.train.write_text("\n".join(["id,size,kind", *lines]) + "\n")
+    ran = flagfall("model", "init", "loans", "--train", project.train)
+    assert (ran.code == 0) == is_right
+    assert ("mostly given another class than they have: {'aster': '" in ran.err) != is_right
+
+
 def test_a_file_that_changed_since_is_an_error(project: Project, flagfall: CommandLine) -> None:
     flagfall("model", "init", "loans", "--train", project.train)
     project.rules(RULES.replace("100.0", "101.0"))

@@ -90,6 +90,11 @@ def test_a_time_is_no_number_until_somebody_says_of_what(tmp_path: Path, expr: s
     assert made(tmp_path, '[{name: age, expr: "EXTRACT(YEAR FROM day)", missing: 3}]') == [3, 3]
 
 
+def test_a_text_is_no_number(tmp_path: Path) -> None:
+    with pytest.raises(FeatureInvalid, match="String, not numbers: give it encode: category or"):
+        check_expressions(dataset(tmp_path, "[{name: kind, missing: 0}]"))
+
+
 def test_without_features_the_columns_go_to_the_model_as_they_are(tmp_path: Path) -> None:
     assert feature_maker(dataset(tmp_path, "[]")).make(ROWS.lazy()).equals(ROWS)
 
