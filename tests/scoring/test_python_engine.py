@@ -54,9 +54,23 @@ def test_its_constants_say_task_and_classes(tmp_path: Path, interpreter: str) ->
     assert (found.task, found.classes) == ("binary", ("0", "1"))
 
 
+@pytest.mark.parametrize("kind", ["bool", "np.bool_"])
+def test_a_class_that_is_true_or_false_is_called_as_labels_call_it(
+    tmp_path: Path, kind: str, interpreter: str
+) -> None:
+    before = LOAD + f"CLASSES = [{kind}(1), {kind}(0)]\n"
+    body = "return dict(zip(CLASSES, [rows['x'], 1 - rows['x']]))"
+    found = engine(tmp_path, body, interpreter, before)
+    assert found.classes == found.predict(ROWS).classes == ("true", "false")
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
+        (
+            "return {'score': rows['x'], 'label': [1, -1]}",
+            r"label: expected 1 for the unusual and 0 for the rest, got \['-1'\]",
+        ),
         ("return rows['x'][:1]", r"predict\(\) returned 1 rows for 2"),
         ("return ['a', 'b']", "expected numbers"),
         ("return None", r"predict\(\) returned"),

@@ -93,7 +93,7 @@ class PythonModel:
         load = function_of(module, "load")
         self.about = {
             "task": getattr(module, "TASK", None),
-            "classes": [str(name) for name in getattr(module, "CLASSES", ())],
+            "classes": [_name(name) for name in getattr(module, "CLASSES", ())],
         }
         self._model = calling(self._path, load, folder)
 
@@ -115,9 +115,9 @@ def as_table(found: Any) -> tuple[pl.DataFrame, bool]:
         if isinstance(found, pl.DataFrame):
             return found, True
         if isinstance(found, dict):
-            return pl.DataFrame({str(name): _plain(one) for name, one in found.items()}), True
+            return pl.DataFrame({_name(name): _plain(one) for name, one in found.items()}), True
         if hasattr(found, "to_dict") and hasattr(found, "columns"):  # a pandas.DataFrame
-            return pl.DataFrame({str(name): _plain(found[name]) for name in found.columns}), True
+            return pl.DataFrame({_name(name): _plain(found[name]) for name in found.columns}), True
         plain = _plain(found)
         if getattr(plain, "ndim", 1) == 2:
             columns = {str(index): plain[:, index] for index in range(plain.shape[1])}
@@ -126,6 +126,12 @@ def as_table(found: Any) -> tuple[pl.DataFrame, bool]:
     except Exception as error:
         what = f"predict() returned {type(found).__name__}"
         raise Refused(f"{what}, which is no table of numbers: {error}") from error
+
+
+def _name(found: Any) -> str:
+    """The name of a class: ``true`` of True, as labels have it."""
+    text = str(found)
+    return text.lower() if type(found).__name__ in ("bool", "bool_") else text
 
 
 def _plain(found: Any) -> Any:
