@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -118,3 +119,17 @@ def test_a_crash_has_its_last_words_and_the_next_call_starts_it_again(
 def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"/no/python: .*; correct model\.interpreter"):
         engine(tmp_path, "return rows['x']", "/no/python")
+
+
+def test_the_end_of_its_process_is_seen_though_one_that_it_forked_lives_on(tmp_path: Path) -> None:
+    body = "os.fork() or time.sleep(20); os._exit(3)"
+    found = engine(tmp_path, body, sys.executable, LOAD + "import time\n")
+    began = time.monotonic()
+    with pytest.raises(ModelCrashed, match="exit code 3"):
+        found.predict(ROWS)
+    assert time.monotonic() - began < 15
+
+
+def test_a_model_that_asks_somebody_gets_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match="EOFError"):
+        engine(tmp_path, "return input()", sys.executable).predict(ROWS)

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -175,6 +176,11 @@ def serve(folder: str, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    own_output = os.fdopen(os.dup(1), "wb")
+    requests, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)  # a model that asks somebody does not get requests
     os.dup2(2, 1)  # what the model prints goes to the log, not between the answers
-    serve(sys.argv[1], sys.stdin.buffer, own_output)
+    # Whoever waits for this process sees its end, though a process that the model forked lives on.
+    for pipe in (requests, answers):
+        os.register_at_fork(after_in_child=partial(os.dup2, nothing, pipe))
+    serve(sys.argv[1], os.fdopen(requests, "rb"), os.fdopen(answers, "wb"))
