@@ -133,3 +133,23 @@ def test_the_end_of_its_process_is_seen_though_one_that_it_forked_lives_on(tmp_p
 def test_a_model_that_asks_somebody_gets_no_answer(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match="EOFError"):
         engine(tmp_path, "return input()", sys.executable).predict(ROWS)
+
+
+def test_each_model_imports_the_files_beside_it(tmp_path: Path) -> None:
+    found = []
+    for share in (0.25, 0.5):
+        folder = tmp_path / str(share)
+        folder.mkdir()
+        (folder / "helper.py").write_text(f"SHARE = {share}\n")
+        body = "return [helper.SHARE] * 2"
+        found.append(engine(folder, body, "", LOAD + "import helper\n"))
+    assert [one.predict(ROWS).scores[0, 0] for one in found] == [0.25, 0.5]
+
+
+def test_a_missing_label_of_a_detector_leaves_the_others_flagged(
+    tmp_path: Path, interpreter: str
+) -> None:
+    body = "return {'score': rows['x'], 'label': pl.Series([True, None])}"
+    flagged = engine(tmp_path, body, interpreter).predict(ROWS).flagged
+    assert flagged is not None
+    assert flagged.tolist() == [True, False]

@@ -72,8 +72,10 @@ def by_class(values: Mapping[str, Any] | pl.DataFrame, rows: int) -> Outputs:
 
 
 def _flags(labels: Texts) -> npt.NDArray[np.bool_]:
-    flagged: npt.NDArray[np.bool_] = np.isin(labels, ("1", "true"))
-    if strange := sorted(set(labels[~flagged].tolist()) - {"0", "false"})[:5]:
+    """Whether each label is 1 or true; a missing one is not."""
+    lower = np.strings.lower(labels)  # booleans beside a missing one are texts of Python's
+    flagged: npt.NDArray[np.bool_] = np.isin(lower, ("1", "true"))
+    if strange := sorted(set(lower[~flagged].tolist()) - {"0", "false", "none"})[:5]:
         raise NoScores(f"label: expected 1 for the unusual and 0 for the rest, got {strange}")
     return flagged
 

@@ -42,10 +42,26 @@ def load_module(path: str) -> ModuleType:
         raise Refused("is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if (folder := os.path.dirname(path)) not in sys.path:
-        sys.path.insert(0, folder)
+    _import_from(os.path.dirname(os.path.abspath(path)))
     calling(path, spec.loader.exec_module, module)
     return module
+
+
+_folders: set[str] = set()
+"""Folders of the files that have been loaded."""
+
+
+def _import_from(folder: str) -> None:
+    """Have a file import those beside it, not those of the same names beside another one."""
+    for name in [entry.removesuffix(".py") for entry in os.listdir(folder)]:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if os.path.dirname(file.removesuffix(f"{os.sep}__init__.py")) in _folders - {folder}:
+            for one in [one for one in sys.modules if f"{one}.".startswith(f"{name}.")]:
+                del sys.modules[one]
+    _folders.add(folder)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
 
 
 def calling(path: str, function: Any, *arguments: Any) -> Any:
