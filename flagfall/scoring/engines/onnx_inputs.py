@@ -141,6 +141,9 @@ def _values(one: Input, column: pl.Series) -> Tensor:
         why = f"has {column.null_count()} missing values, which {one.kind} cannot say"
         raise NotTaken(f"feature {column.name!r} {why}; give it `missing`, or require the column")
     if one.kind == "bool":
+        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+            why = f"is {column.dtype}, input {one} takes true or false"
+            raise NotTaken(f"feature {column.name!r} {why}")
         return column.cast(pl.Boolean()).to_numpy()
     return _whole(one, column)
 
@@ -155,6 +158,9 @@ def _whole(one: Input, column: pl.Series) -> Tensor:
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise NotTaken(f"feature {column.name!r} is {column.dtype}, input {one} takes integers")
     values = column.cast(pl.Float64()) if column.dtype.is_float() else column
+    if column.dtype.is_float() and (broken := values.filter(values != values.floor())).len():
+        why = f"has {broken.len()} values with a fraction, such as {broken[0]:g}, which {one.kind}"
+        raise NotTaken(f"feature {column.name!r} {why} cannot say; round it in its expr")
     try:
         return values.cast(getattr(pl, one.kind.title().replace("Uint", "UInt"))()).to_numpy()
     except pl.exceptions.PolarsError as error:
