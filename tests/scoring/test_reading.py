@@ -138,3 +138,16 @@ def test_columns_in_another_order_than_before_are_not_mixed_up() -> None:
     card = Card(version="1", classes=("yes", "no"))
     as_trained = read_outputs(Scorer(path="m"), card, first)
     assert as_trained.predictions(first)["score"].to_list() == [0.75]
+
+
+def test_one_column_is_of_the_second_class_whichever_is_positive() -> None:
+    given = outputs([[0.25]], classes=())
+    settings: dict[str, Any] = {"classes": ("no", "yes"), "task": "binary"}
+    assert read(given, **settings)["score"].to_list() == [0.25]
+    assert read(given, **settings, positive_class="no")["score"].to_list() == [0.75]
+
+
+def test_a_few_rows_near_the_middle_may_be_decided_otherwise() -> None:
+    """As by a support vector machine, or a threshold of the model's own."""
+    found = read(outputs([[0.55, 0.45]], ["1"]))
+    assert found["score"].to_list() == [np.float32(0.45)]
