@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from flagfall.cli.deadline import answering
@@ -16,9 +17,10 @@ from flagfall.cli.model_init import said
 from flagfall.dataset.columns import key_columns, staged_schema
 from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import InputError, ModelInvalid, NotThere
-from flagfall.scoring.feature_maker import feature_maker
+from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
 from flagfall.scoring.model import Model, open_model, scorer_of
 from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
+from flagfall.scoring.own_code import CodeInvalid
 from flagfall.scoring.reading import Reading
 from flagfall.scoring.reference import Reference
 from flagfall.scoring.sample_rows import sample_rows, unknown_texts
@@ -102,6 +104,7 @@ def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
             raise ModelInvalid(scorer.path, why) from invalid
         raise
     for size in SLICES:
+        _check_features_alike(dataset, maker, given, features, size)
         _check_alike(model, features, predictions, size)
     return Tried(model, given, features, predictions)
 
@@ -121,6 +124,32 @@ def dataset_columns(dataset: Dataset) -> set[str]:
 def _reference(dataset: Dataset) -> Reference | None:
     path = scorer_of(dataset).path
     return Reference.read(path) if ModelFolder(path).has(REFERENCE_FILE) else None
+
+
+def _check_features_alike(
+    dataset: Dataset, maker: FeatureMaker, rows: pl.DataFrame, whole: pl.DataFrame, size: int
+) -> None:
+    """See that what a function makes of a row does not depend on the rows beside it."""
+    if not dataset.features_python:
+        return
+    for first in range(0, min(5 * size, rows.height), size):
+        found = maker.make(rows[first : first + size].lazy())
+        if found.columns != whole.columns:
+            why = f"features() returned {found.columns} for {found.height} rows"
+            why += f" and {whole.columns} for {whole.height}; it has to return the same columns"
+            raise CodeInvalid(dataset.features_python, why)
+        for name in found.columns:
+            if not _are_alike(found[name], whole[name][first : first + size]):
+                why = f"features() returned other values of {name!r} for {size} rows at once"
+                why += ": a row's features must not depend on others"
+                raise CodeInvalid(dataset.features_python, why)
+
+
+def _are_alike(ours: pl.Series, theirs: pl.Series) -> bool:
+    if not (ours.dtype.is_float() and theirs.dtype.is_float()):
+        return ours.to_list() == theirs.to_list()
+    left, right = ours.fill_null(float("nan")).to_numpy(), theirs.fill_null(float("nan")).to_numpy()
+    return bool(np.allclose(left, right, ALIKE, ALIKE, equal_nan=True))
 
 
 def _check_alike(model: Model, features: pl.DataFrame, whole: pl.DataFrame, size: int) -> None:
@@ -156,7 +185,7 @@ def _difference(
     largest, others = 0.0, 0
     for name in both:
         if name in ("class", "label"):
-            differs = ours[name].cast(pl.String()) != _text(theirs[name])
+            differs = ours[name].cast(pl.String()).ne_missing(_text(theirs[name]))
             others += int((differs if undecided is None else differs & ~undecided).sum())
         else:
             largest = max(largest, _gap(ours[name], theirs[name]))

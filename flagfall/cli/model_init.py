@@ -91,6 +91,22 @@ def init_model(
     scorer = dataset.model
     assert scorer is not None, "asked for a dataset with a model"
     wrote = list(_constants(dataset, scorer, training))
+    try:
+        return _init_model(dataset, scorer, training, named, batch_column, wrote)
+    except BaseException:  # constants that stay would be kept by the next try
+        for name in wrote:
+            Path(scorer.path, name).unlink(missing_ok=True)
+        raise
+
+
+def _init_model(
+    dataset: Dataset,
+    scorer: Scorer,
+    training: TrainingRows,
+    named: str,
+    batch_column: str,
+    constants: Sequence[str],
+) -> Made:
     folder = ModelFolder(scorer.path)
     version_of = named or f"sha256-{folder.sha256[:12]}"
     maker = feature_maker(dataset)
@@ -115,10 +131,15 @@ def init_model(
         flagfall=version("flagfall"),
     )
     _write(scorer.path, CARD_FILE, card.model_dump_json(indent=1, exclude_defaults=True) + "\n")
-    wrote += [REFERENCE_FILE, CARD_FILE, *_card(dataset, scorer, card, reading, training)]
+    wrote = (
+        *constants,
+        REFERENCE_FILE,
+        CARD_FILE,
+        *_card(dataset, scorer, card, reading, training),
+    )
     is_kept = CONSTANTS_FILE not in wrote and folder.has(CONSTANTS_FILE)
     kept = CONSTANTS_FILE if is_kept else ""
-    return Made(card, tuple(wrote), kept, (*training.left_out, *_not_measured(features, inputs)))
+    return Made(card, wrote, kept, (*training.left_out, *_not_measured(features, inputs)))
 
 
 def model_file(scorer: Scorer) -> str:
@@ -139,7 +160,10 @@ def _constants(dataset: Dataset, scorer: Scorer, training: TrainingRows) -> Iter
 
 
 def _write(folder: str, name: str, text: str) -> None:
-    Path(folder, name).write_text(text, encoding="utf-8")
+    """Write a file at once: who is interrupted leaves the old one, or none."""
+    begun = Path(folder, f".{name}.begun")
+    begun.write_text(text, encoding="utf-8")
+    begun.replace(Path(folder, name))
 
 
 def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
@@ -147,6 +171,9 @@ def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
     for rows in features.iter_slices(SLICE):
         with answering(model.scorer.path):
             found.append(model.engine.predict(rows))
+    if others := [one.classes for one in found if one.classes != found[0].classes]:
+        why = f"it returns the columns {list(found[0].classes)}, and for other rows"
+        raise ModelInvalid(model.scorer.path, f"{why} {list(others[0])}")
     own = [one.labels for one in found if one.labels is not None]
     flags = [one.flagged for one in found if one.flagged is not None]
     return Outputs(

@@ -83,16 +83,21 @@ def _challenged(
     assert ours is not None, "and scored"
     theirs = _challenger(dataset)
     model = _model(theirs)
-    apart, files, gathered = _Differences(), [], None
+    apart, gathered = _Differences(), None
+    files = [folder / part_name(index) for index in range(len(staged.parts))]
+    empty = []  # parts without rows come last: the others tell the columns of their predictions
     for index, (rows, counting) in enumerate(_parts(lake, staged, ours, sources)):
+        if not counting.height:
+            empty.append((keys(dataset, rows, part_name(index)).collect(), files[index]))
+            continue
         predictions = _predictions(theirs, model, rows)
         gathered = gathered or Gathered(theirs, _as_predicted(ours, model))
         gathered.add(ScoredPart(rows, predictions))
         key = keys(dataset, rows, part_name(index)).collect()
         apart.add(key, counting, predictions)
-        files.append(folder / part_name(index))
-        version = pl.lit(model.version).alias("model_version")
-        key.hstack(predictions).with_columns(version).write_parquet(files[-1])
+        _write_part(model, key, predictions, files[index])
+    for key, file in empty:
+        _write_part(model, key, model.no_predictions(), file)
     record = Challenged(
         batch_id=batch_id,
         parts=tuple(
@@ -108,6 +113,11 @@ def _challenged(
         model_sha256=model.folder.sha256,
     )
     return record, files
+
+
+def _write_part(model: Model, key: pl.DataFrame, predictions: pl.DataFrame, target: Path) -> None:
+    version = pl.lit(model.version).alias("model_version")
+    key.hstack(predictions).with_columns(version).write_parquet(target)
 
 
 def _parts(
@@ -129,12 +139,18 @@ def _predictions(theirs: Dataset, model: Model, rows: pl.LazyFrame) -> pl.DataFr
 
 
 def _as_predicted(ours: Predicted, model: Model) -> Predicted:
-    """What the challenger's predictions are; a model of another task is no challenger."""
+    """What the challenger's predictions are.
+
+    A model of another task is no challenger, nor is one whose score is of the other class.
+    """
     reading = model.reading
     assert reading is not None, "it has scored rows"
     if reading.task != ours.task:
         why = f"its task is {reading.task}, that of the model is {ours.task}"
         raise ModelInvalid(model.scorer.path, f"{why}; correct model.challenger")
+    if reading.positive != ours.positive and reading.positive in ours.classes and reading.is_named:
+        why = f"its score is of the class {reading.positive!r}, that of the model of"
+        raise ModelInvalid(model.scorer.path, f"{why} {ours.positive!r}; set model.positive_class")
     said = {
         "classes": reading.classes,
         "positive": reading.positive,

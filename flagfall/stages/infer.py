@@ -66,9 +66,12 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
         model.check(scoring.names)
     with lake.scratch() as sources, lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(featured.parts))]
-        parts = zip(_scored(scoring, lake.parts(featured, sources)), targets, strict=True)
-        sums = [_write_part(scoring, *scored, target) for scored, target in parts]
-        return lake.finish(_record(dataset, featured, model, sums), targets)
+        sums = {
+            part: _write_part(scoring, features, predicted, targets[part])
+            for part, features, predicted in _scored(scoring, lake.parts(featured, sources))
+        }
+        in_order_of_parts = [sums[part] for part in range(len(targets))]
+        return lake.finish(_record(dataset, featured, model, in_order_of_parts), targets)
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,21 @@ def _slices(sources: Iterable[Path]) -> Iterator[_Slice]:
 
 def _scored(
     scoring: _Scoring, sources: Iterable[Path]
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Every part with its predictions; while one is written, threads score the next."""
+) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
+    """Every part's number, features and predictions; while one is written, threads score the next.
+
+    Parts without rows come last: the others tell the columns of their predictions.
+    """
     found = in_order(partial(_score, scoring), _slices(sources), thread_count(), AHEAD)
-    for _, slices in groupby(found, lambda scored: scored[0].part):
+    empty = []
+    for part, slices in groupby(found, lambda scored: scored[0].part):
         pieces, predictions = zip(*slices, strict=True)
-        yield pieces[0].features, pl.concat(predictions)
+        if pieces[0].features.height:
+            yield part, pieces[0].features, pl.concat(predictions)
+        else:
+            empty.append((part, pieces[0].features))
+    for part, features in empty:
+        yield part, features, scoring.model.no_predictions()
 
 
 def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, pl.DataFrame]:

@@ -6,6 +6,7 @@ come from the model's folder, so that scoring cannot differ from training.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
 from flagfall.scoring.features import infinite_expression
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.model_folder import ModelFolder
+from flagfall.scoring.own_code import CodeInvalid
 
 log = logger(__name__)
 
@@ -60,7 +62,7 @@ def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
         pairs = zip(lake.parts(staged, sources), targets, strict=True)
         write = partial(_write_part, dataset, maker)
         names = list(in_order(write, pairs, min(thread_count(), PARTS_AT_ONCE)))
-        return lake.finish(_record(staged, version, names), targets)
+        return lake.finish(_record(staged, version, _the_same(dataset, staged, names)), targets)
 
 
 @cache_last
@@ -69,14 +71,32 @@ def _prepared(dataset: Dataset) -> tuple[str, FeatureMaker]:
     return ModelFolder(scorer_of(dataset).path).version, feature_maker(dataset)
 
 
-def _record(staged: Staged, version: str, names: list[tuple[str, ...]]) -> Featured:
+def _the_same(
+    dataset: Dataset, staged: Staged, names: Sequence[tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The features' names, which are those of every part with rows.
+
+    Raises:
+        CodeInvalid: The team's own function returns others for other parts.
+    """
+    found = [of for of, part in zip(names, staged.parts, strict=True) if part.rows] or names
+    for other in found[1:]:
+        if other != found[0]:
+            why = (
+                f"features() returned {list(other)} for some rows, and {list(found[0])} for others"
+            )
+            raise CodeInvalid(dataset.features_python, f"{why}; it has to return the same columns")
+    return found[0] if found else ()
+
+
+def _record(staged: Staged, version: str, names: tuple[str, ...]) -> Featured:
     return Featured(
         batch_id=staged.batch_id,
         parts=tuple(
             Part(name=part_name(index), rows=part.rows) for index, part in enumerate(staged.parts)
         ),
         rows=staged.rows,
-        features=names[0] if names else (),
+        features=names,
         model_version=version,
     )
 

@@ -484,3 +484,40 @@ def test_a_model_that_knows_no_made_up_text_says_how_it_is_tried_with_real_ones(
 
 def test_hopeless_mistakes_end_with_their_own_code(project: Project, flagfall: CommandLine) -> None:
     assert flagfall("model", "init", "loans", "--train", "nowhere").code == HOPELESS_EXIT
+
+
+def test_what_fails_leaves_no_constants_for_the_next_try(
+    project: Project, flagfall: CommandLine
+) -> None:
+    project.write(
+        LOANS.replace("expr: defaulted", "expr: purpose") + "features: [{name: income}]\n"
+    )
+    flagfall.refused("model", "init", "loans", "--train", project.train)
+    assert not (project.root / "model" / "constants.json").exists()
+
+
+def test_an_expected_row_that_is_missing_is_a_difference(
+    project: Project, flagfall: CommandLine
+) -> None:
+    expected = project.root / "scores.csv"
+    expected.write_text("id,class\n1,1\n2,0\n3,1\n")
+    command = ("model", "check", "loans", "--train", project.train, "--expect", expected)
+    assert "other classes in 1 rows; expected" in flagfall(*command).err
+
+
+def test_features_of_a_function_that_sorts_rows_are_refused(
+    project: Project, flagfall: CommandLine
+) -> None:
+    code = "def features(rows):\n    return rows.select('income').sort('income')\n"
+    (project.root / "features.py").write_text(code)
+    project.write(LOANS + "features: {python: ROOT/features.py}\n")
+    said = flagfall.refused("check", "loans", "--offline")
+    assert "must not depend on others" in said
+
+
+def test_a_column_of_large_integers_can_be_checked(project: Project, flagfall: CommandLine) -> None:
+    large = "{type: integer, name: big, constraints: {minimum: 0, maximum: 9223372036854775807}}"
+    project.write(
+        LOANS.replace("    - {name: defaulted", f"    - {large}\n    - {{name: defaulted")
+    )
+    assert flagfall("check", "loans", "--offline").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_a_fraction_is_no_integer() -> None:
     rows = pl.DataFrame({"n": [1.0, 2.5], "x": [0.0, 0.0]})
     feeder = Feeder([column("n", "int64"), column("x", "float")])
     assert feeder.tensors(rows[:1])["n"].tolist() == [[1]]
-    with pytest.raises(NotTaken, match=r"'n' has fractions, such as 2\.5, which int64 cannot say"):
+    with pytest.raises(
+        NotTaken, match=r"'n' has 1 values with a fraction, such as 2\.5"
+    ):
         feeder.tensors(rows)
 
 
@@ -101,3 +104,23 @@ def test_an_input_takes_the_column_whose_name_exporters_write_so() -> None:
 def test_inputs_that_no_table_fits_are_refused(inputs: list[Input]) -> None:
     with pytest.raises(NotTaken):
         Feeder(inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "why"),
+    [
+        ("int64", [1.0, 1.7], "has 1 values with a fraction, such as 1.7, which int64 cannot say"),
+        ("int64", [1, None], "has 1 missing values, which int64 cannot say"),
+        ("int8", [300], "conversion"),
+        ("bool", ["x"], "is String, input x: bool .* takes true or false"),
+        ("bool", [date(2024, 1, 1)], "is Date, input x: bool .* takes true or false"),
+        ("float", ["x"], "is String, input x: float .* takes numbers"),
+    ],
+)
+@pytest.mark.parametrize("width", [1, None])
+def test_a_value_that_an_input_cannot_say_is_refused(
+    kind: str, values: list[Any], why: str, width: int | None
+) -> None:
+    feeder = Feeder([Input("x", kind, (None, width))])
+    with pytest.raises(NotTaken, match=f"feature 'x'.* {why}"):
+        feeder.tensors(pl.DataFrame({"x": values}))

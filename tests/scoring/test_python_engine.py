@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
@@ -54,9 +55,23 @@ def test_its_constants_say_task_and_classes(tmp_path: Path, interpreter: str) ->
     assert (found.task, found.classes) == ("binary", ("0", "1"))
 
 
+@pytest.mark.parametrize("kind", ["bool", "np.bool_"])
+def test_a_class_that_is_true_or_false_is_called_as_labels_call_it(
+    tmp_path: Path, kind: str, interpreter: str
+) -> None:
+    before = LOAD + f"CLASSES = [{kind}(1), {kind}(0)]\n"
+    body = "return dict(zip(CLASSES, [rows['x'], 1 - rows['x']]))"
+    found = engine(tmp_path, body, interpreter, before)
+    assert found.classes == found.predict(ROWS).classes == ("true", "false")
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
+        (
+            "return {'score': rows['x'], 'label': [1, -1]}",
+            r"label: expected 1 for the unusual and 0 for the rest, got \['-1'\]",
+        ),
         ("return rows['x'][:1]", r"predict\(\) returned 1 rows for 2"),
         ("return ['a', 'b']", "expected numbers"),
         ("return None", r"predict\(\) returned"),
@@ -104,3 +119,37 @@ def test_a_crash_has_its_last_words_and_the_next_call_starts_it_again(
 def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match=r"/no/python: .*; correct model\.interpreter"):
         engine(tmp_path, "return rows['x']", "/no/python")
+
+
+def test_the_end_of_its_process_is_seen_though_one_that_it_forked_lives_on(tmp_path: Path) -> None:
+    body = "os.fork() or time.sleep(20); os._exit(3)"
+    found = engine(tmp_path, body, sys.executable, LOAD + "import time\n")
+    began = time.monotonic()
+    with pytest.raises(ModelCrashed, match="exit code 3"):
+        found.predict(ROWS)
+    assert time.monotonic() - began < 15
+
+
+def test_a_model_that_asks_somebody_gets_no_answer(tmp_path: Path) -> None:
+    with pytest.raises(ModelInvalid, match="EOFError"):
+        engine(tmp_path, "return input()", sys.executable).predict(ROWS)
+
+
+def test_each_model_imports_the_files_beside_it(tmp_path: Path) -> None:
+    found = []
+    for share in (0.25, 0.5):
+        folder = tmp_path / str(share)
+        folder.mkdir()
+        (folder / "helper.py").write_text(f"SHARE = {share}\n")
+        body = "return [helper.SHARE] * 2"
+        found.append(engine(folder, body, "", LOAD + "import helper\n"))
+    assert [one.predict(ROWS).scores[0, 0] for one in found] == [0.25, 0.5]
+
+
+def test_a_missing_label_of_a_detector_leaves_the_others_flagged(
+    tmp_path: Path, interpreter: str
+) -> None:
+    body = "return {'score': rows['x'], 'label': pl.Series([True, None])}"
+    flagged = engine(tmp_path, body, interpreter).predict(ROWS).flagged
+    assert flagged is not None
+    assert flagged.tolist() == [True, False]

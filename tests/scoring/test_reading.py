@@ -126,3 +126,28 @@ def test_an_unknown_task_of_the_model_is_refused() -> None:
 def test_a_reading_can_be_used_for_other_rows() -> None:
     reading = Reading("multiclass", ("a", "b", "c"))
     assert reading.predictions(outputs(THREE[1:]))["class"].to_list() == ["c"]
+
+
+def test_columns_in_another_order_than_before_are_not_mixed_up() -> None:
+    first = outputs([[0.75, 0.25]], classes=("no", "yes"))
+    reading = read_outputs(Scorer(path="m"), None, first)
+    found = reading.predictions(outputs([[0.25, 0.75]], classes=("yes", "no")))
+    assert found["score"].to_list() == [0.25]
+    with pytest.raises(NotUnderstood, match="it returns the columns"):
+        reading.predictions(outputs([[0.25, 0.75]], classes=("yes", "maybe")))
+    card = Card(version="1", classes=("yes", "no"))
+    as_trained = read_outputs(Scorer(path="m"), card, first)
+    assert as_trained.predictions(first)["score"].to_list() == [0.75]
+
+
+def test_one_column_is_of_the_second_class_whichever_is_positive() -> None:
+    given = outputs([[0.25]], classes=())
+    settings: dict[str, Any] = {"classes": ("no", "yes"), "task": "binary"}
+    assert read(given, **settings)["score"].to_list() == [0.25]
+    assert read(given, **settings, positive_class="no")["score"].to_list() == [0.75]
+
+
+def test_a_few_rows_near_the_middle_may_be_decided_otherwise() -> None:
+    """As by a support vector machine, or a threshold of the model's own."""
+    found = read(outputs([[0.55, 0.45]], ["1"]))
+    assert found["score"].to_list() == [np.float32(0.45)]

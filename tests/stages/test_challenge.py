@@ -15,6 +15,7 @@ from flagfall.stages.challenge import FURTHEST
 from flagfall.stages.evaluate import evaluate
 from tests.feeds import ToyFeed
 from tests.kinds import make, rows_of, run
+from tests.stages.test_infer import BATCH, scored, written
 
 TASKS = ["binary", "multiclass", "regression", "anomaly"]
 OTHERS = {
@@ -152,3 +153,21 @@ def test_the_report_shows_both(tmp_path: Path) -> None:
     assert ">The challenger</h2>" in page
     assert "Mean absolute error</th>" in page
     assert "most of all here:" in page
+
+
+def test_a_part_without_rows_is_none_of_its_concern(tmp_path: Path) -> None:
+    feed = challenged(tmp_path, "multiclass", OTHERS["multiclass"])
+    rows, lake = rows_of("multiclass", 20), feed.inbox().lake
+    scored(feed.dataset, lake, [rows.head(0), rows])
+    evaluate(feed.dataset, lake, BATCH)
+    theirs = record_of(feed)
+    assert (theirs.error, theirs.rows) == ("", 20)
+    first, second = written(lake, theirs)
+    assert first.schema == second.schema
+
+
+def test_one_whose_score_is_of_the_other_class_is_refused(tmp_path: Path) -> None:
+    code = "return {'yes': rows['x'], 'no': 1 - rows['x']}"
+    feed = challenged(tmp_path, "binary", code)
+    run(feed, "2026-11-01", rows_of("binary"))
+    assert "its score is of the class 'no', that of the model of 'yes'" in record_of(feed).error

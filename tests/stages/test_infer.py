@@ -11,13 +11,15 @@ from flagfall.dataset.loader import find_dataset, read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, part_name
-from flagfall.lake.records import Part, Predicted, Staged
+from flagfall.lake.records import Challenged, Part, Predicted, Staged
 from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import BATCH_ROWS, infer
 from flagfall.stages.preprocess import preprocess
 from sandbox.flights import all_flights
 from tests.feeds import ToyFeed
+from tests.kinds import make
+from tests.kinds import rows_of as rows_of_kind
 from tests.tiny_onnx import write_model
 
 BATCH = "2013-12-14.0123456789abcdef"
@@ -82,7 +84,7 @@ def scored(dataset: Dataset, lake: Lake, frames: Sequence[pl.DataFrame]) -> Pred
     return infer(dataset, lake, BATCH)
 
 
-def written(lake: Lake, record: Predicted) -> list[pl.DataFrame]:
+def written(lake: Lake, record: Predicted | Challenged) -> list[pl.DataFrame]:
     with lake.scratch() as folder:
         return [pl.read_parquet(path) for path in lake.parts(record, folder)]
 
@@ -217,3 +219,11 @@ def test_a_batch_without_features_is_not_there(flights: Dataset, lake: Lake) -> 
 def test_a_dataset_without_a_model_is_not_scored(toy: ToyFeed, lake: Lake) -> None:
     with pytest.raises(NotThere, match="no model of dataset 'toy'"):
         infer(toy.dataset, lake, BATCH)
+
+
+def test_a_part_without_rows_has_the_columns_of_the_others(tmp_path: Path) -> None:
+    feed = make(tmp_path, "multiclass")
+    rows, lake = rows_of_kind("multiclass", 20), feed.inbox().lake
+    tables = written(lake, scored(feed.dataset, lake, [rows.head(0), rows, rows.head(0)]))
+    assert [table.height for table in tables] == [0, 20, 0]
+    assert tables[0].schema == tables[1].schema == tables[2].schema

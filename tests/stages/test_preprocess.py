@@ -17,9 +17,11 @@ from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Featured, Part, Staged
 from flagfall.scoring.features import Constants, FeatureInvalid
 from flagfall.scoring.model import scorer_of
+from flagfall.scoring.own_code import CodeInvalid
 from flagfall.stages.preprocess import preprocess
 from sandbox.flights import flights_of
 from tests.feeds import ToyFeed
+from tests.kinds import make
 
 BATCH = "2013-12-14.0123456789abcdef"
 DAY = date(2013, 12, 14)
@@ -215,3 +217,22 @@ def test_a_value_that_is_infinite_as_float32_is_missing_and_named(
         "overflows: feature share: infinite as float32 in 2 rows, first in row 3 of"
         " part-00000.parquet, {'id': 3}; counted as missing",
     ]
+
+
+def test_a_function_that_returns_other_columns_for_other_parts_is_refused(tmp_path: Path) -> None:
+    feed = make(tmp_path, "binary", features=f"features: {{python: {tmp_path}/features.py}}")
+    code = "def features(rows):\n    return rows.select('truth').to_dummies()\n"
+    (tmp_path / "features.py").write_text(code)
+    rows, lake = pl.DataFrame({"id": [1], "x": [0.5], "truth": ["no"]}), feed.inbox().lake
+    stage(lake, [rows, rows.with_columns(truth=pl.lit("yes"))])
+    with pytest.raises(CodeInvalid, match=r"features\(\) returned .*truth_yes.* and .*truth_no"):
+        preprocess(feed.dataset, lake, BATCH)
+
+
+def test_a_part_without_rows_has_not_to_have_the_features_of_the_others(tmp_path: Path) -> None:
+    feed = make(tmp_path, "binary", features=f"features: {{python: {tmp_path}/features.py}}")
+    code = "def features(rows):\n    return rows.select('truth').to_dummies()\n"
+    (tmp_path / "features.py").write_text(code)
+    rows, lake = pl.DataFrame({"id": [1], "x": [0.5], "truth": ["no"]}), feed.inbox().lake
+    stage(lake, [rows.head(0), rows])
+    assert preprocess(feed.dataset, lake, BATCH).features == ("truth_no",)

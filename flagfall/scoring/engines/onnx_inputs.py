@@ -153,6 +153,9 @@ def _values(one: Input, column: pl.Series) -> Tensor:
         why = f"has {column.null_count()} missing values, which {one.kind} cannot say"
         raise NotTaken(f"feature {column.name!r} {why}; give it `missing`, or require the column")
     if one.kind == "bool":
+        if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+            why = f"is {column.dtype}, input {one} takes true or false"
+            raise NotTaken(f"feature {column.name!r} {why}")
         return column.cast(pl.Boolean()).to_numpy()
     return _whole(one, column)
 
@@ -175,8 +178,8 @@ def _whole(one: Input, column: pl.Series) -> Tensor:
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
         raise NotTaken(f"feature {column.name!r} is {column.dtype}, input {one} takes integers")
     if column.dtype.is_float() and (broken := column.filter(column != column.floor())).len():
-        why = f"feature {column.name!r} has fractions, such as {broken[0]}"
-        raise NotTaken(f"{why}, which {one.kind} cannot say: round it in an expr")
+        why = f"has {broken.len()} values with a fraction, such as {broken[0]:g}, which {one.kind}"
+        raise NotTaken(f"feature {column.name!r} {why} cannot say; round it in its expr")
     try:
         return column.cast(getattr(pl, one.kind.title().replace("Uint", "UInt"))()).to_numpy()
     except pl.exceptions.PolarsError as error:

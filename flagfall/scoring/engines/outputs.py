@@ -59,7 +59,7 @@ def by_class(values: Mapping[str, Any] | pl.DataFrame, rows: int) -> Outputs:
     """Outputs of one column for each class, or of ``score``, high for the unusual, and ``label``.
 
     Raises:
-        NoScores: A column is no such number, or has another length.
+        NoScores: A column is no such number, or has another length; a label is neither 1 nor 0.
     """
     columns = {str(name): values[name] for name in _names(values)}
     label = columns.pop("label", None) if SCORES in columns else None
@@ -67,8 +67,17 @@ def by_class(values: Mapping[str, Any] | pl.DataFrame, rows: int) -> Outputs:
     if not parts or any(part.shape[1] != 1 for part in parts):
         raise NoScores(f"expected a column for each class, got {list(columns)}")
     named = () if SCORES in columns else tuple(columns)
-    flagged = None if label is None else np.isin(texts(label, rows), ("1", "true"))
+    flagged = None if label is None else _flags(texts(label, rows))
     return Outputs(np.hstack(parts), named, flagged=flagged)
+
+
+def _flags(labels: Texts) -> npt.NDArray[np.bool_]:
+    """Whether each label is 1 or true; a missing one is not."""
+    lower = np.strings.lower(labels)  # booleans beside a missing one are texts of Python's
+    flagged: npt.NDArray[np.bool_] = np.isin(lower, ("1", "true"))
+    if strange := sorted(set(lower[~flagged].tolist()) - {"0", "false", "none"})[:5]:
+        raise NoScores(f"label: expected 1 for the unusual and 0 for the rest, got {strange}")
+    return flagged
 
 
 def _names(values: Mapping[str, Any] | pl.DataFrame) -> Sequence[str]:

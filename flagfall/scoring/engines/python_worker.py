@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -41,10 +42,26 @@ def load_module(path: str) -> ModuleType:
         raise Refused("is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    if (folder := os.path.dirname(path)) not in sys.path:
-        sys.path.insert(0, folder)
+    _import_from(os.path.dirname(os.path.abspath(path)))
     calling(path, spec.loader.exec_module, module)
     return module
+
+
+_folders: set[str] = set()
+"""Folders of the files that have been loaded."""
+
+
+def _import_from(folder: str) -> None:
+    """Have a file import those beside it, not those of the same names beside another one."""
+    for name in [entry.removesuffix(".py") for entry in os.listdir(folder)]:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if os.path.dirname(file.removesuffix(f"{os.sep}__init__.py")) in _folders - {folder}:
+            for one in [one for one in sys.modules if f"{one}.".startswith(f"{name}.")]:
+                del sys.modules[one]
+    _folders.add(folder)
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
 
 
 def calling(path: str, function: Any, *arguments: Any) -> Any:
@@ -98,7 +115,7 @@ class PythonModel:
         load = function_of(module, "load")
         self.about = {
             "task": getattr(module, "TASK", None),
-            "classes": [str(name) for name in getattr(module, "CLASSES", ())],
+            "classes": [_name(name) for name in getattr(module, "CLASSES", ())],
         }
         self._model = calling(self._path, load, folder)
 
@@ -120,9 +137,9 @@ def as_table(found: Any) -> tuple[pl.DataFrame, bool]:
         if isinstance(found, pl.DataFrame):
             return found, True
         if isinstance(found, dict):
-            return pl.DataFrame({str(name): _plain(one) for name, one in found.items()}), True
+            return pl.DataFrame({_name(name): _plain(one) for name, one in found.items()}), True
         if hasattr(found, "to_dict") and hasattr(found, "columns"):  # a pandas.DataFrame
-            return pl.DataFrame({str(name): _plain(found[name]) for name in found.columns}), True
+            return pl.DataFrame({_name(name): _plain(found[name]) for name in found.columns}), True
         plain = _plain(found)
         if getattr(plain, "ndim", 1) == 2:
             columns = {str(index): plain[:, index] for index in range(plain.shape[1])}
@@ -131,6 +148,12 @@ def as_table(found: Any) -> tuple[pl.DataFrame, bool]:
     except Exception as error:
         what = f"predict() returned {type(found).__name__}"
         raise Refused(f"{what}, which is no table of numbers: {error}") from error
+
+
+def _name(found: Any) -> str:
+    """The name of a class: ``true`` of True, as labels have it."""
+    text = str(found)
+    return text.lower() if type(found).__name__ in ("bool", "bool_") else text
 
 
 def _plain(found: Any) -> Any:
@@ -174,6 +197,11 @@ def serve(folder: str, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    own_output = os.fdopen(os.dup(1), "wb")
+    requests, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)  # a model that asks somebody does not get requests
     os.dup2(2, 1)  # what the model prints goes to the log, not between the answers
-    serve(sys.argv[1], sys.stdin.buffer, own_output)
+    # Whoever waits for this process sees its end, though a process that the model forked lives on.
+    for pipe in (requests, answers):
+        os.register_at_fork(after_in_child=partial(os.dup2, nothing, pipe))
+    serve(sys.argv[1], os.fdopen(requests, "rb"), os.fdopen(answers, "wb"))
