@@ -95,11 +95,10 @@ def model_check(
     one = find_dataset(dataset)
     if expect is not None and not train:
         raise NotThere("rows for", str(expect), "give --train, the rows that were scored")
-    tried = try_model(one)
+    training = read_training_rows(one, train) if train else None
+    tried = try_model(one, None if training is None else training.rows)
     _say(f"{dataset}: model {tried.model.version} returns {tried.says}")
-    if train:
-        training = read_training_rows(one, train)
-        tried = try_model(one, training.rows)
+    if training is not None:
         check_labels(one, tried.reading, training.rows)
         _say(f"training data: {training.rows.height:,} rows scored")
     if expect is not None:

@@ -91,22 +91,33 @@ def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
     scorer = scorer_of(dataset)
     maker, model = feature_maker(dataset), open_model(dataset)
     given = _sample(dataset) if rows is None else rows
-    features = maker.make(given.lazy())
+    try:
+        features = maker.make(given.lazy())
+    except CodeInvalid as invalid:
+        if rows is None and (made_up := _made_up(dataset)):
+            why = f"{str(invalid).removeprefix(f'{dataset.features_python}: ')}; {made_up}"
+            raise CodeInvalid(dataset.features_python, why) from invalid
+        raise
     model.check(features.columns)
     try:
         with answering(scorer.path):
             predictions = model.predict(features)
     except ModelInvalid as invalid:
-        if rows is None and (texts := unknown_texts(dataset, _reference(dataset))):
-            why = f"{str(invalid).removeprefix(f'model {scorer.path}: ')}; it was tried with rows"
-            names = ", ".join(texts)
-            why += f" made up for {names}: run `flagfall model init`, or check it with --train"
+        if rows is None and (made_up := _made_up(dataset)):
+            why = f"{str(invalid).removeprefix(f'model {scorer.path}: ')}; {made_up}"
             raise ModelInvalid(scorer.path, why) from invalid
         raise
     for size in SLICES:
         _check_features_alike(dataset, maker, given, features, size)
         _check_alike(model, features, predictions, size)
     return Tried(model, given, features, predictions)
+
+
+def _made_up(dataset: Dataset) -> str:
+    """Of which columns texts were made up, and what helps; empty for none."""
+    names = ", ".join(unknown_texts(dataset, _reference(dataset)))
+    remedy = "run `flagfall model init`, or check it with --train"
+    return f"it was tried with rows made up for {names}: {remedy}" if names else ""
 
 
 def _sample(dataset: Dataset) -> pl.DataFrame:

@@ -142,7 +142,7 @@ def feature_expressions(dataset: Dataset, constants: Constants) -> list[pl.Expr]
     return [feature_expression(feature, constants) for feature in features]
 
 
-_AGAIN = "run `flagfall model init` again, or correct the features"
+_AGAIN = "delete constants.json and run `flagfall model init`, or correct the features"
 
 
 def _categories(dataset: Dataset) -> list[str]:

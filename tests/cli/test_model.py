@@ -521,3 +521,28 @@ def test_a_column_of_large_integers_can_be_checked(project: Project, flagfall: C
         LOANS.replace("    - {name: defaulted", f"    - {large}\n    - {{name: defaulted")
     )
     assert flagfall("check", "loans", "--offline").code == 0
+
+
+def test_texts_that_were_made_up_are_no_matter_where_there_are_training_rows(
+    project: Project, flagfall: CommandLine
+) -> None:
+    code = "import polars as pl\ndef features(rows):\n"
+    code += "    return rows.select('income', n=pl.col('purpose').str.slice(1).cast(pl.Int64))\n"
+    (project.root / "features.py").write_text(code)
+    project.write(LOANS + "features: {python: ROOT/features.py}\n")
+    project.train.write_text("id,income,purpose,defaulted\n1,50,a1,true\n2,200,b2,false\n")
+    said = flagfall.refused("check", "loans", "--offline")
+    assert "it was tried with rows made up for purpose" in said
+    assert flagfall("model", "check", "loans", "--train", project.train).code == 0
+
+
+def test_features_that_changed_ask_for_new_constants(
+    project: Project, flagfall: CommandLine
+) -> None:
+    project.write(LOANS + "features: [{name: income}]\n")
+    flagfall("model", "init", "loans", "--train", project.train)
+    project.write(LOANS + "features: [{name: income}, {name: id}]\n")
+    for command in (("check", "loans"), ("model", "init", "loans", "--train", project.train)):
+        assert "delete constants.json and run `flagfall model init`" in flagfall.refused(*command)
+    (project.root / "model" / "constants.json").unlink()
+    assert flagfall("model", "init", "loans", "--train", project.train).code == 0

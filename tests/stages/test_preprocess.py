@@ -154,7 +154,10 @@ def test_a_dataset_without_a_model_has_no_features(toy: ToyFeed, lake: Lake) -> 
 def test_a_model_of_other_features_is_refused(dataset: Dataset, lake: Lake) -> None:
     stage(lake, [day_of_flights()])
     changed = dataset.model_copy(update={"features": dataset.features[1:]})
-    with pytest.raises(ModelInvalid, match=r"trained on .* declares .*; run `flagfall model init`"):
+    with pytest.raises(
+        ModelInvalid,
+        match=r"trained on .* declares .*; delete constants.json and run `flagfall model init`",
+    ):
         preprocess(changed, lake, BATCH)
     assert lake.find(Featured, BATCH) is None
 
