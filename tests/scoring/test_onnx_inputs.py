@@ -64,9 +64,7 @@ def test_a_fraction_is_no_integer() -> None:
     rows = pl.DataFrame({"n": [1.0, 2.5], "x": [0.0, 0.0]})
     feeder = Feeder([column("n", "int64"), column("x", "float")])
     assert feeder.tensors(rows[:1])["n"].tolist() == [[1]]
-    with pytest.raises(
-        NotTaken, match=r"'n' has 1 values with a fraction, such as 2\.5"
-    ):
+    with pytest.raises(NotTaken, match=r"'n' has 1 values with a fraction, such as 2\.5"):
         feeder.tensors(rows)
 
 

@@ -176,9 +176,9 @@ def test_a_model_folder_without_constants_is_refused(
 
 def test_an_expression_that_fails_on_the_values_is_named(dataset: Dataset, lake: Lake) -> None:
     stage(lake, [day_of_flights()])
-    wrong = Feature(name="departure", expr="tailnum")
+    wrong = Feature(name="departure", expr="CAST(tailnum AS FLOAT)")
     changed = dataset.model_copy(update={"features": (wrong, *dataset.features[1:])})
-    with pytest.raises(FeatureInvalid, match=r"features: departure: 'tailnum': .*f32"):
+    with pytest.raises(FeatureInvalid, match=r"features: departure: 'CAST.*': .*f64"):
         preprocess(changed, lake, BATCH)
     assert lake.find(Featured, BATCH) is None
 
