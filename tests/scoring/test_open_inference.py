@@ -230,6 +230,16 @@ def test_an_answer_that_is_none_is_refused(canned: Canned, body: bytes, why: str
         toy(canned).predict(ROWS)
 
 
+def test_a_model_of_many_classes_may_say_more_of_a_row(canned: Canned) -> None:
+    rows, classes = 1000, 500
+    answer = {"name": "scores", "datatype": "FP32", "shape": [rows, classes]}
+    answer["data"] = [0.0020000000949949026] * (rows * classes)
+    canned.model |= {"outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, classes]}]}
+    canned.replies = [Reply(body=json.dumps({"outputs": [answer]}).encode())]
+    found = toy(canned).predict(pl.DataFrame({"value": [0.5] * rows}))
+    assert found.scores.shape == (rows, classes)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -34,8 +34,10 @@ PROBABILITIES = "probabilities"
 """Output that is used when a model has more than one of numbers."""
 
 _TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
-_BYTES_A_ROW = 256
-"""More than a row's outputs take in JSON. A longer answer is refused."""
+_BYTES_A_SCORE = 32
+"""More than a score takes in JSON. A longer answer is refused."""
+_SCORES_A_ROW = 8
+"""Where the server does not say how many a row has."""
 
 
 class _Tensor(BaseModel):
@@ -93,6 +95,9 @@ class OpenInferenceEngine:
         metadata = self._server.get(path, _ModelMetadata)
         self._tensor = self._input_of(metadata)
         self.output = self._output_of(metadata, output)
+        shape = next(put.shape for put in metadata.outputs if put.name == self.output)
+        width = shape[-1] if len(shape) > 1 else 1
+        self._bytes_a_row = _BYTES_A_SCORE * max(width, _SCORES_A_ROW)
 
     def check(self, columns: Sequence[str]) -> None:
         """See ``Engine.check``."""
@@ -119,7 +124,7 @@ class OpenInferenceEngine:
 
     def _score(self, features: Floats) -> Floats:
         headers, body = self._request(features)
-        limit = LARGEST_METADATA + _BYTES_A_ROW * len(features)
+        limit = LARGEST_METADATA + self._bytes_a_row * len(features)
         answer = self._server.post(self._infer, headers, body, limit)
         try:
             return matrix(_tensor(answer, self.output), len(features), self.output)
