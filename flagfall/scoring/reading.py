@@ -207,9 +207,8 @@ def read_outputs(
         why = f"model.classes is {list(scorer.classes)}, and the model names them {list(own)}"
         raise NotUnderstood(f"{why}, in this order; correct model.classes, or leave it out")
     columns = outputs.classes
-    if card and not scorer.classes and sorted(own) == sorted(card.classes):
-        own = card.classes
-        columns = columns and own
+    if columns and card and not scorer.classes and sorted(columns) == sorted(card.classes):
+        own = columns = card.classes
     given = scorer.classes or own or (card.classes if card else ())
     found = scorer.task or _known(task) or (card.task if card else None)
     found = found or task_of(outputs, given, scorer)

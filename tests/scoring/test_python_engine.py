@@ -36,6 +36,8 @@ def engine(folder: Path, body: str, interpreter: str, before: str = LOAD) -> Pyt
         "return {'score': rows['x']}",
         "return pl.DataFrame({'score': rows['x']})",
         "print('not an answer'); return rows['x']",
+        "return np.array([0.25, np.float64(0.5)], dtype=object)",
+        "return np.array([[0.25], [np.float32(0.5)]], dtype=object)",
     ],
 )
 def test_what_it_returns_is_its_scores(tmp_path: Path, body: str, interpreter: str) -> None:
@@ -74,6 +76,7 @@ def test_a_class_that_is_true_or_false_is_called_as_labels_call_it(
         ),
         ("return rows['x'][:1]", r"predict\(\) returned 1 rows for 2"),
         ("return ['a', 'b']", "expected numbers"),
+        ("return np.array([0.5, object()], dtype=object)", r"predict\(\) returned ndarray"),
         ("return None", r"predict\(\) returned"),
         ("return rows['nope']", r"line 7: ColumnNotFoundError"),
         ("raise SystemExit(3)", r"it ends the process \(exit 3\)"),

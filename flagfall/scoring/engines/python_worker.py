@@ -142,7 +142,7 @@ def as_table(found: Any) -> tuple[pl.DataFrame, bool]:
             return pl.DataFrame({_name(name): _plain(found[name]) for name in found.columns}), True
         plain = _plain(found)
         if getattr(plain, "ndim", 1) == 2:
-            columns = {str(index): plain[:, index] for index in range(plain.shape[1])}
+            columns = {str(index): _plain(plain[:, index]) for index in range(plain.shape[1])}
             return pl.DataFrame(columns), False
         return pl.DataFrame({"0": plain}), False
     except Exception as error:
@@ -164,7 +164,9 @@ def _plain(found: Any) -> Any:
         found = found.detach().cpu()
     import numpy as np
 
-    return np.asarray(found)
+    array = np.asarray(found)
+    # polars would keep objects as what they are, which no other process can read.
+    return array.tolist() if array.dtype == object and array.ndim == 1 else array
 
 
 def write(stream: BinaryIO, about: dict[str, Any], table: pl.DataFrame | None = None) -> None:
