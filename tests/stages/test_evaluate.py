@@ -249,7 +249,7 @@ def test_a_reference_of_other_features_is_refused(feed: Feed) -> None:
 def test_a_label_that_fails_on_the_rows_is_named(tmp_path: Path) -> None:
     feed = _make(tmp_path, 'label: {expr: "CAST(city AS INTEGER) > 0"}')
     feed.scored((_rows(3, [0.0, 1.0, 1.0]), np.full(3, 0.25, dtype=np.float32)))
-    with pytest.raises(FeatureInvalid, match=r"loans\.yaml: features: label: 'CAST"):
+    with pytest.raises(FeatureInvalid, match=r"loans\.yaml: label: 'CAST"):
         feed.evaluate()
 
 
