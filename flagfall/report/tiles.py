@@ -72,7 +72,7 @@ def _batch_tile(batches: Sequence[Batch]) -> Tile:
 def _row_tiles(batches: Sequence[Batch], counted: Sequence[Batch], trend: Trend) -> list[Tile]:
     accepted = sum(batch.receipt.rows for batch in counted)
     rejected = sum(batch.receipt.rejected_rows for batch in batches)
-    read = rejected + sum(batch.receipt.rows for batch in batches)
+    read = 0 if _is_partly_read(batches) else rejected + sum(b.receipt.rows for b in batches)
     often = usual(trend, lambda period: period.rows, count)
     often += " a day" if often and trend.by_day else ""
     part = f"{share(rejected / read)} of rows read" if read else ""
@@ -80,6 +80,11 @@ def _row_tiles(batches: Sequence[Batch], counted: Sequence[Batch], trend: Trend)
         Tile("Rows accepted", count(accepted), often),
         Tile("Rows rejected", count(rejected), part),
     ]
+
+
+def _is_partly_read(batches: Sequence[Batch]) -> bool:
+    """Whether a batch was rejected for its rows: its receipt does not say how many were good."""
+    return any(b.receipt.status == "rejected" and b.receipt.rejected_rows for b in batches)
 
 
 def _drift_tile(drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:

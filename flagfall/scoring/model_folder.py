@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flagfall.dataset.model import Task
+from flagfall.dataset.model import Scorer, Task
 from flagfall.errors import ModelInvalid
 
 CARD_FILE = "card.json"  # not model.json: XGBoost calls its own file so
@@ -129,6 +129,16 @@ class ModelFolder:
 
 def _counts(name: Path) -> bool:
     return str(name) not in _NOT_SCORING and name.suffix.lower() not in _NOTES
+
+
+def declared_task(scorer: Scorer) -> Task | None:
+    """The task that the dataset file or ``card.json`` says, of whatever files; else ``None``."""
+    if scorer.task is not None:
+        return scorer.task
+    try:
+        return read_model_file(Card, scorer.path, CARD_FILE).task
+    except ModelInvalid:
+        return None
 
 
 def read_model_file(kind: type[Content], model_path: str, name: str) -> Content:

@@ -171,8 +171,8 @@ def _broker(running: cluster.ClusterWorld) -> Iterator[Line]:
     yield cluster.lose_the_broker(running, 3)
 
 
-SEEDS = 100_000
-"""Schedules that are simulated."""
+SEEDS = int(os.environ.get("SEEDS", 100_000))
+"""Schedules that are simulated; ``make campaign SEEDS=5000`` for fewer."""
 TOLD_EVERY = 2_000
 
 

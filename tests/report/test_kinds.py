@@ -16,6 +16,7 @@ from flagfall.report import class_plots
 from flagfall.report.pooled import Pool
 from flagfall.report.run import report_run
 from flagfall.report.worst_drift import divided
+from flagfall.stages.shard import Delivery, run_stage
 from tests.browser import Browser
 from tests.kinds import make, rows_of, run, train
 from tests.report.test_report import Page, Seen, headings, plain, tiles
@@ -261,3 +262,18 @@ def test_long_names_of_classes_that_end_differently_are_told_apart() -> None:
     shown = set(re.findall(r">([^<]*…[^<]*)</text>", svg))
     assert {f"a cla…ber {n}" for n in range(9)} <= shown
     assert {f"a…{n}" for n in range(9)} <= shown
+
+
+def test_a_rejected_batch_has_the_page_of_its_models_task_and_no_share_that_nobody_knows(
+    tmp_path: Path,
+) -> None:
+    """How many of its rows were good is not in its receipt: 1 of 1 was said to be 100%."""
+    feed = make(tmp_path, "multiclass")
+    (tmp_path / "model" / "card.json").write_text('{"version": "1", "task": "multiclass"}')
+    marker = feed.drop("2026-11-01", "id,a,b,truth\n1,x,y,ant\n2,0.5,0.5,ant\n3,z,0,bee\n")
+    run_stage("ingest", feed.dataset, feed.inbox(), [Delivery(marker)])
+    report_run(feed.dataset, feed.inbox(), "a run", [marker])
+    page = (tmp_path / "lake/toy/reports/latest.html").read_text()
+    assert tiles(page)["Rows rejected"].strip() == "2"
+    assert "Accuracy</th>" in page
+    assert "AUC</th>" not in page

@@ -12,6 +12,7 @@ from flagfall.report.kinds.binary import BinaryPage
 from flagfall.report.kinds.kind import Kind
 from flagfall.report.kinds.multiclass import MulticlassPage
 from flagfall.report.kinds.regression import RegressionPage
+from flagfall.scoring.model_folder import declared_task
 
 _KINDS: dict[Task, Kind] = {
     "binary": BinaryPage(),
@@ -22,7 +23,7 @@ _KINDS: dict[Task, Kind] = {
 
 
 def kind_of(dataset: Dataset, batches: Sequence[Batch]) -> Kind:
-    """The kind of page: by the last batch that was evaluated, else by the dataset file."""
+    """The kind of page: by the last batch that was evaluated, else by dataset file and model."""
     tasks = [batch.evaluation.task for batch in batches if batch.evaluation is not None]
-    declared = dataset.model.task if dataset.model else None
+    declared = declared_task(dataset.model) if dataset.model else None
     return _KINDS[tasks[-1] if tasks else declared or "binary"]
