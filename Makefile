@@ -49,7 +49,8 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # Where uv finds PyTorch without CUDA: in pip's folder of wheels if the machine has one, else with its makers.
-TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+WHEELS = $(or $(PIP_FIND_LINKS),$(shell python3 -m pip config get global.find-links 2>/dev/null))
+TORCH = $(if $(WHEELS),--find-links $(WHEELS),--torch-backend cpu)
 
 # Compile the pinned requirements from pyproject.toml; UPGRADE=1 takes newer versions.
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
