@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flagfall.cli.model_check import try_model
+from flagfall.cli.model_init import says_of
 from flagfall.dataset.loader import datasets_folder
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
@@ -15,9 +16,7 @@ from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
-from flagfall.scoring.labels import Says
 from flagfall.scoring.model import challenger_of
-from flagfall.scoring.own_figures import own_figures
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
 
@@ -48,13 +47,12 @@ def check_dataset(dataset: Dataset) -> str:
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
     challenger = _check_challenger(dataset, reading.task)
-    says = Says(reading.task, reading.classes, reading.positive, reading.is_named)
-    if problems := check_evaluation(dataset, says):
+    if problems := check_evaluation(dataset, says_of(reading)):
         named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
         raise _invalid(dataset, named)
     features = f"{len(tried.features.columns)} features"
     if dataset.evaluate is not None:
-        own_figures(dataset.evaluate.python, tried.rows, tried.keyed(dataset))
+        tried.own_figures(dataset)
     return f"{columns}, {features}, model {tried.model.version}: {tried.says}{challenger}"
 
 

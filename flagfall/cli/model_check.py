@@ -19,8 +19,8 @@ from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import InputError, ModelInvalid, NotThere
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
 from flagfall.scoring.model import Model, open_model, scorer_of
-from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
 from flagfall.scoring.own_code import CodeInvalid
+from flagfall.scoring.own_figures import OwnFigures, own_figures
 from flagfall.scoring.reading import Reading
 from flagfall.scoring.reference import Reference
 from flagfall.scoring.sample_rows import sample_rows, unknown_texts
@@ -65,11 +65,16 @@ class Tried:
         assert self.model.reading is not None, "it has scored rows"
         return self.model.reading
 
-    def keyed(self, dataset: Dataset) -> pl.DataFrame:
-        """The predictions as the lake has them: with the key's columns."""
-        version = pl.lit(self.model.version).alias("model_version")
-        key = self.rows.select(key_columns(dataset))
-        return key.hstack(self.predictions).with_columns(version)
+    def own_figures(self, dataset: Dataset) -> OwnFigures:
+        """What the team's own evaluation says of the rows.
+
+        Raises:
+            CodeInvalid: It fails on them.
+        """
+        assert dataset.evaluate is not None, "only for datasets with an evaluation of their own"
+        rows = self.rows.select(column.name for column in dataset.table.fields)
+        predictions = self.model.keyed(self.rows.select(key_columns(dataset)), self.predictions)
+        return own_figures(dataset.evaluate.python, rows, predictions)
 
     @property
     def says(self) -> str:
@@ -115,26 +120,17 @@ def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
 
 def _made_up(dataset: Dataset) -> str:
     """Of which columns texts were made up, and what helps; empty for none."""
-    names = ", ".join(unknown_texts(dataset, _reference(dataset)))
+    names = ", ".join(unknown_texts(dataset, Reference.find(scorer_of(dataset).path)))
     remedy = "run `flagfall model init`, or check it with --train"
     return f"it was tried with rows made up for {names}: {remedy}" if names else ""
 
 
 def _sample(dataset: Dataset) -> pl.DataFrame:
-    return sample_rows(dataset, _reference(dataset)).select(
-        pl.col(name) if name in dataset_columns(dataset) else pl.lit(None, dtype).alias(name)
+    made = sample_rows(dataset, Reference.find(scorer_of(dataset).path))
+    return made.select(
+        pl.col(name) if name in made.columns else pl.lit(None, dtype).alias(name)
         for name, dtype in staged_schema(dataset).items()
     )
-
-
-def dataset_columns(dataset: Dataset) -> set[str]:
-    """Names of a dataset's columns."""
-    return {column.name for column in dataset.table.fields}
-
-
-def _reference(dataset: Dataset) -> Reference | None:
-    path = scorer_of(dataset).path
-    return Reference.read(path) if ModelFolder(path).has(REFERENCE_FILE) else None
 
 
 def _check_features_alike(

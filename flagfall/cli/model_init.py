@@ -33,9 +33,8 @@ from flagfall.scoring.model_folder import (
     ModelFolder,
 )
 from flagfall.scoring.reading import Reading, classes_of
+from flagfall.stages.infer import BATCH_ROWS
 
-SLICE = 10_000
-"""Training rows that are scored at once."""
 README = "README.md"
 
 
@@ -168,7 +167,7 @@ def _write(folder: str, name: str, text: str) -> None:
 
 def _outputs(model: Model, features: pl.DataFrame) -> Outputs:
     found = []
-    for rows in features.iter_slices(SLICE):
+    for rows in features.iter_slices(BATCH_ROWS):
         with answering(model.scorer.path):
             found.append(model.engine.predict(rows))
     if others := [one.classes for one in found if one.classes != found[0].classes]:
@@ -203,10 +202,11 @@ def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None
         FeatureInvalid: It cannot.
     """
     if dataset.label is not None:
-        read_labels(dataset, _says(reading), rows.lazy())
+        read_labels(dataset, says_of(reading), rows.lazy())
 
 
-def _says(reading: Reading) -> Says:
+def says_of(reading: Reading) -> Says:
+    """What labels are compared with."""
     return Says(reading.task, reading.classes, reading.positive, reading.is_named)
 
 
@@ -226,7 +226,9 @@ def check_order(
     assert reading is not None, "it has read outputs"
     if dataset.label is None or reading.task not in ("binary", "multiclass"):
         return
-    mostly = _mostly_given(read_labels(dataset, _says(reading), rows.lazy()), predictions["class"])
+    mostly = _mostly_given(
+        read_labels(dataset, says_of(reading), rows.lazy()), predictions["class"]
+    )
     is_permuted = set(mostly.values()) == set(mostly) and mostly != {one: one for one in mostly}
     if is_permuted:
         why = f"its training rows are mostly given another class than they have: {mostly}"

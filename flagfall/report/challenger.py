@@ -91,10 +91,7 @@ def _figures(
 
 
 def _tiles(dataset: Dataset, kind: Kind, batches: Sequence[Batch], trend: Trend) -> dict[str, str]:
-    pool = Pool()
-    for batch in batches:
-        if batch.evaluation is not None:
-            pool.add(batch.evaluation)
+    pool = Pool.of(batch.evaluation for batch in batches)
     tiles = kind.tiles(Facts(dataset, batches, pool, trend, ()))
     return {tile.label: tile.value for tile in tiles}
 

@@ -158,7 +158,7 @@ def _render(
     now: datetime,
 ) -> str:
     counted = [batch for batch in batches if batch.counts]
-    pool = _pool(counted)
+    pool = Pool.of(batch.evaluation for batch in counted)
     kind = kind_of(dataset, counted)
     drift = worst_drift(counted, dataset.thresholds.psi_max)
     return _template().render(
@@ -200,14 +200,6 @@ def _drift_table(dataset: Dataset, drift: Sequence[Moved]) -> dict[str, Any]:
         "by_batch": any(moved.usual is not None for moved in drift),
         "line": MOVED if psi_max is None else psi_max,
     }
-
-
-def _pool(batches: Sequence[Batch]) -> Pool:
-    pool = Pool()
-    for batch in batches:
-        if batch.evaluation is not None:
-            pool.add(batch.evaluation)
-    return pool
 
 
 def _rank(batch: Batch) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,15 @@ class Pool:
     anomaly: AnomalyPool = field(default_factory=AnomalyPool)
     _score_sum: float = 0.0
     _auc: float | None = None
+
+    @classmethod
+    def of(cls, evaluations: Iterable[Evaluation | None]) -> Pool:
+        """Those that there are, added up."""
+        pool = cls()
+        for evaluation in evaluations:
+            if evaluation is not None:
+                pool.add(evaluation)
+        return pool
 
     def add(self, evaluation: Evaluation) -> None:
         """Add one batch."""

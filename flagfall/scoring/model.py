@@ -88,6 +88,10 @@ class Model:
         except NotUnderstood as error:
             raise ModelInvalid(self.scorer.path, str(error)) from error
 
+    def keyed(self, key: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFrame:
+        """Predictions as the lake has them: what names each row, and the model's version."""
+        return key.hstack(predictions).with_columns(pl.lit(self.version).alias("model_version"))
+
     def no_predictions(self) -> pl.DataFrame:
         """The predictions of no rows: the columns, as far as they are known."""
         if self.reading is None:

@@ -15,8 +15,6 @@ from flagfall.scoring.engines.outputs import Outputs, Texts, probabilities
 from flagfall.scoring.model_folder import Card
 
 HALF = 0.5
-UNNAMED = ("0", "1")
-"""Classes of a binary model that does not name them."""
 ABNORMAL, NORMAL = "-1", "1"
 """What scikit-learn's detectors answer; their scores are low where a row is unusual."""
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from flagfall.scoring.model_folder import REFERENCE_FILE, read_model_file
+from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder, read_model_file
 
 SCORE = "score"
 CLASS = "predicted class"
@@ -125,6 +125,11 @@ class Reference(_Frozen):
         unknown = {name for name in _NOT_EVERY_TASK if getattr(self, name) is None}
         text = self.model_dump_json(indent=1, exclude=unknown)
         path.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def find(cls, model_path: str) -> Reference | None:
+        """The same; ``None`` without one: drift is not known then."""
+        return cls.read(model_path) if ModelFolder(model_path).has(REFERENCE_FILE) else None
 
     @classmethod
     def read(cls, model_path: str) -> Reference:

@@ -16,20 +16,18 @@ import polars as pl
 
 from flagfall.concurrency import cache_last
 from flagfall.dataset.schema import PROBABILITY, Dataset
-from flagfall.errors import FlagfallError, ModelInvalid, StoreError
+from flagfall.errors import ModelInvalid, StoreError
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.records import Apart, Challenged, Part, Predicted, Staged
 from flagfall.logs import logger
 from flagfall.scoring.drift import scores_of
 from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.model import Model, challenger_of, open_model
-from flagfall.stages.gathered import Gathered, ScoredPart
-from flagfall.stages.preprocess import keys
+from flagfall.stages.gathered import Gathered, aligned
+from flagfall.stages.infer import BATCH_ROWS
 
 log = logger(__name__)
 
-BATCH_ROWS = 10_000
-"""Rows that it scores at once."""
 FURTHEST = 10
 """Rows with the largest differences that are kept."""
 _BEGUN = "begun"
@@ -63,8 +61,8 @@ def challenge(dataset: Dataset, lake: Lake, batch_id: str) -> Challenged:
         except StoreError:
             lake.store.delete(begun)
             raise
-        except (FlagfallError, pl.exceptions.PolarsError, MemoryError) as error:
-            log.warning("%s: the challenger failed on %s: %s", dataset.name, batch_id, error)
+        except Exception as error:  # whatever it is, the model that counts has done its work
+            log.exception("%s: the challenger failed on %s", dataset.name, batch_id)
             record, files = _failed(batch_id, str(error) or type(error).__name__), []
         done = lake.finish(record, files)
         lake.store.delete(begun)
@@ -86,18 +84,17 @@ def _challenged(
     apart, gathered = _Differences(), None
     files = [folder / part_name(index) for index in range(len(staged.parts))]
     empty = []  # parts without rows come last: the others tell the columns of their predictions
-    for index, (rows, counting) in enumerate(_parts(lake, staged, ours, sources)):
-        if not counting.height:
-            empty.append((keys(dataset, rows, part_name(index)).collect(), files[index]))
+    for part, file in zip(aligned(dataset, lake, staged, ours, sources), files, strict=True):
+        if not part.key.height:
+            empty.append((part.key, file))
             continue
-        predictions = _predictions(theirs, model, rows)
+        predictions = _predictions(theirs, model, part.rows)
         gathered = gathered or Gathered(theirs, _as_predicted(ours, model))
-        gathered.add(ScoredPart(rows, predictions))
-        key = keys(dataset, rows, part_name(index)).collect()
-        apart.add(key, counting, predictions)
-        _write_part(model, key, predictions, files[index])
+        gathered.add(part._replace(predictions=predictions))
+        apart.add(part.key, part.predictions, predictions)
+        model.keyed(part.key, predictions).write_parquet(file)
     for key, file in empty:
-        _write_part(model, key, model.no_predictions(), file)
+        model.keyed(key, model.no_predictions()).write_parquet(file)
     record = Challenged(
         batch_id=batch_id,
         parts=tuple(
@@ -113,23 +110,6 @@ def _challenged(
         model_sha256=model.folder.sha256,
     )
     return record, files
-
-
-def _write_part(model: Model, key: pl.DataFrame, predictions: pl.DataFrame, target: Path) -> None:
-    version = pl.lit(model.version).alias("model_version")
-    key.hstack(predictions).with_columns(version).write_parquet(target)
-
-
-def _parts(
-    lake: Lake, staged: Staged, ours: Predicted, sources: Path
-) -> Iterator[tuple[pl.LazyFrame, pl.DataFrame]]:
-    """The rows of a part, and what the model that counts says of them."""
-    places = (sources / "staged", sources / "predictions")
-    for place in places:
-        place.mkdir()
-    pairs = zip(lake.parts(staged, places[0]), lake.parts(ours, places[1]), strict=True)
-    for rows, predictions in pairs:
-        yield pl.read_parquet(rows).lazy(), pl.read_parquet(predictions)
 
 
 def _predictions(theirs: Dataset, model: Model, rows: pl.LazyFrame) -> pl.DataFrame:

@@ -6,11 +6,7 @@ memory that it takes. Drift is counted part by part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TypeVar
-
-import polars as pl
 
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
@@ -18,8 +14,7 @@ from flagfall.lake.output import Lake
 from flagfall.lake.records import Evaluation, Predicted, Staged
 from flagfall.scoring.model import scorer_of
 from flagfall.stages.challenge import challenge
-from flagfall.stages.gathered import Gathered, ScoredPart
-from flagfall.stages.preprocess import keys
+from flagfall.stages.gathered import Gathered, aligned
 
 Needed = TypeVar("Needed", Staged, Predicted)
 
@@ -47,7 +42,7 @@ def _evaluated(dataset: Dataset, lake: Lake, batch_id: str) -> Evaluation:
     staged, predicted = _needed(lake, Staged, batch_id), _needed(lake, Predicted, batch_id)
     gathered = Gathered(dataset, predicted)
     with lake.scratch() as folder:
-        for part in _aligned(dataset, lake, staged, predicted, folder):
+        for part in aligned(dataset, lake, staged, predicted, folder):
             gathered.add(part)
     return lake.finish(gathered.evaluation(batch_id))
 
@@ -57,18 +52,3 @@ def _needed(lake: Lake, kind: type[Needed], batch_id: str) -> Needed:
     if found is None:
         raise NotThere(f"{kind.__name__} record of batch", batch_id, f"run {_STAGES[kind]} first")
     return found
-
-
-def _aligned(
-    dataset: Dataset, lake: Lake, staged: Staged, predicted: Predicted, folder: Path
-) -> Iterator[ScoredPart]:
-    """Yield part i of both, with the same rows. Two folders: their parts have the same names."""
-    places = (folder / "staged", folder / "predictions")
-    for place in places:
-        place.mkdir()
-    pairs = zip(lake.parts(staged, places[0]), lake.parts(predicted, places[1]), strict=True)
-    for rows_file, predictions_file in pairs:
-        rows, predictions = pl.scan_parquet(rows_file), pl.read_parquet(predictions_file)
-        key = keys(dataset, rows, rows_file.name).collect()
-        assert key.equals(predictions.select(key.columns)), "parts are not aligned"
-        yield ScoredPart(rows, predictions)

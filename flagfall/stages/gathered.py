@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
@@ -9,23 +11,49 @@ import polars as pl
 from flagfall.concurrency import cache_last
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid
-from flagfall.lake.records import Drift, Evaluation, Predicted
+from flagfall.lake.output import Lake
+from flagfall.lake.records import Drift, Evaluation, Predicted, Staged
 from flagfall.scoring.drift import Tally
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.evaluations.alerts import drift_alerts
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
 from flagfall.scoring.labels import LABEL, Says, read_labels
 from flagfall.scoring.model import scorer_of
-from flagfall.scoring.model_folder import REFERENCE_FILE, ModelFolder
+from flagfall.scoring.model_folder import REFERENCE_FILE
 from flagfall.scoring.own_figures import OwnFigures, own_figures
 from flagfall.scoring.reference import NumberBins, Reference
+from flagfall.stages.preprocess import keys
 
 
 class ScoredPart(NamedTuple):
-    """Rows, and their predictions in the same order."""
+    """What names some rows, the rows, and their predictions in the same order."""
 
+    key: pl.DataFrame
     rows: pl.LazyFrame
     predictions: pl.DataFrame
+
+
+def aligned(
+    dataset: Dataset, lake: Lake, staged: Staged, predicted: Predicted, folder: Path
+) -> Iterator[ScoredPart]:
+    """Yield part i of both, with the same rows. Two folders: their parts have the same names.
+
+    Args:
+        dataset: Their dataset.
+        lake: Where the parts are.
+        staged: The rows.
+        predicted: What the dataset's model says of them.
+        folder: For local copies.
+    """
+    places = (folder / "staged", folder / "predictions")
+    for place in places:
+        place.mkdir()
+    pairs = zip(lake.parts(staged, places[0]), lake.parts(predicted, places[1]), strict=True)
+    for rows_file, predictions_file in pairs:
+        rows, predictions = pl.scan_parquet(rows_file), pl.read_parquet(predictions_file)
+        key = keys(dataset, rows, rows_file.name).collect()
+        assert key.equals(predictions.select(key.columns)), "parts are not aligned"
+        yield ScoredPart(key, rows, predictions)
 
 
 class Gathered:
@@ -37,10 +65,10 @@ class Gathered:
     """
 
     def __init__(self, dataset: Dataset, predicted: Predicted) -> None:
-        reference = _reference(dataset)
+        reference = Reference.find(scorer_of(dataset).path)
         self._dataset = dataset
         self._predicted = predicted
-        self._says = says_of(predicted)
+        self._says = Says(predicted.task, predicted.classes, predicted.positive, predicted.named)
         self._evaluator = open_evaluator(predicted, reference)
         self._drift = None if reference is None else _DriftOf(dataset, reference)
         self._own = None if dataset.evaluate is None else _Own(dataset, dataset.evaluate.python)
@@ -86,17 +114,6 @@ _NO_LABELS: dict[str, pl.DataType] = {
     "regression": pl.Float64(),
     "anomaly": pl.Boolean(),
 }
-
-
-def says_of(predicted: Predicted) -> Says:
-    """What a batch's predictions say of a row."""
-    return Says(predicted.task, predicted.classes, predicted.positive, predicted.named)
-
-
-def _reference(dataset: Dataset) -> Reference | None:
-    """The model's reference; ``None`` without one: drift is not known then."""
-    path = scorer_of(dataset).path
-    return Reference.read(path) if ModelFolder(path).has(REFERENCE_FILE) else None
 
 
 class _DriftOf:

@@ -180,9 +180,7 @@ def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, pl.DataFrame]:
 def _write_part(
     scoring: _Scoring, features: pl.DataFrame, predicted: pl.DataFrame, target: Path
 ) -> _Sums:
-    predictions = features.select(scoring.key).hstack(predicted)
-    version = pl.lit(scoring.model.version).alias("model_version")
-    predictions.with_columns(version).write_parquet(target)
+    scoring.model.keyed(features.select(scoring.key), predicted).write_parquet(target)
     return _sums(predicted)
 
 

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Iter
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -105,7 +106,7 @@ class LocalStore:
         self.uri = str(self.root)
         self._warnings = warnings_about(self.uri, __name__)
 
-    @property
+    @cached_property
     def is_remote(self) -> bool:
         """See ``Store.is_remote``: where it is on a share."""
         return is_share(self.uri)

@@ -280,6 +280,16 @@ def test_the_challengers_folder_is_made_and_checked_the_same_way(
         assert said in told
 
 
+def test_check_gives_the_teams_evaluation_the_rows_that_a_batch_has(
+    project: Project, flagfall: CommandLine
+) -> None:
+    """Without a key, staged rows also have their file and row."""
+    project.write(LOANS.replace("  primaryKey: [id]\n", "") + "evaluate: {python: figures.py}\n")
+    code = "assert rows.columns == ['id', 'income', 'purpose', 'defaulted']\n    return {}"
+    (project.root / "figures.py").write_text(f"def evaluate(rows, predictions):\n    {code}\n")
+    assert flagfall("check", "loans", "--offline").code == 0
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -101,6 +101,20 @@ def test_whatever_fails_in_it_the_feed_goes_on(tmp_path: Path, case: str) -> Non
     assert "It failed on" in page
 
 
+def test_an_error_that_nobody_foresaw_is_its_own_and_not_the_feeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = challenged(tmp_path, "binary", OTHERS["binary"])
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("by chance")
+
+    monkeypatch.setattr("flagfall.stages.challenge._predictions", fails)
+    ours, _ = run(feed, "2026-11-01", rows_of("binary"))
+    assert ours.auc is not None
+    assert record_of(feed).error == "by chance"
+
+
 def test_one_whose_process_died_is_not_tried_for_ever(tmp_path: Path) -> None:
     feed = challenged(tmp_path, "binary", OTHERS["binary"])
     run(feed, "2026-11-01", rows_of("binary"))
