@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from flagfall.landing.manifest import Expected, Manifest, with_left_out
 from flagfall.landing.marker import Marker
 from flagfall.rows import DataFile
 from flagfall.stages.counted_once import check_counted_once
-from flagfall.stores import Fetched
+from flagfall.stores import Fetched, Store
 
 REFUSALS = 6
 """A file is unreadable if it is refused this often, while its marker can be read each time."""
@@ -105,23 +105,26 @@ def copy_batch(
 
 def why_changed(inbox: Inbox, marker: Marker, batch: Copied) -> str | None:
     """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
-    _refresh(inbox, marker)
+    store = inbox.landing.store
+    _refresh(store, [marker.key, *batch.versions])
     if (gone := inbox.gone(marker)) is not None:
         return gone
-    now = {entry.key: entry.version for entry in inbox.landing.store.find(batch.versions)}
-    if now == batch.versions:
+    now = {entry.key: (entry.version, entry.size) for entry in store.find(batch.versions)}
+    if now == {file.path: (batch.versions[file.path], file.bytes) for file in batch.files}:
         return None
     return f"{marker.uri}: its files were written again while they were read; the next run goes on"
 
 
-def _refresh(inbox: Inbox, marker: Marker) -> None:
-    """Have NFS, which answers from a cache until a file is opened, look at a marker anew.
+def _refresh(store: Store, keys: Iterable[str]) -> None:
+    """Have NFS, which answers from a cache until a file is opened, look at files anew.
 
-    What is wrong with it then is seen by the look that follows.
+    What is wrong with them then is seen by the look that follows.
     """
-    if not inbox.landing.store.metered:
+    if not store.is_remote or store.metered:
+        return
+    for key in keys:
         with suppress(FileNotFoundError, ValueError, StoreRefused):
-            inbox.landing.store.read(marker.key, marker.size)
+            store.read(key, limit=0)
 
 
 def _copies(

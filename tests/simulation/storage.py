@@ -38,6 +38,8 @@ class Flavour:
         ctime_is_mtime: There is no ctime; mtime is shown in its place.
         client_inodes: Each client numbers the files itself.
         caches: Most seconds for which a client shows attributes and folders as they were.
+        opens_anew: Whether a client that opens a file asks the server for its attributes (NFS's
+            close-to-open, RFC 7530, 10.3.1).
         objects: There are no folders and times of change, only objects that are written whole.
     """
 
@@ -47,12 +49,13 @@ class Flavour:
     ctime_is_mtime: bool = False
     client_inodes: bool = False
     caches: float = 0.0
+    opens_anew: bool = False
     objects: bool = False
 
 
 EXT4 = Flavour("ext4", tick=0.004, reuses=True)
 XFS = Flavour("xfs", tick=0.004)
-NFS = Flavour("nfs", tick=0.004, reuses=True, caches=5.0)
+NFS = Flavour("nfs", tick=0.004, reuses=True, caches=5.0, opens_anew=True)
 SSHFS = Flavour("sshfs", tick=1.0, ctime_is_mtime=True, client_inodes=True, caches=3.0)
 S3 = Flavour("s3", tick=1.0, objects=True)
 FLAVOURS = (EXT4, XFS, NFS, SSHFS, S3)
@@ -336,6 +339,8 @@ class SimulatedStore:
         self._allowed(key)
         if self._key(key) in self.volume.broken:
             raise StoreUnavailable(f"{self.uri}/{key}", "input/output error")
+        if self.volume.flavour.opens_anew:
+            self.host.cache.pop((self.volume.uri, self._key(key)), None)
         node = self.volume.files.get(self._key(key))
         if node is None or self.volume.away:
             raise FileNotFoundError(key)

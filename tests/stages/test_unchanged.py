@@ -18,7 +18,8 @@ from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Receipt, Staged
 from flagfall.stages.ingest import ingest
 from flagfall.stages.unchanged import CLEARED
-from flagfall.stores import EPOCH
+from flagfall.stores import EPOCH, Fetched
+from flagfall.stores.copying import digest_of
 from tests.feeds import ToyFeed, make_s3_toy, make_toy
 
 DAY = "2026-11-01"
@@ -236,6 +237,28 @@ def test_a_file_that_grew_since_it_was_listed_is_taken_in_as_it_is(
     receipt = ingest(plain.dataset, inbox, marker)
     assert receipt is not None
     assert (receipt.status, receipt.rows) == ("accepted", 2)
+
+
+@pytest.mark.invariant(1)
+def test_a_file_that_ended_early_is_no_batch_though_a_share_shows_it_as_it_was(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut and written anew while it is read; the client's cache has its old attributes."""
+    deliver(plain, "cp -p", RIGHT)
+    inbox = plain.inbox()
+    (marker,) = inbox.pending()
+    fetch = inbox.landing.store.fetch
+
+    def cut(key: str, target: Path, *_: object) -> Fetched:
+        version = fetch(key, target).version
+        half = target.read_bytes()[:-4]
+        target.write_bytes(half)
+        return replace(digest_of(target), version=version)
+
+    monkeypatch.setattr(inbox.landing.store, "fetch", cut)
+    assert ingest(plain.dataset, inbox, marker) is None
+    assert rows(plain) == []
+    assert take_in(plain).status == "accepted"
 
 
 @pytest.mark.invariant(3)
