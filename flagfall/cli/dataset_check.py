@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flagfall.cli.model_check import try_model
 from flagfall.cli.model_init import says_of
-from flagfall.dataset.loader import datasets_folder
+from flagfall.dataset.loader import datasets_folder, with_lines
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.schema import Dataset
@@ -36,7 +36,7 @@ def check_dataset(dataset: Dataset) -> str:
         CodeInvalid: A file of the team's own code cannot be used.
     """
     _check_notifiers(dataset)
-    RowRules(dataset)
+    _check_rules(dataset)
     check_expressions(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
@@ -110,5 +110,14 @@ def _check_notifiers(dataset: Dataset) -> None:
         raise _invalid(dataset, problems)
 
 
+def _check_rules(dataset: Dataset) -> None:
+    try:
+        RowRules(dataset)
+    except DatasetInvalid as invalid:
+        raise _invalid(dataset, invalid.problems) from invalid
+
+
 def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:
-    return DatasetInvalid(str(datasets_folder() / f"{dataset.name}.yaml"), problems)
+    """An error that names the lines, as those do that reading the file finds."""
+    path = datasets_folder() / f"{dataset.name}.yaml"
+    return DatasetInvalid(str(path), with_lines(path, problems))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,17 @@ def read_dataset(path: Path | str) -> Dataset:
     if problems:
         raise DatasetInvalid(str(path), problems)
     return dataset.read_from(text)
+
+
+def with_lines(path: Path, problems: Iterable[Problem]) -> list[Problem]:
+    """Problems that were found after a dataset file was read, with the lines of their keys.
+
+    Raises:
+        DatasetInvalid: It is no YAML any more.
+        NotThere: There is no such file any more.
+    """
+    _, lines = parsed(path, _text(path))
+    return [replace(problem, line=lines.of_key(problem.key)) for problem in problems]
 
 
 def variables(path: Path | str) -> dict[str, str]:

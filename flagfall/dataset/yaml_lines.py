@@ -19,6 +19,7 @@ from flagfall.errors import DatasetInvalid, Problem
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _TEXTS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_PARTS = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _QUOTES = "put text that begins with one of * & % @ ! { [ or has ': ' in it in quotes"
 
 
@@ -52,6 +53,10 @@ class Lines:
         """The line of a key, or of what it should be in; ``None`` for a missing one at the top."""
         ways = (key_of(location[:end]) for end in range(len(location), 0, -1))
         return next((self._found[key] for key in ways if key in self._found), None)
+
+    def of_key(self, key: str) -> int | None:
+        """The same for a place that is one text (see ``key_of``)."""
+        return self.of([int(index) if index else name for index, name in _PARTS.findall(key)])
 
     def _visit(self, node: yaml.Node | None, prefix: str) -> None:
         if id(node) in self._seen:  # an alias may lead back to where it stands
