@@ -20,9 +20,10 @@ test: $(VENV)/.dev
 
 # Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
 # also MLServer, Triton, Airflow 3.2 and the zoo of models, 3.2 GB of disk; without them their tests are skipped.
+# In the order of their names the longest, faults/ and live/, are not the last, which one process would do alone.
 test-slow: JOBS := 2
 test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2 zoo)
-	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
+	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) --no-loadscope-reorder -m slow $(ARGS)
 
 # The intake on a simulated store, clock and schedule, each from one seed. SEED=7 shows what happened in one;
 # MUTANTS=1 puts faults back into the code, and shows how many seeds find each.
