@@ -35,14 +35,19 @@ log = logger(__name__)
 
 TASKS = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
 """Stages that a task of the author's own can follow."""
+WATCHMAN = "flagfall_watchman"
+"""The DAG that looks at every feed and tells what no run can tell."""
 
 
 def pipelines(
-    folder: Path | str | None = None, after: Mapping[str, Callable[[Any], Any]] | None = None
+    folder: Path | str | None = None,
+    after: Mapping[str, Callable[[Any], Any]] | None = None,
+    watchman: str = WATCHMAN,
 ) -> dict[str, DAG]:
     """The DAGs of every dataset file that can be used, by DAG id.
 
-    ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``. A
+    ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``; and
+    one ``flagfall_watchman`` where a dataset names notifiers. A
     file with a mistake is logged and left out, so that it does not stop the feeds beside it. In a
     task only that task's DAG is made.
 
@@ -52,6 +57,7 @@ def pipelines(
         after: Tasks of your own between two stages: by the id of the task that they follow
             (``TASKS``), or by ``<dataset>.<task id>`` in one pipeline only, a function that makes
             the task of what that stage returned. The next stage waits for it.
+        watchman: Id of the watchman's DAG: two folders in one Airflow need two; empty for none.
 
     Raises:
         NotThere: There is no such folder, dataset or task.
@@ -64,7 +70,8 @@ def pipelines(
     _check_names(after or {}, [*own, *(Path(problem.path).stem for problem in broken)])
     wanted = get_parsing_context().dag_id
     dags = (dag for dataset in usable for dag in _dags(dataset, folder, wanted, own[dataset.name]))
-    return {dag.dag_id: dag for dag in dags}
+    watching = _watchman(usable, folder, wanted, watchman)
+    return {dag.dag_id: dag for dag in (*dags, *watching)}
 
 
 def _after(
@@ -115,6 +122,17 @@ def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
     problems = {dataset.name: lacking(dataset, folder) for dataset in read}
     usable = [dataset for dataset in read if problems[dataset.name] is None]
     return usable, [*broken, *filter(None, problems.values())]
+
+
+def _watchman(
+    datasets: Sequence[Dataset], folder: Path, wanted: str | None, dag_id: str
+) -> Iterator[DAG]:
+    """The watchman's DAG, where there is somebody whom it could tell."""
+    told = [dataset for dataset in datasets if dataset.notify]
+    if told and dag_id and wanted in (None, dag_id):
+        from flagfall.dags.watchman import watchman
+
+        yield watchman(dag_id, told, folder)
 
 
 def _dags(

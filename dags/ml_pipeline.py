@@ -28,7 +28,7 @@ from flagfall.dataset.tasks import TaskSettings
 from flagfall.operators.airflow_release import retry_what_may_heal
 from flagfall.operators.notices import on_failure, on_retry
 from flagfall.operators.pods import executor_config
-from flagfall.operators.stages import ClaimOperator, ReportOperator, StageOperator
+from flagfall.operators.stages import LABEL, ClaimOperator, ReportOperator, StageOperator
 from flagfall.stages import STAGES
 from flagfall.triggers.markers import MarkerFeedTrigger
 
@@ -135,6 +135,7 @@ def _shards(
             batches=batches,
             pod=pod,
             trigger_rule=GO_ON_WITH_THE_REST,
+            map_index_template=LABEL,
             outlets=[Asset(f"{dataset.name}_predictions")],
             **task_settings(dataset, "run_inference"),
         )
@@ -148,6 +149,7 @@ def _shards(
             stage=name,
             batches=batches,
             trigger_rule=rule,
+            map_index_template=LABEL,
             outlets=[Asset(f"{dataset.name}_{outlet}") for outlet in outlets],
             **task_settings(dataset, task_id),
         )

@@ -20,7 +20,7 @@ from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
 from flagfall.operators.airflow_release import fails_for_good
-from flagfall.operators.stages import deliveries, leave, summary, update
+from flagfall.operators.stages import deliveries, label, leave, summary, update
 from flagfall.stages.shard import Delivery
 
 if TYPE_CHECKING:
@@ -86,6 +86,11 @@ class PodInferenceOperator(KubernetesPodOperator):
         self.dataset = dataset
         self.datasets = datasets
         self.batches = batches
+
+    @property
+    def label(self) -> str:
+        """As of ``StageOperator``."""
+        return label(list(self._given()))
 
     def build_pod_request_obj(self, context: Context | None = None, **kwargs: Any) -> k8s.V1Pod:
         """The pod, with the ids of the shard's batches as arguments.

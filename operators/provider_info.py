@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 NAME = "Flagfall"
+_OPERATORS = ("stages", "pod_inference", "watchman")
 
 
 def provider_info() -> dict[str, Any]:
@@ -18,7 +19,9 @@ def provider_info() -> dict[str, Any]:
         "name": NAME,
         "description": "Event-driven batch scoring: from a marker file to a report.",
         "integrations": [{"integration-name": NAME, "tags": ["software"]}],
-        "operators": [_modules("flagfall.operators.stages", "flagfall.operators.pod_inference")],
+        "operators": [
+            _modules(*(f"flagfall.operators.{name}" for name in _OPERATORS)),
+        ],
         "sensors": [_modules("flagfall.operators.sensors")],
         "triggers": [_modules("flagfall.triggers.markers")],
         "extra-links": ["flagfall.operators.stages.ReportLink"],

@@ -5,7 +5,7 @@ They pass references by XCom, never rows, and put what they did into ``extra`` o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -18,20 +18,34 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.errors import NotFinished
+from flagfall.errors import NotFinished, printable
 from flagfall.inbox.claim import AT_ONCE, claim
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import batch_id_of
 from flagfall.landing.marker import Marker
 from flagfall.operators.airflow_release import fails_for_good
+from flagfall.operators.notices import task_name, tell
 from flagfall.publish import publish
 from flagfall.report.due import expect_report, report_is_written
-from flagfall.report.run import decided, make_up_for_reports, report_run, still_there, unfinished
+from flagfall.report.run import (
+    decided,
+    make_up_for_reports,
+    plain_report,
+    still_there,
+    unfinished,
+    write_run_report,
+)
 from flagfall.stages.shard import Delivery, foremost, try_stage
 from flagfall.triggers import connections
+from flagfall.verdict.failures import Failure, failures, forget_failures, note_failure
+from flagfall.verdict.message import Link
+from flagfall.verdict.words import listed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
+
+    from flagfall.report.page import Report
 
 connections.use()
 
@@ -80,6 +94,7 @@ class ClaimOperator(_DatasetOperator):
         dataset = find_dataset(self.dataset, self.datasets)
         inbox = Inbox(Feed.of(dataset))
         taken = claim(inbox, dataset, at_once=self._at_once())
+        _forget(inbox, lambda failure: failure.task == self.task_id)
         for number, shard in enumerate(taken.shards, start=1):
             names = ", ".join(marker.batch_id for marker in shard[:SHOWN])
             self.log.info("shard %d: %d batches: %s", number, len(shard), names)
@@ -122,6 +137,15 @@ class StageOperator(_DatasetOperator):
         super().__init__(**kwargs)
         self.stage = stage
         self.batches = batches
+        self.done: list[Delivery] | None = None
+
+    @property
+    def label(self) -> str:
+        """Names of the shard's batches, each with what became of it; Airflow shows it for ``[0]``.
+
+        Airflow renders it before the task runs, and once more after it.
+        """
+        return label(list(deliveries(self.batches or ())) if self.done is None else self.done)
 
     @fails_for_good
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -133,12 +157,52 @@ class StageOperator(_DatasetOperator):
         dataset = find_dataset(self.dataset, self.datasets)
         inbox = Inbox(Feed.of(dataset))
         given = list(deliveries(self.batches or ()))
-        done, failures = try_stage(self.stage, dataset, inbox, given)
+        done, failed = try_stage(self.stage, dataset, inbox, given)
         update(self.outlets, context, summary(inbox, self.stage, done))
-        if failures:
+        self.done = done
+        if failed:
             leave(context, done)
-            raise foremost(failures)
+            raise foremost(failed)
+        if getattr(context.get("ti"), "try_number", 1) > 1:
+            _forget(inbox, lambda failure: is_this(failure, context))
         return [delivery.to_dict() for delivery in done]
+
+
+def label(shown: Sequence[Delivery]) -> str:
+    """Names of the batches of a shard, each with what became of it."""
+    names = (f"{one.marker.label}{_OUTCOMES.get(one.status or '', '')}" for one in shown)
+    return listed(list(names))
+
+
+_OUTCOMES = {"rejected": ": REJECTED", "unchanged": ": unchanged"}
+LABEL = "{{ task.label }}"
+"""What Airflow shows for the number of a shard (``map_index_template``)."""
+
+
+def is_this(failure: Failure, context: Context) -> bool:
+    """Whether a note is of this task of this run."""
+    return (failure.run, failure.task) == (str(context["run_id"]), task_name(context))
+
+
+def _forget(inbox: Inbox, which: Callable[[Failure], bool]) -> None:
+    """Remove notes of tasks that failed: they have succeeded since."""
+    store = inbox.lake.store
+    forget_failures(store, list(filter(which, failures(store))))
+
+
+def _note_left(inbox: Inbox, run: str, task: str, left: Sequence[str]) -> None:
+    """Note that a run ends and has not finished batches, also where its tasks were killed."""
+    if left:
+        why = f"{len(left):,} batches of the run are not finished: {listed(left)}"
+        note_failure(inbox.lake.store, Failure(run=run, task=task, why=why, at=inbox.clock()))
+
+
+def _forget_earlier(inbox: Inbox, run: str, markers: Iterable[Marker]) -> None:
+    """Remove notes of earlier runs, unless a batch that they left is still not finished."""
+    own = {marker.batch_id for marker in markers}
+    noted = inbox.receipts.filed(inbox.clock().date()).unfinished
+    if {batch_id_of(entry.key) for entry in noted} <= own:
+        _forget(inbox, lambda failure: failure.run != run)
 
 
 def update(outlets: Iterable[Any], context: Context, extra: dict[str, Any]) -> None:
@@ -236,14 +300,30 @@ class ReportOperator(_DatasetOperator):
         if not markers:
             report_is_written(inbox.lake, run)
             raise AirflowSkipException(f"{self.dataset}: no marker of this run is there any more")
-        report = report_run(dataset, inbox, run, markers, receipts)
+        left = unfinished(dataset, inbox, markers, receipts)
+        _note_left(inbox, run, self.task_id, left)
+        _forget_earlier(inbox, run, markers)
+        report = write_run_report(dataset, inbox, run, markers, receipts)
         make_up_for_reports(dataset, inbox, run, markers)
-        self.link = inbox.lake.store.link(report["key"], dataset.lake.link_expires)
-        self.log.info("%s %s", report["sentence"], report["uri"])
-        if left := unfinished(dataset, inbox, markers, receipts):
-            raise NotFinished(left, len(markers), report["uri"])
-        update(self.outlets, context, report)
-        return {**report, "link": self.link}
+        self.link = inbox.lake.store.link(report.key, dataset.lake.link_expires)
+        self._log(inbox, report)
+        where = self.link if self.link.startswith("http") else report.uri
+        tell(dataset, inbox, report.verdict, context, [Link("Report", where)])
+        if left:
+            raise NotFinished(left, len(markers), report.uri)
+        plain = plain_report(report)
+        update(self.outlets, context, plain)
+        return {**plain, "link": self.link}
+
+    def _log(self, inbox: Inbox, report: Report) -> None:
+        """What came, what became of it, and where it is."""
+        came = ", ".join(f"{count} {status}" for status, count in sorted(report.batches.items()))
+        self.log.info(
+            "%s: %s; receipts are in %s/receipts", self.dataset, came, inbox.lake.store.uri
+        )
+        for reason in report.verdict.reasons:
+            self.log.warning("%s", printable(f"{self.dataset}: {reason.what}: {reason.remedy}"))
+        self.log.info("%s %s", printable(report.verdict.sentence), report.uri)
 
 
 class PublishOperator(BaseOperator):

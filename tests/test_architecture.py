@@ -25,6 +25,7 @@ ROOMS = [
     "triggers",
     "cli",
     "report",
+    "verdict",
     "watch",
     "stages",
     "sample",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere, StoreError
@@ -13,10 +13,10 @@ from flagfall.lake.receipts import batch_id_of, current_view, hash_of
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH
+from flagfall.verdict.facts import WINDOW
+from flagfall.verdict.look import late, look
+from flagfall.verdict.verdict import Verdict, judge
 from flagfall.watch.heartbeat import WatcherState, last_heartbeat
-
-WINDOW = timedelta(days=30)
-"""How far back receipts are counted."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Status:
         kept: ``None`` where the lake cannot be reached from here.
         seen: ``None`` where the landing zone, or the lake, cannot be reached from here.
         error: Why something is ``None``.
+        verdict: On the feed, by what can be seen from here; ``None`` before it is judged.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class Status:
     kept: Kept | None = None
     seen: Seen | None = None
     error: StoreError | None = None
+    verdict: Verdict | None = None
 
 
 def status(dataset: Dataset, inbox: Inbox) -> Status:
@@ -87,9 +89,12 @@ def status(dataset: Dataset, inbox: Inbox) -> Status:
     found = Status(dataset.name, inbox.clock())
     try:
         found = replace(found, kept=_kept(dataset, inbox, found.at))
-        return replace(found, seen=_seen(dataset, inbox, found.at))
+        found = replace(found, seen=_seen(dataset, inbox, found))
     except StoreError as error:
-        return replace(found, error=error)
+        found = replace(found, error=error)
+    receipts = found.kept.receipts if found.kept else None
+    facts = look(dataset, inbox, receipts=receipts, scope=inbox.shortcuts.full_scope())
+    return replace(found, verdict=judge(dataset, facts))
 
 
 def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
@@ -98,12 +103,13 @@ def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
     return Kept(tuple(receipts), unscored, last_heartbeat(inbox.lake.store))
 
 
-def _seen(dataset: Dataset, inbox: Inbox, now: datetime) -> Seen:
+def _seen(dataset: Dataset, inbox: Inbox, found: Status) -> Seen:
     entries = inbox.landing.entries()
+    overdue = late(dataset, inbox, found.at, found.kept.receipts if found.kept else ())
     return Seen(
         landed=len(entries),
         pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
-        late=late(dataset, inbox, now),
+        late=overdue[-1].uri if overdue else None,
     )
 
 
@@ -133,13 +139,3 @@ def rejected_for(inbox: Inbox, reason: str) -> list[str]:
         reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}
         raise NotThere("batch rejected for", reason, f"there are: {', '.join(sorted(reasons))}")
     return found
-
-
-def late(dataset: Dataset, inbox: Inbox, now: datetime) -> str | None:
-    """The marker that was due, and whose deadline has passed, if it is not there."""
-    arrival = dataset.arrival
-    if arrival.schedule is None:
-        return None
-    due = arrival.due_before(now - arrival.deadline)
-    key = inbox.landing.pattern.fill(arrival.fields_at(due))
-    return None if inbox.landing.find(key) else f"{inbox.landing.uri}/{key}"

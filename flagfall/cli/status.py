@@ -43,10 +43,24 @@ def status_command(
 def _show(found: list[Status], with_deliveries: bool) -> None:
     if found:
         out.print(_overview(found))
+    for one in found:
+        _show_verdict(one)
     for line in (line for one in found for line in _attention(one)):
         out.print(printable(line), highlight=False, soft_wrap=True)
     for one in found if with_deliveries else ():
         out.print(_deliveries(one))
+
+
+def _show_verdict(found: Status) -> None:
+    """The verdict, and under it each reason with what to do."""
+    if found.verdict is None:
+        return
+    verdict = found.verdict
+    out.print(printable(f"{found.dataset}: {verdict.sentence}"), highlight=False, soft_wrap=True)
+    for reason in verdict.reasons:
+        since = f" (since {_when(reason.since)})" if reason.since else ""
+        line = printable(f"  {reason.what}{since}: {reason.remedy}")
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 _COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored")
@@ -57,6 +71,9 @@ def _plain(found: Status) -> dict[str, Any]:
     oldest = seen.oldest_pending if seen else None
     return {
         "dataset": found.dataset,
+        "verdict": found.verdict.word if found.verdict else None,
+        "sentence": found.verdict.sentence if found.verdict else None,
+        "reasons": [one.to_dict() for one in found.verdict.reasons] if found.verdict else [],
         "landed": seen.landed if seen else None,
         "pending": len(seen.pending) if seen else None,
         **{name: kept.counts[name] if kept else None for name in _COUNTED[2:5]},

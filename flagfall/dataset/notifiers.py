@@ -15,7 +15,8 @@ from flagfall.dataset.schema import Notice
 from flagfall.errors import Problem
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_UNESCAPED = re.compile(r"\{\{(?=[^}]*\bnotice\b)(?![^}]*\|\s*(e|escape)\b)[^}]*\}\}")
+_PLAIN = r"\bnotice(_text|_subject)?\b"
+_UNESCAPED = re.compile(r"\{\{(?=[^}]*" + _PLAIN + r")(?![^}]*\|\s*(e|escape)\b)[^}]*\}\}")
 _EXAMPLE = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
 _BASE = "BaseNotifier"
 
@@ -53,9 +54,34 @@ def _is_notifier(found: Any) -> bool:
     )
 
 
+_MESSAGES = {
+    "subject": "{{ notice_subject }}",
+    "summary": "{{ notice_subject }}",
+    "html_content": "{{ notice_html }}",
+    "text": "{{ notice_text }}",
+    "message": "{{ notice_text }}",
+    "body": "{{ notice_text }}",
+}
+"""Arguments of notifiers that carry a message, by their usual names."""
+_FOR_SLACK = (
+    "{{ notice_text | replace('&', '&amp;') | replace('<', '&lt;') | replace('>', '&gt;') }}"
+)
+"""Slack reads ``<https://…|text>`` as a link."""
+
+
+def with_message(notifier: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with the message in those that carry one, are templated and were not given."""
+    known = inspect.signature(notifier).parameters
+    templated = getattr(notifier, "template_fields", ())
+    if ".slack." in notifier.__module__ and "text" in known:
+        return {"text": _FOR_SLACK, **arguments}
+    usual = {name: text for name, text in _MESSAGES.items() if name in known and name in templated}
+    return usual | arguments
+
+
 def _why_not_these(notifier: type, arguments: dict[str, Any]) -> str:
     try:
-        inspect.signature(notifier).bind(**arguments)
+        inspect.signature(notifier).bind(**with_message(notifier, arguments))
     except TypeError as error:
         return f"its arguments do not fit: {error}"
     return ""

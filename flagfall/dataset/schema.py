@@ -131,17 +131,41 @@ class Watch(Section):
     full_sweep_every: Interval = timedelta(hours=1)
 
 
+Event = Literal["rejected", "attention", "late", "failed", "unfinished", "recovered", "retry"]
+"""What people can ask to be told of."""
+
+_USUALLY: tuple[Event, ...] = (
+    "rejected",
+    "attention",
+    "late",
+    "failed",
+    "unfinished",
+    "recovered",
+)
+
+
 class Notice(Section):
-    """Whom to notify of a task that failed.
+    """Whom to notify, and of what.
 
     Attributes:
         notifier: Path of an Airflow notifier's class, such as
             ``airflow.providers.smtp.notifications.smtp.SmtpNotifier``.
-        arguments: Its arguments; ``{{ notice }}`` stands for the sentence.
+        arguments: Its arguments; ``{{ notice }}`` stands for the sentence, and for the message
+            ``{{ notice_subject }}``, ``{{ notice_text }}`` and ``{{ notice_html }}``.
+        on: Of what: all but ``retry`` if left out.
     """
 
     notifier: str
     arguments: dict[str, Any] = Field(default_factory=dict)
+    on: tuple[Event, ...] = _USUALLY
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yaml_reads_on_as_true(cls, raw: Any) -> Any:
+        """YAML 1.1 reads the key ``on`` as true."""
+        if isinstance(raw, dict) and True in raw:
+            return {"on" if key is True else key: value for key, value in raw.items()}
+        return raw
 
 
 _TASKS_OF_A_MODEL = ("preprocess_data", "run_inference", "evaluate_results")

@@ -32,6 +32,17 @@ class Thresholds(Section):
         flagged_max: Alert when it is above.
         precision_min: Alert when the share of flagged rows that are really unusual is below.
         recall_min: Alert when the share of unusual rows that are flagged is below.
+        rows_low: Alert when a day has less than this share of the rows that the same weekday had
+            (the median of four weeks), less than each of them, and less than chance explains.
+        rows_high: Alert when it has more than so many times the rows; so for the rest.
+        missing_rise: Alert when the share of a feature's missing values is above training's by
+            more, and by more than a clustered column's spread (see ``verdict.data``).
+        unknown_rise: Alert when the share of rows whose category training hardly had is above
+            training's by more.
+        vanished_rows: Alert when a category of training is in no row, though it should be in so
+            many.
+        stale_after: Alert when nothing newer has come for so many times the longest pause of the
+            last 30 days; only without an ``arrival.schedule``.
     """
 
     rejected_share: Share = 0.05
@@ -50,6 +61,12 @@ class Thresholds(Section):
     flagged_max: Share | None = None
     precision_min: Share | None = None
     recall_min: Share | None = None
+    rows_low: Share | None = 0.75
+    rows_high: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 1.33
+    missing_rise: Share | None = 0.1
+    unknown_rise: Share | None = 0.05
+    vanished_rows: Annotated[int, Field(ge=1)] | None = 20
+    stale_after: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 2.0
 
 
 OF_TASKS: dict[str, tuple[Task, ...]] = {

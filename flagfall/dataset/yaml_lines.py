@@ -23,6 +23,10 @@ _PARTS = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _QUOTES = "put text that begins with one of * & % @ ! { [ or has ': ' in it in quotes"
 
 
+_ON_OF_A_NOTICE = re.compile(r"notify\[\d+\]\.on")
+"""A key that YAML reads as true, and people know from elsewhere."""
+
+
 class _Loader(yaml.SafeLoader):
     """As PyYAML's; a value that is none, such as 30 February, is an error with a line."""
 
@@ -65,7 +69,8 @@ class Lines:
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 path = f"{prefix}.{key.value}" if prefix else str(key.value)
-                self._misreads(path, key, _misread_key(key))
+                if not _ON_OF_A_NOTICE.fullmatch(path):
+                    self._misreads(path, key, _misread_key(key))
                 self._enter(key, value, path)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):

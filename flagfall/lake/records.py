@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from flagfall.dataset.model import Task
 from flagfall.landing.marker import Marker, is_text
 
+DRIFT_OF = "drift of "
+"""Begins an alert on drift; the feature's name follows."""
 HISTOGRAM_BINS = 100
 """Bins of equal width over scores from 0 to 1."""
 
@@ -310,6 +312,10 @@ class Drift(_Record):
         usual: Largest PSI of a training batch against all of them; ``None`` where not known.
         noise: About the PSI that chance alone makes with so many rows.
         kind: What it is the drift of: a feature, the model's score or value, or its class.
+        other_share: Of a category, share of rows with a text that training had rarely, or never;
+            ``None`` of others.
+        reference_other_share: The same, at training.
+        vanished: Categories of training that no row has, with their share then.
     """
 
     feature: str
@@ -319,6 +325,9 @@ class Drift(_Record):
     usual: float | None = None
     noise: float = 0.0
     kind: Literal["feature", "score", "class"] = "feature"
+    other_share: float | None = None
+    reference_other_share: float | None = None
+    vanished: dict[str, float] = {}
 
 
 class Evaluation(_Stored):

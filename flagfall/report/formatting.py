@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from flagfall.verdict.words import cut
+
 TEXT_SHOWN = 300
 """Longest text of a producer that is shown, in characters."""
 
@@ -88,13 +90,3 @@ def seconds(time: float) -> str:
 def moment(time: datetime) -> str:
     """A moment in UTC, to the second."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-
-
-def cut(text: str, length: int) -> str:
-    """The text, or its first ``length`` characters and an ellipsis."""
-    return text if len(text) <= length else f"{text[:length]}…"
-
-
-def plural(count: int, one: str, many: str) -> str:
-    """A number and its noun."""
-    return f"{count:,} {one if count == 1 else many}"

@@ -8,9 +8,8 @@ invisible, or change the text's direction, are shown as numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +27,6 @@ from flagfall.report.figures import trend_pictures
 from flagfall.report.formatting import (
     TEXT_SHOWN,
     count,
-    cut,
     figure,
     moment,
     safe_text,
@@ -38,11 +36,12 @@ from flagfall.report.formatting import (
 )
 from flagfall.report.kinds import kind_of
 from flagfall.report.pooled import Pool
-from flagfall.report.summary import Judgement, Verdict, judge
 from flagfall.report.tiles import tiles
 from flagfall.report.trend import Trend
 from flagfall.report.worst_drift import Moved, worst_drift
 from flagfall.scoring.drift import MOVED
+from flagfall.verdict.verdict import Verdict
+from flagfall.verdict.words import cut, plural
 
 BATCHES_SHOWN = 40
 ALERTS_SHOWN = 4
@@ -66,16 +65,14 @@ class Report:
     Attributes:
         uri: Where it is.
         key: The same, below the dataset's folder in the lake.
-        verdict: ``attention`` where there is a reason.
-        sentence: The verdict as a person would say it, such as ``Today is normal.``
-        reasons: Why it needs attention, the gravest first.
+        verdict: Of the feed, when the report was written.
+        batches: Deliveries of the run by status.
     """
 
     uri: str
     key: str
     verdict: Verdict
-    sentence: str
-    reasons: tuple[str, ...]
+    batches: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ def write_report(
     run: str,
     receipts: Sequence[Receipt],
     history: Sequence[Receipt],
-    now: datetime,
+    verdict: Verdict,
     is_latest: bool = True,
 ) -> Report:
     """Write the report of a run, and the same as ``reports/latest.html``.
@@ -104,24 +101,21 @@ def write_report(
         run: Name of the run; any text.
         receipts: Deliveries that this run decided.
         history: Accepted deliveries of the last 30 days, one per marker, with this run's.
-        now: When the report is written (UTC). The time from marker to report ends here.
+        verdict: Of the feed, now. The time from marker to report ends then.
         is_latest: Whether the report replaces ``latest.html``.
     """
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
-    judgement = judge(dataset, batches)
-    page = _render(dataset, lake, run, batches, trend, judgement, now).encode()
+    page = _render(dataset, lake, run, batches, trend, verdict).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
     if is_latest:
         lake.store.put(LATEST, page)
-    return Report(
-        uri=f"{lake.store.uri}/{key}",
-        key=key,
-        verdict=judgement.verdict,
-        sentence=judgement.sentence,
-        reasons=judgement.reasons,
-    )
+    return Report(uri=f"{lake.store.uri}/{key}", key=key, verdict=verdict, batches=_counts(batches))
+
+
+def _counts(batches: Sequence[Batch]) -> Mapping[str, int]:
+    return Counter(batch.receipt.status for batch in batches)
 
 
 def _batches(lake: Lake, receipts: Sequence[Receipt], history: Sequence[Receipt]) -> list[Batch]:
@@ -154,8 +148,7 @@ def _render(
     run: str,
     batches: Sequence[Batch],
     trend: Trend,
-    judgement: Judgement,
-    now: datetime,
+    verdict: Verdict,
 ) -> str:
     counted = [batch for batch in batches if batch.counts]
     pool = Pool.of(batch.evaluation for batch in counted)
@@ -164,9 +157,10 @@ def _render(
     return _template().render(
         dataset=dataset,
         run=run,
-        now=now,
-        judgement=judgement,
-        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, now),
+        now=verdict.at,
+        verdict=verdict,
+        headline=_headline(verdict, batches),
+        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, verdict.at),
         rules=_rules(batches),
         kind=kind,
         column=kind.column(dataset) if dataset.model else None,
@@ -182,6 +176,15 @@ def _render(
         **_batch_table(dataset, batches),
         **_drift_table(dataset, drift),
     )
+
+
+def _headline(verdict: Verdict, batches: Sequence[Batch]) -> str:
+    """The verdict; of a normal day on which nothing new came, that."""
+    if verdict.word != "normal":
+        return verdict.sentence
+    if batches and all(batch.receipt.status == "unchanged" for batch in batches):
+        return f"Nothing new: {plural(len(batches), 'batch', 'batches')} came again unchanged."
+    return verdict.sentence
 
 
 def _batch_table(dataset: Dataset, batches: Sequence[Batch]) -> dict[str, Any]:
@@ -226,7 +229,7 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     if batch.evaluation is not None and batch.evaluation.alerts:
         found.append(_alert_line(batch.evaluation.alerts))
     if batch.evaluation is None and batch.counts and dataset.model is not None:
-        found.append("Not scored.")
+        found.append("Not evaluated." if batch.predicted else "Not scored.")
     return found
 
 

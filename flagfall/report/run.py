@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
@@ -18,11 +15,14 @@ from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
 from flagfall.report.due import due_reports, report_is_written
+from flagfall.verdict.facts import WINDOW
+from flagfall.verdict.look import look
+from flagfall.verdict.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from flagfall.report.page import Report
 
 log = logger(__name__)
-
-HISTORY = timedelta(days=30)
-"""How far back a report looks, by the day on which a marker landed."""
 
 
 def decided(inbox: Inbox, markers: Sequence[Marker]) -> dict[str, Receipt]:
@@ -39,6 +39,24 @@ def report_run(
     receipts: Mapping[str, Receipt] | None = None,
     is_latest: bool = True,
 ) -> dict[str, Any]:
+    """As ``write_run_report``, as plain values for XCom and JSON."""
+    return plain_report(write_run_report(dataset, inbox, run, markers, receipts, is_latest))
+
+
+def plain_report(report: Report) -> dict[str, Any]:
+    """URI and key of a report, its verdict (``Verdict.to_dict``), and batches by status."""
+    place = {"uri": report.uri, "key": report.key, "batches": dict(report.batches)}
+    return {**report.verdict.to_dict(), **place}
+
+
+def write_run_report(
+    dataset: Dataset,
+    inbox: Inbox,
+    run: str,
+    markers: Sequence[Marker],
+    receipts: Mapping[str, Receipt] | None = None,
+    is_latest: bool = True,
+) -> Report:
     """Write the report of a run. It covers the deliveries that have a receipt.
 
     Args:
@@ -49,27 +67,38 @@ def report_run(
         receipts: Their receipts (see ``decided``); ``None`` to look them up.
         is_latest: Whether the report replaces ``latest.html``.
 
-    Returns:
-        URI, key and verdict of the report, and counts, as plain values for XCom.
-
     Raises:
         NotThere: No delivery has a receipt.
     """
     require("report")
     from flagfall.report.page import write_report
 
-    now = inbox.clock()
     known = decided(inbox, markers) if receipts is None else receipts
     own = [known[marker.batch_id] for marker in markers if marker.batch_id in known]
     if not own:
         names = ", ".join(marker.batch_id for marker in markers[:3])
         raise NotThere("receipt for batch", names, "run its ingest stage first")
-    history = current_view(inbox.receipts.since((now - HISTORY).date(), known))
-    report = write_report(dataset, inbox.lake, run, own, history, now, is_latest)
+    found = inbox.receipts.since((inbox.clock() - WINDOW).date(), known)
+    verdict = _verdict(dataset, inbox, markers, found, own)
+    report = write_report(dataset, inbox.lake, run, own, current_view(found), verdict, is_latest)
     report_is_written(inbox.lake, run)
-    plain = asdict(report)
-    counts = Counter(receipt.status for receipt in own)
-    return {**plain, "reasons": list(report.reasons), "batches": dict(counts)}
+    return report
+
+
+def _verdict(
+    dataset: Dataset,
+    inbox: Inbox,
+    markers: Sequence[Marker],
+    receipts: Sequence[Receipt],
+    own: Sequence[Receipt],
+) -> Verdict:
+    """The verdict on a feed after a run; what the run accepted and left is not finished."""
+    accepted = [one.batch_id for one in own if one.status == "accepted" and dataset.model]
+    read = zip(accepted, inbox.lake.find_all(Evaluation, accepted), strict=True)
+    known = {batch_id: one for batch_id, one in read if one is not None}
+    left = {marker.batch_id for marker in markers} - {receipt.batch_id for receipt in own}
+    facts = look(dataset, inbox, receipts=receipts, over=set(accepted), left=left, known=known)
+    return judge(dataset, facts)
 
 
 def make_up_for_reports(

@@ -8,21 +8,15 @@ from datetime import datetime
 from statistics import median
 
 from flagfall.dataset.schema import Dataset
+from flagfall.lake.records import DRIFT_OF
 from flagfall.report.batches import Batch
-from flagfall.report.formatting import (
-    count,
-    cut,
-    figure,
-    number,
-    seconds,
-    share,
-)
+from flagfall.report.formatting import count, figure, number, seconds, share
 from flagfall.report.kinds.kind import Facts, Kind
 from flagfall.report.parts import Tile, alerted, joined, usual
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Trend
 from flagfall.report.worst_drift import Moved
-from flagfall.scoring.drift import DRIFT_OF
+from flagfall.verdict.words import cut
 
 NAME_SHOWN = 40
 """Longest name of a figure of the team's own, in characters."""

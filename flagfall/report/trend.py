@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date
 from statistics import median
 
 from flagfall.lake.receipts import current_view
@@ -13,6 +11,7 @@ from flagfall.lake.records import Drift, Evaluation, Receipt
 from flagfall.report.batches import Batch
 from flagfall.report.pooled import Pool
 from flagfall.report.worst_drift import divided, drift_ratio
+from flagfall.verdict.facts import batch_date
 
 BATCHES_IN_TREND = 30
 
@@ -21,8 +20,6 @@ SPARSE = 4
 
 MEDIAN_OF = 3
 """A median needs this many earlier days (or batches)."""
-
-_DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8})(?!\d)")
 
 
 @dataclass
@@ -55,17 +52,6 @@ class Period:
 
 def _larger(*values: float | None) -> float | None:
     return max((value for value in values if value is not None), default=None)
-
-
-def batch_date(receipt: Receipt) -> date:
-    """Return a batch's day: the first field that begins with a date, else when it landed."""
-    for value in receipt.marker.fields.values():
-        if match := _DATE.match(value):
-            try:
-                return date.fromisoformat(match[1])
-            except ValueError:
-                continue
-    return receipt.marker.landed_at.astimezone(UTC).date()
 
 
 class Trend:

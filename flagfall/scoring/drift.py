@@ -18,7 +18,7 @@ Two things make that reading wrong for a daily batch, and both are kept in view:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,6 @@ from flagfall.scoring.reference import (
 
 STABLE, MOVED = 0.1, 0.25
 """The customary reading of a PSI: below the first stable, above the second moved a lot."""
-
-DRIFT_OF = "drift of "
-"""Begins an alert on drift; the feature's name follows."""
 
 AnyBins = NumberBins | CategoryBins
 
@@ -228,7 +225,24 @@ def _drift(
         usual=bins.usual,
         noise=noise(reference, counts),
         kind=kind,
+        **_categories(bins, counts),
     )
+
+
+def _categories(bins: AnyBins, counts: Counts) -> dict[str, Any]:
+    """What a category's entry says of texts that are new, or gone; nothing of a number's."""
+    if not isinstance(bins, CategoryBins):
+        return {}
+    reference = bins.reference
+    gone = {
+        text: rows / max(int(reference.sum()), 1)
+        for (text, rows), found in zip(bins.counts.items(), counts, strict=False)
+        if not found
+    }
+    shares = (float(one[-2] / max(one.sum(), 1)) for one in (counts, reference))
+    return dict(zip(("other_share", "reference_other_share"), shares, strict=True)) | {
+        "vanished": gone
+    }
 
 
 def _missing_share(counts: Counts) -> float:

@@ -167,6 +167,11 @@ def _ingested(
     function: Callable[..., Receipt | None], dataset: Dataset, inbox: Inbox, delivery: Delivery
 ) -> list[Delivery]:
     receipt = function(dataset, inbox, delivery.marker)
+    if receipt is not None and receipt.status == "rejected":
+        why = (
+            f"{dataset.name}: {receipt.batch_id} was rejected ({receipt.reason}): {receipt.message}"
+        )
+        log.warning("%s", why)
     return [] if receipt is None else [delivery.received(receipt)]
 
 

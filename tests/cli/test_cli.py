@@ -202,6 +202,9 @@ class TestStatus:
     ) -> None:
         assert self.counts(flagfall) == {
             "dataset": "toy",
+            "verdict": "unknown",
+            "sentence": "Not known: nothing has come in the last 30 days.",
+            "reasons": [],
             "landed": 0,
             "pending": 0,
             "accepted": 0,

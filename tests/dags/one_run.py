@@ -24,6 +24,21 @@ def run_once(datasets: Path, file: Path = DAGS / "feeds.py") -> dict[str, Any]:
         datasets: Folder of the dataset file.
         file: The file with the DAG.
     """
+    told = run_dag(datasets, file)
+    return {"run": told["run"], "tasks": told["tasks"]}
+
+
+def run_dag(
+    datasets: Path, file: Path = DAGS / "feeds.py", dag: str = "toy_pipeline", **more: str
+) -> dict[str, Any]:
+    """The same of any DAG, with what Airflow shows for the number of a task (``labels``).
+
+    Args:
+        datasets: Folder of the dataset files.
+        file: The file with the DAG.
+        dag: Its id.
+        more: For the environment.
+    """
     with tempfile.TemporaryDirectory() as home:
         environment = {
             **os.environ,
@@ -32,11 +47,13 @@ def run_once(datasets: Path, file: Path = DAGS / "feeds.py") -> dict[str, Any]:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "FLAGFALL_DATASETS": str(datasets),
             "PYTHONPATH": str(DAGS.parent),
+            **more,
         }
-        command = [sys.executable, __file__, str(file)]
+        command = [sys.executable, __file__, str(file), dag]
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    told["log"] = ran.stdout + ran.stderr
     return told
 
 
@@ -44,13 +61,15 @@ def _main() -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    dag = runpy.run_path(sys.argv[1])["toy_pipeline"]
+    dag = runpy.run_path(sys.argv[1])[sys.argv[2]]
     for task in dag.tasks:
         task.retries = 0
     run = dag.test()
-    tasks = {_name(task): task.state for task in run.get_task_instances()}
+    instances = run.get_task_instances()
+    tasks = {_name(task): task.state for task in instances}
+    labels = {_name(task): task.rendered_map_index for task in instances if task.map_index >= 0}
     print()
-    print(json.dumps({"run": run.state, "tasks": tasks}))
+    print(json.dumps({"run": run.state, "tasks": tasks, "labels": labels}))
 
 
 def _name(task: Any) -> str:

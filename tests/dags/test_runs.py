@@ -34,7 +34,7 @@ def test_a_batch_that_cannot_be_scored_makes_a_red_run_that_finishes_and_reports
     found = toy.inbox().lake.find_all(Evaluation, [marker.batch_id for marker in markers])
     assert [evaluation is not None for evaluation in found] == [True, False, True]
     page = (toy.root / "lake/toy/reports/latest.html").read_text()
-    assert "1 accepted batch was not scored" in page
+    assert " was accepted and is not evaluated" in page
 
 
 OWN_TASKS = """\

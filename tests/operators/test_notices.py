@@ -104,7 +104,9 @@ notify:
       subject: "{{{{ run_id }}}}"
 """,
     )
-    on_failure(toy.dataset)(context(dag=None))  # type: ignore[arg-type]  # the part that is used
-    sent = queue.receive_messages()[0].body
-    assert "ingest_data of /landing/date=2026-11-01/_SUCCESS" in sent
-    assert "disk is full" in sent
+    claim = context(ti=SimpleNamespace(task_id="claim"), task=SimpleNamespace(), dag=None)
+    on_failure(toy.dataset)(claim)  # type: ignore[arg-type]  # the part that is used
+    on_failure(toy.dataset)(claim)  # type: ignore[arg-type]  # the part that is used
+    (sent,) = queue.receive_messages(MaxNumberOfMessages=10)
+    assert "toy: failed: claim failed" in sent.body
+    assert "flagfall replay toy BATCH" in sent.body

@@ -169,6 +169,7 @@ def test_the_report_tells_of_what_was_received_and_fails_with_the_names_of_the_o
     waiting = Marker.from_dict(shard[2]).batch_id
     assert failed.value.batch_ids == (waiting,)
     assert f"1 of 3 batches of this run were not finished: {waiting};" in str(failed.value)
+    assert " has landed and was not taken in" in Path(task.link[7:]).read_text()
     assert task.link.startswith("file:///")
     assert Path(task.link.removeprefix("file://")).is_file()
     assert not context["outlet_events"][report].extra
@@ -212,7 +213,7 @@ def test_a_batch_that_was_not_scored_is_reported_and_is_not_finished(
         reporting([shard]).execute(context)
     assert failed.value.batch_ids == (Marker.from_dict(shard[1]).batch_id,)
     (page,) = (toy.root / "lake/toy/reports").glob("asset*.html")
-    assert "1 accepted batch was not scored" in page.read_text()
+    assert " was accepted and is not evaluated" in page.read_text()
 
 
 @pytest.mark.invariant(5)

@@ -14,7 +14,8 @@ import pytest
 from flagfall.lake.output import LATEST
 from flagfall.lake.records import LeftOut
 from flagfall.report.due import slug
-from flagfall.report.formatting import cut, seconds, share, visible
+from flagfall.report.formatting import seconds, share, visible
+from flagfall.verdict.words import cut
 from tests.browser import Browser, BrowserContext, Dialog
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receipt
 
@@ -121,7 +122,7 @@ def test_a_rejected_batch_makes_the_band_red_and_is_told_with_its_reason(normal:
     normal.take(receipt("2013-10-21", "rejected", reason="size-differs", message=why))
     page = normal.page()
     assert 'class="band attention"' in page
-    assert "Needs attention: 1 of 2 batches was rejected." in plain(page)
+    assert "2013-10-21 (size-differs) was rejected and not corrected since." in plain(page)
     first, reason, second = rows(page)
     assert first.startswith("2013-10-21 rejected")
     assert reason == why
@@ -131,10 +132,10 @@ def test_a_rejected_batch_makes_the_band_red_and_is_told_with_its_reason(normal:
 def test_an_alert_is_the_verdict_and_marks_its_figure(run: Run) -> None:
     run.take(receipt("2013-10-20"), shift=0.0)
     report, page = run.report(), run.page()
-    assert report.verdict == "attention"
-    assert re.fullmatch(r"Needs attention: AUC 0\.\d\d is below 0\.60\.", report.sentence), (
-        report.sentence
-    )
+    assert report.verdict.word == "attention"
+    assert re.fullmatch(
+        r"Needs attention: AUC 0\.\d\d is below 0\.60\.", report.verdict.sentence
+    ), report.verdict.sentence
     assert re.search(r'<div class="tile alert"><dt>AUC</dt>', page)
 
 
@@ -155,7 +156,7 @@ def test_files_that_were_left_out_are_named_with_the_batch(run: Run) -> None:
 
 def test_a_run_without_deliveries_has_a_report(run: Run) -> None:
     page = run.page()
-    assert "Nothing came in this run." in plain(page)
+    assert "nothing has come in the last 30 days" in plain(page)
     assert headings(page) == ["What came"]
 
 
@@ -174,7 +175,7 @@ def test_a_corrected_batch_is_shown_as_such_and_counted_once(run: Run) -> None:
 
 def test_the_report_is_a_file_of_its_own_and_the_latest(normal: Run) -> None:
     report = normal.report(run="manual__1")
-    assert (report.verdict, report.reasons) == ("normal", ())
+    assert (report.verdict.word, report.verdict.reasons) == ("normal", ())
     written = (normal.lake_folder / report.key).read_bytes()
     assert written == (normal.lake_folder / LATEST).read_bytes()
     assert report.uri == f"{normal.lake_folder}/{report.key}"
@@ -310,7 +311,7 @@ def test_a_batch_without_rows_has_a_report(run: Run) -> None:
 def test_a_batch_that_was_not_scored_has_a_report(run: Run) -> None:
     run.take(receipt("2013-10-20"), scored=False)
     page = run.page()
-    assert "1 accepted batch was not scored" in plain(page)
+    assert "2013-10-20 was accepted and is not evaluated" in plain(page)
     assert rows(page)[1] == "Not scored."
 
 

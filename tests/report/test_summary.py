@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
 from flagfall.report.batches import Batch, mark_replaced
 from flagfall.report.pooled import Pool, binned_auc, calibration, wilson
-from flagfall.report.summary import judge
-from flagfall.report.trend import Trend, batch_date
+from flagfall.report.trend import Trend
 from flagfall.report.worst_drift import worst_drift
-from tests.stages.runs import NOW, PLAIN, dataset, evaluate, receipt
+from flagfall.verdict.facts import batch_date
+from flagfall.verdict.verdict import Verdict
+from tests.stages.runs import NOW, PLAIN, dataset, evaluate, receipt, verdict
 
 
 def test_the_binned_auc_is_that_of_scores_rounded_to_their_bins() -> None:
@@ -66,6 +69,9 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
     assert (low, round(high, 4)) == (0.0, 0.2775)
 
 
+OPEN = "were rejected and not corrected since"
+
+
 def _field(value: str) -> Receipt:
     landed = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
     made = Marker("/l/x", "x", "v", landed, 0, {"part": value})
@@ -89,9 +95,14 @@ def test_a_batch_is_about_the_date_in_its_marker_or_the_day_it_landed(
     assert batch_date(_field(value)) == expected
 
 
+def judge(feed: Dataset, batches: Sequence[Batch]) -> Verdict:
+    evaluations = {one.receipt.batch_id: one.evaluation for one in batches if one.evaluation}
+    return verdict(feed, [one.receipt for one in batches], evaluations)
+
+
 def _judged(*batches: Batch, **changes: object) -> tuple[str, str]:
     found = judge(dataset(**changes), batches)
-    return found.verdict, found.sentence
+    return found.word, found.sentence
 
 
 def _scored(day: str, **scoring: float) -> Batch:
@@ -106,16 +117,21 @@ def test_a_scored_batch_without_alerts_is_normal() -> None:
 @pytest.mark.parametrize(
     ("accepted", "rejected", "sentence"),
     [
-        (1, 1, "Needs attention: 1 of 2 batches was rejected."),
-        (1, 2, "Needs attention: 2 of 3 batches were rejected."),
-        (0, 1, "Needs attention: the batch was rejected."),
-        (0, 2, "Needs attention: 2 of 2 batches were rejected."),
+        (1, 1, "2013-10-10 (no-data) was rejected and not corrected since"),
+        (1, 2, f"2 batches {OPEN}: 2013-10-10 (no-data), 2013-10-11 (no-data)"),
+        (0, 1, "2013-10-10 (no-data) was rejected and not corrected since"),
+        (
+            0,
+            5,
+            f"5 batches {OPEN}: 2013-10-10 (no-data), 2013-10-11 (no-data), 2013-10-12 (no-data)"
+            " and 2 more",
+        ),
     ],
 )
 def test_a_rejected_batch_needs_attention(accepted: int, rejected: int, sentence: str) -> None:
     batches = [_scored(f"2013-10-0{day + 1}") for day in range(accepted)]
-    batches += [Batch(receipt(f"2013-10-1{day}", "rejected")) for day in range(rejected)]
-    assert _judged(*batches) == ("attention", sentence)
+    bad = (receipt(f"2013-10-1{day}", "rejected", reason="no-data") for day in range(rejected))
+    assert _judged(*batches, *map(Batch, bad)) == ("attention", f"Needs attention: {sentence}.")
 
 
 def test_one_batch_is_judged_in_the_words_of_its_alert() -> None:
@@ -147,26 +163,28 @@ def test_of_many_reasons_the_sentence_tells_two() -> None:
     empty = Batch(receipt("2013-10-22", rows=0))
     sentence = _judged(rejected, empty, _scored("2013-10-20", shift=0.0))[1]
     assert sentence == (
-        "Needs attention: 1 of 3 batches was rejected; 1 accepted batch was not scored; "
-        "2 more reasons below."
+        "Failed: 2013-10-22 was accepted and is not evaluated; 2013-10-21 was rejected and not"
+        " corrected since; 2 more reasons below."
     )
 
 
 def test_an_accepted_batch_that_nobody_scored_needs_attention_unless_there_is_no_model() -> None:
     unscored = Batch(receipt("2013-10-20"))
-    assert _judged(unscored)[1] == "Needs attention: 1 accepted batch was not scored."
+    assert _judged(unscored)[1] == "Failed: 2013-10-20 was accepted and is not evaluated."
     assert judge(dataset(PLAIN), [unscored]).sentence == "Today is normal."
 
 
 def test_an_accepted_batch_without_rows_needs_attention() -> None:
     empty = Batch(receipt("2013-10-20", rows=0))
-    assert judge(dataset(PLAIN), [empty]).reasons == ("2013-10-20 has no rows",)
+    assert judge(dataset(PLAIN), [empty]).lines == ("2013-10-20 has no rows",)
 
 
-def test_nothing_and_nothing_new_are_normal_and_say_so() -> None:
-    again = Batch(receipt("2013-10-20", "unchanged"))
-    assert _judged() == ("normal", "Nothing came in this run.")
-    assert _judged(again) == ("normal", "Nothing new: 1 batch came again unchanged.")
+def test_where_nothing_came_nobody_knows_and_a_batch_that_came_again_is_normal() -> None:
+    good = receipt("2013-10-20", turn=1)
+    again = receipt("2013-10-20", "unchanged", version=1, turn=2)
+    assert _judged() == ("unknown", "Not known: nothing has come in the last 30 days.")
+    batches = Batch(good, evaluate(dataset(), good)), Batch(again)
+    assert _judged(*batches) == ("normal", "Today is normal.")
 
 
 def test_a_rejected_batch_that_was_corrected_since_needs_no_attention() -> None:
@@ -180,8 +198,8 @@ def test_a_rejected_batch_that_was_corrected_since_needs_no_attention() -> None:
 def test_a_rejected_redelivery_needs_attention_though_an_accepted_one_is_there() -> None:
     good = receipt("2013-10-20", landed_at=NOW - timedelta(hours=1), turn=1)
     bad = receipt("2013-10-20", "rejected", version=1, turn=1)
-    batches = mark_replaced([Batch(bad)], [good])
-    assert judge(dataset(), batches).verdict == "attention"
+    batches = [Batch(good, evaluate(dataset(), good)), Batch(bad)]
+    assert judge(dataset(), batches).word == "attention"
 
 
 def test_drift_of_a_run_is_that_of_its_worst_batch_nearest_to_its_line_first() -> None:

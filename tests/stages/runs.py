@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -11,13 +12,17 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from flagfall.dataset.schema import Dataset, Thresholds
+from flagfall.dataset.schema import Dataset
+from flagfall.dataset.thresholds import Thresholds
 from flagfall.lake.output import Lake
+from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Drift, Evaluation, Predicted, Receipt, Scores, Status
 from flagfall.landing.marker import Marker
 from flagfall.report.page import Report, write_report
 from flagfall.scoring.evaluations.alerts import drift_alerts
 from flagfall.scoring.evaluations.binary import Measures, binary_alerts, histogram
+from flagfall.verdict.facts import Facts, Unfinished
+from flagfall.verdict.verdict import Verdict, judge
 
 NOW = datetime(2026, 11, 22, 6, 0, 9, tzinfo=UTC)
 FEATURES = ("departure", "carrier", "temp")
@@ -109,8 +114,17 @@ class Run:
         path.parent.mkdir(parents=True)
         path.write_bytes(record.to_json())
 
+    @property
+    def verdict(self) -> Verdict:
+        """On the feed after this run; what it accepted and did not evaluate is not finished."""
+        return verdict(self.dataset, [*self.history, *self._rejected()], self.evaluations)
+
+    def _rejected(self) -> list[Receipt]:
+        return [one for one in self.receipts if one not in self.history]
+
     def report(self, run: str = "scheduled__2026-11-22T06:00:00+00:00") -> Report:
-        return write_report(self.dataset, self.lake, run, self.receipts, self.history, NOW)
+        feed, lake = self.dataset, self.lake
+        return write_report(feed, lake, run, self.receipts, self.history, self.verdict)
 
     def page(self, **arguments: Any) -> str:
         return (self.lake_folder / self.report(**arguments).key).read_text(encoding="utf-8")
@@ -118,6 +132,19 @@ class Run:
     @property
     def lake_folder(self) -> Path:
         return self.root / self.dataset.name
+
+
+def verdict(
+    feed: Dataset, receipts: Sequence[Receipt], evaluations: Mapping[str, Evaluation]
+) -> Verdict:
+    """What is said of a feed on which nothing else is open."""
+    left = tuple(
+        Unfinished(one.batch_id, one.marker.label, one.received_at)
+        for one in current_view(receipts)
+        if feed.model is not None and one.batch_id not in evaluations
+    )
+    found = sorted(receipts, key=lambda one: one.marker.landed_at)
+    return judge(feed, Facts(NOW, tuple(found), evaluations, unfinished=left))
 
 
 def evaluate(feed: Dataset, decided: Receipt, **scoring: Any) -> Evaluation:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Evaluation
 from flagfall.report import class_plots, trend_plots
-from flagfall.report.formatting import cut, figure, share
+from flagfall.report.formatting import figure, share
 from flagfall.report.kinds.binary import outcome
 from flagfall.report.kinds.kind import Facts
 from flagfall.report.parts import Column, Picture, Tile, Word, alerted, joined, pooled_over, usual
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Period
+from flagfall.verdict.words import cut
 
 CLASSES_SHOWN = 10
 NAME_SHOWN = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flagfall.lake.records import Drift
+from flagfall.lake.records import DRIFT_OF, Drift
 from flagfall.scoring import drift
 
 CLEARLY = 3.0
@@ -47,9 +47,7 @@ def drift_alerts(psi_max: float | None, drifts: Iterable[Drift]) -> tuple[str, .
     return tuple(
         sentence
         for one in drifts
-        for sentence in above(
-            f"{drift.DRIFT_OF}{one.feature}", one.psi, drift.alert_above(one, psi_max)
-        )
+        for sentence in above(f"{DRIFT_OF}{one.feature}", one.psi, drift.alert_above(one, psi_max))
     )
 
 

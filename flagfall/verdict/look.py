@@ -1,0 +1,173 @@
+"""A look at a feed: the facts that its verdict is made of. It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from types import MappingProxyType
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreError
+from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.shortcuts import Scope
+from flagfall.lake.receipts import batch_id_of
+from flagfall.lake.records import Evaluation, Receipt
+from flagfall.stores import Entry
+from flagfall.verdict.facts import JUDGED, WINDOW, Facts, Overdue, Unfinished, judged
+from flagfall.verdict.failures import failures
+from flagfall.verdict.verdict import Verdict, judge
+from flagfall.watch.heartbeat import last_heartbeat
+
+DUES = 100
+"""Times at which a batch was due that are looked back."""
+_NOTHING: Mapping[str, Evaluation] = MappingProxyType({})
+
+
+def verdict_of(dataset: Dataset, inbox: Inbox) -> Verdict:
+    """Look at a feed and judge it."""
+    return judge(dataset, look(dataset, inbox))
+
+
+def look(
+    dataset: Dataset,
+    inbox: Inbox,
+    *,
+    receipts: Sequence[Receipt] | None = None,
+    over: Collection[str] = (),
+    left: Collection[str] = (),
+    known: Mapping[str, Evaluation] = _NOTHING,
+    scope: Scope | None = None,
+) -> Facts:
+    """Gather what is known of a feed; where its storage cannot be reached, that.
+
+    Args:
+        dataset: The dataset.
+        inbox: Its inbox.
+        receipts: Those of the last 30 days, in the order of landing; ``None`` to read them.
+        over: Batches that a run which is over has accepted: what it left is not finished.
+        left: Batches that it claimed and did not decide: they are pending for too long at once.
+        known: Evaluations that were read already, by batch id; also of batches that are ``over``
+            and have none.
+        scope: What a sweep looks at; ``None`` for what is due now.
+    """
+    facts = Facts(inbox.clock())
+    try:
+        facts = _of_lake(dataset, inbox, facts, receipts, over, known)
+        return _of_landing_zone(dataset, inbox, facts, left, scope)
+    except StoreError as error:
+        return replace(facts, error=error)
+
+
+def _of_lake(
+    dataset: Dataset,
+    inbox: Inbox,
+    facts: Facts,
+    receipts: Sequence[Receipt] | None,
+    over: Collection[str],
+    known: Mapping[str, Evaluation],
+) -> Facts:
+    store, since = inbox.lake.store, (facts.at - WINDOW).date()
+    found = inbox.receipts.since(since) if receipts is None else receipts
+    facts = replace(facts, receipts=tuple(found), watcher=last_heartbeat(store))
+    current = facts.current
+    evaluations = _evaluations(dataset, inbox, judged(current, facts.at), known, over)
+    facts = replace(facts, failures=failures(store))
+    return replace(
+        facts,
+        evaluations=evaluations,
+        unfinished=tuple(_unfinished(dataset, inbox, facts, current, evaluations, over)),
+    )
+
+
+def _evaluations(
+    dataset: Dataset,
+    inbox: Inbox,
+    today: Sequence[Receipt],
+    known: Mapping[str, Evaluation],
+    over: Collection[str],
+) -> dict[str, Evaluation]:
+    if dataset.model is None:
+        return {}
+    wanted = (r.batch_id for r in reversed(today) if r.batch_id not in known)
+    unread = [batch_id for batch_id in islice(wanted, JUDGED) if batch_id not in over]
+    read = zip(unread, inbox.lake.find_all(Evaluation, unread), strict=True)
+    return {**known, **{batch_id: one for batch_id, one in read if one is not None}}
+
+
+def _unfinished(
+    dataset: Dataset,
+    inbox: Inbox,
+    facts: Facts,
+    current: Iterable[Receipt],
+    evaluations: Mapping[str, Evaluation],
+    over: Collection[str],
+) -> Iterator[Unfinished]:
+    """What a run that is over left behind, and what has been waiting for ``redeliver_after``.
+
+    A run that failed after it accepted a delivery has left it behind.
+    """
+    if dataset.model is None:
+        return
+    noted = {batch_id_of(entry.key) for entry in _noted(inbox)}
+    before = _left_before(dataset, facts)
+    for receipt in current:
+        name = receipt.batch_id
+        is_left = name in over and name not in evaluations
+        if is_left or (name in noted and receipt.received_at <= before):
+            yield Unfinished(name, receipt.marker.label, receipt.received_at)
+
+
+def _left_before(dataset: Dataset, facts: Facts) -> datetime:
+    """What came until then and is not done yet waits for somebody."""
+    long_ago = facts.at - dataset.watch.redeliver_after
+    return max([long_ago, *(failure.at for failure in facts.failures)])
+
+
+def _noted(inbox: Inbox) -> tuple[Entry, ...]:
+    return inbox.receipts.filed(inbox.clock().date()).unfinished
+
+
+def _of_landing_zone(
+    dataset: Dataset, inbox: Inbox, facts: Facts, left: Collection[str], scope: Scope | None
+) -> Facts:
+    before = _left_before(dataset, facts)
+    pending = [
+        marker
+        for marker in inbox.pending(scope)
+        if marker.landed_at <= before or marker.batch_id in left
+    ]
+    overdue = tuple(late(dataset, inbox, facts.at, facts.receipts))
+    return replace(facts, pending=tuple(pending), late=overdue)
+
+
+def late(
+    dataset: Dataset, inbox: Inbox, now: datetime, receipts: Sequence[Receipt]
+) -> list[Overdue]:
+    """Markers that were due, and whose deadline has passed, that are not there; oldest first.
+
+    The last one that was due, and those before it since the first batch of the last 30 days.
+    """
+    due = list(_due(dataset, now, receipts))
+    received = {receipt.marker.key for receipt in receipts}
+    pattern, landing = inbox.landing.pattern, inbox.landing
+    keys = {pattern.fill(dataset.arrival.fields_at(time)): time for time in due}
+    missing = {key: time for key, time in keys.items() if key not in received}
+    there = {entry.key for entry in landing.store.find(list(missing))} if missing else set()
+    return [
+        Overdue(key, f"{landing.uri}/{key}", time + dataset.arrival.deadline)
+        for key, time in missing.items()
+        if key not in there
+    ]
+
+
+def _due(dataset: Dataset, now: datetime, receipts: Sequence[Receipt]) -> list[datetime]:
+    arrival = dataset.arrival
+    if arrival.schedule is None:
+        return []
+    first = min((one.marker.landed_at for one in receipts), default=now)
+    times = [arrival.due_before(now - arrival.deadline)]
+    while len(times) < DUES and (before := arrival.due_before(times[-1])) >= first:
+        times.append(before)
+    return list(reversed(times))

@@ -1,0 +1,271 @@
+"""One verdict per feed and day: what is open makes "normal" impossible."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreUnavailable
+from flagfall.lake.records import Drift, Evaluation, Receipt
+from flagfall.stages.ingest import ingest
+from flagfall.verdict.facts import Facts
+from flagfall.verdict.failures import Failure, forget_failures, note_failure
+from flagfall.verdict.look import look, verdict_of
+from flagfall.verdict.verdict import NORMAL, judge
+from flagfall.watch.heartbeat import WatcherState
+from tests.feeds import Clock, ToyFeed, make_toy
+from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, dataset, evaluate, receipt, verdict
+
+GOOD, BAD = "id,value\n1,0.5\n", "id,value\nx,y\n"
+DAILY = 'arrival: {schedule: "0 6 * * *", partition: {date: "%Y-%m-%d"}, deadline: 1h}'
+
+
+def take(toy: ToyFeed, clock: Clock, day: str, text: str = GOOD) -> Receipt:
+    found = ingest(toy.dataset, toy.inbox(clock), toy.drop(day, text))
+    assert found is not None
+    return found
+
+
+def said(toy: ToyFeed, clock: Clock) -> tuple[str, ...]:
+    return tuple(reason.kind for reason in verdict_of(toy.dataset, toy.inbox(clock)).reasons)
+
+
+class TestWhatIsOpen:
+    def test_three_open_days_make_normal_impossible_until_each_is_corrected(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        days = ["2026-11-01", "2026-11-02", "2026-11-03"]
+        for day in days:
+            take(toy, clock, day, BAD)
+        take(toy, clock, "2026-11-04")
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        (reason,) = found.reasons
+        assert (found.word, reason.where) == ("attention", tuple(days))
+        assert "3 batches were rejected and not corrected since" in found.sentence
+        assert "rows break a rule" in reason.details[0]
+        assert f"`flagfall replay toy {days[0]}." in reason.remedy
+        for day in days:
+            assert verdict_of(toy.dataset, toy.inbox(clock)).word == "attention"
+            take(toy, clock, day)
+        assert verdict_of(toy.dataset, toy.inbox(clock)).sentence == NORMAL
+
+    def test_a_marker_that_was_due_is_late_and_so_are_those_before_it(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = make_toy(tmp_path, more=DAILY)
+        today = datetime.now(UTC).replace(hour=8, minute=0, second=0, microsecond=0)
+        clock.now = today
+        take(toy, clock, f"{today:%Y-%m-%d}")
+        assert said(toy, clock) == ()
+        clock.advance(timedelta(days=2))
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        (reason,) = found.reasons
+        keys = [f"date={today + timedelta(days=day):%Y-%m-%d}/datapackage.json" for day in (1, 2)]
+        assert (reason.kind, reason.where) == ("late", tuple(f"{toy.landing}/{k}" for k in keys))
+        assert reason.since == today.replace(hour=7) + timedelta(days=1)
+        take(toy, clock, f"{today + timedelta(days=1):%Y-%m-%d}")
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert reason.what.startswith(f"{keys[1]} is late since ")
+
+    def test_a_marker_is_pending_for_too_long_from_redeliver_after_on(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        toy.drop("2026-11-01")
+        clock.advance(timedelta(minutes=14))
+        assert said(toy, clock) == ()
+        clock.advance(timedelta(minutes=2))
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        assert found.sentence == "Failed: 2026-11-01 has landed and was not taken in."
+
+    @pytest.mark.parametrize(
+        ("state", "silent", "kinds"),
+        [
+            ("watching", timedelta(minutes=5), ()),
+            ("watching", timedelta(hours=1), ("unwatched",)),
+            ("unreachable", timedelta(minutes=5), ("unreachable",)),
+        ],
+    )
+    def test_a_watcher_that_is_silent_or_cannot_look_is_a_failure(
+        self, toy: ToyFeed, clock: Clock, state: str, silent: timedelta, kinds: tuple[str, ...]
+    ) -> None:
+        take(toy, clock, "2026-11-01")
+        sign = WatcherState.model_validate(
+            {"state": state, "since": clock.now, "looked_at": clock.now, "every": 300}
+            | {"host": "somewhere", "pid": 7, "why": "access denied"}
+        )
+        toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
+        clock.advance(silent)
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        assert tuple(reason.kind for reason in found.reasons) == kinds
+        assert found.word == ("failed" if kinds else "normal")
+
+    def test_a_task_that_failed_is_told_until_it_is_forgotten(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        take(toy, clock, "2026-11-01")
+        store = toy.inbox().lake.store
+        failure = Failure(run="run 1", task="ingest_data[0]", why="disk is full", at=clock.now)
+        note_failure(store, failure)
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert (reason.kind, reason.details) == (
+            "task",
+            ("ingest_data[0] of run run 1: disk is full",),
+        )
+        forget_failures(store, [failure])
+        assert said(toy, clock) == ()
+
+    def test_storage_that_is_away_is_a_failure_and_no_error(
+        self, toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inbox = toy.inbox(clock)
+
+        def away(*_: object) -> None:
+            raise StoreUnavailable("/landing", "not mounted")
+
+        monkeypatch.setattr(inbox.landing, "entries", away)
+        assert verdict_of(toy.dataset, inbox).sentence == (
+            "Failed: the storage cannot be reached from here: /landing: not mounted."
+        )
+
+
+class TestUnfinished:
+    def test_what_a_run_left_is_unfinished_at_once_and_else_after_redeliver_after(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = make_toy(tmp_path, more=f"features: [{{name: value}}]\nmodel: {{path: {tmp_path}}}")
+        taken = take(toy, clock, "2026-11-01")
+
+        def names(**more: object) -> list[str]:
+            facts = look(toy.dataset, toy.inbox(clock), **more)  # type: ignore[arg-type]
+            return [one.label for one in facts.unfinished]
+
+        assert names() == []
+        assert names(over={taken.batch_id}) == ["2026-11-01"]
+        clock.advance(timedelta(minutes=16))
+        assert names() == ["2026-11-01"]
+        toy.inbox(clock).hand_out_again(taken.marker)
+        assert names() == ["2026-11-01"], "tried again is not finished"
+        toy.inbox(clock).finish(taken.marker)
+        assert names() == []
+
+
+class TestBackfill:
+    def test_a_good_batch_of_last_month_does_not_make_today_green(self) -> None:
+        yesterday = receipt("2026-11-21", landed_at=NOW - timedelta(days=1))
+        old = receipt("2026-10-20")
+        evaluations = {
+            yesterday.batch_id: evaluate(dataset(), yesterday, shift=0.0),
+            old.batch_id: evaluate(dataset(), old),
+        }
+        found = verdict(dataset(), [yesterday, old], evaluations)
+        assert found.word == "attention"
+        assert "is below 0.60 (2026-11-21)" in found.sentence
+
+    def test_a_bad_batch_of_last_month_that_comes_today_needs_attention(self) -> None:
+        good, old = receipt("2026-11-21"), receipt("2026-10-20")
+        bad = evaluate(dataset(), old, shift=0.0)
+        found = verdict(dataset(), [good, old], _scored(dataset(), good) | {old.batch_id: bad})
+        assert found.reasons[0].where == ("2026-10-20",)
+
+    def test_a_bad_day_is_over_when_a_newer_one_is_good(self) -> None:
+        before = receipt("2026-11-20", landed_at=NOW - timedelta(days=1))
+        good = receipt("2026-11-21")
+        bad = {before.batch_id: evaluate(dataset(), before, shift=0.0)}
+        assert verdict(dataset(), [before, good], bad | _scored(dataset(), good)).word == "normal"
+
+
+def _scored(feed: Dataset, *receipts: Receipt) -> dict[str, Evaluation]:
+    return {one.batch_id: evaluate(feed, one) for one in receipts}
+
+
+class TestUnknown:
+    def test_a_model_without_thresholds_is_never_green(self) -> None:
+        feed, one = dataset({**LABELLED, "thresholds": {}}), receipt("2026-11-21")
+        found = verdict(feed, [one], _scored(feed, one))
+        assert found.word == "unknown"
+        assert "no thresholds" in found.sentence
+
+    def test_nor_by_thresholds_that_say_nothing_of_it(self) -> None:
+        feed = dataset({**LABELLED, "thresholds": {"rejected_share": 0.1, "rows_low": 0.5}})
+        one = receipt("2026-11-21")
+        assert verdict(feed, [one], _scored(feed, one)).word == "unknown"
+
+    def test_reasons_count_all_the_same(self) -> None:
+        feed = dataset({**LABELLED, "thresholds": {}})
+        assert verdict(feed, [receipt("2026-11-21", "rejected")], {}).word == "attention"
+
+    def test_a_feed_without_a_model_is_judged_by_its_rules(self) -> None:
+        assert verdict(dataset(PLAIN), [receipt("2026-11-21")], {}).sentence == NORMAL
+
+
+def test_reasons_come_by_weight_and_a_failure_of_the_pipeline_makes_it_failed() -> None:
+    bad, empty = receipt("2026-11-20", "rejected"), receipt("2026-11-21", rows=0)
+    found = verdict(dataset(SCORED), [bad, empty], {})
+    assert [reason.kind for reason in found.reasons] == ["unfinished", "rejected", "empty"]
+    assert found.word == "failed"
+    assert found.sentence.startswith("Failed: 2026-11-21 was accepted and is not evaluated; ")
+
+
+def test_a_verdict_is_json_with_what_where_since_and_what_to_do() -> None:
+    plain = verdict(dataset(PLAIN), [receipt("2026-11-20", "rejected", reason="no-data")], {})
+    told = json.loads(json.dumps(plain.to_dict()))
+    assert (told["dataset"], told["day"], told["verdict"]) == ("flights", "2026-11-22", "attention")
+    (reason,) = told["reasons"]
+    assert set(reason) == {"kind", "what", "where", "since", "remedy", "details"}
+
+
+def _of(drift: Drift, rows: int = 900, **thresholds: object) -> tuple[str, ...]:
+    feed, one = dataset({**LABELLED, "thresholds": {"auc_min": 0.5, **thresholds}}), receipt("x")
+    plain = evaluate(feed, one)
+    changed = plain.model_copy(update={"drift": (drift, *plain.drift), "rows": rows})
+    facts = Facts(NOW, (one,), {one.batch_id: changed})
+    return judge(feed, facts).lines
+
+
+def _drift(**changes: object) -> Drift:
+    plain = {"feature": "temp", "psi": 0.0, "missing_share": 0, "reference_missing_share": 0}
+    return Drift.model_validate(plain | changes)
+
+
+class TestMissing:
+    @pytest.mark.parametrize(
+        ("before", "now", "rises"),
+        [
+            (0.0, 0.09, False),
+            (0.0, 0.12, True),
+            (0.115, 0.6, False),  # in clusters, as of a day of storms
+            (0.115, 0.8, True),
+            (0.5, 1.0, True),
+            (1.0, 1.0, False),
+        ],
+    )
+    def test_a_rise_counts_beyond_what_clusters_explain(
+        self, before: float, now: float, rises: bool
+    ) -> None:
+        lines = _of(_drift(missing_share=now, reference_missing_share=before))
+        assert bool(lines) is rises
+        assert all("missing values of temp" in line for line in lines)
+
+    def test_it_can_be_switched_off_and_needs_rows(self) -> None:
+        gone = _drift(missing_share=1.0)
+        assert _of(gone)
+        assert _of(gone, missing_rise=None) == ()
+        assert _of(gone, rows=29) == ()
+
+
+class TestCategories:
+    def test_one_that_should_be_in_many_rows_and_is_in_none_has_vanished(self) -> None:
+        gone = _drift(feature="origin", vanished={"EWR": 0.36, "XXX": 0.01})
+        assert _of(gone) == ("no row has origin EWR",)
+        assert _of(gone, rows=50) == ()
+        assert _of(gone, vanished_rows=None) == ()
+
+    def test_texts_that_training_hardly_had_are_told_beyond_chance(self) -> None:
+        new = _drift(feature="dest", other_share=0.2, reference_other_share=0.02)
+        assert _of(new) == ("20% of rows have a dest that training hardly had",)
+        assert _of(_drift(feature="dest", other_share=0.06, reference_other_share=0.02)) == ()
+        assert _of(new, unknown_rise=None) == ()
