@@ -44,7 +44,8 @@ def test_every_piece_of_a_dataset_file_is_read_as_it_stands(fragment: str, tmp_p
     columns = [{"name": feature["name"], "type": "string"} for feature in shown.get("features", ())]
     for column in [*columns, *COLUMNS]:
         rest["schema"]["fields"].append(column)
-    (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**rest, **shown}))
+    others = {key: value for key, value in rest.items() if key not in shown}
+    (tmp_path / "toy.yaml").write_text(f"{fragment}\n{yaml.safe_dump(others)}")
     assert read_dataset(tmp_path / "toy.yaml").name == "toy"
 
 
