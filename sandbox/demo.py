@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -140,9 +141,22 @@ def run_demo(
         interruptible(),
         _alone(home),
         _producer("s3" if executor == "celery" else store, home) as producer,
-        _environment(producer.settings),
+        _environment(settings := {**producer.settings, "FLAGFALL_DATASETS": str(_datasets(home))}),
     ):
-        _run(keep, home, producer, _airflow(executor, home, producer.settings))
+        _run(keep, home, producer, _airflow(executor, home, settings))
+
+
+def _datasets(home: Path) -> Path:
+    """The feed, without a time at which it is due: the demo's days are long past, so all are late.
+
+    Beside it stands what its file names by a relative path.
+    """
+    folder = home / "datasets"
+    folder.mkdir()
+    given = (PROJECT / "datasets" / f"{DATASET}.yaml").read_text()
+    (folder / f"{DATASET}.yaml").write_text(re.sub(r"(?m)^  schedule: .*\n", "", given))
+    (home / "models").symlink_to(PROJECT / "models")
+    return folder
 
 
 @contextmanager
@@ -164,7 +178,7 @@ def _airflow(executor: str, home: Path, settings: Mapping[str, str]) -> LocalAir
 
 
 def _run(keep: bool, home: Path, producer: Producer, airflow: LocalAirflow) -> None:
-    dataset = find_dataset(DATASET, PROJECT / "datasets")
+    dataset = find_dataset(DATASET, home / "datasets")
     try:
         with console.status(f"starting Airflow ({', '.join(airflow.components)}) …") as spinner:
             started = time.monotonic()
@@ -191,6 +205,7 @@ def _alone(home: Path) -> Iterator[None]:
         except BlockingIOError as busy:
             raise DemoFailed(f"another demo is running in {home}; end it first") from busy
         shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
         yield
 
 

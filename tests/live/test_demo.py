@@ -79,7 +79,9 @@ def check_what_was_said(said: str) -> None:
     assert len(re.findall(r"\(damaged\): rejected after", said)) == 1
     report = re.search(r"report: (\S+)", said)
     assert report is not None
-    assert "<svg" in Path(report[1]).read_text()
+    page = Path(report[1]).read_text()
+    assert "<svg" in page
+    assert "late since" not in page, "its days are long past; nothing of it is due today"
 
 
 def test_a_second_demo_in_the_same_folder_is_refused(tmp_path: Path) -> None:
