@@ -34,6 +34,7 @@ class Asked:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def _do(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        asked = Asked(self.command, unquote(parts.path), query, headers)
+        asked = Asked(self.command, unquote(parts.path), query, headers, body)
         self.server.canned.asked.append(asked)
         self._answer(self.server.canned.answers(asked))
 

@@ -57,6 +57,8 @@ def _is_notifier(found: Any) -> bool:
 _MESSAGES = {
     "subject": "{{ notice_subject }}",
     "summary": "{{ notice_subject }}",
+    "title": "{{ notice_subject }}",
+    "custom_details": "{{ notice_text }}",
     "html_content": "{{ notice_html }}",
     "text": "{{ notice_text }}",
     "message": "{{ notice_text }}",

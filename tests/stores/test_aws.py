@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import boto3
@@ -18,11 +17,6 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import CredentialRetrievalError
 from botocore.session import Session as Core
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from flagfall.errors import StoreError, StoreRefused, StoreUnavailable
 from flagfall.stores import aws
@@ -39,6 +33,7 @@ from tests.canned import (
     canned_server,
     refusal,
 )
+from tests.certificates import write_certificate
 
 LISTING = canned_listing(lambda n: f"in/{n}", 2)
 
@@ -606,17 +601,7 @@ class TestEndpoints:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a key and a certificate for 127.0.0.1 that nobody knows."""
     folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    signed = made.add_extension(address, critical=False).sign(key, SHA256())
-    ca = signed.public_bytes(Encoding.PEM)
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / "ca.pem").write_bytes(ca)
-    (folder / "server.pem").write_bytes(private + ca)
+    write_certificate(folder)
     return folder
 
 
