@@ -1,4 +1,4 @@
-"""``flagfall publish``, ``replay`` and ``stage``: what is done to single batches."""
+"""``flagfall publish``, ``replay``, ``dismiss`` and ``stage``: what is done to single batches."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from flagfall.publish import DEFAULT_MARKER, data_files, publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
+from flagfall.verdict.dismissed import dismiss
 
 
 def publish_command(
@@ -63,6 +64,25 @@ def replay(
     for batch_id in rejected_for(inbox, reason) if reason else [batch]:
         again = inbox.replay(batch_id)
         out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
+
+
+def dismiss_command(
+    dataset: DatasetName,
+    batch: Annotated[str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")],
+    why: Annotated[str, typer.Option(help="For others: why it is to stay rejected.")] = "",
+) -> None:
+    """Leave a rejected batch rejected: it is not open any more, and no reason of the verdict.
+
+    Where its marker is written again, or the batch is replayed, the new receipt counts.
+
+    Example: flagfall dismiss flights 2013-11-05.0123456789abcdef --why "the airport was closed"
+    """
+    inbox = Inbox(Feed.of(find_dataset(dataset)))
+    receipt = inbox.receipts.by_id(batch)
+    if receipt is None or receipt.status != "rejected":
+        raise NotThere("rejected batch", batch, f"`flagfall status {dataset}` lists them")
+    dismiss(inbox.lake.store, batch, why, inbox.clock())
+    out.print(f"{batch} stays rejected", highlight=False, soft_wrap=True)
 
 
 def stage(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.batches import publish_command, replay, stage
+from flagfall.cli.batches import dismiss_command, publish_command, replay, stage
 from flagfall.cli.check import check
 from flagfall.cli.console import complain, out
 from flagfall.cli.init import init
@@ -48,6 +48,7 @@ app.command("publish")(publish_command)
 app.command()(watch)
 app.command("status")(status_command)
 app.command()(replay)
+app.command("dismiss")(dismiss_command)
 app.command()(stage)
 app.command()(check)
 app.add_typer(model_app, name="model")

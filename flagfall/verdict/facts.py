@@ -63,6 +63,7 @@ class Facts:
         late: Markers that are late, the oldest first.
         watcher: The watcher's last sign; ``None`` where there never was one.
         failures: Tasks that failed since a run succeeded.
+        dismissed: Rejected batches that people have decided to leave so.
         error: Why the rest is not known.
     """
 
@@ -74,6 +75,7 @@ class Facts:
     late: tuple[Overdue, ...] = ()
     watcher: WatcherState | None = None
     failures: tuple[Failure, ...] = ()
+    dismissed: frozenset[str] = frozenset()
     error: StoreError | None = None
 
     @property

@@ -15,8 +15,10 @@ from flagfall.inbox.shortcuts import Scope
 from flagfall.lake.receipts import batch_id_of
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.stores import Entry
+from flagfall.verdict.dismissed import dismissed
 from flagfall.verdict.facts import JUDGED, WINDOW, Facts, Overdue, Unfinished, judged
 from flagfall.verdict.failures import failures
+from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.verdict import Verdict, judge
 from flagfall.watch.heartbeat import last_heartbeat
 
@@ -73,7 +75,8 @@ def _of_lake(
     facts = replace(facts, receipts=tuple(found), watcher=last_heartbeat(store))
     current = facts.current
     evaluations = _evaluations(dataset, inbox, judged(current, facts.at), known, over)
-    facts = replace(facts, failures=failures(store))
+    left_so = dismissed(store) if rejected_and_open(facts.receipts) else frozenset[str]()
+    facts = replace(facts, failures=failures(store), dismissed=left_so)
     return replace(
         facts,
         evaluations=evaluations,

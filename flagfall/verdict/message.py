@@ -115,6 +115,7 @@ def _commands(dataset: Dataset, reasons: Iterable[Reason]) -> Iterator[str]:
     yield f"flagfall status {dataset.name}"
     if any(reason.kind == "rejected" for reason in reasons):
         yield f"flagfall replay {dataset.name} BATCH"
+        yield f"flagfall dismiss {dataset.name} BATCH --why TEXT (if it is to stay rejected)"
 
 
 def _text(title: str, parts: Iterable[_Part], links: Iterable[Link]) -> str:

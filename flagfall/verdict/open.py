@@ -19,7 +19,7 @@ def open_reasons(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
     yield from _failed_tasks(dataset, facts)
     yield from _unfinished(dataset, facts)
     yield from _pending(dataset, facts)
-    yield from _rejected(dataset, facts.receipts)
+    yield from _rejected(dataset, facts)
     yield from _late(facts.late)
 
 
@@ -123,8 +123,9 @@ def rejected_and_open(receipts: Iterable[Receipt]) -> list[Receipt]:
     return [one for key, one in last.items() if turns.get(key, -1) <= one.turn]
 
 
-def _rejected(dataset: Dataset, receipts: Sequence[Receipt]) -> Iterator[Reason]:
-    if found := rejected_and_open(receipts):
+def _rejected(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
+    rejected = rejected_and_open(facts.receipts)
+    if found := [one for one in rejected if one.batch_id not in facts.dismissed]:
         names = [_with_reason(receipt) for receipt in found]
         one = f"{names[0]} was rejected and not corrected since"
         many = f"{len(found):,} batches were rejected and not corrected since: {listed(names)}"

@@ -18,9 +18,9 @@ Kind = Literal[
     "rejected",
     "late",
     "stale",
+    "missing",
     "alert",
     "rows",
-    "missing",
     "categories",
     "empty",
 ]

@@ -451,6 +451,20 @@ class TestReplay:
     ) -> None:
         assert "no receipt" in flagfall.refused("replay", "toy", toy.drop("2026-11-01").batch_id)
 
+    def test_a_rejection_that_is_to_stay_is_dismissed_and_no_reason_any_more(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        marker, good = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+        toy.inbox().reject(marker, "no-data", "why")
+        accept(toy.inbox(), good)
+        assert "2026-11-01 (no-data) was rejected" in flagfall("status", "toy").out
+        said = flagfall("dismiss", "toy", marker.batch_id, "--why", "closed").out
+        assert f"{marker.batch_id} stays rejected" in said
+        assert "was rejected" not in flagfall("status", "toy").out
+        for batch in (good.batch_id, "x.0"):
+            said = flagfall.refused("dismiss", "toy", batch)
+            assert f"no rejected batch '{batch}'; `flagfall status toy` lists them" in said
+
     def test_all_that_were_rejected_for_a_reason_are_handed_out_again(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:

@@ -12,6 +12,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import StoreUnavailable
 from flagfall.lake.records import Drift, Evaluation, Receipt
 from flagfall.stages.ingest import ingest
+from flagfall.verdict.dismissed import dismiss
 from flagfall.verdict.facts import Facts
 from flagfall.verdict.failures import Failure, forget_failures, note_failure
 from flagfall.verdict.look import look, verdict_of
@@ -52,6 +53,20 @@ class TestWhatIsOpen:
             assert verdict_of(toy.dataset, toy.inbox(clock)).word == "attention"
             take(toy, clock, day)
         assert verdict_of(toy.dataset, toy.inbox(clock)).sentence == NORMAL
+
+    def test_a_rejection_that_is_dismissed_is_not_open_and_a_new_one_is(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        rejected = take(toy, clock, "2026-11-01", BAD)
+        take(toy, clock, "2026-11-02", BAD)
+        dismiss(toy.inbox().lake.store, rejected.batch_id, "closed", clock.now)
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert reason.where == ("2026-11-02",)
+        clock.advance(timedelta(minutes=1))
+        again = toy.inbox(clock).replay(rejected.batch_id)
+        ingest(toy.dataset, toy.inbox(clock), again)
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert sorted(reason.where) == ["2026-11-01", "2026-11-02"]
 
     def test_a_marker_that_was_due_is_late_and_so_are_those_before_it(
         self, tmp_path: Path, clock: Clock
