@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ class Mailbox:
     """What came, in order, and where to send it to.
 
     Attributes:
+        came: When each mail came, in seconds since 1970.
         refuses: Whether every message is refused.
     """
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
+    came: list[float] = field(default_factory=list)
     refuses: bool = False
 
     @property
@@ -70,6 +73,7 @@ def smtp_server() -> Iterator[Mailbox]:
             while (line := self.rfile.readline()) not in (b".\r\n", b""):
                 lines.append(line[1:] if line.startswith(b"..") else line)
             mail: Any = message_from_bytes(b"".join(lines), policy=policy.default)
+            box.came.append(time.time())
             box.mails.append(mail)
             self.say("250 kept")
 

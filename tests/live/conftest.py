@@ -16,6 +16,7 @@ from flagfall.publish import DEFAULT_MARKER
 from sandbox.airflow import LocalAirflow
 from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
+from tests.smtp import Mailbox, smtp_server
 
 BUCKET = "live-feeds"
 DAGS = Path(__file__).parents[2] / "dags"
@@ -72,12 +73,19 @@ schema:
 thresholds: {rejected_share: 0.99}
 """
 
+NOTIFY = """\
+notify:
+  - notifier: airflow.providers.smtp.notifications.smtp.SmtpNotifier
+    arguments: {to: team@example.com, from_email: us@example.com}
+"""
+
 FEEDS = {
     "burst": FEED.replace("NAME", "burst") + "limits: {shard_batches: 50}\n",
     "paused": FEED.replace("NAME", "paused"),
     "due": FEED.replace("NAME", "due") + EVERY_MINUTE,
     "late": FEED.replace("NAME", "late") + TOO_LATE,
     "broken_model": FEED.replace("NAME", "broken_model").replace("8s", "15m") + BROKEN_MODEL,
+    "told": FEED.replace("NAME", "told") + NOTIFY,
     "weather": WEATHER,
     "cloud": CLOUD + EVERY_MINUTE,
 }
@@ -88,9 +96,10 @@ WATCHING = "select id from trigger where classpath like '%FeedTrigger' and trigg
 class Live:
     """A running Airflow, its feeds, and what its database says."""
 
-    def __init__(self, airflow: LocalAirflow, root: Path) -> None:
+    def __init__(self, airflow: LocalAirflow, root: Path, box: Mailbox) -> None:
         self.airflow = airflow
         self.root = root
+        self.box = box
         self._token = ""
 
     def dataset(self, name: str) -> Dataset:
@@ -162,7 +171,12 @@ def live(tmp_path_factory: pytest.TempPathFactory, cloud: LocalS3) -> Iterator[L
         (folder / f"{name}.yaml").write_text(text.replace("ROOT", str(root)))
     (folder / "misspelt.yaml").write_text("titel: A dataset file with a mistake\n")
     settings = {"FLAGFALL_DATASETS": str(folder), "AIRFLOW_CONN_LIVE_S3": cloud.connection()}
-    with LocalAirflow(root / "airflow", DAGS, settings) as airflow:
+    with (
+        smtp_server() as box,
+        LocalAirflow(
+            root / "airflow", DAGS, {**settings, "AIRFLOW_CONN_SMTP_DEFAULT": box.connection}
+        ) as airflow,
+    ):
         watched = lambda: len(airflow.query(WATCHING)) == len(FEEDS)  # noqa: E731  said once
         airflow.wait_until(watched, "the feeds were not watched")
-        yield Live(airflow, root)
+        yield Live(airflow, root, box)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -55,6 +56,25 @@ def test_what_lands_while_the_dag_is_paused_is_taken_in_after_it_with_no_further
     assert Counter(r.status for r in inbox.receipts.since(datetime(2026, 1, 1).date())) == {
         "accepted": 5
     }
+
+
+def test_a_rejected_batch_is_mailed_and_named_in_the_grid_and_in_the_logs(live: Live) -> None:
+    live.feed("told").drop("2026-11-01", "nonsense\n")
+    live.wait(lambda: live.box.mails, "nobody was told")
+    (mail,) = live.box.mails
+    assert mail["subject"] == "told: 2026-11-01 (columns) was rejected and not corrected since"
+    live.wait(lambda: live.quiet("told_pipeline"), "the run did not end")
+    (run,) = live.runs("told_pipeline")
+    assert run["state"] == "success"
+    assert f"/dags/told_pipeline/runs/{quote(run['run_id'], safe='')}" in live.box.html()[0]
+    (ingest,) = live.tasks("told_pipeline", "ingest_data")
+    assert ingest["rendered_map_index"] == "2026-11-01: REJECTED"
+    log = read_log(live, "told_pipeline", run["run_id"])
+    lake = live.root / "told/lake/told"
+    assert "told: claimed 1 batches in 1 shards" in log
+    assert "was rejected (columns): " in log
+    assert f"told: 1 rejected; receipts are in {lake}/receipts" in log
+    assert f"{lake}/reports/" in log
 
 
 def this_minute() -> str:
