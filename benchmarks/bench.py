@@ -46,6 +46,7 @@ PARTS = (
     "s3_requests",
     "cluster",
     "inference_servers",
+    "nights",
 )
 
 
