@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,25 +105,31 @@ def copy_batch(
 def why_changed(inbox: Inbox, marker: Marker, batch: Copied) -> str | None:
     """Why what was copied may be a mixture of two deliveries; ``None`` where it is not."""
     store = inbox.landing.store
-    _refresh(store, [marker.key, *batch.versions])
+    are_there = _are_there(store, [marker.key, *batch.versions])
     if (gone := inbox.gone(marker)) is not None:
         return gone
     now = {entry.key: (entry.version, entry.size) for entry in store.find(batch.versions)}
-    if now == {file.path: (batch.versions[file.path], file.bytes) for file in batch.files}:
+    then = {file.path: (batch.versions[file.path], file.bytes) for file in batch.files}
+    if are_there and now == then:
         return None
     return f"{marker.uri}: its files were written again while they were read; the next run goes on"
 
 
-def _refresh(store: Store, keys: Iterable[str]) -> None:
-    """Have NFS, which answers from a cache until a file is opened, look at files anew.
+def _are_there(store: Store, keys: Iterable[str]) -> bool:
+    """Whether files on a share are there, as their server says and not this client's cache.
 
-    What is wrong with them then is seen by the look that follows.
+    A client asks the server when a file is opened; one of NFS looks at its attributes anew then.
     """
     if not store.is_remote or store.metered:
-        return
+        return True
     for key in keys:
-        with suppress(FileNotFoundError, ValueError, StoreRefused):
+        try:
             store.read(key, limit=0)
+        except FileNotFoundError:
+            return False
+        except (ValueError, StoreRefused):
+            continue  # larger than nothing; or what is wrong is seen by the look that follows
+    return True
 
 
 def _copies(

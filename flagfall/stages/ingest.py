@@ -60,6 +60,8 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         return _leave_pending(inbox, marker, gone)
     try:
         if staged is not None and is_staged:  # a run died before the receipt
+            if why := why_unchanged(inbox, marker, staged.content, turns):
+                return unchanged(inbox, marker, turns, why)
             return _accept(dataset, inbox, marker, staged, turns)
         return _take_in(dataset, inbox, marker, turns)
     except BatchInvalid as invalid:

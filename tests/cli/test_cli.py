@@ -636,9 +636,7 @@ class TestCheck:
         rule = f'  rules: [{{name: a, expr: "{expr}"}}]\n'
         path.write_text(path.read_text().replace("  primaryKey", f"{rule}  primaryKey"))
         said = flagfall.refused("check", "toy")
-        assert re.search(
-            r"line \d+: schema\.rules\[0\]\.expr: expected an SQL", said
-        )
+        assert re.search(r"line \d+: schema\.rules\[0\]\.expr: expected an SQL", said)
         assert "root:" not in said
 
 

@@ -26,6 +26,10 @@ DAY = "2026-11-01"
 WRONG, RIGHT = "id,value\n1,10\n", "id,value\n1,99\n2,99\n"
 
 
+def _die(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def plain(tmp_path: Path) -> ToyFeed:
     """A feed with an empty marker."""
@@ -261,8 +265,56 @@ def test_a_file_that_ended_early_is_no_batch_though_a_share_shows_it_as_it_was(
     assert take_in(plain).status == "accepted"
 
 
+@pytest.mark.invariant(1)
+def test_a_share_that_still_lists_a_marker_which_cannot_be_opened_any_more_is_not_believed(
+    plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client answers from a cache; the server is asked when a file is opened."""
+    deliver(plain, "cp -p", RIGHT)
+    inbox = plain.inbox()
+    (marker,) = inbox.pending()
+    store = inbox.landing.store
+    monkeypatch.setattr(type(store), "is_remote", True)
+    seen = {key: store.stat(key) for key in (marker.key, f"{plain.folder(DAY).name}/rows.csv")}
+    shown = store.find
+    monkeypatch.setattr(store, "find", lambda keys: filter(None, map(seen.get, keys)))
+    monkeypatch.setattr(inbox.landing, "find", lambda key: [marker])
+    fetch = store.fetch
+
+    def meanwhile(key: str, target: Path, *rest: object) -> object:
+        found = fetch(key, target, *rest)  # type: ignore[arg-type]
+        (plain.folder(DAY) / "_SUCCESS").unlink()
+        return found
+
+    monkeypatch.setattr(store, "fetch", meanwhile)
+    assert next(iter(shown([marker.key])), None) is not None
+    assert ingest(plain.dataset, inbox, marker) is None
+    assert rows(plain) == []
+
+
 @pytest.mark.invariant(3)
 class TestAWorkerThatWasGivenUpAndGoesOn:
+    def test_what_it_left_brings_nothing_new_where_the_same_files_were_accepted_meanwhile(
+        self, plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deliver(plain, "cp -p", RIGHT)
+        (first,) = plain.inbox().pending()
+        os.utime(plain.folder(DAY) / "_SUCCESS")
+        killed = plain.inbox()
+        (second,) = killed.pending()
+        with monkeypatch.context() as patch:
+            patch.setattr(killed.receipts, "take_turn", _die)
+            with pytest.raises(KeyboardInterrupt):
+                ingest(plain.dataset, killed, second)
+        slow = plain.inbox()
+        with monkeypatch.context() as patch:  # it had looked at its marker before the touch
+            patch.setattr(slow, "gone", lambda _: None)
+            accepted = ingest(plain.dataset, slow, first)
+        again = ingest(plain.dataset, plain.inbox(), second)
+        assert accepted is not None
+        assert again is not None
+        assert (accepted.status, again.status) == ("accepted", "unchanged")
+
     def test_it_changes_no_part_that_counts(
         self, plain: ToyFeed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
