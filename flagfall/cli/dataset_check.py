@@ -118,6 +118,7 @@ def _check_rules(dataset: Dataset) -> None:
 
 
 def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:
-    """An error that names the lines, as those do that reading the file finds."""
+    """An error that names the lines, where the dataset was read from the folder of datasets."""
     path = datasets_folder() / f"{dataset.name}.yaml"
-    return DatasetInvalid(str(path), with_lines(path, problems))
+    found = with_lines(path, problems) if path.exists() else problems
+    return DatasetInvalid(str(path), found)
