@@ -88,7 +88,7 @@ def _tell(
     news = memory.news(verdict)
     if not news:
         return
-    written = message(dataset, verdict, news, [*links, *_run_link(context)])
+    written = message(dataset, verdict, news, [*links, *_run_links(context)])
     try:
         _send(notice, written, context)
     except Exception:
@@ -110,13 +110,18 @@ def _send(notice: Notice, written: Message, context: Context) -> None:
     call({**context, **variables})
 
 
-def _run_link(context: Context) -> list[Link]:
-    """The run in Airflow, where Airflow knows its own address."""
+def _run_links(context: Context) -> list[Link]:
+    link = run_link(context)
+    return [Link("Run in Airflow", link)] if link else []
+
+
+def run_link(context: Context) -> str:
+    """Address of the run in Airflow; empty where Airflow does not know its own."""
     base, dag = conf.get("api", "base_url", fallback=""), context.get("dag")
     if not base or dag is None:
-        return []
+        return ""
     run = quote(str(context["run_id"]), safe="")
-    return [Link("Run in Airflow", f"{base.rstrip('/')}/dags/{dag.dag_id}/runs/{run}")]
+    return f"{base.rstrip('/')}/dags/{dag.dag_id}/runs/{run}"
 
 
 def on_failure(dataset: Dataset) -> Callable[[Context], None]:

@@ -24,7 +24,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import batch_id_of
 from flagfall.landing.marker import Marker
 from flagfall.operators.airflow_release import fails_for_good
-from flagfall.operators.notices import task_name, tell
+from flagfall.operators.notices import run_link, task_name, tell
 from flagfall.publish import publish
 from flagfall.report.due import expect_report, report_is_written
 from flagfall.report.run import (
@@ -303,7 +303,8 @@ class ReportOperator(_DatasetOperator):
         left = unfinished(dataset, inbox, markers, receipts)
         _note_left(inbox, run, self.task_id, left)
         _forget_earlier(inbox, run, markers)
-        report = write_run_report(dataset, inbox, run, markers, receipts)
+        link = run_link(context)
+        report = write_run_report(dataset, inbox, run, markers, receipts, run_link=link)
         make_up_for_reports(dataset, inbox, run, markers)
         self.link = inbox.lake.store.link(report.key, dataset.lake.link_expires)
         self._log(inbox, report)

@@ -22,8 +22,9 @@ from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
 from flagfall.report.batches import Batch, mark_replaced
 from flagfall.report.challenger import beside
+from flagfall.report.drift_table import DriftTable
 from flagfall.report.due import slug
-from flagfall.report.figures import trend_pictures
+from flagfall.report.figures import trend_pictures, trend_values
 from flagfall.report.formatting import (
     TEXT_SHOWN,
     count,
@@ -34,26 +35,27 @@ from flagfall.report.formatting import (
     share,
     visible,
 )
+from flagfall.report.headline import headline
 from flagfall.report.kinds import kind_of
 from flagfall.report.pooled import Pool
-from flagfall.report.tiles import tiles
+from flagfall.report.tiles import rows_read, tiles
 from flagfall.report.trend import Trend
-from flagfall.report.worst_drift import Moved, worst_drift
-from flagfall.scoring.drift import MOVED
+from flagfall.report.where import model_versions, places
+from flagfall.report.worst_drift import worst_drift
+from flagfall.verdict.reason import Reason
 from flagfall.verdict.verdict import Verdict
-from flagfall.verdict.words import cut, plural
+from flagfall.verdict.words import cut, minute, percent
 
 BATCHES_SHOWN = 40
 ALERTS_SHOWN = 4
 RULES_SHOWN = 12
-FEATURES_SHOWN = 25
 REASONS_SHOWN = 8
+DETAILS_SHOWN = 3
 IDS_SHOWN = 20
 
 _LIMITS = {
     "reasons": REASONS_SHOWN,
     "rules": RULES_SHOWN,
-    "features": FEATURES_SHOWN,
     "ids": IDS_SHOWN,
 }
 
@@ -77,11 +79,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Rule:
-    """Rows that broke one rule; ``share`` is of the most frequent rule's."""
+    """Rows that broke one rule.
+
+    Attributes:
+        share: Of all rows that were read; ``None`` where nobody knows how many these are.
+    """
 
     name: str
     rows: int
-    share: float
+    share: float | None
 
 
 def write_report(
@@ -92,6 +98,7 @@ def write_report(
     history: Sequence[Receipt],
     verdict: Verdict,
     is_latest: bool = True,
+    run_link: str = "",
 ) -> Report:
     """Write the report of a run, and the same as ``reports/latest.html``.
 
@@ -103,10 +110,11 @@ def write_report(
         history: Accepted deliveries of the last 30 days, one per marker, with this run's.
         verdict: Of the feed, now. The time from marker to report ends then.
         is_latest: Whether the report replaces ``latest.html``.
+        run_link: Where the run itself can be seen; empty where nobody knows.
     """
     batches = _batches(lake, receipts, history)
     trend = _trend(dataset, lake, batches, history)
-    page = _render(dataset, lake, run, batches, trend, verdict).encode()
+    page = _render(dataset, lake, run, batches, trend, verdict, run_link).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
     if is_latest:
@@ -149,19 +157,23 @@ def _render(
     batches: Sequence[Batch],
     trend: Trend,
     verdict: Verdict,
+    run_link: str,
 ) -> str:
     counted = [batch for batch in batches if batch.counts]
     pool = Pool.of(batch.evaluation for batch in counted)
     kind = kind_of(dataset, counted)
-    drift = worst_drift(counted, dataset.thresholds.psi_max)
+    drift = worst_drift(counted, dataset.thresholds)
     return _template().render(
         dataset=dataset,
         run=run,
         now=verdict.at,
         verdict=verdict,
-        headline=_headline(verdict, batches),
-        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, verdict.at),
+        headline=headline(verdict, batches),
+        run_link=run_link if run_link.startswith(("http://", "https://")) else "",
+        tiles=tiles(dataset, kind, batches, counted, pool, drift, trend, verdict),
         rules=_rules(batches),
+        places=places(dataset, lake, batches),
+        versions=model_versions(batches),
         kind=kind,
         column=kind.column(dataset) if dataset.model else None,
         words=kind.words(dataset),
@@ -169,22 +181,13 @@ def _render(
         pooled=pool.batches,
         challenger=beside(dataset, lake, kind, counted, trend),
         trend_figures=trend_pictures(dataset, kind, trend),
+        trend_values=trend_values(dataset, kind, trend),
         trend=trend,
-        model_versions=sorted({b.evaluation.model_version for b in counted if b.evaluation}),
         flagfall=_version(),
         limits=_LIMITS,
         **_batch_table(dataset, batches),
-        **_drift_table(dataset, drift),
+        drift=DriftTable.of(dataset.thresholds, drift),
     )
-
-
-def _headline(verdict: Verdict, batches: Sequence[Batch]) -> str:
-    """The verdict; of a normal day on which nothing new came, that."""
-    if verdict.word != "normal":
-        return verdict.sentence
-    if batches and all(batch.receipt.status == "unchanged" for batch in batches):
-        return f"Nothing new: {plural(len(batches), 'batch', 'batches')} came again unchanged."
-    return verdict.sentence
 
 
 def _batch_table(dataset: Dataset, batches: Sequence[Batch]) -> dict[str, Any]:
@@ -193,15 +196,6 @@ def _batch_table(dataset: Dataset, batches: Sequence[Batch]) -> dict[str, Any]:
         "shown": [(batch, _why(dataset, batch)) for batch in ranked[:BATCHES_SHOWN]],
         "batch_count": len(batches),
         "hidden": _hidden(ranked[BATCHES_SHOWN:]),
-    }
-
-
-def _drift_table(dataset: Dataset, drift: Sequence[Moved]) -> dict[str, Any]:
-    psi_max = dataset.thresholds.psi_max
-    return {
-        "drift": drift,
-        "by_batch": any(moved.usual is not None for moved in drift),
-        "line": MOVED if psi_max is None else psi_max,
     }
 
 
@@ -229,7 +223,7 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
     if batch.evaluation is not None and batch.evaluation.alerts:
         found.append(_alert_line(batch.evaluation.alerts))
     if batch.evaluation is None and batch.counts and dataset.model is not None:
-        found.append("Not evaluated." if batch.predicted else "Not scored.")
+        found.append("Scored, and not evaluated." if batch.predicted else "Not scored.")
     return found
 
 
@@ -253,8 +247,14 @@ def _rules(batches: Sequence[Batch]) -> list[Rule]:
     for batch in batches:
         total.update(batch.receipt.reasons)
     ordered = sorted(total.items(), key=lambda item: (-item[1], item[0]))
-    most = max(total.values(), default=1)
-    return [Rule(name, rows, rows / most) for name, rows in ordered]
+    read = rows_read(batches)
+    return [Rule(name, rows, rows / read if read else None) for name, rows in ordered]
+
+
+def _details(reason: Reason) -> tuple[str, ...]:
+    """What a reason does not say already: each batch with its message, or its figures."""
+    is_more = reason.kind in ("rejected", "task") or len(reason.details) > 1
+    return reason.details[:DETAILS_SHOWN] if is_more else ()
 
 
 def _version() -> str:
@@ -277,8 +277,11 @@ def _template() -> Template:
     environment.filters |= {
         "count": count,
         "cut": cut,
+        "details": _details,
         "figure": figure,
+        "minute": minute,
         "moment": moment,
+        "percent": percent,
         "seconds": seconds,
         "share": share,
         "safe_text": safe_text,

@@ -44,6 +44,25 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Series:
+    """A figure of each day, or batch.
+
+    Attributes:
+        shown: Writes it in words.
+        of: The figure of one; ``None`` where it has none.
+    """
+
+    name: str
+    shown: Callable[[float], str]
+    of: Callable[[Period], float | None]
+
+    def __call__(self, period: Period) -> str:
+        """The figure of a day in words; empty where it has none."""
+        value = self.of(period)
+        return "" if value is None else self.shown(value)
+
+
+@dataclass(frozen=True)
 class Word:
     """A word of the page, and what it means."""
 

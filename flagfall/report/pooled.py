@@ -35,6 +35,7 @@ class Pool:
     regression: RegressionPool = field(default_factory=RegressionPool)
     anomaly: AnomalyPool = field(default_factory=AnomalyPool)
     _score_sum: float = 0.0
+    _brier_sum: float = 0.0
     _auc: float | None = None
 
     @classmethod
@@ -56,6 +57,7 @@ class Pool:
         self._score_sum += evaluation.positives + (evaluation.calibration_gap or 0.0) * (
             evaluation.labelled
         )
+        self._brier_sum += (evaluation.brier or 0.0) * evaluation.labelled
         self._auc = evaluation.auc
         for pool in (self.multiclass, self.regression, self.anomaly):
             pool.add(evaluation)
@@ -64,6 +66,11 @@ class Pool:
     def auc(self) -> float | None:
         """Exact for one batch; for more, the trapezoid under the binned ROC curve."""
         return self._auc if self.batches == 1 else binned_auc(self.scores[1], self.scores[2])
+
+    @property
+    def brier(self) -> float | None:
+        """The Brier score over labelled rows, exact; ``None`` without labels."""
+        return self._brier_sum / self.labelled if self.labelled else None
 
     @property
     def positive_share(self) -> float | None:

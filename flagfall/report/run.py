@@ -56,6 +56,7 @@ def write_run_report(
     markers: Sequence[Marker],
     receipts: Mapping[str, Receipt] | None = None,
     is_latest: bool = True,
+    run_link: str = "",
 ) -> Report:
     """Write the report of a run. It covers the deliveries that have a receipt.
 
@@ -66,6 +67,7 @@ def write_run_report(
         markers: Its deliveries.
         receipts: Their receipts (see ``decided``); ``None`` to look them up.
         is_latest: Whether the report replaces ``latest.html``.
+        run_link: Where the run itself can be seen; empty where nobody knows.
 
     Raises:
         NotThere: No delivery has a receipt.
@@ -80,7 +82,8 @@ def write_run_report(
         raise NotThere("receipt for batch", names, "run its ingest stage first")
     found = inbox.receipts.since((inbox.clock() - WINDOW).date(), known)
     verdict = _verdict(dataset, inbox, markers, found, own)
-    report = write_report(dataset, inbox.lake, run, own, current_view(found), verdict, is_latest)
+    view = current_view(found)
+    report = write_report(dataset, inbox.lake, run, own, view, verdict, is_latest, run_link)
     report_is_written(inbox.lake, run)
     return report
 

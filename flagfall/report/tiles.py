@@ -10,12 +10,14 @@ from statistics import median
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import DRIFT_OF
 from flagfall.report.batches import Batch
+from flagfall.report.drift_table import line_name
 from flagfall.report.formatting import count, figure, number, seconds, share
 from flagfall.report.kinds.kind import Facts, Kind
 from flagfall.report.parts import Tile, alerted, joined, usual
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Trend
 from flagfall.report.worst_drift import Moved
+from flagfall.verdict.verdict import Verdict
 from flagfall.verdict.words import cut
 
 NAME_SHOWN = 40
@@ -30,7 +32,7 @@ def tiles(
     pool: Pool,
     drift: Sequence[Moved],
     trend: Trend,
-    now: datetime,
+    verdict: Verdict,
 ) -> list[Tile]:
     """The key figures of a run.
 
@@ -42,17 +44,17 @@ def tiles(
         pool: The evaluations of these.
         drift: Drift of their features, nearest to its alert line first.
         trend: The days before.
-        now: When the report is written (UTC).
+        verdict: On the feed, when the report is written.
     """
     alerts = [alert for b in counted if b.evaluation is not None for alert in b.evaluation.alerts]
     return [
         _batch_tile(batches),
-        *_row_tiles(batches, counted, trend),
-        *_time_tiles(batches, trend, now),
+        *_row_tiles(batches, counted, trend, _has_unusual_rows(batches, verdict)),
         *kind.tiles(Facts(dataset, counted, pool, trend, alerts)),
-        *_drift_tile(drift, alerts),
+        *_drift_tile(dataset, drift, alerts),
         *_outcome_tile(dataset, counted),
         *_own_tiles(counted),
+        *_time_tiles(batches, trend, verdict.at),
     ]
 
 
@@ -63,17 +65,32 @@ def _batch_tile(batches: Sequence[Batch]) -> Tile:
     return Tile("Batches accepted", count(counts["accepted"]), note, rejected)
 
 
-def _row_tiles(batches: Sequence[Batch], counted: Sequence[Batch], trend: Trend) -> list[Tile]:
+def _has_unusual_rows(batches: Sequence[Batch], verdict: Verdict) -> bool:
+    """Whether a reason of the verdict is that one of the batches has too few rows, or too many."""
+    named = {name for r in verdict.reasons if r.kind in ("rows", "empty") for name in r.where}
+    return any(batch.label in named for batch in batches)
+
+
+def _row_tiles(
+    batches: Sequence[Batch], counted: Sequence[Batch], trend: Trend, is_unusual: bool
+) -> list[Tile]:
     accepted = sum(batch.receipt.rows for batch in counted)
     rejected = sum(batch.receipt.rejected_rows for batch in batches)
-    read = 0 if _is_partly_read(batches) else rejected + sum(b.receipt.rows for b in batches)
+    read = rows_read(batches)
     often = usual(trend, lambda period: period.rows, count)
     often += " a day" if often and trend.by_day else ""
     part = f"{share(rejected / read)} of rows read" if read else ""
     return [
-        Tile("Rows accepted", count(accepted), often),
+        Tile("Rows accepted", count(accepted), often, is_unusual),
         Tile("Rows rejected", count(rejected), part),
     ]
+
+
+def rows_read(batches: Sequence[Batch]) -> int:
+    """Rows that were read, good and bad; 0 where nobody knows how many."""
+    if _is_partly_read(batches):
+        return 0
+    return sum(batch.receipt.rows + batch.receipt.rejected_rows for batch in batches)
 
 
 def _is_partly_read(batches: Sequence[Batch]) -> bool:
@@ -81,14 +98,15 @@ def _is_partly_read(batches: Sequence[Batch]) -> bool:
     return any(b.receipt.status == "rejected" and b.receipt.rejected_rows for b in batches)
 
 
-def _drift_tile(drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:
+def _drift_tile(dataset: Dataset, drift: Sequence[Moved], alerts: Sequence[str]) -> list[Tile]:
     if not drift:
         return []
     known = [moved for moved in drift if moved.ratio is not None]
     if not known:
         return [Tile("Largest drift", "–", "too few rows to judge")]
     nearest = known[0]
-    note = f"of its alert line: {nearest.feature}, PSI {figure(nearest.psi)}"
+    line = line_name(dataset.thresholds.psi_max is not None)
+    note = f"of its {line}: {nearest.name}, PSI {figure(nearest.psi)}"
     return [Tile("Largest drift", share(nearest.ratio or 0.0), note, alerted(alerts, DRIFT_OF))]
 
 

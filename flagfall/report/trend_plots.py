@@ -22,7 +22,8 @@ from flagfall.report.axes import (
     short_count,
     span,
 )
-from flagfall.report.formatting import number
+from flagfall.report.formatting import figure as two_decimals
+from flagfall.report.formatting import number, share
 from flagfall.report.svg import ACCENT, ALERT, MIDDLE, MUTED, PAPER, TEXT, picture
 from flagfall.report.trend import Period
 
@@ -40,6 +41,7 @@ def auc_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figure, s
     if limit is not None:
         limit_line(axes, limit, f"alert below {limit:.2f}", over=False)
     span(axes, [auc for _, auc in known], limit, 0.2)
+    _name_last(axes, known, two_decimals)
     _time_axis(axes, periods)
     return figure, _trend_in_words("AUC", known)
 
@@ -48,7 +50,7 @@ def auc_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figure, s
 def calibration_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
     """Mean score against the share of rows that were really positive, by day or batch."""
     figure, axes = plot("Share", "", right=_NAMED_ENDS)
-    real = [(p, share) for p in periods if (share := p.pool.positive_share) is not None]
+    real = [(p, part) for p in periods if (part := p.pool.positive_share) is not None]
     score = [(p, mean) for p in periods if (mean := p.pool.mean_score) is not None]
     _line(axes, real, MUTED)
     _line(axes, score, ACCENT)
@@ -70,6 +72,7 @@ def accuracy_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figu
     if limit is not None:
         limit_line(axes, limit, f"alert below {limit:.0%}", over=False)
     span(axes, [part for _, part in known], limit, 0.2)
+    _name_last(axes, known, share)
     in_percent(axes)
     _time_axis(axes, periods)
     return figure, _trend_in_words("Accuracy", known)
@@ -86,6 +89,7 @@ def mae_trend(periods: Sequence[Period], limit: float | None) -> tuple[Figure, s
         limit_line(axes, limit, f"alert above {number(limit)}")
         most = max(most, limit)
     axes.set_ylim(0, 1.25 * most or 1)
+    _name_last(axes, known, number)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
     _time_axis(axes, periods)
     return figure, _trend_in_words("Mean absolute error", known, ".3g")
@@ -114,9 +118,9 @@ def flagged_trend(
 ) -> tuple[Figure, str]:
     """Share of rows that are flagged, by day or batch, with the lines where it alerts."""
     figure, axes = plot("Share of rows", "")
-    known = [(p, share) for p in periods if (share := p.pool.anomaly.share) is not None]
+    known = [(p, part) for p in periods if (part := p.pool.anomaly.share) is not None]
     _line(axes, known, ACCENT)
-    top = max(*(share for _, share in known), 0.01)
+    top = max(*(part for _, part in known), 0.01)
     if least is not None:
         limit_line(axes, least, f"alert below {100 * least:g}%", over=False)
         top = max(top, least)
@@ -124,24 +128,25 @@ def flagged_trend(
         limit_line(axes, most, f"alert above {100 * most:g}%")
         top = max(top, most)
     axes.set_ylim(0, 1.25 * top)
+    _name_last(axes, known, share)
     in_percent(axes)
     _time_axis(axes, periods)
     return figure, _trend_in_words("Share flagged", known, ".1%")
 
 
 @picture
-def drift_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
-    """Largest drift as a share of the line at which it alerts, by day or batch."""
-    figure, axes = plot("Share of the alert line", "", right=_NAMED_ENDS)
+def drift_trend(periods: Sequence[Period], line: str) -> tuple[Figure, str]:
+    """Largest drift as a share of its line, which is called ``line``, by day or batch."""
+    figure, axes = plot(f"Share of the {line}", "", right=_NAMED_ENDS)
     known = [(p, p.drift) for p in periods if p.drift is not None]
     score = [(p, p.score_drift) for p in periods if p.score_drift is not None]
     _line(axes, score, MUTED)
     _line(axes, known, ACCENT)
-    limit_line(axes, 1.0, "alert above 100%")
+    limit_line(axes, 1.0, line)
     axes.set_ylim(0, 1.2 * max(*(drift for _, drift in (*known, *score)), 1.0))
     in_percent(axes)
     _time_axis(axes, periods)
-    _ends(axes, [(score, "score", MUTED), (known, "largest", ACCENT)])
+    _ends(axes, [(score, "model", MUTED), (known, "feature", ACCENT)])
     return figure, _trend_in_words("Largest drift as a share of its line", known)
 
 
@@ -150,7 +155,7 @@ def rows_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
     """Accepted rows by day or batch."""
     figure, axes = plot("Rows", "")
     values = [(p, float(p.rows)) for p in periods]
-    _bars(axes, values)
+    _bars(axes, values, short_count)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
     _time_axis(axes, periods)
@@ -162,11 +167,11 @@ def rejected_trend(periods: Sequence[Period], limit: float) -> tuple[Figure, str
     """Share of rejected rows, with the line above which the whole batch is rejected."""
     figure, axes = plot("Share of rows", "")
     values = [(p, p.rejected_rows / max(p.rows + p.rejected_rows, 1)) for p in periods]
-    _bars(axes, values)
+    _bars(axes, values, share)
     most = max(value for _, value in values)
     if most > limit / 4:
         limit_line(axes, limit, f"batch rejected above {limit:.0%}")
-    axes.set_ylim(0, 1.2 * max(most, limit if most > limit / 4 else 0.01))
+    axes.set_ylim(0, 1.25 * max(most, limit if most > limit / 4 else 0.01))
     in_percent(axes)
     _time_axis(axes, periods)
     return figure, _trend_in_words("Share of rows rejected", values, ".1%")
@@ -179,7 +184,7 @@ def seconds_trend(periods: Sequence[Period]) -> tuple[Figure, str]:
     size, unit = _time_unit(max(time for _, time in slowest))
     figure, axes = plot(unit, "")
     values = [(period, time / size) for period, time in slowest]
-    _bars(axes, values)
+    _bars(axes, values, lambda value: f"{value:.3g}")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     _time_axis(axes, periods)
     return figure, _trend_in_words(f"{unit} from marker to receipt", values, ".1f")
@@ -192,12 +197,33 @@ def _time_unit(longest: float) -> tuple[float, str]:
     return 1, "Seconds"
 
 
-def _bars(axes: Axes, values: Sequence[tuple[Period, float]]) -> None:
+def _bars(
+    axes: Axes, values: Sequence[tuple[Period, float]], shown: Callable[[float], str]
+) -> None:
     places = [p.position for p, _ in values]
     apart = min((b - a for a, b in pairwise(places)), default=1)
     colours = [ACCENT if p.now else MIDDLE for p, _ in values]
     axes.bar(places, [value for _, value in values], width=0.75 * apart, color=colours)
-    axes.set_ylim(0, 1.15 * max([value for _, value in values]) or 1)
+    axes.set_ylim(0, 1.25 * max([value for _, value in values]) or 1)
+    _name_last(axes, values, shown)
+
+
+def _name_last(
+    axes: Axes, known: Sequence[tuple[Period, float]], shown: Callable[[float], str]
+) -> None:
+    """Write the run's last value, else the newest, above it."""
+    full = [one for one in known if one[0].rows] or known
+    period, value = next((one for one in reversed(full) if one[0].now), full[-1])
+    edges = {known[0][0].position: "left", known[-1][0].position: "right"}
+    axes.annotate(
+        shown(value),
+        (period.position, value),
+        (0, 6),
+        color=ACCENT,
+        ha=edges.get(period.position, "center"),
+        textcoords="offset points",
+        weight="bold",
+    )
 
 
 def _line(axes: Axes, known: Sequence[tuple[Period, float]], colour: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from flagfall.lake.output import LATEST
-from flagfall.lake.records import LeftOut
+from flagfall.lake.records import Evaluation, LeftOut, Predicted
 from flagfall.report.due import slug
 from flagfall.report.formatting import seconds, share, visible
+from flagfall.report.page import write_report
 from flagfall.verdict.words import cut
 from tests.browser import Browser, BrowserContext, Dialog
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receipt
@@ -22,6 +24,7 @@ from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, Run, dataset, receip
 HOSTILE = '"><script>alert(1)</script><img src="http://evil.example/x.png" onerror="alert(2)">'
 BIDI = "\u202egnp.exe"
 FORMULA = '=HYPERLINK("http://evil.example","click")'
+WHERE = "Where it is: run, model, predictions, rejected rows"
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -98,6 +101,11 @@ def tiles(html: str) -> dict[str, str]:
     return {plain(label): plain(value) for label, value in found}
 
 
+def unspaced(text: str) -> str:
+    """Text without the spaces that ``plain`` puts around a date, which has a tag of its own."""
+    return text.replace(" ", "")
+
+
 def headings(html: str) -> list[str]:
     return [plain(text) for text in re.findall(r"<h2[^>]*>(.*?)</h2>", html)]
 
@@ -113,8 +121,9 @@ def rows(html: str) -> list[str]:
 
 def test_a_normal_day_says_so_first(page: str) -> None:
     assert 'class="band normal"' in page
-    assert "<title>Today is normal: Flights out of New York</title>" in page
-    assert "Today is normal." in plain(page)[:120]
+    assert "<title>Normal on 2026-11-22: Flights out of New York</title>" in page
+    assert "Sunday, 22 November 2026: normal" in plain(page)[:140]
+    assert "Data of 2013-10-20: 1 batch accepted." in plain(page)[:220]
 
 
 def test_a_rejected_batch_makes_the_band_red_and_is_told_with_its_reason(normal: Run) -> None:
@@ -122,7 +131,11 @@ def test_a_rejected_batch_makes_the_band_red_and_is_told_with_its_reason(normal:
     normal.take(receipt("2013-10-21", "rejected", reason="size-differs", message=why))
     page = normal.page()
     assert 'class="band attention"' in page
-    assert "2013-10-21 (size-differs) was rejected and not corrected since." in plain(page)
+    assert "Sunday, 22 November 2026: needs attention" in plain(page)
+    band = plain(page.split("</header>")[0])
+    assert "2013-10-21 (size-differs) was rejected and not corrected since" in band
+    assert why in band
+    assert "Data of 2013-10-20 to 2013-10-21 (2 days): 2 batches, 1 accepted, 1 rejected." in band
     first, reason, second = rows(page)
     assert first.startswith("2013-10-21 rejected")
     assert reason == why
@@ -157,7 +170,7 @@ def test_files_that_were_left_out_are_named_with_the_batch(run: Run) -> None:
 def test_a_run_without_deliveries_has_a_report(run: Run) -> None:
     page = run.page()
     assert "nothing has come in the last 30 days" in plain(page)
-    assert headings(page) == ["What came"]
+    assert headings(page) == ["What came", WHERE]
 
 
 def test_a_corrected_batch_is_shown_as_such_and_counted_once(run: Run) -> None:
@@ -165,7 +178,7 @@ def test_a_corrected_batch_is_shown_as_such_and_counted_once(run: Run) -> None:
     run.take(receipt("2013-10-20", "rejected", landed_at=early, message="cut short"))
     run.take(receipt("2013-10-20", version=1, turn=1))
     page = run.page()
-    assert "Today is normal." in plain(page)
+    assert "22 November 2026: normal" in plain(page)
     assert "accepted in its place" in plain(page)
     assert tiles(page)["Rows accepted"].startswith("900")
 
@@ -246,15 +259,16 @@ def test_rejected_rows_are_counted_by_rule_the_most_frequent_first(run: Run) -> 
     page = run.page()
     section = page.split('id="rules"')[1].split("</section>")[0]
     assert [plain(row) for row in re.findall(r"<tr.*?</tr>", section, flags=re.S)[1:]] == [
-        "a: required 7",
-        "b: maximum 4",
+        "a: required 7 0.4%",
+        "b: maximum 4 0.2%",
     ]
 
 
 def test_drift_shows_index_line_and_missing_share_of_each_feature(page: str) -> None:
     section = page.split('id="drift"')[1].split("</section>")[0]
     found = [plain(row) for row in re.findall(r"<tr.*?</tr>", section, flags=re.S)[1:]]
-    assert found[0] == "departure 0.02 0.25 1.0% 0%"
+    assert found[0] == "departure 8.0% 0.02 0.25 1.0% 0%"
+    assert found[-1] == "the model's score 2.0% 0.01 0.25"
     assert len(found) == 4
 
 
@@ -266,6 +280,158 @@ def test_pictures_say_in_words_what_they_show(made: Run, page: str) -> None:
     assert titles[3].startswith(f"AUC from {evaluation.auc:.2f} (2013-09-21) to ")
 
 
+def test_a_bar_of_rejected_rows_shows_their_share_of_all_rows(run: Run) -> None:
+    """3 of 968 looked like all of them: the bar was of the most frequent rule."""
+    run.take(receipt("2013-10-20", rows=965, rejected_rows=3, reasons={"tailnum: required": 3}))
+    section = run.page().split('id="rules"')[1].split("</section>")[0]
+    assert 'style="width:0.3%"' in section
+    assert "tailnum: required 3 0.3%" in plain(section)
+
+
+def test_where_nobody_knows_how_many_rows_were_read_no_share_of_a_rule_is_shown(run: Run) -> None:
+    run.take(receipt("2013-10-20", "rejected", rejected_rows=3, reasons={"tailnum: required": 3}))
+    section = run.page().split('id="rules"')[1].split("</section>")[0]
+    assert "width:" not in section
+    assert "%" not in plain(section)
+
+
+def test_what_the_model_did_comes_before_how_long_it_took(page: str) -> None:
+    assert list(tiles(page)) == [
+        "Batches accepted",
+        "Rows accepted",
+        "Rows rejected",
+        "AUC",
+        "Calibration gap",
+        "Predicted positive",
+        "Largest drift",
+        "Outcome known",
+        "Marker to receipt",
+        "Marker to report",
+    ]
+
+
+def test_a_brier_score_that_has_a_threshold_has_a_figure_and_alerts_there(tmp_path: Path) -> None:
+    run = Run(tmp_path, dataset(thresholds={"brier_max": 0.1}))
+    for day, seed in (("2013-10-20", 1), ("2013-10-21", 2)):
+        run.take(receipt(day), seed=seed)
+    page = run.page()
+    found = [run.evaluations[one.batch_id] for one in run.receipts]
+    pooled = sum(e.brier * e.labelled for e in found) / sum(e.labelled for e in found)
+    assert tiles(page)["Brier score"] == f"{pooled:.2f} alert above 0.1"
+    assert '<div class="tile alert"><dt>Brier score</dt>' in page
+    assert '<div class="tile alert"><dt>Calibration gap</dt>' not in page
+
+
+# Drift
+
+
+def _with_drift(run: Run, **changes: dict[str, object]) -> str:
+    """The page of a run of one batch, with the drift of some features changed."""
+    taken = run.take(receipt("2013-10-20"))
+    found = run.evaluations[taken.batch_id]
+    drift = tuple(one.model_copy(update=changes.get(one.feature, {})) for one in found.drift)
+    changed = found.model_copy(update={"drift": drift})
+    run.evaluations[taken.batch_id] = changed
+    record = Path(run.lake.uri(type(found), taken.batch_id)) / "record.json"
+    record.write_bytes(changed.to_json())
+    return run.page()
+
+
+def _drift_rows(page: str) -> list[str]:
+    section = page.split('id="drift"')[1].split("</section>")[0]
+    return [plain(row) for row in re.findall(r"<tr.*?</tr>", section, flags=re.S)]
+
+
+def test_a_feature_that_is_called_score_is_not_mistaken_for_the_models(tmp_path: Path) -> None:
+    feature = [{"name": "score", "expr": "delay"}]
+    run = Run(tmp_path, dataset(features=feature))
+    run.take(receipt("2013-10-20"), psi=0.9)
+    page = run.page()
+    _, feature_row, said = _drift_rows(page)
+    assert feature_row.startswith("score 360%")
+    assert said.startswith("the model's score 180%")
+    assert "2 features have drifted: score, the model's score" in plain(page)
+
+
+def test_missing_values_that_jump_are_marked_where_they_stand(run: Run) -> None:
+    page = _with_drift(run, temp={"missing_share": 0.63, "reference_missing_share": 0.02})
+    [marked] = [row for row in _drift_rows(page) if "▲" in row]
+    assert marked.startswith("temp ")
+    assert "63% (more than training explains) ▲ 2.0%" in marked
+    assert "missing values of temp (63%, in training 2%)" in plain(page)
+
+
+def test_categories_that_are_new_or_gone_stand_below_their_feature(run: Run) -> None:
+    unknown = {"other_share": 0.2, "reference_other_share": 0.0}
+    page = _with_drift(run, carrier={**unknown, "vanished": {"UA": 0.2}})
+    note = "20% of rows have a value that training hardly had; no row has UA"
+    rows = _drift_rows(page)
+    place = rows.index(note)
+    assert rows[place - 1].startswith("carrier ")
+
+
+def test_features_far_from_their_line_are_folded_away_and_their_largest_named(
+    tmp_path: Path,
+) -> None:
+    features = [{"name": f"f{place:02}", "expr": "delay"} for place in range(20)]
+    run = Run(tmp_path, dataset(features=features))
+    run.take(receipt("2013-10-20"), psi=1.0)
+    page = run.page()
+    first, folded = page.split('id="drift"')[1].split("<details>")[:2]
+    assert [row.split()[0] for row in _drift_rows(f'id="drift"{first}')[1:8]] == [
+        f"f{place:02}" for place in range(7)
+    ]
+    assert "13 more features, none above 50%" in plain(folded)
+    assert len(re.findall("<tr", folded.split("</details>")[0])) == 14
+
+
+def test_without_a_threshold_no_line_is_called_one_that_alerts(tmp_path: Path) -> None:
+    run = Run(tmp_path, dataset(thresholds={"auc_min": 0.1}))
+    run.before(5)
+    run.take(receipt("2013-10-20"), psi=0.9)
+    text = plain(run.page())
+    assert "alert line" not in text.lower()
+    assert "as a share of the customary line" in text
+    assert "360% of its customary line: departure" in text
+
+
+# Where things are
+
+
+def test_the_page_says_which_model_made_what_and_where_it_is(run: Run) -> None:
+    taken = run.take(receipt("2013-10-20"))
+    link = "https://airflow.example/dags/flights_pipeline/runs/scheduled__1"
+    report = write_report(
+        *(run.dataset, run.lake, "scheduled__1", run.receipts, run.history, run.verdict),
+        run_link=link,
+    )
+    page = (run.lake_folder / report.key).read_text(encoding="utf-8")
+    text = plain(page.split(WHERE)[1])
+    assert "Model version 2026.11" in text
+    assert f"{run.lake_folder}/predictions/{taken.batch_id}" in unspaced(text)
+    assert f"{run.lake_folder}/rejected/{taken.batch_id}/rows.jsonl" in unspaced(text)
+    assert {found["href"] for found in Page(page).all("a")} == {link}
+
+
+@pytest.mark.parametrize("link", ["", "javascript:alert(1)", "file:///etc/passwd"])
+def test_a_link_that_is_no_address_of_airflow_is_left_out(run: Run, link: str) -> None:
+    run.take(receipt("2013-10-20"))
+    report = write_report(
+        *(run.dataset, run.lake, "a run", run.receipts, run.history, run.verdict), run_link=link
+    )
+    assert Page((run.lake_folder / report.key).read_text(encoding="utf-8")).all("a") == []
+
+
+def test_the_values_of_the_last_30_days_can_be_read_in_a_table(made: Run, page: str) -> None:
+    table = page.split('class="wide-table"')[1].split("</table>")[0]
+    head, first, *others = [plain(row) for row in re.findall(r"<tr.*?</tr>", table, flags=re.S)]
+    auc = made.evaluations[made.receipts[0].batch_id].auc
+    assert head == "Day AUC Mean score Really Largest drift Rows Rejected To receipt"
+    assert first.startswith(f"2013-10-20 {auc:.2f} ")
+    assert first.endswith(" 8.0% 900 1.0% 1.5 s")
+    assert len(others) == 29
+
+
 # Datasets that have less
 
 
@@ -275,13 +441,14 @@ def test_without_a_label_there_is_no_auc_and_no_calibration_curve(tmp_path: Path
     run.take(receipt("2013-10-20"))
     page = run.page()
     assert "AUC" not in plain(page)
-    assert list(tiles(page))[5:] == ["Predicted positive", "Largest drift"]
+    assert list(tiles(page))[3:5] == ["Predicted positive", "Largest drift"]
     assert headings(page) == [
         "What came",
         "Why rows were rejected",
         "Scores",
-        "Drift by feature",
+        "Drift",
         "The last 30 days",
+        WHERE,
         "How to read this page",
     ]
 
@@ -291,8 +458,8 @@ def test_without_a_model_there_are_rows_and_times_only(tmp_path: Path) -> None:
     run.before(5)
     run.take(receipt("2013-10-20"))
     page = run.page()
-    assert "Today is normal." in plain(page)
-    assert headings(page) == ["What came", "Why rows were rejected", "The last 30 days"]
+    assert "22 November 2026: normal" in plain(page)
+    assert headings(page) == ["What came", "Why rows were rejected", "The last 30 days", WHERE]
     assert len(re.findall("<svg", page)) == 3
 
 
@@ -304,7 +471,8 @@ def test_a_first_day_has_no_trend(run: Run) -> None:
 def test_a_batch_without_rows_has_a_report(run: Run) -> None:
     run.take(receipt("2013-10-20", rows=0, rejected_rows=0, reasons={}))
     page = run.page()
-    assert "Needs attention: 2013-10-20 has no rows." in plain(page)
+    assert "2013-10-20 has no rows (since 2026-11-22 06:00 UTC)" in plain(page)
+    assert '<div class="tile alert"><dt>Rows accepted</dt>' in page
     assert "Scores" not in headings(page)
 
 
@@ -313,6 +481,15 @@ def test_a_batch_that_was_not_scored_has_a_report(run: Run) -> None:
     page = run.page()
     assert "2013-10-20 was accepted and is not evaluated" in plain(page)
     assert rows(page)[1] == "Not scored."
+
+
+def test_a_batch_that_was_scored_and_not_evaluated_is_not_said_to_be_unscored(run: Run) -> None:
+    taken = run.take(receipt("2013-10-20"))
+    shutil.rmtree(run.lake.uri(Evaluation, taken.batch_id))
+    page = run.page()
+    assert rows(page)[1] == "Scored, and not evaluated."
+    assert "Not scored" not in plain(page)
+    assert run.lake.uri(Predicted, taken.batch_id) in unspaced(plain(page))
 
 
 # Size
@@ -517,11 +694,12 @@ class Seen:
         dialog.dismiss()
 
     def overflow(self) -> list[str]:
-        """What stands out of the page to the right."""
+        """What stands out of the page to the right, less what can be scrolled on its own."""
         return self.page.evaluate(
             """() => [...document.querySelectorAll('body *')]
                 .filter(e => e.getBoundingClientRect().right > innerWidth + 1
-                             && getComputedStyle(e).clipPath === 'none')
+                             && getComputedStyle(e).clipPath === 'none'
+                             && !e.closest('[tabindex="0"]'))
                 .map(e => e.tagName + '.' + e.getAttribute('class'))"""
         )
 
@@ -579,6 +757,42 @@ def test_on_a_phone_text_in_pictures_is_large_enough_to_read(
         "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
     )
     assert min(heights) > 9
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A day of which much has to be said, of a model with 15 features."""
+    features = [{"name": f"feature_{place:02}", "expr": "delay"} for place in range(15)]
+    thresholds = {"auc_min": 0.6, "brier_max": 0.1, "psi_max": 0.25, "calibration_max": 0.2}
+    feed = dataset(features=features, thresholds=thresholds)
+    run = Run(tmp_path_factory.mktemp("busy"), feed)
+    run.before(29)
+    why = "flights.csv has 10 bytes, its manifest says 20"
+    run.take(receipt("2013-10-20"), psi=0.3)
+    run.take(receipt("2013-10-21", "rejected", reason="size-differs", message=why))
+    return run.lake_folder / run.report().key
+
+
+def test_on_a_phone_a_busy_day_is_short_and_every_figure_can_be_reached(
+    browser: Browser, busy: Path
+) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = Seen(context, busy).page
+        assert page.evaluate("document.documentElement.scrollHeight") < 3000
+        wide = page.locator(".figures").evaluate_all(
+            """found => found.map(
+                e => [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX])"""
+        )
+        assert wide == [[True, "auto"], [True, "auto"]]
+        hidden = """[...document.querySelectorAll('td')].filter(
+            e => e.textContent.trim() && !e.closest('details') && !e.checkVisibility())"""
+        assert page.evaluate(f"{hidden}.length") == 0
+
+
+def test_on_paper_a_busy_day_takes_two_pages(browser: Browser, busy: Path) -> None:
+    with browser.new_context() as context:
+        paper = Seen(context, busy).page.pdf(prefer_css_page_size=True, print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page[^s]", paper)) == 2
 
 
 def test_on_paper_nothing_is_cut_off(browser: Browser, latest: Path) -> None:

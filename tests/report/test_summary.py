@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.thresholds import Thresholds
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
 from flagfall.report.batches import Batch, mark_replaced
@@ -204,19 +205,19 @@ def test_a_rejected_redelivery_needs_attention_though_an_accepted_one_is_there()
 
 def test_drift_of_a_run_is_that_of_its_worst_batch_nearest_to_its_line_first() -> None:
     calm, moved = _scored("2013-10-20", psi=0.02), _scored("2013-10-21", psi=0.2)
-    first, *_, last = worst_drift([calm, moved], 0.25)
+    first, *_, last = worst_drift([calm, moved], Thresholds(psi_max=0.25))
     assert (first.feature, first.psi, first.label) == ("departure", 0.2, "2013-10-21")
     assert first.ratio == pytest.approx(0.8)
     assert last.feature == "score"
 
 
 def test_a_feature_with_too_few_rows_to_tell_has_no_line() -> None:
-    found = worst_drift([_scored("2013-10-20", noise=0.2)], 0.25)
+    found = worst_drift([_scored("2013-10-20", noise=0.2)], Thresholds(psi_max=0.25))
     assert {moved.ratio for moved in found} == {None}
 
 
 def test_without_a_threshold_the_line_is_the_customary_one() -> None:
-    assert worst_drift([_scored("2013-10-20")], None)[0].line == 0.25
+    assert worst_drift([_scored("2013-10-20")], Thresholds())[0].line == 0.25
 
 
 def _trend(history: list[Receipt], *run: Batch) -> Trend:

@@ -197,6 +197,7 @@ def _invented(
             reference_missing_share=0.0,
             usual=usual,
             noise=noise,
+            kind="feature" if place < len(features) else "score",
         )
         for place, name in enumerate(names)
     )

@@ -217,7 +217,7 @@ def test_what_passes_a_threshold_is_an_alert(tmp_path: Path) -> None:
     assert auc.startswith("AUC 0.50 is below 0.60")
     assert drifted.startswith("drift of id ")
     assert drifted.endswith(" is above 0.25")
-    assert score.startswith("drift of score ")
+    assert score.startswith("drift of the model's score ")
 
 
 def test_an_evaluated_batch_is_not_evaluated_again(feed: Feed) -> None:

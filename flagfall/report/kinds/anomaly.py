@@ -9,7 +9,17 @@ from flagfall.lake.records import Evaluation
 from flagfall.report import score_plots, trend_plots, value_plots
 from flagfall.report.formatting import count, figure, share
 from flagfall.report.kinds.kind import Facts
-from flagfall.report.parts import Column, Picture, Tile, Word, alerted, joined, pooled_over, usual
+from flagfall.report.parts import (
+    Column,
+    Picture,
+    Series,
+    Tile,
+    Word,
+    alerted,
+    joined,
+    pooled_over,
+    usual,
+)
 from flagfall.report.pooled import Pool, binned_auc
 from flagfall.report.pools import AnomalyPool
 from flagfall.report.trend import Period
@@ -50,6 +60,10 @@ class AnomalyPage:
         limits = dataset.thresholds
         svg = trend_plots.flagged_trend(periods, limits.flagged_min, limits.flagged_max)
         return [Picture("Share flagged", "Of all scored rows.", svg)]
+
+    def values(self, dataset: Dataset) -> list[Series]:
+        """What the pictures show, by day or batch."""
+        return [Series("Flagged", share, lambda period: period.pool.anomaly.share)]
 
     def words(self, dataset: Dataset) -> list[Word]:
         """What a score is; precision, recall and AUC where there are labels."""

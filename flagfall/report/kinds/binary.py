@@ -9,7 +9,17 @@ from flagfall.lake.records import Evaluation
 from flagfall.report import score_plots, trend_plots
 from flagfall.report.formatting import figure, share
 from flagfall.report.kinds.kind import Facts
-from flagfall.report.parts import Column, Picture, Tile, Word, alerted, joined, pooled_over, usual
+from flagfall.report.parts import (
+    Column,
+    Picture,
+    Series,
+    Tile,
+    Word,
+    alerted,
+    joined,
+    pooled_over,
+    usual,
+)
 from flagfall.report.pooled import Pool, calibration
 from flagfall.report.trend import Period
 
@@ -25,8 +35,13 @@ class BinaryPage:
         return Column("AUC", _auc) if dataset.label else None
 
     def tiles(self, facts: Facts) -> list[Tile]:
-        """AUC, calibration and the share of positives."""
-        return [*_auc_tile(facts), *_calibration_tile(facts), *_positive_tile(facts)]
+        """AUC, calibration, the Brier score where it has a threshold, the share of positives."""
+        return [
+            *_auc_tile(facts),
+            *_calibration_tile(facts),
+            *_brier_tile(facts),
+            *_positive_tile(facts),
+        ]
 
     def pictures(self, dataset: Dataset, pool: Pool) -> list[Picture]:
         """Scores, ROC curve, calibration."""
@@ -59,8 +74,19 @@ class BinaryPage:
         return found
 
     def words(self, dataset: Dataset) -> list[Word]:
-        """AUC and calibration, where there are labels."""
-        return [_AUC, _CALIBRATION] if dataset.label else []
+        """What needs labels; the Brier score where it has a threshold."""
+        if dataset.label is None:
+            return []
+        brier = [] if dataset.thresholds.brier_max is None else [_BRIER]
+        return [_AUC, _CALIBRATION, *brier]
+
+    def values(self, dataset: Dataset) -> list[Series]:
+        """What the pictures show, by day or batch."""
+        return [
+            Series("AUC", figure, lambda period: period.pool.auc),
+            Series("Mean score", share, lambda period: period.pool.mean_score),
+            Series("Really", share, lambda period: period.pool.positive_share),
+        ]
 
 
 _AUC = Word(
@@ -74,6 +100,12 @@ _CALIBRATION = Word(
     "Of the rows with a score of 30%, about 30% should turn out positive. Points above the diagonal"
     " mean that the model expects too few positives, points below that it expects too many; the"
     " ranking can still be right.",
+)
+
+_BRIER = Word(
+    "Brier score",
+    "The mean squared distance of the score from what happened (0 or 1). 0 is perfect, and saying"
+    " 50% of every row is 0.25.",
 )
 
 
@@ -97,14 +129,22 @@ def _auc_tile(facts: Facts) -> list[Tile]:
 
 
 def _calibration_tile(facts: Facts) -> list[Tile]:
-    """Also red if the Brier score alerts: it has no tile, and it adds calibration to AUC."""
     pool = facts.pool
     if pool.positive_share is None or pool.mean_score is None:
         return []
     gap = pool.mean_score - pool.positive_share
     note = f"mean score {share(pool.mean_score)}, really {share(pool.positive_share)}"
-    alert = alerted(facts.alerts, "calibration gap ") or alerted(facts.alerts, "Brier score ")
+    alert = alerted(facts.alerts, "calibration gap ")
     return [Tile("Calibration gap", f"{gap:+.2f}".replace("-", "−"), note, alert)]
+
+
+def _brier_tile(facts: Facts) -> list[Tile]:
+    brier, limit = facts.pool.brier, facts.dataset.thresholds.brier_max
+    if brier is None or limit is None:
+        return []
+    often = usual(facts.trend, lambda period: period.pool.brier, figure)
+    note = joined([f"alert above {limit:g}", often])
+    return [Tile("Brier score", figure(brier), note, alerted(facts.alerts, "Brier score "))]
 
 
 def _positive_tile(facts: Facts) -> list[Tile]:

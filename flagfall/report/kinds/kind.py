@@ -8,7 +8,7 @@ from typing import Protocol
 
 from flagfall.dataset.schema import Dataset
 from flagfall.report.batches import Batch
-from flagfall.report.parts import Column, Picture, Tile, Word
+from flagfall.report.parts import Column, Picture, Series, Tile, Word
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Period, Trend
 
@@ -53,6 +53,9 @@ class Kind(Protocol):
 
     def trends(self, dataset: Dataset, periods: Sequence[Period]) -> list[Picture]:
         """Pictures of the last 30 days."""
+
+    def values(self, dataset: Dataset) -> list[Series]:
+        """Figures of each day or batch, for the table below these pictures."""
 
     def words(self, dataset: Dataset) -> list[Word]:
         """How to read them."""

@@ -10,7 +10,17 @@ from flagfall.report import class_plots, trend_plots
 from flagfall.report.formatting import figure, share
 from flagfall.report.kinds.binary import outcome
 from flagfall.report.kinds.kind import Facts
-from flagfall.report.parts import Column, Picture, Tile, Word, alerted, joined, pooled_over, usual
+from flagfall.report.parts import (
+    Column,
+    Picture,
+    Series,
+    Tile,
+    Word,
+    alerted,
+    joined,
+    pooled_over,
+    usual,
+)
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Period
 from flagfall.verdict.words import cut
@@ -54,6 +64,13 @@ class MulticlassPage:
             return []
         svg = trend_plots.accuracy_trend(periods, dataset.thresholds.accuracy_min)
         return [Picture("Accuracy", "Share of rows whose class is right.", svg)]
+
+    def values(self, dataset: Dataset) -> list[Series]:
+        """What the pictures show, by day or batch."""
+        return [
+            Series("Accuracy", share, lambda period: period.pool.multiclass.accuracy),
+            Series("F1", figure, lambda period: period.pool.multiclass.macro_f1),
+        ]
 
     def words(self, dataset: Dataset) -> list[Word]:
         """Accuracy, F1, log loss and the matrix, where there are labels."""

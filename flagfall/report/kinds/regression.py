@@ -10,7 +10,17 @@ from flagfall.report import trend_plots, value_plots
 from flagfall.report.formatting import figure, number, signed
 from flagfall.report.kinds.binary import outcome
 from flagfall.report.kinds.kind import Facts
-from flagfall.report.parts import Column, Picture, Tile, Word, alerted, joined, pooled_over, usual
+from flagfall.report.parts import (
+    Column,
+    Picture,
+    Series,
+    Tile,
+    Word,
+    alerted,
+    joined,
+    pooled_over,
+    usual,
+)
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Period
 
@@ -54,6 +64,14 @@ class RegressionPage:
             note = "Beside the mean of what really came." if dataset.label else "Over all rows."
             found.append(Picture("Mean prediction", note, svg))
         return found
+
+    def values(self, dataset: Dataset) -> list[Series]:
+        """What the pictures show, by day or batch."""
+        return [
+            Series("MAE", number, lambda period: period.pool.regression.mae),
+            Series("Mean prediction", number, lambda period: period.pool.regression.mean),
+            Series("Really", number, lambda period: period.pool.regression.real_mean),
+        ]
 
     def words(self, dataset: Dataset) -> list[Word]:
         """The errors, where there are labels."""

@@ -47,8 +47,13 @@ def drift_alerts(psi_max: float | None, drifts: Iterable[Drift]) -> tuple[str, .
     return tuple(
         sentence
         for one in drifts
-        for sentence in above(f"{DRIFT_OF}{one.feature}", one.psi, drift.alert_above(one, psi_max))
+        for sentence in above(f"{DRIFT_OF}{_name(one)}", one.psi, drift.alert_above(one, psi_max))
     )
+
+
+def _name(one: Drift) -> str:
+    """A feature may be called as what the model says."""
+    return one.feature if one.kind == "feature" else f"the model's {one.feature}"
 
 
 def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
