@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +24,7 @@ from flagfall.errors import (
     StoreUnavailable,
 )
 from flagfall.landing.marker import is_text
+from flagfall.landing.zone import LandingZone
 from flagfall.stores import Fetched, Store, ignore_progress, open_store
 from flagfall.stores.copying import digest_of
 
@@ -47,6 +48,81 @@ class Published:
     files: int
     bytes: int
     skipped: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a batch is published.
+
+    Attributes:
+        folder: URI of its folder.
+        marker: File name of its marker.
+        conn_id: Airflow connection with the rights to it; empty for what the environment gives.
+    """
+
+    folder: str
+    marker: str
+    conn_id: str = ""
+
+
+def place_of(
+    source: Path,
+    landing: LandingZone,
+    folder: str = "",
+    marker: str = "",
+    fields: Sequence[str] = (),
+) -> Place:
+    """Where a feed waits for a batch.
+
+    Args:
+        source: The directory with its files.
+        landing: The feed's landing zone.
+        folder: URI of the batch's folder; empty where ``fields`` say it.
+        marker: File name of the marker; empty for what the pattern says.
+        fields: Values of the pattern's fields, such as ``date=2013-11-05``.
+
+    Raises:
+        NotThere: A field has no value, or the pattern has no such field.
+        MarkerPatternInvalid: The feed would not take the marker for one.
+        StoreRefused: No store knows the folder's kind of URI.
+        BatchInvalid: That is the source itself: nobody wrote its data before its marker.
+    """
+    uri = open_store(folder).uri if folder else landing.uri
+    key = _below(landing, uri, marker) if folder else _filled(landing, marker, fields)
+    if landing.pattern.match(key) is None:
+        why = f"{key!r} does not fit, so nobody would wait for it"
+        raise MarkerPatternInvalid(landing.pattern.text, why)
+    parent, _, name = key.rpartition("/")
+    place = f"{landing.uri}/{parent}" if parent else landing.uri
+    if "://" not in place and source.resolve() == Path(place).resolve():
+        why = f"{place} is the source itself; publish from a folder outside of the landing zone"
+        raise BatchInvalid("source-in-landing-zone", why)
+    return Place(place, name, landing.place[1])
+
+
+def _below(landing: LandingZone, uri: str, marker: str) -> str:
+    """Key of a marker in a folder that was named."""
+    if not f"{uri}/".startswith(f"{landing.uri}/"):
+        why = f"{uri} is not below the landing zone {landing.uri}, so nobody would wait for it"
+        raise MarkerPatternInvalid(landing.pattern.text, why)
+    if not marker and not landing.pattern.owns_folder:
+        raise NotThere("name for the marker", "", "give --marker, or --field instead of a folder")
+    name = marker or landing.pattern.text.rpartition("/")[2]
+    return f"{uri}/{name}".removeprefix(f"{landing.uri}/")
+
+
+def _filled(landing: LandingZone, marker: str, fields: Sequence[str]) -> str:
+    """Key of the marker that has these fields."""
+    values = dict(pair.partition("=")[::2] for pair in fields)
+    wanted = landing.pattern.fields
+    if unknown := [name for name in values if name not in wanted]:
+        raise NotThere(
+            "field", unknown[0], f"the marker pattern has: {', '.join(wanted) or 'none'}"
+        )
+    if missing := [name for name in wanted if not values.get(name)]:
+        raise NotThere("value for the marker's field", missing[0], f"--field {missing[0]}=VALUE")
+    key = landing.pattern.fill(values)
+    return f"{key.rpartition('/')[0]}/{marker}".lstrip("/") if marker else key
 
 
 @dataclass(frozen=True)

@@ -5,42 +5,80 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
 
-from flagfall.cli.console import DatasetName, err, out
+from flagfall.cli.console import DatasetName, at_work, dataset_names, err, say
 from flagfall.cli.feed_status import rejected_for
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, printable
 from flagfall.inbox.inbox import Inbox
-from flagfall.publish import DEFAULT_MARKER, data_files, publish
+from flagfall.landing.zone import landing_zone
+from flagfall.publish import DEFAULT_MARKER, Place, data_files, place_of, publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.verdict.dismissed import dismiss
+from flagfall.verdict.words import plural
 
 
 def publish_command(
     source: Annotated[Path, typer.Argument(help="Directory with the batch's data files.")],
-    destination: Annotated[str, typer.Argument(help="URI of the batch's folder.")],
-    marker: Annotated[str, typer.Option(help="File name of the marker.")] = DEFAULT_MARKER,
+    destination: Annotated[
+        str, typer.Argument(help="URI of the batch's folder; not needed with --dataset.")
+    ] = "",
+    marker: Annotated[
+        str, typer.Option(help=f"File name of the marker; {DEFAULT_MARKER} if left out.")
+    ] = "",
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="The feed that waits for it: it knows place and marker.",
+            autocompletion=dataset_names,
+        ),
+    ] = "",
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="Field of the feed's marker pattern, as date=2013-11-05."),
+    ] = None,
 ) -> None:
     """Copy a batch to the landing zone: data first, then the marker, last and in one step.
 
-    What is there already is skipped: run it again to complete what broke off.
+    What is there already is skipped: run it again to complete what broke off. With --dataset it
+    goes where that feed waits for it, or is refused.
 
     Example: flagfall publish ./2013-11-05 .flagfall/data/landing/flights/date=2013-11-05
     """
-    total = sum(file.stat().st_size for file in data_files(source, marker))
+    place = _place(source, destination, marker, dataset, field or [])
+    total = sum(file.stat().st_size for file in data_files(source, place.marker))
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("publishing", total=total)
-        done = publish(source, destination, marker, lambda count: progress.advance(task, count))
+        done = publish(
+            *(source, place.folder, place.marker),
+            lambda count: progress.advance(task, count),
+            place.conn_id,
+        )
     line = f"{done.files} files, {done.bytes:,} bytes, {done.marker}"
-    line += f", {done.skipped:,} already there" if done.skipped else ""
-    out.print(printable(line), highlight=False, soft_wrap=True)
+    say(line + (f", {done.skipped:,} already there" if done.skipped else ""))
+
+
+def _place(
+    source: Path, destination: str, marker: str, dataset: str, fields: Sequence[str]
+) -> Place:
+    """Where a batch goes."""
+    if dataset:
+        if destination and fields:
+            raise NotThere("use for", f"--field {fields[0]}", "the destination says it already")
+        landing = landing_zone(Feed.of(find_dataset(dataset)).landing)
+        return place_of(source, landing, destination, marker, fields)
+    if fields:
+        raise NotThere("pattern for --field", fields[0], "give --dataset, whose marker has fields")
+    if not destination:
+        raise typer.BadParameter("give one, or --dataset", param_hint="destination")
+    return Place(destination, marker or DEFAULT_MARKER)
 
 
 def replay(
@@ -63,7 +101,7 @@ def replay(
         raise NotThere("batch", batch, "give either a batch id or --reason")
     for batch_id in rejected_for(inbox, reason) if reason else [batch]:
         again = inbox.replay(batch_id)
-        out.print(f"{again.batch_id} is pending", highlight=False, soft_wrap=True)
+        say(f"{again.batch_id} is pending")
 
 
 def dismiss_command(
@@ -82,7 +120,7 @@ def dismiss_command(
     if receipt is None or receipt.status != "rejected":
         raise NotThere("rejected batch", batch, f"`flagfall status {dataset}` lists them")
     dismiss(inbox.lake.store, batch, why, inbox.clock())
-    out.print(f"{batch} stays rejected", highlight=False, soft_wrap=True)
+    say(f"{batch} stays rejected")
 
 
 def stage(
@@ -103,8 +141,20 @@ def stage(
         markers = [delivery.marker for delivery in deliveries]
         print(json.dumps(report_run(found, inbox, batches[0], markers)))
         return
-    done = run_stage(name, found, inbox, deliveries)
-    print(json.dumps([one.to_dict() for one in done]))
+    with at_work(f"{name} of {plural(len(deliveries), 'batch', 'batches')}"):
+        done = run_stage(name, found, inbox, deliveries)
+    print(json.dumps([_with_reason(inbox, one) for one in done]))
+
+
+def _with_reason(inbox: Inbox, delivery: Delivery) -> dict[str, Any]:
+    """What became of a batch; of a rejected one also why, which standard error says in words."""
+    plain = delivery.to_dict()
+    receipt = inbox.receipts.find(delivery.marker) if delivery.status == "rejected" else None
+    if receipt is None:
+        return plain
+    line = f"{receipt.batch_id} was rejected ({receipt.reason}): {receipt.message}"
+    err.print(f"flagfall: {printable(line)}", soft_wrap=True)
+    return {**plain, "reason": receipt.reason, "message": receipt.message}
 
 
 def _by_ids(inbox: Inbox, batches: Sequence[str]) -> Iterator[Delivery]:

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import end, err, for_each, out
+from flagfall.cli.console import AnyDataset, at_work, end, err, for_each, out
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+    dataset: AnyDataset = "",
     offline: Annotated[bool, typer.Option("--offline", help="Leave the storage alone.")] = False,
 ) -> None:
     """Check dataset files: keys, expressions, model, notifiers, and that the lake can be one.
@@ -28,7 +28,8 @@ def _check(dataset: Dataset, offline: bool) -> None:
     # polars: the other commands start without
     from flagfall.cli.dataset_check import check_dataset, check_lake, check_landing
 
-    found = check_dataset(dataset)
+    with at_work(f"checking {dataset.name}"):
+        found = check_dataset(dataset)
     if not offline:
         check_lake(dataset)
         if note := check_landing(dataset):

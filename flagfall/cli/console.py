@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from flagfall.cli.exit_codes import code_of
 from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datasets
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, NotThere
+from flagfall.errors import FlagfallError, NotThere, printable
 
 out = Console(markup=False, emoji=False)  # names come from producers
 err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
-DatasetName = Annotated[str, typer.Argument(help="Name of a file in datasets/, without .yaml.")]
+SHOWN_AFTER = 2.0
+"""Seconds after which a command shows that it is at work."""
+
+
+def dataset_names(incomplete: str) -> list[str]:
+    """Names of datasets that begin so, for the shell to complete."""
+    return [path.stem for path in sorted(datasets_folder().glob(f"{incomplete}*.yaml"))]
+
+
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        help="Name of a file in datasets/, without .yaml.", autocompletion=dataset_names
+    ),
+]
+AnyDataset = Annotated[
+    str,
+    typer.Argument(help="A dataset; all of them if left out.", autocompletion=dataset_names),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 
 
@@ -46,9 +69,61 @@ def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
 
 
 def end(failures: list[FlagfallError]) -> None:
-    """Print errors. If there is one, end the command: with 65 where trying again cannot help."""
+    """Print errors. If there is one, end the command."""
     for failure in failures:
         complain(failure)
     if failures:
-        is_hopeless = all(isinstance(failure, HOPELESS) for failure in failures)
-        raise typer.Exit(HOPELESS_EXIT if is_hopeless else 1)
+        raise typer.Exit(code_of(failures))
+
+
+@contextmanager
+def at_work(what: str, after: float = SHOWN_AFTER) -> Iterator[None]:
+    """Show on a terminal that something takes its time, and how long it has taken.
+
+    Args:
+        what: What is done, such as ``fitting constants``.
+        after: Seconds after which it is shown.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    progress.add_task(printable(what), total=None)
+    begin = threading.Timer(after, progress.start)
+    begin.daemon = True
+    begin.start()
+    try:
+        yield
+    finally:
+        begin.cancel()
+        begin.join()
+        progress.stop()
+
+
+def say_columns(
+    heads: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    right: int = 0,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print a table of plain lines. None is ever broken or cut, so it survives a pipe.
+
+    Args:
+        heads: Of the columns. The last one may be as wide as it likes.
+        lines: What stands in them.
+        right: So many columns from the second one on are numbers.
+        notes: A note below each line; empty for none.
+    """
+    rows = [tuple(map(printable, line)) for line in (heads, *lines)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(heads) - 1)]
+    for row, note in zip_longest(rows, ("", *notes), fillvalue=""):
+        cells = [
+            text.rjust(width) if 0 < place <= right else text.ljust(width)
+            for place, (text, width) in enumerate(zip(row, [*widths, 0], strict=True))
+        ]
+        say("  ".join(cells).rstrip())
+        if note:
+            say(f"    {note}")
+
+
+def say(line: str) -> None:
+    """Print one line as it is, however wide the terminal."""
+    out.print(printable(line), highlight=False, soft_wrap=True)

@@ -52,11 +52,13 @@ class Seen:
         landed: Markers in the landing zone.
         pending: Those without a receipt, oldest first.
         late: URI of the marker that should be there by now; ``None`` where none is late.
+        idle: Why a watcher finds nothing; empty where it does.
     """
 
     landed: int
     pending: tuple[Marker, ...]
     late: str | None
+    idle: str = ""
 
     @property
     def oldest_pending(self) -> datetime | None:
@@ -110,7 +112,15 @@ def _seen(dataset: Dataset, inbox: Inbox, found: Status) -> Seen:
         landed=len(entries),
         pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
         late=overdue[-1].uri if overdue else None,
+        idle="" if entries else _why_idle(inbox),
     )
+
+
+def _why_idle(inbox: Inbox) -> str:
+    landing = inbox.landing
+    if landing.store.is_empty():
+        return f"nothing is in {landing.uri}: is that the place, and is it mounted?"
+    return f"nothing in {landing.uri} fits the marker {landing.pattern.text!r}"
 
 
 def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flagfall.cli.console import err, out
+from flagfall.cli.console import at_work, err, out
 from flagfall.dataset.loader import datasets_folder
 from flagfall.errors import printable
 
@@ -35,7 +35,8 @@ def init(
     # polars: the other commands start without
     from flagfall.sample.draft import write_dataset
 
-    written = write_dataset(name, sample, datasets_folder())
+    with at_work(f"reading {sample}"):
+        written = write_dataset(name, sample, datasets_folder())
     for line in _complaints(written):
         err.print(f"flagfall: {printable(line)}", soft_wrap=True)
     for line in (_summary(written), "Next:", *_next_steps(written)):

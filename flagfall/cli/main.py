@@ -12,18 +12,19 @@ import typer
 from flagfall.cli.batches import dismiss_command, publish_command, replay, stage
 from flagfall.cli.check import check
 from flagfall.cli.console import complain, out
+from flagfall.cli.exit_codes import code_of
 from flagfall.cli.init import init
 from flagfall.cli.model import model_app
 from flagfall.cli.status import status_command
 from flagfall.cli.watch import watch
-from flagfall.errors import HOPELESS, HOPELESS_EXIT, FlagfallError, printable
+from flagfall.errors import FlagfallError, printable
 
 app = typer.Typer(
     name="flagfall",
     help="From a marker file to a report. Datasets are described in datasets/<name>.yaml.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -72,4 +73,4 @@ def main() -> None:
         app()
     except FlagfallError as error:
         complain(error)
-        sys.exit(HOPELESS_EXIT if isinstance(error, HOPELESS) else 1)
+        sys.exit(code_of([error]))

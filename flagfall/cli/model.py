@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import DatasetName, err, out
+from flagfall.cli.console import DatasetName, at_work, err, out
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, printable
 
@@ -61,10 +61,12 @@ def model_init(
         if not given.is_file():
             raise NotThere("file", str(given))
         take_model(scorer, given, name)
-    training = read_training_rows(one, train)
+    with at_work("reading training rows"):
+        training = read_training_rows(one, train)
     if batch and batch not in training.rows.columns:
         raise NotThere("column", batch, f"there are: {', '.join(training.rows.columns)}")
-    made = init_model(one, training, version, batch)
+    with at_work("fitting constants and reference"):
+        made = init_model(one, training, version, batch)
     if made.kept:
         _say(f"kept {made.kept}, which was there: remove it to have it fitted again")
     for sentence in made.left_out:
@@ -96,7 +98,8 @@ def model_check(
     if expect is not None and not train:
         raise NotThere("rows for", str(expect), "give --train, the rows that were scored")
     training = read_training_rows(one, train) if train else None
-    tried = try_model(one, None if training is None else training.rows)
+    with at_work("scoring rows"):
+        tried = try_model(one, None if training is None else training.rows)
     _say(f"{dataset}: model {tried.model.version} returns {tried.says}")
     if training is not None:
         check_labels(one, tried.reading, training.rows)

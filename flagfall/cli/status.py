@@ -8,21 +8,30 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from flagfall.cli.console import AsJson, end, for_each, out
+from flagfall.cli.console import AnyDataset, AsJson, at_work, end, for_each, say, say_columns
+from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.feed_status import Seen, Status, status
 from flagfall.dataset.feed import Feed
-from flagfall.errors import printable
+from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt
+from flagfall.landing.marker import Marker
 from flagfall.stores.backoff import LONGEST_BACKOFF
 from flagfall.watch.heartbeat import WatcherState
 
+FORM = 1
+"""Version of the JSON: grows when a key changes its meaning or goes, not when one is added."""
+SHOWN = 20
+
 
 def status_command(
-    dataset: Annotated[str, typer.Argument(help="A dataset; all of them if left out.")] = "",
+    dataset: AnyDataset = "",
     as_json: AsJson = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="End with 3 or 4 unless every feed is normal.")
+    ] = False,
+    last: Annotated[int, typer.Option(help="Batches to list; 0 for all.", min=0)] = SHOWN,
 ) -> None:
     """Show what landed, is pending, was accepted or rejected (30 days), is late, and who watches.
 
@@ -31,45 +40,62 @@ def status_command(
     Example: flagfall status flights
     """
     found: list[Status] = []
-    failures = for_each(dataset, lambda one: found.append(status(one, Inbox(Feed.of(one)))))
+
+    def look(one: Dataset) -> None:
+        with at_work(f"looking at {one.name}"):
+            found.append(status(one, Inbox(Feed.of(one))))
+
+    failures = for_each(dataset, look)
     if as_json:
         for one in found:
-            print(json.dumps(_plain(one)))
+            print(json.dumps(_plain(one, last)))
     else:
-        _show(found, with_deliveries=bool(dataset))
+        _show(found, last if dataset else None)
     end([*failures, *(one.error for one in found if one.error)])
+    if check:
+        raise typer.Exit(_checked(found))
 
 
-def _show(found: list[Status], with_deliveries: bool) -> None:
+def _checked(found: Sequence[Status]) -> ExitCode:
+    """The worst verdict as an exit code."""
+    words = {one.verdict.word for one in found if one.verdict}
+    if words & {"failed", "attention"}:
+        return ExitCode.ATTENTION
+    return ExitCode.UNKNOWN if "unknown" in words else ExitCode.DONE
+
+
+def _show(found: list[Status], last: int | None) -> None:
     if found:
-        out.print(_overview(found))
+        _show_overview(found)
     for one in found:
         _show_verdict(one)
     for line in (line for one in found for line in _attention(one)):
-        out.print(printable(line), highlight=False, soft_wrap=True)
-    for one in found if with_deliveries else ():
-        out.print(_deliveries(one))
+        say(line)
+    for one in found if last is not None else ():
+        _show_batches(one, last or 0)
 
 
 def _show_verdict(found: Status) -> None:
     """The verdict, and under it each reason with what to do."""
     if found.verdict is None:
         return
-    verdict = found.verdict
-    out.print(printable(f"{found.dataset}: {verdict.sentence}"), highlight=False, soft_wrap=True)
-    for reason in verdict.reasons:
+    say(f"{found.dataset}: {found.verdict.sentence}")
+    for reason in found.verdict.reasons:
         since = f" (since {_when(reason.since)})" if reason.since else ""
-        line = printable(f"  {reason.what}{since}: {reason.remedy}")
-        out.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(f"  {reason.what}{since}: {reason.remedy}")
 
 
 _COUNTED = ("landed", "pending", "accepted", "rejected", "unchanged", "unscored")
 
 
-def _plain(found: Status) -> dict[str, Any]:
+def _plain(found: Status, last: int) -> dict[str, Any]:
+    """As ``docs/command-line.md`` lists it."""
     kept, seen = found.kept, found.seen
     oldest = seen.oldest_pending if seen else None
+    batches = _batches(found)
     return {
+        "form": FORM,
+        "at": found.at.isoformat(),
         "dataset": found.dataset,
         "verdict": found.verdict.word if found.verdict else None,
         "sentence": found.verdict.sentence if found.verdict else None,
@@ -82,7 +108,50 @@ def _plain(found: Status) -> dict[str, Any]:
         "oldest_pending": oldest.isoformat() if oldest else None,
         "late": seen.late if seen else None,
         "watch": _plain_sign(kept.watcher, found.at) if kept and kept.watcher else None,
+        "idle": seen.idle or None if seen else None,
         "error": str(found.error) if found.error else None,
+        "batches": batches[: last or None],
+        "batches_not_listed": len(batches) - len(batches[: last or None]),
+    }
+
+
+def _batches(found: Status) -> list[dict[str, Any]]:
+    """Pending and decided deliveries, the last one that landed first."""
+    pending = [_plain_marker(marker) for marker in found.seen.pending] if found.seen else []
+    decided = [_plain_receipt(receipt) for receipt in found.kept.receipts] if found.kept else []
+    return sorted([*pending, *decided], key=_landed_at, reverse=True)
+
+
+def _landed_at(batch: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(batch["landed_at"])
+
+
+def _plain_marker(marker: Marker) -> dict[str, Any]:
+    return {
+        "batch_id": marker.batch_id,
+        "marker": marker.uri,
+        "landed_at": marker.landed_at.isoformat(),
+        "status": "pending",
+        "received_at": None,
+        "rows": None,
+        "rejected_rows": None,
+        "reason": None,
+        "message": None,
+        "rules": {},
+    }
+
+
+def _plain_receipt(receipt: Receipt) -> dict[str, Any]:
+    return {
+        **_plain_marker(receipt.marker),
+        "batch_id": receipt.batch_id,
+        "status": receipt.status,
+        "received_at": receipt.received_at.isoformat(),
+        "rows": receipt.rows,
+        "rejected_rows": receipt.rejected_rows,
+        "reason": receipt.reason or None,
+        "message": receipt.message or None,
+        "rules": dict(receipt.reasons),
     }
 
 
@@ -92,15 +161,11 @@ def _plain_sign(sign: WatcherState, now: datetime) -> dict[str, Any]:
     return {**plain, "state": "silent"} if sign.is_overdue(now) else plain
 
 
-def _overview(found: list[Status]) -> Table:
-    table = Table()
-    for head in ("dataset", *_COUNTED):
-        table.add_column(head, justify="left" if head == "dataset" else "right")
-    for one in found:
-        plain = _plain(one)
-        counts = (plain[head] for head in _COUNTED)
-        table.add_row(one.dataset, *("?" if count is None else str(count) for count in counts))
-    return table
+def _show_overview(found: list[Status]) -> None:
+    heads = ("dataset", *_COUNTED)
+    plain = [_plain(one, 1) for one in found]
+    lines = [["?" if one[head] is None else str(one[head]) for head in heads] for one in plain]
+    say_columns(heads, lines, right=len(_COUNTED))
 
 
 def _attention(found: Status) -> Iterator[str]:
@@ -117,6 +182,8 @@ def _of_landing_zone(seen: Seen) -> Iterator[str]:
         yield f"the oldest pending marker landed {_when(seen.oldest_pending)}"
     if seen.late:
         yield f"late: {seen.late}"
+    if seen.idle:
+        yield f"IDLE: {seen.idle}"
 
 
 def _of_left_out(receipts: Sequence[Receipt]) -> str:
@@ -140,25 +207,28 @@ def _of_watcher(dataset: str, sign: WatcherState | None, now: datetime) -> str:
             f" {LONGEST_BACKOFF:.0f} s ({who}): {sign.why}"
         )
     ago = (now - sign.looked_at).total_seconds()
-    return f"watched since {_when(sign.since)}, last sign {max(ago, 0):.0f} s ago ({who})"
+    found = f"watched since {_when(sign.since)}, last sign {max(ago, 0):.0f} s ago ({who})"
+    return f"{found}; NO HINTS, only sweeps: {sign.no_hints}" if sign.no_hints else found
 
 
-def _deliveries(found: Status, shown: int = 20) -> Table:
-    table = Table("batch", "status", "rows", "rejected", "landed", "why", title="Last deliveries")
-    for marker in found.seen.pending[:shown] if found.seen else ():
-        table.add_row(marker.batch_id, "pending", "", "", _when(marker.landed_at), "")
-    for receipt in reversed(found.kept.receipts[-shown:] if found.kept else ()):
-        table.add_row(
-            receipt.batch_id,
-            receipt.status,
-            str(receipt.rows),
-            str(receipt.rejected_rows),
-            _when(receipt.marker.landed_at),
-            printable("; ".join(filter(None, _why(receipt)))),
-        )
-    for column in table.columns:
-        column.overflow = "fold"
-    return table
+def _show_batches(found: Status, last: int) -> None:
+    """A line for each batch, its id last since it may be long; below it why it is as it is."""
+    batches = _batches(found)
+    shown = batches[: last or None]
+    why = {one.batch_id: _why(one) for one in (found.kept.receipts if found.kept else ())}
+    say("")
+    say(f"Last batches of {found.dataset}: {len(shown):,} of {len(batches):,} in 30 days")
+    lines = [_line(one) for one in shown]
+    heads = ("status", "rows", "rejected", "landed", "batch")
+    notes = ["; ".join(filter(None, why.get(one["batch_id"], ()))) for one in shown]
+    say_columns(heads, lines, right=2, notes=notes)
+
+
+def _line(batch: dict[str, Any]) -> list[str]:
+    counts = (
+        "" if batch[name] is None else f"{batch[name]:,}" for name in ("rows", "rejected_rows")
+    )
+    return [batch["status"], *counts, f"{_landed_at(batch):%Y-%m-%d %H:%M}", batch["batch_id"]]
 
 
 def _when(moment: datetime) -> str:
@@ -166,4 +236,6 @@ def _when(moment: datetime) -> str:
 
 
 def _why(receipt: Receipt) -> tuple[str, ...]:
-    return receipt.message, receipt.remarks, receipt.left_out.sentence()
+    """The reason, which `replay --reason` takes, and more in words."""
+    message = f"{receipt.reason}: {receipt.message}" if receipt.reason else receipt.message
+    return message, receipt.remarks, receipt.left_out.sentence()

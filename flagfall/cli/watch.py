@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import AsJson
+from flagfall.cli.console import AsJson, err
+from flagfall.cli.exit_codes import ExitCode
 from flagfall.errors import printable
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingAddress, LandingZone
@@ -38,9 +40,17 @@ def watch(
     """
     try:
         landing = LandingZone(LandingAddress(uri=uri, marker=marker, sqs_queue=sqs_queue))
+        if not _is_there(landing):
+            warning = f"{landing.uri} is not there yet; it is watched as soon as it is made"
+            err.print(f"flagfall: {printable(warning)}", soft_wrap=True)
         asyncio.run(_watch(landing, sweep_every, as_json, count))
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _is_there(landing: LandingZone) -> bool:
+    """Whether a landing zone is; of a bucket nobody knows before something is in it."""
+    return landing.store.metered or Path(landing.uri).exists()
 
 
 async def _watch(landing: LandingZone, sweep_every: float, as_json: bool, count: int) -> None:

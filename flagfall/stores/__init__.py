@@ -236,6 +236,13 @@ def _local(root: str) -> Store:
     return LocalStore(root)
 
 
+def why_no_hints(uri: str) -> str:
+    """Why hints of a directory do not come, though somebody here waits for them; else empty."""
+    from flagfall.stores import inotify
+
+    return "" if "://" in uri else inotify.why_no_hints(uri)
+
+
 def forget_stores() -> None:
     """Open each store anew the next time: who a connection leads to has changed."""
     _s3.cache_clear()

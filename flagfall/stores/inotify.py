@@ -27,18 +27,22 @@ _COMMAND = [sys.executable, "-m", "flagfall.stores.inotify_process"]
 
 
 class _Watch:
-    """Who waits for hints of one directory."""
+    """Who waits for hints of one directory.
+
+    Attributes:
+        why: Why there are none for the time being; empty where there are.
+    """
 
     def __init__(self, root: str) -> None:
         self.root = root
         self.subscribers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-        self._told = ""
+        self.why = ""
 
     def tell(self, why: str) -> None:
         """Say why there are no hints, once; empty: there are."""
-        if why and why != self._told:
+        if why and why != self.why:
             log.warning("%s: no hints (%s); sweeps go on", self.root, why)
-        self._told = why
+        self.why = why
 
     def wake(self) -> None:
         """Pass a hint on."""
@@ -167,6 +171,13 @@ def _unsubscribe(watcher: _Watcher, root: str, event: asyncio.Event) -> None:
         if not watcher.watches:
             watcher.stop()
             _watcher = None
+
+
+def why_no_hints(root: str) -> str:
+    """Why there are no hints of a directory that this process waits for; empty where there are."""
+    watcher = _watcher
+    watch = watcher.watches.get(root) if watcher is not None else None
+    return watch.why if watch is not None else ""
 
 
 async def directory_hints(root: Path) -> AsyncIterator[Hint]:

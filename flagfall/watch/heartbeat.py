@@ -40,6 +40,7 @@ class WatcherState(BaseModel, frozen=True):
         why: Why it does not reach them; empty where it does.
         looked_at: When it last looked, or tried to (UTC).
         every: Seconds until the next heartbeat.
+        no_hints: Why there are no hints, so that only sweeps find markers; empty where there are.
         host: Where it runs.
         pid: Its process there.
     """
@@ -51,6 +52,7 @@ class WatcherState(BaseModel, frozen=True):
     every: float
     host: str
     pid: int
+    no_hints: str = ""
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether the next heartbeat should have come by now, even if one was missed."""
@@ -88,20 +90,23 @@ class Heartbeat:
         self._clock = clock
         self._due_at = clock()
         self._state = ""
+        self._no_hints = ""
         self._since = utcnow()
         self._last_failed = False
         self._has_logged = False
 
-    async def beat(self, why: str = "") -> None:
+    async def beat(self, why: str = "", no_hints: str = "") -> None:
         """Write a heartbeat, if one is due. A lake that takes none does not stop the watcher.
 
         Args:
             why: Why the watcher cannot look; empty when it can.
+            no_hints: Why it gets no hints; empty when it does.
         """
         state: Literal["watching", "unreachable"] = "unreachable" if why else "watching"
-        changes = state != self._state
-        if changes:
-            self._state, self._since = state, utcnow()
+        if state != self._state:
+            self._since = utcnow()
+        changes = (state, no_hints) != (self._state, self._no_hints)
+        self._state, self._no_hints = state, no_hints
         if self._clock() < self._due_at and (self._last_failed or not changes):
             return
         heartbeat = WatcherState(
@@ -112,6 +117,7 @@ class Heartbeat:
             every=self._every,
             host=socket.gethostname(),
             pid=os.getpid(),
+            no_hints=no_hints,
         )
         await self._write(heartbeat.model_dump_json(indent=1).encode())
 

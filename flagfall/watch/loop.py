@@ -26,6 +26,7 @@ from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
 from flagfall.logs import logger
+from flagfall.stores import why_no_hints
 from flagfall.watch.announcer import Announcer
 from flagfall.watch.heartbeat import Heartbeat
 from flagfall.watch.looks import Look, Watch
@@ -247,8 +248,8 @@ class _Watcher:
 
     async def beat(self, why: str = "") -> None:
         """See ``Heartbeat.beat``; does nothing before the lake has been opened."""
-        if self._heartbeat is not None:
-            await self._heartbeat.beat(why)
+        if self._heartbeat is not None and self._inbox is not None:
+            await self._heartbeat.beat(why, why_no_hints(self._inbox.landing.store.uri))
 
     async def aclose(self) -> None:
         """Stop listening for hints."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
 from flagfall.watch.heartbeat import WatcherState
@@ -192,6 +193,90 @@ class TestPublishAndWatch:
         assert says in flagfall.refused(*arguments)
 
 
+class TestPublishToAFeed:
+    @pytest.fixture
+    def source(self, toy: ToyFeed) -> Path:
+        folder = toy.root / "made"
+        folder.mkdir()
+        (folder / "rows.csv").write_text("id,value\n1,2\n")
+        return folder
+
+    def test_the_feed_knows_where_its_batch_goes(
+        self, flagfall: CommandLine, toy: ToyFeed, source: Path
+    ) -> None:
+        ran = flagfall("publish", source, "--dataset", "toy", "--field", "date=2026-11-01")
+        assert (ran.code, ran.err) == (0, "")
+        (marker,) = toy.inbox().pending()
+        assert marker.fields == {"date": "2026-11-01"}
+        assert ran.out.endswith(f", {marker.uri}\n")
+
+    def test_a_folder_of_the_feed_may_be_named_instead(
+        self, flagfall: CommandLine, toy: ToyFeed, source: Path
+    ) -> None:
+        ran = flagfall("publish", source, toy.folder("2026-11-01"), "--dataset", "toy")
+        assert ran.code == 0
+        assert [marker.fields["date"] for marker in toy.inbox().pending()] == ["2026-11-01"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["{root}/landing/day=1"], "does not fit, so nobody would wait for it"),
+            (["{root}/landing/date=1", "--marker", "_SUCCESS"], "so nobody would wait for it"),
+            (["{root}/elsewhere/date=1"], "is not below the landing zone"),
+            (["{root}/landing2/date=1"], "is not below the landing zone"),
+            ([], "no value for the marker's field 'date'; --field date=VALUE"),
+            (["--field", "day=1"], "no field 'day'; the marker pattern has: date"),
+            (["--field", "date=a/b"], "'/' in the value of date"),
+            (["--field", "date=1", "--marker", "_SUCCESS"], "nobody would wait"),
+            (["{root}/landing/date=1", "--field", "date=1"], "the destination says it already"),
+        ],
+    )
+    def test_what_nobody_waits_for_is_refused_and_not_copied(
+        self,
+        flagfall: CommandLine,
+        toy: ToyFeed,
+        source: Path,
+        arguments: list[str],
+        says: str,
+    ) -> None:
+        given = [one.format(root=toy.root) for one in arguments]
+        assert says in flagfall.refused("publish", source, *given, "--dataset", "toy")
+        assert not toy.landing.exists()
+
+    def test_a_folder_of_the_landing_zone_is_no_source(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        folder = toy.folder("2026-11-01")
+        folder.mkdir(parents=True)
+        (folder / "rows.csv").write_text("id,value\n1,2\n")
+        link = toy.root / "link"
+        link.symlink_to(folder)
+        for source in (folder, link):
+            said = flagfall.refused(
+                *("publish", source, "--dataset", "toy", "--field", "date=2026-11-01")
+            )
+            assert "is the source itself" in said
+        assert os.listdir(folder) == ["rows.csv"]
+
+    def test_a_field_needs_a_feed(self, flagfall: CommandLine, source: Path) -> None:
+        assert "give --dataset" in flagfall.refused("publish", source, "x", "--field", "date=1")
+
+
+class TestWatchOfNothing:
+    def test_a_folder_that_is_not_there_is_said_and_watched_once_it_is(self, toy: ToyFeed) -> None:
+        arguments = ("watch", toy.landing, "--marker", PATTERN, "--count", 1)
+        with shell(*arguments, "--sweep-every", 0.2) as watching:
+            assert watching.stdout is not None
+            assert watching.stderr is not None
+            line = (
+                f"flagfall: {toy.landing} is not there yet; it is watched as soon as it is made\n"
+            )
+            assert watching.stderr.readline() == line
+            marker = toy.drop("2026-11-01")
+            assert marker.uri in watching.stdout.readline()
+        assert watching.returncode == 0
+
+
 class TestStatus:
     def counts(self, flagfall: CommandLine, *arguments: str) -> dict[str, Any]:
         (line,) = flagfall("status", *arguments, "--json").lines
@@ -200,7 +285,10 @@ class TestStatus:
     def test_an_empty_feed_is_all_zeros_and_looking_changes_nothing(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
-        assert self.counts(flagfall) == {
+        found = self.counts(flagfall)
+        assert datetime.fromisoformat(found.pop("at")) <= datetime.now(UTC)
+        assert found == {
+            "form": 1,
             "dataset": "toy",
             "verdict": "unknown",
             "sentence": "Not known: nothing has come in the last 30 days.",
@@ -215,7 +303,10 @@ class TestStatus:
             "oldest_pending": None,
             "late": None,
             "watch": None,
+            "idle": f"nothing is in {toy.landing}: is that the place, and is it mounted?",
             "error": None,
+            "batches": [],
+            "batches_not_listed": 0,
         }
         assert sorted(os.listdir(toy.root)) == ["datasets"]
 
@@ -273,6 +364,98 @@ class TestStatus:
         shown = flagfall("status", "toy")
         assert "\x1b" not in shown.out
         assert "zebra" in shown.out.replace("│", "").replace("\n", "").replace(" ", "")
+
+    def test_batches_are_lines_that_neither_a_narrow_terminal_nor_a_pipe_breaks(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        good, bad = toy.drop("2026-11-01"), toy.drop(f"2026-11-02-{'x' * 50}")
+        accept(toy.inbox(), good)
+        toy.inbox().reject(bad, "size-differs", f"rows.csv {'is too short ' * 20}")
+        waiting = toy.drop("2026-11-03")
+        for columns in ("40", "80", "300"):
+            with shell("status", "toy", env={**os.environ, "COLUMNS": columns}) as running:
+                out, _ = running.communicate()
+            found = out.split("Last batches of toy: 3 of 3 in 30 days\n")[1].splitlines()
+            ids = [line.split()[-1] for line in found if not line.startswith(" ")]
+            assert set(ids) == {"batch", good.batch_id, bad.batch_id, waiting.batch_id}
+            (why,) = [line for line in found if line.startswith("    ")]
+            assert why.startswith("    size-differs: rows.csv is too short is too short")
+
+    def test_json_has_every_batch_and_why_it_is_as_it_is(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        good, bad = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+        accepted = accept(toy.inbox(), good)
+        toy.inbox().reject(bad, "size-differs", "cut short")
+        waiting = toy.drop("2026-11-03")
+        batches = {one["batch_id"]: one for one in self.counts(flagfall, "toy")["batches"]}
+        assert batches[waiting.batch_id] == {
+            "batch_id": waiting.batch_id,
+            "marker": waiting.uri,
+            "landed_at": waiting.landed_at.isoformat(),
+            "status": "pending",
+            "received_at": None,
+            "rows": None,
+            "rejected_rows": None,
+            "reason": None,
+            "message": None,
+            "rules": {},
+        }
+        taken = batches[good.batch_id]
+        assert (taken["status"], taken["rows"]) == ("accepted", accepted.rows)
+        refused = batches[bad.batch_id]
+        assert (refused["status"], refused["reason"]) == ("rejected", "size-differs")
+        assert refused["message"] == "cut short"
+
+    def test_so_many_batches_as_asked_for_are_listed_the_last_ones_first(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        markers = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
+        found = self.counts(flagfall, "toy", "--last", "2")
+        assert [one["batch_id"] for one in found["batches"]] == [
+            marker.batch_id for marker in sorted(markers, key=lambda m: m.landed_at)[:2:-1]
+        ]
+        assert found["batches_not_listed"] == 3
+        assert len(self.counts(flagfall, "toy", "--last", "0")["batches"]) == 5
+
+    def test_check_ends_with_a_code_that_says_how_the_feeds_stand(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert flagfall("status", "--check").code == ExitCode.UNKNOWN
+        flagfall("stage", "ingest", "toy", toy.drop("2026-11-01").batch_id)
+        assert flagfall("status", "--check").code == ExitCode.DONE
+        toy.inbox().reject(toy.drop("2026-11-02"), "size-differs", "cut short")
+        assert flagfall("status", "--check").code == ExitCode.ATTENTION
+        assert flagfall("status", "--check", "--json").code == ExitCode.ATTENTION
+        assert flagfall("status").code == ExitCode.DONE
+        (toy.root / "lake").rename(toy.root / "away")
+        (toy.root / "lake").touch()
+        assert flagfall("status", "--check").code == ExitCode.HOPELESS
+
+    def test_a_watcher_without_hints_is_said_with_the_limit_to_raise(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        why = "OS file watch limit reached; raise fs.inotify.max_user_watches"
+        sign = self.sign(toy, "watching", timedelta(0))
+        told = sign.model_copy(update={"no_hints": why})
+        toy.inbox().lake.store.put("watch.json", told.model_dump_json().encode())
+        assert (
+            f"(process 7 on triggerer-0); NO HINTS, only sweeps: {why}\n" in flagfall("status").out
+        )
+        assert self.counts(flagfall)["watch"]["no_hints"] == why
+
+    def test_a_watcher_with_nothing_to_find_is_said(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert (
+            f"toy: IDLE: nothing is in {toy.landing}: is that the place" in flagfall("status").out
+        )
+        (toy.landing / "day=1").mkdir(parents=True)
+        (toy.landing / "day=1" / "datapackage.json").touch()
+        line = f"toy: IDLE: nothing in {toy.landing} fits the marker '{PATTERN}'\n"
+        assert line in flagfall("status").out
+        toy.drop("2026-11-01")
+        assert "IDLE" not in flagfall("status").out
 
     def test_accepted_batches_without_an_evaluation_are_unscored(
         self, flagfall: CommandLine, tmp_path: Path
@@ -338,6 +521,7 @@ class TestStatus:
             "looked_at": sign.looked_at.isoformat().replace("+00:00", "Z"),
             "host": "triggerer-0",
             "pid": 7,
+            "no_hints": "",
         }
         shown = flagfall("status").out
         assert re.search(
@@ -392,7 +576,7 @@ class TestStatus:
         assert ran.err == f"flagfall: {told['error']}\n"
         shown = flagfall("status", "toy")
         assert (shown.code, shown.err) == (65, ran.err)
-        assert "│ toy     │      ? │       ? │        1 │" in shown.out
+        assert re.search(r"^toy +\? +\? +1 ", shown.out, re.MULTILINE)
         assert "toy: NOT REACHED by the watcher since" in shown.out
         assert "accepted" in shown.out
 
@@ -527,6 +711,9 @@ class TestStage:
         ran = flagfall("stage", "ingest", "toy", marker.batch_id)
         ((delivery,),) = ran.lines
         assert (ran.code, delivery["status"]) == (0, "rejected")
+        assert delivery["reason"] == "size-differs"
+        assert "rows.csv" in delivery["message"]
+        assert ran.err.startswith(f"flagfall: {marker.batch_id} was rejected (size-differs): ")
 
     def test_several_batches_are_one_command(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         """Received ones and pending ones, in the order in which they are given."""
@@ -667,6 +854,38 @@ class TestHelp:
         ran = flagfall(*arguments)
         assert ran.code == 2
         assert "Usage: flagfall" in ran.err
+
+    @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+    def test_h_is_help(self, flagfall: CommandLine, command: list[str]) -> None:
+        assert flagfall(*command, "-h") == flagfall(*command, "--help")
+
+    @pytest.mark.parametrize(
+        ("typed", "completed"),
+        [
+            ("flagfall sta", ["stage", "status"]),
+            ("flagfall status to", ["toy"]),
+            ("flagfall check ", ["toy"]),
+            ("flagfall publish . --dataset t", ["toy"]),
+            ("flagfall status --ch", ["--check"]),
+        ],
+    )
+    def test_bash_completes_commands_options_and_names_of_datasets(
+        self, toy: ToyFeed, typed: str, completed: list[str]
+    ) -> None:
+        words = typed.split(" ")
+        script = f"""
+            set -e
+            eval "$(flagfall --show-completion bash)"
+            COMP_WORDS=({" ".join(word or "''" for word in words)}); COMP_CWORD={len(words) - 1}
+            _flagfall_completion flagfall
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "FLAGFALL_DATASETS": str(toy.root / "datasets")}
+        ran = subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        assert sorted(ran.stdout.split()) == completed
 
     def test_it_says_which_release_it_is(self, flagfall: CommandLine) -> None:
         ran = flagfall("--version")

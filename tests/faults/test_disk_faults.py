@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -390,6 +391,7 @@ hint_process.main()
 """
 HOUSE = f"""{LIMIT}
 import asyncio, logging
+from flagfall.watch.heartbeat import last_heartbeat
 from tests.faults.house import House, make_feed
 from tests.faults.test_disk_faults import drop
 logging.basicConfig(level="WARNING")
@@ -400,6 +402,7 @@ async def campaign():
         for day in (1, 2, 3):
             drop(house.landing, f"2026-11-0{{day}}", day)
             ledger = await house.quiet()
+        print("no hints:", last_heartbeat(house.inbox().lake.store).no_hints)
         print("ledger", ledger.lost, ledger.twice, sorted(ledger.rows.values()), house.failures)
 asyncio.run(campaign())
 """
@@ -440,6 +443,7 @@ class TestLimitsOfInotifyThatAreUsedUp:
         said, _ = starved(HOUSE, tmp_path, "max_inotify_instances").communicate(timeout=50)
         assert "ledger () () [[1], [2], [3]] []" in said, said
         assert "sweeps go on" in said
+        assert re.search(r"no hints: .*Too many open files.*raise fs.inotify", said), said
 
 
 @pytest.mark.invariant(4)

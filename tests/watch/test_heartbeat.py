@@ -121,6 +121,21 @@ class TestHeartbeats:
             (660.0, "watching", ""),
         ]
 
+    async def test_that_there_are_no_hints_is_said_at_once_and_changes_nothing_else(
+        self, tmp_path: Path, seconds: Seconds
+    ) -> None:
+        store = LocalStore(str(tmp_path))
+        heartbeat = Heartbeat(store, 30.0, seconds)
+        await heartbeat.beat()
+        first = last_heartbeat(store)
+        seconds.now = 30.0
+        await heartbeat.beat(no_hints="OS file watch limit reached")
+        second = last_heartbeat(store)
+        assert first is not None
+        assert second is not None
+        assert (first.no_hints, second.no_hints) == ("", "OS file watch limit reached")
+        assert (second.state, second.since) == ("watching", first.since)
+
     async def test_a_sign_says_who_and_since_when(self, tmp_path: Path, seconds: Seconds) -> None:
         store = LocalStore(str(tmp_path))
         heartbeat = Heartbeat(store, 30.0, seconds)
