@@ -30,6 +30,8 @@ from flagfall.operators.providers import lacking, unusable_notifiers
 require("airflow")
 from airflow.sdk import DAG, get_parsing_context
 
+from flagfall.triggers.metrics import is_on
+
 log = logger(__name__)
 
 
@@ -47,9 +49,9 @@ def pipelines(
     """The DAGs of every dataset file that can be used, by DAG id.
 
     ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``; and
-    one ``flagfall_watchman`` where a dataset names notifiers. A
-    file with a mistake is logged and left out, so that it does not stop the feeds beside it. In a
-    task only that task's DAG is made.
+    one ``flagfall_watchman`` where a dataset names notifiers, or Airflow sends metrics. A file with
+    a mistake is logged and left out, so that it does not stop the feeds beside it. In a task only
+    that task's DAG is made.
 
     Args:
         folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
@@ -127,8 +129,8 @@ def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
 def _watchman(
     datasets: Sequence[Dataset], folder: Path, wanted: str | None, dag_id: str
 ) -> Iterator[DAG]:
-    """The watchman's DAG, where there is somebody whom it could tell."""
-    told = [dataset for dataset in datasets if dataset.notify]
+    """The watchman's DAG, where there is somebody whom it could tell, or metrics are sent."""
+    told = [dataset for dataset in datasets if dataset.notify or is_on()]
     if told and dag_id and wanted in (None, dag_id):
         from flagfall.dags.watchman import watchman
 

@@ -24,6 +24,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import batch_id_of
 from flagfall.landing.marker import Marker
 from flagfall.operators.airflow_release import fails_for_good
+from flagfall.operators.metrics import measure_claim, measure_run
 from flagfall.operators.notices import run_link, task_name, tell
 from flagfall.publish import publish
 from flagfall.report.due import expect_report, report_is_written
@@ -102,6 +103,7 @@ class ClaimOperator(_DatasetOperator):
             "%s: claimed %d batches in %d shards; %d are left for the next run",
             *(self.dataset, taken.batches, len(taken.shards), taken.left),
         )
+        measure_claim(self.dataset, taken.batches + taken.left)
         if taken.left:
             event = context["outlet_events"][AssetAlias(self.again)]
             event.add(Asset(self.landed), extra={"left": taken.left})
@@ -310,6 +312,7 @@ class ReportOperator(_DatasetOperator):
         self._log(inbox, report)
         where = self.link if self.link.startswith("http") else report.uri
         tell(dataset, inbox, report.verdict, context, [Link("Report", where)])
+        measure_run(inbox, report.verdict, receipts.values(), context)
         if left:
             raise NotFinished(left, len(markers), report.uri)
         plain = plain_report(report)

@@ -17,8 +17,10 @@ from flagfall.dataset.loader import usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
+from flagfall.operators.metrics import measure_verdict
 from flagfall.operators.notices import send_anyway, tell
 from flagfall.triggers import connections
+from flagfall.triggers.metrics import is_on
 from flagfall.verdict.look import verdict_of
 from flagfall.verdict.verdict import Verdict
 
@@ -33,6 +35,8 @@ AWAY = "away"
 
 class WatchmanOperator(BaseOperator):
     """Judges every feed that names notifiers, and tells what has not been told.
+
+    Where Airflow sends metrics it judges the others, too, and sends how each stands.
 
     What was told is in each feed's lake. Where a lake cannot be reached, that is told once: the
     operator's own XCom remembers it.
@@ -57,11 +61,12 @@ class WatchmanOperator(BaseOperator):
         found: dict[str, str] = {}
         away: list[str] = []
         for dataset in usable_datasets(self.datasets)[0]:
-            if dataset.notify:
+            if dataset.notify or is_on():
                 inbox = Inbox(Feed.of(dataset))
                 verdict = verdict_of(dataset, inbox)
                 self.log.info("%s", printable(f"{dataset.name}: {verdict.sentence}"))
                 found[dataset.name] = verdict.word
+                measure_verdict(inbox, verdict)
                 if not tell(dataset, inbox, verdict, context):
                     away.append(dataset.name)
                 _tell_of_lake(dataset, verdict, context, dataset.name in away, before)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from airflow.observability.stats import Stats
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from flagfall.dataset.feed import Feed
@@ -21,9 +22,11 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingAddress, LandingZone, landing_zone
 from flagfall.triggers import connections
+from flagfall.triggers.metrics import Meter, Metric, is_on
 from flagfall.watch.last_look import last_look
 from flagfall.watch.loop import News, Timing, announcements, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
+from flagfall.watch.threads import in_thread
 
 connections.use()
 
@@ -31,6 +34,8 @@ SETTLED_AT_LEAST = 10.0
 """Seconds after which a marker is announced a second time, at the soonest."""
 SHOWN = 3
 """Markers that an event carries, for display only."""
+COUNTED = 100_000
+"""Markers that are remembered so that a metric counts each once."""
 
 
 class _Fields(BaseTrigger):
@@ -68,6 +73,7 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._feed = Feed.model_validate_json(self.feed)
+        self._counted: set[str] = set()
 
     @classmethod
     def of(cls, feed: Feed) -> MarkerFeedTrigger:
@@ -85,7 +91,16 @@ class MarkerFeedTrigger(_Fields, BaseEventTrigger):
         news = announcements(partial(Inbox, feed), timing)
         async with aclosing(gathered(news, feed.gather) if feed.gather else news) as items:
             async for one in items:
+                await self._count(one)
                 yield TriggerEvent(self._payload(one))
+
+    async def _count(self, news: News) -> None:
+        """Send how many markers are new; off the event loop, since StatsD looks up its host."""
+        if not isinstance(news, tuple) or not is_on():
+            return
+        new = {marker.batch_id for marker in news} - self._counted
+        self._counted = (self._counted if len(self._counted) < COUNTED else set()) | new
+        await in_thread(Meter(self._feed.dataset, Stats).count, Metric.LANDED, len(new))
 
     def _payload(self, news: News) -> dict[str, Any]:
         """What an event says: small, and for display only."""

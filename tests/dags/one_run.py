@@ -58,9 +58,15 @@ def run_dag(
 
 
 def _main() -> None:
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
+    from airflow.sdk.observability.stats import Stats
     from airflow.utils.db import initdb
 
     initdb()
+    # As a task's own process begins; ``dag.test`` runs tasks in this one.
+    legacy = conf.getboolean("metrics", "legacy_names_on")
+    Stats.initialize(factory=get_stats_factory(), export_legacy_names=legacy)
     dag = runpy.run_path(sys.argv[1])[sys.argv[2]]
     for task in dag.tasks:
         task.retries = 0
