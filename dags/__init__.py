@@ -30,7 +30,6 @@ from flagfall.operators.providers import lacking, unusable_notifiers
 require("airflow")
 from airflow.sdk import DAG, get_parsing_context
 
-from flagfall.triggers.metrics import is_on
 
 log = logger(__name__)
 
@@ -38,7 +37,7 @@ log = logger(__name__)
 TASKS = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
 """Stages that a task of the author's own can follow."""
 WATCHMAN = "flagfall_watchman"
-"""The DAG that looks at every feed and tells what no run can tell."""
+"""The DAG that looks at every feed, for the page in Airflow, and tells what no run can tell."""
 
 
 def pipelines(
@@ -49,9 +48,8 @@ def pipelines(
     """The DAGs of every dataset file that can be used, by DAG id.
 
     ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``; and
-    one ``flagfall_watchman`` where a dataset names notifiers, or Airflow sends metrics. A file with
-    a mistake is logged and left out, so that it does not stop the feeds beside it. In a task only
-    that task's DAG is made.
+    one ``flagfall_watchman`` for all. A file with a mistake is logged and left out, so that it does
+    not stop the feeds beside it. In a task only that task's DAG is made.
 
     Args:
         folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
@@ -129,12 +127,11 @@ def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
 def _watchman(
     datasets: Sequence[Dataset], folder: Path, wanted: str | None, dag_id: str
 ) -> Iterator[DAG]:
-    """The watchman's DAG, where there is somebody whom it could tell, or metrics are sent."""
-    told = [dataset for dataset in datasets if dataset.notify or is_on()]
-    if told and dag_id and wanted in (None, dag_id):
+    """The watchman's DAG, where there is a feed that it could look at."""
+    if datasets and dag_id and wanted in (None, dag_id):
         from flagfall.dags.watchman import watchman
 
-        yield watchman(dag_id, told, folder)
+        yield watchman(dag_id, datasets, folder)
 
 
 def _dags(

@@ -1,7 +1,8 @@
-"""The DAG ``flagfall_watchman``: every ten minutes it looks at every feed that names notifiers.
+"""The DAG ``flagfall_watchman``: every ten minutes it looks at every feed.
 
 It tells what no run can tell: that nobody watches, that a batch is late or pending for too long,
-that storage is away. It starts unpaused: a watchman who sleeps is none.
+that storage is away. The page in Airflow shows what it saw. It starts unpaused: a watchman who
+sleeps is none.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ def watchman(dag_id: str, datasets: Sequence[Dataset], folder: Path) -> DAG:
 
     Args:
         dag_id: Its id; two folders of datasets in one Airflow need two.
-        datasets: The feeds that name notifiers.
+        datasets: The feeds.
         folder: Folder of their files; the task reads them again.
     """
     names = ", ".join(f"`{dataset.name}`" for dataset in datasets)
     with DAG(
         dag_id,
-        description="Tells people what is late or open, and that nobody watches",
+        description="Looks at every feed, and tells what is late or open, and that nobody watches",
         schedule=CronTriggerTimetable(EVERY, timezone="UTC"),
         catchup=False,
         max_active_runs=1,

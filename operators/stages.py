@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.errors import NotFinished, printable
+from flagfall.errors import NotFinished, NotThere, printable
 from flagfall.inbox.claim import AT_ONCE, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import batch_id_of
@@ -26,6 +26,7 @@ from flagfall.landing.marker import Marker
 from flagfall.operators.airflow_release import fails_for_good
 from flagfall.operators.metrics import measure_claim, measure_run
 from flagfall.operators.notices import run_link, task_name, tell
+from flagfall.operators.page_links import feed_link, report_page
 from flagfall.publish import publish
 from flagfall.report.due import expect_report, report_is_written
 from flagfall.report.run import (
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 connections.use()
 
+REPLAY = "replay"
+"""Key in a run's configuration of the batches that are handed out again."""
 SHOWN = 10
 """URIs that an asset event names; the rest is in the lake."""
 
@@ -72,9 +75,10 @@ class _DatasetOperator(BaseOperator):
 class ClaimOperator(_DatasetOperator):
     """Asks the inbox what is pending and returns it in shards: lists of markers.
 
-    The events that started the run are not looked at: they may be late, doubled or gone. Skips the
-    run when nothing is pending. When more is pending than one run takes, it updates the landed
-    asset itself, so that the next run is queued at once.
+    The events that started the run are not looked at: they may be late, doubled or gone. A run that
+    a person started with ``{"replay": ["<batch id>"]}`` hands these batches out again first, and so
+    claims them. Skips the run when nothing is pending. When more is pending than one run takes, it
+    updates the landed asset itself, so that the next run is queued at once.
 
     Args:
         dataset, datasets: Name of the dataset, and folder of its file.
@@ -94,6 +98,8 @@ class ClaimOperator(_DatasetOperator):
         """Claim what is pending."""
         dataset = find_dataset(self.dataset, self.datasets)
         inbox = Inbox(Feed.of(dataset))
+        for batch_id in to_replay(context):
+            self.log.info("%s is handed out again", inbox.replay(batch_id).batch_id)
         taken = claim(inbox, dataset, at_once=self._at_once())
         _forget(inbox, lambda failure: failure.task == self.task_id)
         for number, shard in enumerate(taken.shards, start=1):
@@ -117,6 +123,18 @@ class ClaimOperator(_DatasetOperator):
         dag = self.get_dag()
         of_dag = dag.max_active_tasks if dag else AT_ONCE
         return min(conf.getint("core", "parallelism") or of_dag, of_dag)
+
+
+def to_replay(context: Context) -> list[str]:
+    """Batch ids that the run's configuration names under ``replay``.
+
+    Raises:
+        NotThere: It is no list of batch ids.
+    """
+    given = (getattr(context.get("dag_run"), "conf", None) or {}).get(REPLAY, [])
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise NotThere("list of batch ids", repr(given), 'expected {"replay": ["<batch id>"]}')
+    return given
 
 
 class StageOperator(_DatasetOperator):
@@ -254,21 +272,21 @@ def deliveries(batches: Iterable[dict[str, Any]]) -> Iterable[Delivery]:
 
 
 class ReportLink(BaseOperatorLink):
-    """The button on the task's page that opens the report, where it is on S3."""
+    """The button on the task's page that opens the report."""
 
     name = "Report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The link that the task has just made; empty for a file, which a browser would refuse."""
-        link = operator.link if isinstance(operator, ReportOperator) else ""
-        return link if link.startswith("http") else ""
+        """The link that the task has just made; empty where it wrote no report."""
+        return operator.link if isinstance(operator, ReportOperator) else ""
 
 
 class ReportOperator(_DatasetOperator):
     """Writes the report of a run and returns its URI, verdict and a link that opens it.
 
     The link of a report on S3 is good for ``lake.link_expires``, for anybody who has it. It is
-    therefore in the task's XCom and behind the button, and not in a log or an event.
+    therefore in the task's XCom and behind the button, and not in a log or an event. A report on a
+    disk opens as a page of Airflow, for those who may read the DAG.
 
     It runs when some shards failed, too, and reports what was received. It fails then, so that the
     run does, and its outlets are not updated; the button still opens the report.
@@ -305,13 +323,15 @@ class ReportOperator(_DatasetOperator):
         left = unfinished(dataset, inbox, markers, receipts)
         _note_left(inbox, run, self.task_id, left)
         _forget_earlier(inbox, run, markers)
-        link = run_link(context)
-        report = write_run_report(dataset, inbox, run, markers, receipts, run_link=link)
+        own = run_link(context)
+        report = write_run_report(dataset, inbox, run, markers, receipts, run_link=own)
         make_up_for_reports(dataset, inbox, run, markers)
-        self.link = inbox.lake.store.link(report.key, dataset.lake.link_expires)
+        link = inbox.lake.store.link(report.key, dataset.lake.link_expires)
+        self.link = link if link.startswith("http") else report_page(self.dag_id, report.key)
         self._log(inbox, report)
         where = self.link if self.link.startswith("http") else report.uri
-        tell(dataset, inbox, report.verdict, context, [Link("Report", where)])
+        links = [Link("Report", where), *feed_link(self.dag_id)]
+        tell(dataset, inbox, report.verdict, context, links)
         measure_run(inbox, report.verdict, receipts.values(), context)
         if left:
             raise NotFinished(left, len(markers), report.uri)

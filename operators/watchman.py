@@ -17,12 +17,12 @@ from flagfall.dataset.loader import usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
+from flagfall.ledger.note import note_standing
 from flagfall.operators.metrics import measure_verdict
 from flagfall.operators.notices import send_anyway, tell
 from flagfall.triggers import connections
-from flagfall.triggers.metrics import is_on
-from flagfall.verdict.look import verdict_of
-from flagfall.verdict.verdict import Verdict
+from flagfall.verdict.look import look
+from flagfall.verdict.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +34,9 @@ AWAY = "away"
 
 
 class WatchmanOperator(BaseOperator):
-    """Judges every feed that names notifiers, and tells what has not been told.
+    """Judges every feed, writes down how it stands, and tells what has not been told.
+
+    The page in Airflow shows what is written down. A feed that names no notifiers tells nobody.
 
     Where Airflow sends metrics it judges the others, too, and sends how each stands.
 
@@ -61,15 +63,16 @@ class WatchmanOperator(BaseOperator):
         found: dict[str, str] = {}
         away: list[str] = []
         for dataset in usable_datasets(self.datasets)[0]:
-            if dataset.notify or is_on():
-                inbox = Inbox(Feed.of(dataset))
-                verdict = verdict_of(dataset, inbox)
-                self.log.info("%s", printable(f"{dataset.name}: {verdict.sentence}"))
-                found[dataset.name] = verdict.word
-                measure_verdict(inbox, verdict)
-                if not tell(dataset, inbox, verdict, context):
-                    away.append(dataset.name)
-                _tell_of_lake(dataset, verdict, context, dataset.name in away, before)
+            inbox = Inbox(Feed.of(dataset))
+            facts = look(dataset, inbox)
+            verdict = judge(dataset, facts)
+            self.log.info("%s", printable(f"{dataset.name}: {verdict.sentence}"))
+            found[dataset.name] = verdict.word
+            note_standing(dataset, inbox, facts, verdict)
+            measure_verdict(inbox, verdict)
+            if not tell(dataset, inbox, verdict, context):
+                away.append(dataset.name)
+            _tell_of_lake(dataset, verdict, context, dataset.name in away, before)
         context["ti"].xcom_push(key=AWAY, value=away)
         return found
 

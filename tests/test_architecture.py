@@ -16,15 +16,18 @@ PROJECT = Path(__file__).resolve().parent.parent
 HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3"]
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
-ADAPTERS = {"dags", "operators", "triggers"}
+ADAPTERS = {"dags", "operators", "plugin", "triggers"}
 """The parts that know Airflow. They are at the top of the repository, and links in ``flagfall``."""
 
 ROOMS = [
+    "plugin",
     "dags",
     "operators",
     "triggers",
     "cli",
+    "pages",
     "report",
+    "ledger",
     "verdict",
     "watch",
     "stages",

@@ -13,11 +13,13 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker
+from flagfall.ledger.ledger import Reported
+from flagfall.ledger.note import note_standing
 from flagfall.logs import logger
 from flagfall.report.due import due_reports, report_is_written
-from flagfall.verdict.facts import WINDOW
+from flagfall.verdict.facts import WINDOW, Facts
 from flagfall.verdict.look import look
-from flagfall.verdict.verdict import Verdict, judge
+from flagfall.verdict.verdict import judge
 
 if TYPE_CHECKING:
     from flagfall.report.page import Report
@@ -81,27 +83,29 @@ def write_run_report(
         names = ", ".join(marker.batch_id for marker in markers[:3])
         raise NotThere("receipt for batch", names, "run its ingest stage first")
     found = inbox.receipts.since((inbox.clock() - WINDOW).date(), known)
-    verdict = _verdict(dataset, inbox, markers, found, own)
+    facts = _facts(dataset, inbox, markers, found, own)
+    verdict = judge(dataset, facts)
     view = current_view(found)
     report = write_report(dataset, inbox.lake, run, own, view, verdict, is_latest, run_link)
+    covered = frozenset(receipt.batch_id for receipt in own)
+    note_standing(dataset, inbox, facts, verdict, Reported(run, report.key, covered, is_latest))
     report_is_written(inbox.lake, run)
     return report
 
 
-def _verdict(
+def _facts(
     dataset: Dataset,
     inbox: Inbox,
     markers: Sequence[Marker],
     receipts: Sequence[Receipt],
     own: Sequence[Receipt],
-) -> Verdict:
-    """The verdict on a feed after a run; what the run accepted and left is not finished."""
+) -> Facts:
+    """What is known of a feed after a run; what the run accepted and left is not finished."""
     accepted = [one.batch_id for one in own if one.status == "accepted" and dataset.model]
     read = zip(accepted, inbox.lake.find_all(Evaluation, accepted), strict=True)
     known = {batch_id: one for batch_id, one in read if one is not None}
     left = {marker.batch_id for marker in markers} - {receipt.batch_id for receipt in own}
-    facts = look(dataset, inbox, receipts=receipts, over=set(accepted), left=left, known=known)
-    return judge(dataset, facts)
+    return look(dataset, inbox, receipts=receipts, over=set(accepted), left=left, known=known)
 
 
 def make_up_for_reports(

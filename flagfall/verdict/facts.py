@@ -58,7 +58,8 @@ class Facts:
         at: That moment (UTC).
         receipts: Of the last 30 days, in the order of landing.
         evaluations: Of the deliveries that ``judged`` names, as far as they are there.
-        pending: Markers that have been pending for longer than ``redeliver_after``.
+        landed: Markers that are pending, however long.
+        pending: Those that have been pending for longer than ``redeliver_after``.
         unfinished: Deliveries that nobody has finished for so long, or that a run left behind.
         late: Markers that are late, the oldest first.
         watcher: The watcher's last sign; ``None`` where there never was one.
@@ -70,6 +71,7 @@ class Facts:
     at: datetime
     receipts: tuple[Receipt, ...] = ()
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    landed: tuple[Marker, ...] = ()
     pending: tuple[Marker, ...] = ()
     unfinished: tuple[Unfinished, ...] = ()
     late: tuple[Overdue, ...] = ()

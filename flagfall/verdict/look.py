@@ -136,13 +136,10 @@ def _of_landing_zone(
     dataset: Dataset, inbox: Inbox, facts: Facts, left: Collection[str], scope: Scope | None
 ) -> Facts:
     before = _left_before(dataset, facts)
-    pending = [
-        marker
-        for marker in inbox.pending(scope)
-        if marker.landed_at <= before or marker.batch_id in left
-    ]
+    landed = tuple(inbox.pending(scope))
+    pending = [marker for marker in landed if marker.landed_at <= before or marker.batch_id in left]
     overdue = tuple(late(dataset, inbox, facts.at, facts.receipts))
-    return replace(facts, pending=tuple(pending), late=overdue)
+    return replace(facts, landed=landed, pending=tuple(pending), late=overdue)
 
 
 def late(

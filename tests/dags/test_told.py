@@ -91,13 +91,11 @@ class TestTheWatchman:
         (html,) = box.html()
         assert "the storage cannot be reached from here" in html
 
-    def test_it_is_there_where_somebody_can_be_told_and_starts_unpaused(
-        self, tmp_path: Path
-    ) -> None:
-        make_toy(tmp_path)
+    def test_it_looks_at_every_feed_and_starts_unpaused(self, tmp_path: Path) -> None:
         folder = tmp_path / "datasets"
-        assert set(pipelines(folder)) == {"toy_pipeline"}
-        make_toy(tmp_path, more=NOTIFY)
+        folder.mkdir()
+        assert pipelines(folder) == {}
+        make_toy(tmp_path)
         found = pipelines(folder)
         assert set(found) == {"toy_pipeline", "flagfall_watchman"}
         assert found["flagfall_watchman"].is_paused_upon_creation is False
