@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -93,6 +94,7 @@ def _environment() -> Environment:
         "seconds": seconds,
         "share": share,
         "when": when,
+        "with_code": with_code,
     }
     return environment
 
@@ -126,6 +128,15 @@ def when(then: datetime, now: datetime) -> Markup:
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
         utc.isoformat(timespec="seconds"), moment(utc), escape(ago(then, now))
     )
+
+
+def with_code(text: str, length: int) -> Markup:
+    """Text of which what stands between backticks is shown as code."""
+    parts = re.split(r"`([^`]*)`", cut(text, length))
+    shown = [
+        f"<code>{safe_text(one)}</code>" if n % 2 else safe_text(one) for n, one in enumerate(parts)
+    ]
+    return Markup("").join(map(Markup, shown))  # safe: each part is escaped
 
 
 def size(number: int) -> str:
