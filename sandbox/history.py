@@ -15,7 +15,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
-from flagfall.ledger.ledger import Reported
+from flagfall.ledger.ledger import Row, read_ledger, write_ledger
 from flagfall.ledger.note import note_standing
 from flagfall.report.due import slug
 from flagfall.verdict.facts import Facts
@@ -95,16 +95,23 @@ def write_past(dataset: Dataset, batches: int, seed: int = 1, rows: int = 950) -
     for receipt in receipts:
         _write(inbox, receipt)
     last_of_days = {one.received_at.date(): n for n, one in enumerate(receipts, start=1)}
-    reported = 0
-    for day, until in last_of_days.items():
+    for until in last_of_days.values():
         at = receipts[until - 1].received_at + timedelta(seconds=5)
         facts = Facts(at=at, receipts=tuple(receipts[:until]))
-        run = f"asset_triggered__{day}T06:02:11.482913+00:00_k3TqZ8bW"
-        covered = frozenset(one.batch_id for one in receipts[reported:until])
-        note = Reported(run, f"reports/{slug(run)}.html", covered)
-        note_standing(dataset, inbox, facts, judge(dataset, facts), note)
-        reported = until
+        note_standing(dataset, inbox, facts, judge(dataset, facts))
+    ledger = read_ledger(inbox.lake.store)
+    assert ledger is not None, "just written"
+    rows = tuple(map(_reported, ledger.rows))
+    write_ledger(inbox.lake.store, ledger.model_copy(update={"rows": rows}))
     return receipts
+
+
+def _reported(row: Row) -> Row:
+    """By a run of its own, which nobody can look at any more."""
+    at = row.received_at + timedelta(seconds=5)
+    run = f"asset_triggered__{at - timedelta(seconds=4):%Y-%m-%dT%H:%M:%S}+00:00_k3TqZ8bW"
+    found = {"run": run, "report": f"reports/{slug(run)}.html", "reported_at": at}
+    return row.model_copy(update=found)
 
 
 def _write(inbox: Inbox, receipt: Receipt) -> None:

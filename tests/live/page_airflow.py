@@ -159,7 +159,7 @@ def page_airflow(root: Path, server: LocalS3) -> Iterator[PageAirflow]:
     airflow.run("teams", "create", "team_b")
     with airflow:
         found = PageAirflow(airflow, root)
-        for name, batches in (("stock", 29), ("orders", 120), ("secret", 29)):
+        for name, batches in (("stock", 29), ("orders", 145), ("secret", 29)):
             write_past(found.dataset(name), batches, seed=len(name) + 1)
         sql = "select count(*) as n from dag where dag_id like '%_pipeline'"
         found.wait(lambda: airflow.query(sql)[0]["n"] == 5, "the DAGs were not there")
