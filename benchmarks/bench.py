@@ -44,6 +44,7 @@ PARTS = (
     "data_plane",
     "parse",
     "s3_requests",
+    "page_reads",
     "cluster",
     "inference_servers",
     "nights",
