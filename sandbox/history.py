@@ -101,8 +101,8 @@ def write_past(dataset: Dataset, batches: int, seed: int = 1, rows: int = 950) -
         note_standing(dataset, inbox, facts, judge(dataset, facts))
     ledger = read_ledger(inbox.lake.store)
     assert ledger is not None, "just written"
-    rows = tuple(map(_reported, ledger.rows))
-    write_ledger(inbox.lake.store, ledger.model_copy(update={"rows": rows}))
+    reported = tuple(map(_reported, ledger.rows))
+    write_ledger(inbox.lake.store, ledger.model_copy(update={"rows": reported}))
     return receipts
 
 

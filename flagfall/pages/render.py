@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from flagfall.ledger.ledger import Day
 from flagfall.pages.feeds import strip_label
 from flagfall.pages.reports import name_of
 from flagfall.report.formatting import count, moment, safe_text, seconds, share, visible
@@ -77,9 +79,11 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "href": href,
+        "cell": cell,
+        "day_title": day_title,
         "query": query,
         "stamp": stamp(),
-        "strip_label": strip_label,
+        "strip": strip,
         "words": WORDS,
         "plural": plural,
     }
@@ -102,6 +106,30 @@ def _environment() -> Environment:
 def href(root: str, *parts: object) -> str:
     """A path on the server; nothing in a part is taken for anything but text."""
     return "/".join([root, *(quote(str(part), safe="") for part in parts)])
+
+
+def cell(day: Day) -> str:
+    """The class of a day's cell in a strip."""
+    word = day.word or ("landed" if day.accepted else "none")
+    return f"cell {word}{' bad' if day.rejected else ''}"
+
+
+def day_title(day: Day) -> str:
+    """A day in words."""
+    text = f"{day.day}: {WORDS[day.word].lower()}"
+    if not day.accepted and not day.rejected:
+        return f"{text}, nothing landed"
+    text += f", {plural(day.accepted, 'batch', 'batches')} accepted"
+    text += f" with {plural(day.rows, 'row', 'rows')}"
+    return text + (f", {day.rejected:,} rejected" if day.rejected else "")
+
+
+def strip(days: Sequence[Day]) -> Markup:
+    """A strip of cells, one for each day. Fifty of them are 1,500, too many for a macro each."""
+    cells = (f'<i class="{cell(day)}" title="{escape(day_title(day))}"></i>' for day in days)
+    label = escape(strip_label(days))
+    # safe: dates, numbers and words of ours
+    return Markup(f'<span class="strip" role="img" aria-label="{label}">{"".join(cells)}</span>')
 
 
 def query(**values: object) -> str:

@@ -73,6 +73,8 @@ class PageAirflow:
         self.airflow = airflow
         self.root = root
         self.url = airflow.url
+        self._tokens: dict[str, str] = {}
+        self._clients: list[httpx.Client] = []
 
     def dataset(self, name: str) -> Dataset:
         folder = "datasets_b" if name == "secret" else "datasets"
@@ -90,11 +92,23 @@ class PageAirflow:
     def client(self, name: str = "", **headers: str) -> httpx.Client:
         """A client that is signed in as a user; as nobody without a name."""
         client = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        self._clients.append(client)
         if name:
-            login = {"username": name, "password": self.password(name)}
-            token = client.post("/auth/token", json=login).json()["access_token"]
-            client.cookies.set("_token", token)
+            client.cookies.set("_token", self.token(name))
         return client
+
+    def token(self, name: str) -> str:
+        """What a user's browser has as a cookie."""
+        if name not in self._tokens:
+            login = {"username": name, "password": self.password(name)}
+            answer = httpx.post(f"{self.url}/auth/token", json=login, timeout=30)
+            self._tokens[name] = answer.raise_for_status().json()["access_token"]
+        return self._tokens[name]
+
+    def close(self) -> None:
+        """Close what clients hold open."""
+        for client in self._clients:
+            client.close()
 
     def take_in(self, name: str, day: str, text: str | bytes, file: str = "rows.csv") -> Marker:
         """Drop a batch and wait for its report."""
@@ -165,6 +179,7 @@ def page_airflow(root: Path, server: LocalS3) -> Iterator[PageAirflow]:
         found.wait(lambda: airflow.query(sql)[0]["n"] == 5, "the DAGs were not there")
         found.wait(lambda: airflow.query(WATCHED)[0]["n"] == 4, "the feeds were not watched")
         yield found
+        found.close()
 
 
 def look(page: PageAirflow) -> None:

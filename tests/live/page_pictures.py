@@ -33,7 +33,7 @@ def main() -> None:
             fill(page)
         for name, (path, theme, height) in shown(page).items():
             context = browser.new_context(viewport={"width": 1280, "height": height})
-            token = page.client("user").cookies["_token"]
+            token = page.token("user")
             context.add_cookies([{"name": "_token", "value": token, "url": page.url}])
             context.add_init_script(f"localStorage.theme = '{theme}'")
             tab = context.new_page()

@@ -215,7 +215,12 @@ class TestReports:
     def test_the_button_of_a_report_on_a_disk_opens_its_page(self, live: PageAirflow) -> None:
         row = next(row for row in ledger(live, "orders")["rows"] if is_real(live, row))
         path = f"dags/orders_pipeline/dagRuns/{row['run']}/taskInstances/generate_report/links"
-        link = live.client("viewer").get(f"/api/v2/{path}").raise_for_status().json()["Report"]
+        link = (
+            live.client("viewer")
+            .get(f"/api/v2/{path}")
+            .raise_for_status()
+            .json()["extra_links"]["Report"]
+        )
         assert link.startswith(f"{live.url}/plugin/flagfall/flagfall/feeds/orders_pipeline/reports")
         page = live.client("viewer").get(link.removeprefix(f"{live.url}/plugin/flagfall"))
         assert "<iframe" in page.text
@@ -273,7 +278,7 @@ def opened(live: PageAirflow, browser: Browser) -> Iterator[Callable[..., Page]]
     def open_page(path: str, user: str = "admin", theme: str = "light", width: int = 1280) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900})
         contexts.append(context)
-        token = live.client(user).cookies["_token"]
+        token = live.token(user)
         context.add_cookies([{"name": "_token", "value": token, "url": live.url}])
         context.add_init_script(f"if (!localStorage.theme) localStorage.theme = '{theme}'")
         page = context.new_page()
@@ -334,9 +339,9 @@ class TestInAirflow:
         page.get_by_text("Feeds", exact=True).click()
         frame = frame_of(page)
         frame.get_by_role("link", name="stock", exact=True).click()
-        frame.get_by_role("heading", name="Batches").wait_for()
+        frame.get_by_role("heading", name="Batches", exact=True).wait_for()
         frame.locator("table.rows tbody th a").first.click()
-        frame.get_by_role("heading", name="Files").wait_for()
+        frame.get_by_role("heading", name="Files", exact=True).wait_for()
         assert "/plugin/flagfall/flagfall/feeds/stock_pipeline/batches/" in page.url
 
     def test_nothing_of_a_producers_runs(
