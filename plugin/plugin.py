@@ -11,7 +11,6 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 NAME = "flagfall"
-MOUNT = "/flagfall"
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
@@ -29,14 +28,17 @@ class LazyPages:
 
 
 def _view(name: str, route: str, destination: str, path: str) -> dict[str, str]:
-    """A page of Airflow's UI that shows one of ours; the address is relative to Airflow's."""
+    """A page of Airflow's UI that shows one of ours.
+
+    Addresses are relative: Airflow may itself be below a path of its server.
+    """
     return {
         "name": name,
-        "href": f"{MOUNT}{path}",
+        "href": f"{NAME}{path}",
         "url_route": route,
         "destination": destination,
-        "icon": f"{MOUNT}/static/icon.svg",
-        "icon_dark_mode": f"{MOUNT}/static/icon-dark.svg",
+        "icon": f"{NAME}/static/icon.svg",
+        "icon_dark_mode": f"{NAME}/static/icon-dark.svg",
     }
 
 
@@ -45,7 +47,7 @@ class FlagfallPlugin(AirflowPlugin):
 
     name = NAME
     fastapi_apps = [  # noqa: RUF012  as Airflow declares it
-        {"app": LazyPages(), "url_prefix": MOUNT, "name": "Flagfall"}
+        {"app": LazyPages(), "url_prefix": f"/{NAME}", "name": "Flagfall"}
     ]
     external_views = [  # noqa: RUF012
         {**_view("Feeds", NAME, "nav", "/"), "nav_top_level": True},

@@ -18,6 +18,7 @@ import httpx
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.landing.marker import Marker
+from flagfall.ledger.ledger import read_ledger
 from sandbox.airflow import LocalAirflow
 from sandbox.history import write_past
 from sandbox.s3 import LocalS3
@@ -227,7 +228,10 @@ def fill(page: PageAirflow) -> None:
     )
     page.take_in("stock", str(today), f"id,value,note\n{rows}")
     page.take_in("stock", str(today + timedelta(days=1)), "nonsense\n")
-    page.s3_feed("cloud").drop(str(today))
+    cloud = page.s3_feed("cloud")
+    cloud.drop(str(today))
+    lake = cloud.inbox().lake.store
+    page.wait(lambda: (found := read_ledger(lake)) and found.rows, "cloud had no report")
     look(page)
 
 

@@ -39,7 +39,7 @@ def main() -> None:
             tab = context.new_page()
             tab.goto(f"{page.url}/plugin/flagfall/flagfall/{path}")
             tab.frame_locator("iframe").locator("table").first.wait_for()
-            tab.wait_for_load_state("networkidle")
+            tab.get_by_text("Browse", exact=True).wait_for()
             tab.screenshot(path=DOCS / f"{name}.png")
             context.close()
 
