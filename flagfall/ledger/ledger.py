@@ -79,6 +79,7 @@ class Row(Noted):
         day: The day that it is about.
         is_replaced: Whether a later delivery of its marker counts instead.
         is_open: Whether it was rejected, and nothing has corrected it since.
+        is_dismissed: Whether somebody has decided that it stays rejected.
         run: The run that reported it; empty where none did. So for the next three.
         report: Key of the report.
         reported_at: When that was written.
@@ -97,6 +98,7 @@ class Row(Noted):
     day: date
     is_replaced: bool = False
     is_open: bool = False
+    is_dismissed: bool = False
     run: str = ""
     report: str = ""
     reported_at: AwareDatetime | None = None
@@ -244,12 +246,13 @@ def next_ledger(
 
 def _rows(facts: Facts, known: Mapping[str, Row], reported: Reported) -> list[Row]:
     counts = {receipt.batch_id for receipt in facts.current}
-    is_open = {receipt.batch_id for receipt in rejected_and_open(facts.receipts)}
+    is_open = {one.batch_id for one in rejected_and_open(facts.receipts)} - facts.dismissed
     return [
         Row(
             **_of_receipt(receipt),
             is_replaced=receipt.status == "accepted" and receipt.batch_id not in counts,
             is_open=receipt.batch_id in is_open,
+            is_dismissed=receipt.batch_id in facts.dismissed,
             **_of_run(receipt, facts, known.get(receipt.batch_id), reported),
         )
         for receipt in reversed(facts.receipts)

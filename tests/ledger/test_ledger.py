@@ -17,6 +17,7 @@ from flagfall.ledger.note import note_standing
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import open_store
+from flagfall.verdict.dismissed import dismiss
 from flagfall.verdict.look import look
 from flagfall.verdict.verdict import judge
 from tests.feeds import ToyFeed, make_toy
@@ -84,6 +85,15 @@ def test_a_rejected_batch_is_open_until_its_marker_is_corrected(toy: ToyFeed) ->
     rows = ledger_of(toy).rows
     assert [row.is_open for row in rows] == [False, False]
     assert {row.marker for row in rows} == {rows[0].marker}
+
+
+def test_a_rejection_that_was_dismissed_is_not_open(toy: ToyFeed) -> None:
+    inbox = ran(toy, "2026-11-01", text="nonsense\n")
+    dismiss(inbox.lake.store, ledger_of(toy).rows[0].batch_id, "a holiday", inbox.clock())
+    watched(toy)
+    (row,) = ledger_of(toy).rows
+    assert (row.is_open, row.is_dismissed) == (False, True)
+    assert ledger_of(toy).open_rejections == 0
 
 
 def test_where_the_landing_zone_is_away_pending_is_not_known_and_the_batches_stay(
