@@ -17,7 +17,7 @@ OF_THIS_REPOSITORY = {
     "flagfall/dags/feeds.py",
 }
 
-PACKAGE = ("flagfall", "dags", "operators", "triggers")
+PACKAGE = ("flagfall", "dags", "operators", "plugin", "triggers")
 
 
 def built(source: Path, target: str, folder: Path) -> Path:
@@ -43,7 +43,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_of_the_repository() -> set[str]:
-    """Every file of the package, through its links to dags, operators and triggers."""
+    """Every file of the package, through its links to dags, operators, plugin and triggers."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", *PACKAGE],
         cwd=ROOT,
