@@ -182,8 +182,9 @@ def test_the_whole_core_can_be_imported_without_airflow() -> None:
             "flagfall.cli.main",
         ],
         ["flagfall.triggers.markers", "flagfall.operators.stages", "flagfall.operators.sensors"],
+        ["flagfall.plugin.plugin"],
     ],
-    ids=["core", "Airflow's"],
+    ids=["core", "Airflow's", "the plugin, which every process loads"],
 )
 def test_nothing_heavy_is_imported_while_dags_are_parsed_or_on_the_triggerer(
     modules: list[str],
@@ -193,6 +194,19 @@ def test_nothing_heavy_is_imported_while_dags_are_parsed_or_on_the_triggerer(
         "import importlib, sys\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    assert python(code).splitlines()[-1] == "[]"
+
+
+def test_a_process_that_serves_no_page_imports_none() -> None:
+    """Airflow's workers, scheduler and triggerer load plugins, too."""
+    unwanted = ["flagfall.plugin.app", "flagfall.pages.render", "jinja2.environment", "fastapi"]
+    code = (
+        "import sys\n"
+        "import airflow.plugins_manager\n"
+        "before = set(sys.modules)\n"
+        "import flagfall.plugin.plugin\n"
+        f"print([name for name in {unwanted!r} if name in set(sys.modules) - before])\n"
     )
     assert python(code).splitlines()[-1] == "[]"
 

@@ -147,7 +147,7 @@ class TestAsItIsBuilt:
         assert not (packages / "tests").exists()
         assert [p for p in (packages / "flagfall").rglob("*test*") if p.suffix == ".py"] == []
         installed = {p.name for p in packages.iterdir()}
-        assert not {"dags", "operators", "sandbox", "triggers"} & installed
+        assert not {"dags", "operators", "plugin", "sandbox", "triggers"} & installed
 
     def test_what_built_it_is_not_in_it(self, image: Image) -> None:
         names = {p.name for p in (image.root / "opt/venv/bin").iterdir()}
