@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -321,3 +322,30 @@ class TestAReportWhoseTaskWasKilled:
 
 def reports(toy: ToyFeed) -> Path:
     return toy.root / "lake" / "toy" / "reports"
+
+
+class TestReplayByARun:
+    """A run that a person started with a configuration hands batches out again."""
+
+    @staticmethod
+    def given(context: dict[str, Any], conf: object) -> dict[str, Any]:
+        return {**context, "dag_run": SimpleNamespace(conf=conf)}
+
+    def test_it_claims_the_batch_that_its_configuration_names(
+        self, toy: ToyFeed, context: dict[str, Any]
+    ) -> None:
+        marker = toy.drop("2026-11-01")
+        staging(claiming().execute(context)[0]).execute(context)
+        with pytest.raises(AirflowSkipException):
+            claiming().execute(self.given(context, {}))
+        again = self.given(context, {"replay": [marker.batch_id]})
+        ((claimed,),) = claiming().execute(again)
+        assert (claimed["key"], claimed["replay"]) == (marker.key, 1)
+
+    @pytest.mark.parametrize("conf", [{"replay": "all"}, {"replay": [3]}, {"replay": {}}])
+    def test_what_is_no_list_of_batches_says_what_was_expected(
+        self, toy: ToyFeed, context: dict[str, Any], conf: object
+    ) -> None:
+        toy.drop("2026-11-01")
+        with pytest.raises(NotThere, match=r'expected \{"replay"'):
+            claiming().execute(self.given(context, conf))
