@@ -30,7 +30,6 @@ from flagfall.operators.providers import lacking, unusable_notifiers
 require("airflow")
 from airflow.sdk import DAG, get_parsing_context
 
-
 log = logger(__name__)
 
 
