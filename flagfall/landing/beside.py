@@ -151,6 +151,11 @@ class Folders:
                 break
         return found
 
+    def forget(self) -> None:
+        """List anew whatever is asked for from here on."""
+        with self._lock:
+            self._shared = {}
+
     def shows(self, marker: Marker) -> bool:
         """Whether a listing shows the marker: one that a share's client remembers may not yet."""
         if batch_name(self.pattern, marker.key):

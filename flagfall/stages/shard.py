@@ -107,6 +107,7 @@ def try_stage(
     tried.each(dataset, inbox, deliveries)
     if odd := tried.not_settled:
         time.sleep(apart(dataset))
+        inbox.landing.folders.forget()  # the second look is no look at what the first one saw
         tried.not_settled = []
         tried.each(dataset, inbox, odd)
     return tried.done, tried.failures
