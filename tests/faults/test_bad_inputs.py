@@ -166,7 +166,7 @@ def assert_that_its_producer_can_act(run: Run, case: Case, message: str) -> None
 def test_what_landed_is_where_it_was_and_nothing_is_written_outside_the_lake(run: Run) -> None:
     assert run.after == run.before
     top = {path.relative_to(run.lake).parts[0] for path in run.lake.rglob("*") if path.is_file()}
-    assert top == {"receipts", "deliveries", "staged", "rejected", "reports"}
+    assert top == {"receipts", "deliveries", "staged", "rejected", "reports", "ledger.json"}
     assert not list((run.lake / ".scratch").iterdir()), "a scratch folder was left behind"
     assert {path.name for path in run.root.iterdir()} == {"landing", "lake", "datasets"}
 

@@ -213,7 +213,7 @@ def test_a_model_that_always_predicts_another_class_has_drifted(tmp_path: Path) 
     train(feed, "multiclass")
     rows = rows_of("multiclass").with_columns(a=pl.col("a") * 0.01, b=pl.lit(0.05))
     found, _ = run(feed, DAY, rows)
-    assert any(alert.startswith("drift of predicted class ") for alert in found.alerts)
+    assert any(alert.startswith("drift of the model's predicted class ") for alert in found.alerts)
 
 
 # Labels that cannot be the model's
