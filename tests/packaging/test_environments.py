@@ -208,7 +208,7 @@ class TestInAnAirflowOfOnesOwn:
         found = everything.run(
             "python", "-c", SHOW_DAGS.format(folder=str(dags)), PYTHONPATH=str(dags)
         )
-        assert found.splitlines()[-1] == "['mine', 'toy_pipeline'] {}"
+        assert found.splitlines()[-1] == "['flagfall_watchman', 'mine', 'toy_pipeline'] {}"
 
     def test_airflow_lists_the_provider(self, everything: Environment) -> None:
         assert "flagfall" in everything.run("airflow", "providers", "list")
