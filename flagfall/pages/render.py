@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from flagfall.ledger.ledger import Day
 from flagfall.pages.feeds import strip_label
 from flagfall.pages.reports import name_of
-from flagfall.report.formatting import count, moment, safe_text, seconds, share, visible
+from flagfall.report.formatting import count, environment_of, moment, safe_text, seconds, share
 from flagfall.verdict.words import cut, plural
 
 HERE = Path(__file__).parent
@@ -69,14 +69,7 @@ def stamp() -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_of(HERE / "templates")
     environment.globals |= {
         "href": href,
         "cell": cell,

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.output import LATEST, Lake
@@ -28,12 +28,12 @@ from flagfall.report.figures import trend_pictures, trend_values
 from flagfall.report.formatting import (
     TEXT_SHOWN,
     count,
+    environment_of,
     figure,
     moment,
     safe_text,
     seconds,
     share,
-    visible,
 )
 from flagfall.report.headline import headline
 from flagfall.report.kinds import kind_of
@@ -266,14 +266,7 @@ def _version() -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_of(Path(__file__).parent)
     environment.filters |= {
         "count": count,
         "cut": cut,
