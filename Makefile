@@ -1,17 +1,21 @@
 # Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up,
 # `make demo STORE=s3` has landing zone and lake on S3 (moto's server, over HTTP), and so has
 # `make demo EXECUTOR=celery`: two workers that share nothing but S3, two schedulers and triggerers.
+# `make rehearse` is `make demo EXECUTOR=kubernetes`: the KubernetesExecutor with what deploy/ ships, on a stand-in.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: airflow-3.2 demo docs test test-slow simulate bench campaign check format lock model servers zoo clean
+.PHONY: airflow-3.2 chart demo rehearse docs image test test-slow simulate bench campaign check format lock model readers servers zoo clean
 
-demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.celery)
+demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.cluster)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
 		$(if $(EXECUTOR),--executor $(EXECUTOR))
+
+rehearse:
+	$(MAKE) demo EXECUTOR=kubernetes
 
 # Side by side: most tests wait. Those of one file share what they start, such as an Airflow.
 PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile
@@ -19,10 +23,11 @@ test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
-# also MLServer, Triton, Airflow 3.2 and the zoo of models, 3.2 GB of disk; without them their tests are skipped.
+# also MLServer, Triton, readers of tables, Airflow 3.2 and the zoo of models, 3.8 GB of disk; without them
+# their tests are skipped.
 # In the order of their names the longest, faults/ and live/, are not the last, which one process would do alone.
 test-slow: JOBS := 2
-test-slow: $(VENV)/.dev $(if $(SERVERS),servers airflow-3.2 zoo)
+test-slow: $(VENV)/.dev $(if $(SERVERS),servers readers airflow-3.2 zoo)
 	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) --no-loadscope-reorder -m slow $(ARGS)
 
 # The intake on a simulated store, clock and schedule, each from one seed. SEED=7 shows what happened in one;
@@ -31,7 +36,22 @@ simulate: $(VENV)/.dev
 	$(BIN)/python -m tests.simulation $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(MUTANTS),--mutants) $(ARGS)
 
-# Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again.
+# Render every values file with Airflow's chart, which you have: make chart CHART=airflow-1.22.0.tgz. Each object
+# is validated and checked against ours; no cluster is asked.
+chart: $(VENV)/.dev
+	@test -f "$(CHART)" || { echo "make chart CHART=airflow-1.22.0.tgz: name the chart's file"; exit 1; }
+	$(BIN)/python -m tests.deploy.chart $(CHART)
+
+# Build the image with podman or docker and run it as the policies want it; BASE=name takes another base of Python.
+ENGINE ?= $(firstword $(shell command -v podman docker))
+image:
+	@test -n "$(ENGINE)" || { echo "make image needs podman or docker"; exit 1; }
+	$(ENGINE) build --file deploy/Dockerfile $(if $(BASE),--build-arg PYTHON=$(BASE)) $(BUILD) --tag flagfall:0.1.0 .
+	$(ENGINE) run --rm --read-only --cap-drop ALL --network none --tmpfs /tmp --tmpfs /opt/airflow:mode=1777 \
+		$(RUN) flagfall:0.1.0 sh -c 'id -u && airflow version && flagfall --help >/dev/null && echo runs'
+
+# Harm to a real Airflow, most of an hour; writes docs/reliability.md. ARGS=kills does one part again; partitions
+# and kubernetes, which take hours, are done only when they are named.
 campaign: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.campaign $(ARGS)
 
@@ -68,6 +88,7 @@ lock: $(UV)
 		$(LOCK) requirements/$$tool.in -o requirements/$$tool.txt || exit; done
 	$(LOCK) $(TORCH) requirements/zoo-torch.in -c requirements/zoo.txt -o requirements/zoo-torch.txt
 	$(LOCK) requirements/analyst.in -c requirements/model.txt -o requirements/analyst.txt
+	$(LOCK) requirements/readers.in -c requirements/dev.txt -o requirements/readers.txt
 
 # The pages of docs/ as a site with search, in .flagfall/site. A broken link is an error.
 docs: .flagfall/docs/.done
@@ -109,6 +130,13 @@ servers: $(SERVER_FILES)
 $(SERVER_FILES): .flagfall/%/.done: requirements/%.txt | $(UV)
 	$(UV) venv --quiet --clear --python '>=3.11,<3.13' .flagfall/$*
 	$(UV) pip install --quiet --python .flagfall/$*/bin/python --require-hashes --no-deps -r $<
+	touch $@
+
+# Others who read the tables: DuckDB, pandas and PyArrow, in an environment of their own.
+readers: .flagfall/readers/.done
+.flagfall/readers/.done: requirements/readers.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .flagfall/readers
+	$(UV) pip install --quiet --python .flagfall/readers/bin/python --require-hashes --no-deps -r $<
 	touch $@
 
 # Airflow 3.2, in an environment of its own.
@@ -154,7 +182,7 @@ $(VENV)/.s3: $(VENV)/.run requirements/s3.txt
 	$(INSTALL) --require-hashes -r requirements/s3.txt
 	touch $@
 
-$(VENV)/.celery: $(VENV)/.run requirements/cluster.txt
+$(VENV)/.cluster: $(VENV)/.run requirements/cluster.txt
 	$(INSTALL) --require-hashes -r requirements/cluster.txt
 	touch $@
 

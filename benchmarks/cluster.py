@@ -23,7 +23,7 @@ from flagfall.landing.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, publish
 from sandbox.cluster import PROJECT, LocalCluster
 from sandbox.demo import BUCKET, CONN_ID, S3Producer
-from sandbox.flights import write_day
+from sandbox.flights import LABELLED, write_day
 from sandbox.s3 import LocalS3
 
 FIRST = date(2013, 3, 1)
@@ -64,8 +64,8 @@ def cluster(workers: int, shard: int) -> Iterator[Cluster]:
 
 def _datasets(folder: Path, shard: int) -> Path:
     """The flights' own dataset file, with another limit."""
-    text = (PROJECT / "datasets" / "flights.yaml").read_text()
-    text = text.replace("models/", f"{PROJECT}/models/")
+    text = (LABELLED / "flights.yaml").read_text()
+    text = text.replace("../models/", f"{PROJECT}/models/")
     (folder / "datasets").mkdir()
     file = folder / "datasets" / "flights.yaml"
     file.write_text(f"{text}limits: {{shard_batches: {shard}}}\n")

@@ -47,7 +47,7 @@ from flagfall.scoring.features import Constants, feature_expressions
 from flagfall.scoring.model import open_model, scorer_of
 from flagfall.stages.infer import BATCH_ROWS
 from flagfall.stages.shard import Delivery, run_stage
-from sandbox.flights import all_flights
+from sandbox.flights import LABELLED, all_flights
 
 ROOT = Path(__file__).parents[1]
 ANALYST = ROOT / ".flagfall" / "analyst" / "bin" / "python"
@@ -162,7 +162,7 @@ def make(rows: int, folder: Path) -> Path:
 
 def ours() -> None:
     """The stages as the pipeline runs them, and what each took."""
-    dataset = find_dataset("flights")
+    dataset = find_dataset("flights", LABELLED)
     inbox = Inbox(Feed.of(dataset))
     deliveries = [Delivery(marker) for marker in inbox.landing.markers()]
     seconds: dict[str, float] = {}
@@ -179,7 +179,7 @@ def ours() -> None:
 
 def limits() -> None:
     """What each part of the work takes alone, in seconds, over the batch that is staged."""
-    dataset = find_dataset("flights")
+    dataset = find_dataset("flights", LABELLED)
     inbox = Inbox(Feed.of(dataset))
     (marker,) = inbox.landing.markers()
     source = Path(dataset.landing.uri) / marker.key
@@ -318,7 +318,7 @@ def _say(rows: int, side: str, runs: dict[str, Run]) -> None:
 
 def compare(folder: Path, target: Path) -> tuple[int, int, int, float]:
     """Rows on both sides, rows on one only, other classes, and the largest difference of scores."""
-    key = list(find_dataset("flights").table.primary_key)
+    key = list(find_dataset("flights", LABELLED).table.primary_key)
     columns = [*key, "score", "class"]
     (lake,) = (folder / "lake" / "flights" / "predictions").iterdir()
     mine = pl.scan_parquet(lake / "*.parquet").select(columns)

@@ -34,7 +34,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.publish import publish
 from sandbox.airflow import interruptible
-from sandbox.flights import write_day
+from sandbox.flights import LABELLED, write_day
 from sandbox.s3 import LocalS3
 
 PATIENCE = 180.0
@@ -207,8 +207,8 @@ class Ours:
         (datasets / "disk.yaml").write_text(kinds.feed("disk", self.disk, self.folder))
         (datasets / "hinted.yaml").write_text(kinds.feed("hinted", self.bucket, self.folder, queue))
         (datasets / "swept.yaml").write_text(kinds.feed("swept", self.bucket, self.folder))
-        text = (ROOT / "datasets" / "flights.yaml").read_text()
-        rest = text[text.index("arrival:") :].replace("models/", f"{ROOT}/models/")
+        text = (LABELLED / "flights.yaml").read_text()
+        rest = text[text.index("arrival:") :].replace("../models/", f"{ROOT}/models/")
         marker = "marker: date={date}/datapackage.json"
         places = f"landing:\n  uri: {self.disk.uri('flights')}\n  {marker}"
         lake = f"lake: {{uri: {self.folder}/lake}}"

@@ -41,7 +41,7 @@ from flagfall.verdict.look import verdict_of
 from flagfall.verdict.verdict import Verdict
 from flagfall.verdict.volume import WEEKDAYS, WEEKS, unusual
 from sandbox.airflow import LocalAirflow, interruptible
-from sandbox.flights import MISSING, all_flights
+from sandbox.flights import LABELLED, MISSING, all_flights
 from tests.smtp import Mailbox, smtp_server
 
 ROOT = Path(__file__).parents[1]
@@ -138,7 +138,7 @@ class Play:
         return Inbox(Feed.of(self.dataset(name)))
 
     def _write(self, night: Night) -> None:
-        plain = yaml.safe_load((ROOT / "datasets/flights.yaml").read_text())
+        plain = yaml.safe_load((LABELLED / "flights.yaml").read_text())
         folder = self.root / night.name
         plain["landing"] = {"uri": f"{folder}/landing", "marker": plain["landing"]["marker"]}
         plain["lake"] = {"uri": f"{folder}/lake"}

@@ -71,8 +71,7 @@ def feeds_of(case: Case, root: Path) -> list[Dataset]:
 
 def ref(dataset: Dataset) -> FeedRef:
     """What Airflow knows of a feed."""
-    lake = Feed.of(dataset).lake
-    return FeedRef(f"{dataset.name}_pipeline", dataset.name, dataset.title, lake)
+    return FeedRef(f"{dataset.name}_pipeline", Feed.of(dataset), dataset.title)
 
 
 def counted(datasets: list[Dataset]) -> Iterator[tuple[str, str, int]]:

@@ -28,7 +28,7 @@ from flagfall.dataset.loader import read_dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.publish import publish
 from sandbox.airflow import interruptible
-from sandbox.flights import write_day
+from sandbox.flights import LABELLED, write_day
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (1, 10, 100, 1_000)
@@ -225,8 +225,8 @@ class Place:
 
     def write_dataset(self, kind: str) -> None:
         """Write the dataset file of a side."""
-        text = (ROOT / "datasets" / "flights.yaml").read_text()
-        rest = text[text.index("schema:") :].replace("models/", f"{ROOT}/models/")
+        text = (LABELLED / "flights.yaml").read_text()
+        rest = text[text.index("schema:") :].replace("../models/", f"{ROOT}/models/")
         above = ABOVE.replace("LANDING", str(self.landing)).replace("LAKE", str(self._lake))
         file = self.dataset(kind)
         file.parent.mkdir(exist_ok=True)

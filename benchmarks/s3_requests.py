@@ -25,7 +25,7 @@ from flagfall.publish import publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
-from sandbox.flights import all_flights
+from sandbox.flights import LABELLED, all_flights
 
 sys.path.append(str(Path(__file__).parents[1]))
 from tests.s3 import Request, S3Server, s3_server
@@ -65,7 +65,7 @@ def drop(batches: int, folder: Path, landing: str) -> None:
 
 def run(s3: S3Server) -> Iterator[tuple[str, Counter[str]]]:
     """Do what the tasks of a run do, each with an inbox of its own, and count."""
-    dataset = find_dataset("flights")
+    dataset = find_dataset("flights", LABELLED)
 
     def asked() -> Counter[str]:
         counted = Counter(map(kind, s3.requests))

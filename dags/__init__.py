@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flagfall.dataset.loader import datasets_folder, usable_datasets
+from flagfall.dataset.loader import dataset_files, datasets_folder, usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, DatasetsInvalid, NotThere
 from flagfall.extras import require
@@ -37,18 +37,23 @@ TASKS = ("ingest_data", "preprocess_data", "run_inference", "evaluate_results")
 """Stages that a task of the author's own can follow."""
 WATCHMAN = "flagfall_watchman"
 """The DAG that looks at every feed, for the page in Airflow, and tells what no run can tell."""
+MAINTENANCE = "flagfall_maintenance"
+"""The DAG that drops what is old."""
 
 
 def pipelines(
     folder: Path | str | None = None,
     after: Mapping[str, Callable[[Any], Any]] | None = None,
     watchman: str = WATCHMAN,
+    maintenance: str = MAINTENANCE,
 ) -> dict[str, DAG]:
     """The DAGs of every dataset file that can be used, by DAG id.
 
-    ``<name>_pipeline`` for each, and ``<name>_expected`` where it has an ``arrival.schedule``; and
-    one ``flagfall_watchman`` for all. A file with a mistake is logged and left out, so that it does
-    not stop the feeds beside it. In a task only that task's DAG is made.
+    ``<name>_pipeline`` for each, ``<name>_expected`` where it has an ``arrival.schedule``, and
+    ``<name>_outcomes`` where another feed brings its outcomes; one ``flagfall_watchman`` for all,
+    and one ``flagfall_maintenance`` where a file says what is to be dropped. A file with a mistake
+    is logged and left out, so that it does not stop the feeds beside it. In a task only that task's
+    dataset is read, and only its DAG is made.
 
     Args:
         folder: Folder of the dataset files; ``None`` for ``$FLAGFALL_DATASETS``, else ``datasets/``
@@ -57,20 +62,24 @@ def pipelines(
             (``TASKS``), or by ``<dataset>.<task id>`` in one pipeline only, a function that makes
             the task of what that stage returned. The next stage waits for it.
         watchman: Id of the watchman's DAG: two folders in one Airflow need two; empty for none.
+        maintenance: Id of the DAG that drops what is old: two folders in one Airflow need two;
+            empty for none.
 
     Raises:
         NotThere: There is no such folder, dataset or task.
     """
     folder = _found(folder)
-    usable, broken = _usable(folder)
+    wanted = get_parsing_context().dag_id
+    of_one = wanted if wanted not in (None, watchman, maintenance) else ""
+    usable, broken = _usable(folder, only=of_one.rpartition("_")[0])
     for problem in broken:
         log.error("%s", problem)
     own = {dataset.name: _after(dataset, after or {}) for dataset in usable}
-    _check_names(after or {}, [*own, *(Path(problem.path).stem for problem in broken)])
-    wanted = get_parsing_context().dag_id
+    _check_names(after or {}, [path.stem for path in dataset_files(folder)])
     dags = (dag for dataset in usable for dag in _dags(dataset, folder, wanted, own[dataset.name]))
     watching = _watchman(usable, folder, wanted, watchman)
-    return {dag.dag_id: dag for dag in (*dags, *watching)}
+    upkeep = _maintenance(usable, folder, wanted, maintenance)
+    return {dag.dag_id: dag for dag in (*dags, *watching, *upkeep)}
 
 
 def _after(
@@ -115,9 +124,12 @@ def _found(folder: Path | str | None) -> Path:
     return found
 
 
-def _usable(folder: Path) -> tuple[list[Dataset], list[DatasetInvalid]]:
-    """Datasets that can have their DAGs in this Airflow, and what is wrong with the others."""
-    read, broken = usable_datasets(folder)
+def _usable(folder: Path, only: str = "") -> tuple[list[Dataset], list[DatasetInvalid]]:
+    """Datasets that can have their DAGs in this Airflow, and what is wrong with the others.
+
+    A task needs the file of its own dataset ``only``.
+    """
+    read, broken = usable_datasets(folder, only)
     problems = {dataset.name: lacking(dataset, folder) for dataset in read}
     usable = [dataset for dataset in read if problems[dataset.name] is None]
     return usable, [*broken, *filter(None, problems.values())]
@@ -133,6 +145,17 @@ def _watchman(
         yield watchman(dag_id, datasets, folder)
 
 
+def _maintenance(
+    datasets: Sequence[Dataset], folder: Path, wanted: str | None, dag_id: str
+) -> Iterator[DAG]:
+    """The DAG that drops what is old, where a file says that anything is."""
+    kept = [dataset for dataset in datasets if dataset.needs_upkeep]
+    if kept and dag_id and wanted in (None, dag_id):
+        from flagfall.dags.maintenance import maintenance
+
+        yield maintenance(dag_id, kept, folder)
+
+
 def _dags(
     dataset: Dataset, folder: Path, wanted: str | None, after: Mapping[str, Callable[[Any], Any]]
 ) -> Iterator[DAG]:
@@ -145,3 +168,7 @@ def _dags(
         from flagfall.dags.expected_markers import expected
 
         yield expected(dataset)
+    if wanted in (None, f"{dataset.name}_outcomes") and dataset.late_label is not None:
+        from flagfall.dags.outcomes import outcomes
+
+        yield outcomes(dataset, folder)

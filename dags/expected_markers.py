@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, CronTriggerTimetable
 
 from flagfall.dataset.arrival import Arrival
 from flagfall.dataset.schema import Dataset
-from flagfall.operators.notices import on_failure
+from flagfall.operators.callbacks import on_failure
 from flagfall.operators.sensors import MarkerSensor
 
 

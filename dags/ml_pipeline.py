@@ -26,7 +26,7 @@ from flagfall.dataset.model import Pod
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.tasks import TaskSettings
 from flagfall.operators.airflow_release import retry_what_may_heal
-from flagfall.operators.notices import on_failure, on_retry
+from flagfall.operators.callbacks import on_failure, on_retry
 from flagfall.operators.pods import executor_config
 from flagfall.operators.stages import LABEL, ClaimOperator, ReportOperator, StageOperator
 from flagfall.stages import STAGES

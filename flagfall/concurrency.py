@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
+from threading import Thread
 from typing import TypeVar
 
 AT_ONCE = 16
@@ -72,6 +74,24 @@ def in_parallel(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while chunk := list(islice(todo, 4 * AT_ONCE)):
             yield from pool.map(function, chunk)
+
+
+def aside(do: Callable[[], _Result]) -> Future[_Result]:
+    """Begin something in a thread of its own that holds nobody up when the process ends.
+
+    For what may hang for ever, as storage and code of others does. A ``ThreadPoolExecutor`` is
+    waited for.
+    """
+    future: Future[_Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(do())
+        except BaseException as error:  # whoever asks for the result gets it
+            future.set_exception(error)
+
+    Thread(target=copy_context().run, args=(run,), name="flagfall-aside", daemon=True).start()
+    return future
 
 
 def cache_last(make: Callable[[_Key], _Made]) -> Callable[[_Key], _Made]:

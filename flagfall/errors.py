@@ -12,6 +12,7 @@
     │   ├── ModelInvalid          the model's folder
     │   ├── ServerRefused         an inference server: token, model, request
     │   ├── NotThere              a name that a person typed: dataset, batch, directory
+    │   ├── Ambiguous             a label that several batches have
     │   ├── NameRefused           a name for a new dataset that cannot be used
     │   └── SampleInvalid         a sample that no dataset file can be made of
     ├── ServerUnavailable     an inference server; may heal by itself
@@ -147,6 +148,17 @@ class NotThere(InputError):
 
     def __init__(self, what: str, name: str, hint: str = "") -> None:
         super().__init__(f"no {what} {name!r}" + (f"; {hint}" if hint else ""))
+
+
+class Ambiguous(InputError):
+    """A label that a person gave means several batches."""
+
+    def __init__(self, label: str, batches: Sequence[str]) -> None:
+        more = f" and {len(batches) - 20} more" if len(batches) > 20 else ""
+        super().__init__(
+            f"{label!r} names {len(batches)} batches: {', '.join(batches[:20])}{more}; give the id"
+            " of one of them"
+        )
 
 
 class NameRefused(InputError):

@@ -1,8 +1,8 @@
 """What ``pip install flagfall`` leaves out, and how to get it.
 
 ``flagfall`` alone has the core and the command line, on disk. ``[airflow]``, ``[s3]``, ``[onnx]``
-and ``[report]`` add the rest; ``[all]`` is all of them. An Airflow that is too old is refused here,
-so that no room needs a check of its own.
+and ``[report]`` add the rest; ``[all]`` is all of them. ``[delta]`` is apart. An
+Airflow that is too old is refused here, so that no room needs a check of its own.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Literal
 
 from flagfall.errors import InputError
 
-Extra = Literal["airflow", "s3", "onnx", "report"]
+Extra = Literal["airflow", "s3", "onnx", "report", "delta"]
 
 LIBRARIES: dict[Extra, tuple[str, ...]] = {
     "airflow": ("airflow",),
     "s3": ("boto3", "obstore"),
     "onnx": ("onnxruntime",),
     "report": ("jinja2", "matplotlib"),
+    "delta": ("deltalake",),
 }
 """What each extra brings."""
 OLDEST_AIRFLOW = (3, 2)

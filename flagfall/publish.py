@@ -113,8 +113,11 @@ def _below(landing: LandingZone, uri: str, marker: str) -> str:
 
 def _filled(landing: LandingZone, marker: str, fields: Sequence[str]) -> str:
     """Key of the marker that has these fields."""
-    values = dict(pair.partition("=")[::2] for pair in fields)
-    wanted = landing.pattern.fields
+    given = [pair.partition("=")[::2] for pair in fields]
+    values, wanted = dict(given), landing.pattern.fields
+    for name, value in given:
+        if values[name] != value:
+            raise NotThere("way to choose", value, f"give one value for the field {name!r}")
     if unknown := [name for name in values if name not in wanted]:
         raise NotThere(
             "field", unknown[0], f"the marker pattern has: {', '.join(wanted) or 'none'}"

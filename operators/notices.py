@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow.sdk.configuration import conf
 from pydantic import ImportString, TypeAdapter
 
+from flagfall.concurrency import aside
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.notifiers import with_message
 from flagfall.dataset.schema import Dataset, Event, Notice
@@ -29,6 +31,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.logs import logger
 from flagfall.operators.airflow_release import failure
 from flagfall.operators.sensors import MarkerLate
+from flagfall.triggers import connections
 from flagfall.verdict.failures import Failure, note_failure
 from flagfall.verdict.look import verdict_of
 from flagfall.verdict.message import Link, Message, message, plain
@@ -38,9 +41,13 @@ from flagfall.verdict.verdict import Verdict
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+connections.use()
+
 log = logger(__name__)
 
 _IMPORTED: TypeAdapter[Any] = TypeAdapter(ImportString[Any])
+SENT_WITHIN = 60.0
+"""Seconds after which a notifier is given up, so that one that hangs silences no other."""
 _SPOKEN_FOR = (NotFinished, MarkerLate)
 """Errors of which the verdict has a reason of its own."""
 
@@ -107,7 +114,13 @@ def _send(notice: Notice, written: Message, context: Context) -> None:
         "notice_html": written.html,
     }
     call: Callable[..., Any] = notifier(**with_message(notifier, notice.arguments))
-    call({**context, **variables})
+    try:
+        aside(partial(call, {**context, **variables})).result(SENT_WITHIN)
+    except SystemExit as left:
+        raise RuntimeError(f"{notice.notifier} wanted to end the process") from left
+    except TimeoutError as hangs:
+        why = f"{notice.notifier} did not end within {SENT_WITHIN:.0f} s; the others are told"
+        raise TimeoutError(why) from hangs
 
 
 def _run_links(context: Context) -> list[Link]:
@@ -124,38 +137,31 @@ def run_link(context: Context) -> str:
     return f"{base.rstrip('/')}/dags/{dag.dag_id}/runs/{run}"
 
 
-def on_failure(dataset: Dataset) -> Callable[[Context], None]:
-    """A callback for a task that failed for good.
+def task_failed(dataset: Dataset, context: Context) -> None:
+    """Tell of a task that failed for good, and note it in the lake.
 
-    It notes the failure in the lake. A task of a shard leaves it to the run's report to tell of it.
+    A task of a shard leaves it to the run's report to tell of it.
     """
-
-    def notify(context: Context) -> None:
-        sentence = f"{_what(dataset, context)} failed: {_next_step(dataset, context)}"
-        log.error("%s", sentence)
-        try:
-            inbox = Inbox(Feed.of(dataset))
-            _note(inbox, context)
-            if not _is_of_a_shard(context):
-                tell(dataset, inbox, verdict_of(dataset, inbox), context)
-        except StoreError:
-            log.exception(
-                "%s: the lake cannot be reached; what was told is not known", dataset.name
-            )
-            send_anyway(dataset, sentence, "failed", context)
-
-    return notify
+    sentence = f"{_what(dataset, context)} failed: {_next_step(dataset, context)}"
+    log.error("%s", sentence)
+    try:
+        inbox = Inbox(Feed.of(dataset))
+        _note(inbox, context)
+        if not _is_of_a_shard(context):
+            tell(dataset, inbox, verdict_of(dataset, inbox), context)
+    except StoreError:
+        log.exception("%s: the lake cannot be reached; what was told is not known", dataset.name)
+        send_anyway(dataset, sentence, "failed", context)
+    except Exception:  # a mistake in the code silences nobody
+        log.exception("%s: the feed cannot be judged", dataset.name)
+        send_anyway(dataset, sentence, "failed", context)
 
 
-def on_retry(dataset: Dataset) -> Callable[[Context], None]:
-    """A callback for a task that failed and is tried again."""
-
-    def notify(context: Context) -> None:
-        sentence = f"{_what(dataset, context)} failed and is tried again by itself"
-        log.error("%s", sentence)
-        send_anyway(dataset, sentence, "retry", context)
-
-    return notify
+def task_is_retried(dataset: Dataset, context: Context) -> None:
+    """Tell of a task that failed and is tried again."""
+    sentence = f"{_what(dataset, context)} failed and is tried again by itself"
+    log.error("%s", sentence)
+    send_anyway(dataset, sentence, "retry", context)
 
 
 def send_anyway(dataset: Dataset, sentence: str, event: Event, context: Context) -> None:

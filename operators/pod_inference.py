@@ -20,7 +20,7 @@ from flagfall.errors import HOPELESS_EXIT, NotThere, PodRefused
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Predicted
 from flagfall.operators.airflow_release import fails_for_good
-from flagfall.operators.stages import deliveries, label, leave, summary, update
+from flagfall.operators.work.batches import deliveries, label, leave, summary, update
 from flagfall.stages.shard import Delivery
 
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
@@ -20,13 +20,16 @@ from flagfall.pages.feed import Filter, Show, feed_page
 from flagfall.pages.feeds import FeedRef, feeds_page
 from flagfall.pages.lakes import Lakes
 from flagfall.pages.render import FILES, POLICY, render, static
-from flagfall.plugin.feeds import may_replay, readable_feeds
+from flagfall.pages.replay import PATIENCE, replay_page
+from flagfall.plugin.feeds import may_read_dag, may_replay, readable_feeds
 from flagfall.plugin.guards import ReadableFeed, ReplayableFeed, same_site, signed_in
 from flagfall.plugin.runs import runs_of, start_replay
 from flagfall.triggers import connections
 
 router = APIRouter()
 lakes = Lakes()
+plans = Lakes(patience=PATIENCE)
+"""The same for what takes longer, so that no other page waits for it."""
 _FEED = "/feeds/{dag_id}"
 _BATCH = f"{_FEED}/batches/{{day}}/{{batch_id}}"
 _HEADERS = {
@@ -51,7 +54,8 @@ def pages() -> FastAPI:
 @router.get("/")
 def feeds(request: Request, user: GetUserDep, session: SessionDep) -> Response:
     """Every feed that the user may read."""
-    page = feeds_page(lakes, readable_feeds(session, user), _now())
+    may_read = partial(may_read_dag, session, user)
+    page = feeds_page(lakes, readable_feeds(session, user), _now(), may_read)
     return _page(request, "feeds", page=page)
 
 
@@ -68,6 +72,8 @@ def asset(name: str) -> Response:
 def feed(
     request: Request,
     feed: ReadableFeed,
+    user: GetUserDep,
+    session: SessionDep,
     show: Show = "all",
     text: str = "",
     day: str = "",
@@ -76,7 +82,13 @@ def feed(
 ) -> Response:
     """One feed."""
     chosen = Filter(show, text[:80], _date(day), run[:250], max(page, 1))
-    return _page(request, "feed", feed=feed, page=feed_page(lakes, feed, _now(), chosen))
+    return _page(
+        request,
+        "feed",
+        feed=feed,
+        page=feed_page(lakes, feed, _now(), chosen),
+        may_replay=may_replay(session, user, feed),
+    )
 
 
 @router.get(f"{_FEED}/runs/{{run_id}}")
@@ -126,10 +138,52 @@ def replay(
     batch_id: str,
 ) -> Response:
     """Start a run that takes a delivery in again. Nothing is written here."""
-    if _batch(feed, day, batch_id).found is None:
+    page = _batch(feed, day, batch_id)
+    if page.damaged and page.found is None:
+        raise HTTPException(409, "The batch's receipt is damaged, so no run was started.")
+    if page.found is None:
         raise HTTPException(503, "The lake does not answer, so no run was started. Try again.")
+    return _started(request, feed, user, session, [batch_id])
+
+
+def _given(
+    since: str = "",
+    until: str = "",
+    reason: str = "",
+    source: Annotated[str, Query(alias="from")] = "",
+) -> dict[str, str]:
+    return {"since": since, "until": until, "reason": reason, "from": source}
+
+
+Given = Annotated[dict[str, str], Depends(_given)]
+"""The batches that a person asks for (see ``Wish.read``)."""
+
+
+@router.get(f"{_FEED}/replay")
+def replay_of_many(request: Request, feed: ReplayableFeed, given: Given) -> Response:
+    """What a replay of many batches would do: not for who may only read, since it costs reads."""
+    page = replay_page(plans, feed, given, _now())
+    return _page(request, "replay", 400 if page.wrong else 200, feed=feed, page=page)
+
+
+@router.post(f"{_FEED}/replay", dependencies=[same_site])
+def replay_many(
+    request: Request, feed: ReplayableFeed, user: GetUserDep, session: SessionDep, given: Given
+) -> Response:
+    """Start a run that takes many batches in again. Nothing is written here."""
+    page = replay_page(plans, feed, given, _now())
+    if page.wrong or page.away:
+        raise HTTPException(400 if page.wrong else 503, page.wrong or page.away)
+    if page.wish is None or not page.can_start:
+        raise HTTPException(400, "No batch can be replayed, so no run was started.")
+    return _started(request, feed, user, session, page.wish.to_dict())
+
+
+def _started(
+    request: Request, feed: FeedRef, user: Any, session: Any, what: list[str] | dict[str, str]
+) -> Response:
     try:
-        started = start_replay(session, user, feed, batch_id)
+        started = start_replay(session, user, feed, what)
     except ValueError as error:
         raise HTTPException(400, str(error)) from error
     href = f"{_airflow(request)}{started.href}"
@@ -157,13 +211,13 @@ def report_content(feed: ReadableFeed, name: str) -> Response:
 def _report(feed: FeedRef, name: str) -> Any:
     known = reports.report(lakes, feed, name) if reports.is_report(name) else None
     if known is None or (known.value is None and not known.away):
-        raise HTTPException(404, "There is no such report.")
+        raise HTTPException(404, "There is no such report. It may be older than lake.keep.reports.")
     return known
 
 
 def _batch(feed: FeedRef, day: str, batch_id: str) -> Any:
     page = batch_page(lakes, feed, day, batch_id, _now()) if is_batch(day, batch_id) else None
-    if page is None or (page.found is None and not page.away):
+    if page is None or not page.is_there:
         raise HTTPException(404, "There is no such batch.")
     return page
 

@@ -26,7 +26,9 @@ from flagfall.pages.feeds import FeedRef
 TAG = "flagfall"
 """Every DAG of ours has it."""
 TRIGGER = "flagfall.triggers.markers.MarkerFeedTrigger"
-EXPECTED, PIPELINE = "_expected", "_pipeline"
+PIPELINE = "_pipeline"
+OTHERS = ("_expected", "_outcomes")
+"""Ends of the names of a feed's other DAGs."""
 
 
 def readable_feeds(session: Session, user: BaseUser) -> list[FeedRef]:
@@ -39,13 +41,19 @@ def readable_feeds(session: Session, user: BaseUser) -> list[FeedRef]:
 def readable_feed(session: Session, user: BaseUser, dag_id: str) -> FeedRef | None:
     """The feed of a DAG; ``None`` where there is none, and where the user may not read it.
 
-    The DAG ``<name>_expected`` is of the same feed as ``<name>_pipeline``.
+    ``<name>_expected`` and ``<name>_outcomes`` are DAGs of the same feed as ``<name>_pipeline``.
     """
-    if dag_id.endswith(EXPECTED):
-        dag_id = dag_id.removesuffix(EXPECTED) + PIPELINE
-    if not _may(session, user, dag_id, "GET"):
+    for end in OTHERS:
+        if dag_id.endswith(end):
+            dag_id = dag_id.removesuffix(end) + PIPELINE
+    if not may_read_dag(session, user, dag_id):
         return None
     return next(iter(_feeds(session, [dag_id])), None)
+
+
+def may_read_dag(session: Session, user: BaseUser, dag_id: str) -> bool:
+    """Whether a user may read a DAG, also one that is not there any more."""
+    return _may(session, user, dag_id, "GET")
 
 
 def may_replay(session: Session, user: BaseUser, feed: FeedRef) -> bool:
@@ -84,11 +92,8 @@ def _feeds(session: Session, dag_ids: Iterable[str]) -> Iterator[FeedRef]:
 def _ref(model: DagModel, feed: Feed) -> FeedRef:
     return FeedRef(
         dag_id=model.dag_id,
-        name=feed.dataset,
+        feed=feed,
         title=model.description or "",
-        lake=feed.lake,
-        landing=feed.landing.uri,
-        marker=feed.landing.marker,
         is_paused=bool(model.is_paused),
     )
 

@@ -45,8 +45,16 @@ def _same_site(request: Request, feed: ReadableFeed) -> None:
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         raise HTTPException(403, "A request from another site is refused.")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc not in _ours(headers.get("host", "")):
+    if origin is not None and _netloc(origin) not in _ours(headers.get("host", "")):
         raise HTTPException(403, "A request from another site is refused.")
+
+
+def _netloc(origin: str) -> str:
+    """Host and port; empty, which is nobody's, where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _ours(host: str) -> set[str]:

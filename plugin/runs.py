@@ -1,7 +1,9 @@
-"""Runs of a pipeline: those that took a batch in, and one that replays it."""
+"""Runs of a pipeline: those that took a batch in, and one that replays batches."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,16 +11,20 @@ from urllib.parse import quote
 
 from airflow.api.common.trigger_dag import trigger_dag
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.exceptions import DagRunAlreadyExists
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.utils.state import DagRunState
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from flagfall.pages.feeds import FeedRef
 
 REPLAY = "replay"
 """Key of a run's configuration that ``ClaimOperator`` reads."""
+UNDER_WAY = (DagRunState.QUEUED, DagRunState.RUNNING)
 CLOCKS_DIFFER = timedelta(seconds=5)
 
 
@@ -108,19 +114,64 @@ def _href(run: DagRun) -> str:
     return f"/dags/{quote(run.dag_id, safe='')}/runs/{quote(run.run_id, safe='')}"
 
 
-def start_replay(session: Session, user: BaseUser, feed: FeedRef, batch_id: str) -> RunLink:
-    """Start a run that hands a batch out again and takes it in.
+def start_replay(
+    session: Session, user: BaseUser, feed: FeedRef, what: list[str] | dict[str, str]
+) -> RunLink:
+    """Start a run that hands batches out again and takes them in.
+
+    Where one is under way already, as after a double click, that one. The name of the run is
+    counted, and a name is given once: so of two requests at the same moment only one starts it.
+
+    Args:
+        session: Airflow's database.
+        user: Who asks.
+        feed: The batches' feed.
+        what: Their ids, or what a person wished (see ``Wish.to_dict``).
 
     Raises:
         ValueError: The DAG takes no runs by hand.
     """
-    run = trigger_dag(
-        feed.dag_id,
-        triggered_by=DagRunTriggeredByType.UI,
-        triggering_user_name=user.get_name(),
-        conf={REPLAY: [batch_id]},
-        session=session,
+    name = f"manual__{REPLAY}_{_digest(what)}_"
+    before = select(DagRun).where(
+        DagRun.dag_id == feed.dag_id, DagRun.run_id.startswith(name, autoescape=True)
     )
+    numbered = ((run.run_id.removeprefix(name), run) for run in session.scalars(before))
+    runs = {int(number): run for number, run in numbered if number.isdecimal()}
+    last = max(runs, default=0)
+    if last and runs[last].state in UNDER_WAY:
+        return _started(runs[last])
+    return _started(_triggered(session, user, feed, what, f"{name}{last + 1}"))
+
+
+def _digest(what: list[str] | dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _triggered(
+    session: Session,
+    user: BaseUser,
+    feed: FeedRef,
+    what: list[str] | dict[str, str],
+    run_id: str,
+) -> DagRun:
+    try:
+        run = trigger_dag(
+            feed.dag_id,
+            run_id=run_id,
+            triggered_by=DagRunTriggeredByType.UI,
+            triggering_user_name=user.get_name(),
+            conf={REPLAY: what},
+            session=session,
+        )
+        session.commit()
+    except (DagRunAlreadyExists, IntegrityError):  # by another request, a moment ago
+        session.rollback()
+        same = DagRun.dag_id == feed.dag_id, DagRun.run_id == run_id
+        run = session.scalar(select(DagRun).where(*same))
     if run is None:
         raise ValueError("Airflow started no run")
+    return run
+
+
+def _started(run: DagRun) -> RunLink:
     return RunLink(run.run_id, str(run.state), _href(run), False, (), False)

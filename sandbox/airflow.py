@@ -18,12 +18,13 @@ import time
 import urllib.error
 import urllib.request
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import psutil
+from rich.table import Table
 
 from flagfall.errors import FlagfallError
 
@@ -203,7 +204,7 @@ class LocalAirflow:
         log = (self.home / f"{name}.log").open("ab")
         self._logs.append(log)
         self._processes[name] = subprocess.Popen(
-            self._command(*self.components[name]),
+            [*self.prefix_of(name), *self._command(*self.components[name])],
             env=self.environment_of(name),
             cwd=self.folder_of(name),
             stdin=subprocess.DEVNULL,
@@ -211,6 +212,10 @@ class LocalAirflow:
             stderr=log,
             start_new_session=True,
         )
+
+    def prefix_of(self, name: str) -> list[str]:
+        """What a component's command begins with, such as one that enters a namespace."""
+        return []
 
     def environment_of(self, name: str) -> dict[str, str]:
         """What one component's process gets."""
@@ -247,6 +252,10 @@ class LocalAirflow:
             if time.monotonic() > give_up:
                 raise AirflowFailed(f"{what} within {patience:.0f} s", self.home / "scheduler.log")
             time.sleep(0.2)
+
+    def tables(self) -> Iterable[Table]:
+        """What else there is to show at the end of a demo."""
+        return ()
 
     def family(self, component: str) -> list[psutil.Process]:
         """A component's process and all that it started."""

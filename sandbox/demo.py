@@ -1,8 +1,9 @@
 """The demo: five days of real flights, from markers to a report, through a real Airflow.
 
-The days are dropped one after the other as a producer would: data first, marker last. One of them
-is damaged: a file is cut short after its manifest was written. It is turned away, and taken in when
-the producer drops it again. On S3 the producer is plain boto3, and Airflow knows the place by a
+Flights are scored the evening before, and what became of them comes the next day, as a feed of its
+own. A producer drops both: data first, marker last. One evening is damaged: a file is cut short
+after its manifest was written. It is turned away, and taken in when the producer drops it again;
+its outcomes are there by then. On S3 the producer is plain boto3, and Airflow knows the place by a
 connection.
 """
 
@@ -12,10 +13,11 @@ import fcntl
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -32,22 +34,31 @@ from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import FlagfallError
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.outcomes import with_outcomes
 from flagfall.lake.output import LATEST
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.landing.marker import Marker
 from flagfall.publish import DEFAULT_MARKER, data_files, publish
+from flagfall.report.pooled import Pool
 from sandbox.airflow import LocalAirflow, interruptible
-from sandbox.flights import write_day
+from sandbox.flights import write_arrivals, write_evening
 from sandbox.s3 import LocalS3
 
 PROJECT = Path(__file__).resolve().parent.parent
 FIRST_DAY = date(2013, 12, 11)
 DAYS = tuple(FIRST_DAY + timedelta(days=n) for n in range(5))
 DAMAGED = DAYS[1]
-DATASET = "flights"
+DATASET, OUTCOMES = "flights", "arrivals"
+"""The feed that is scored, and the one that brings what became of it."""
+PIPELINE, JOINED = f"{DATASET}_pipeline", f"{DATASET}_outcomes"
+"""The DAG that scores, and the one that joins what became of it."""
+DAGS = f"('{PIPELINE}', '{OUTCOMES}_pipeline', '{JOINED}')"
+"""The DAGs of both feeds, for SQL: the demo ends where a task of them fails."""
+WHERE = ("FLAGFALL_DATASETS", "FLAGFALL_DATA")
+"""Variables that say where the demo has its feed."""
 BUCKET = "flagfall-demo"
 CONN_ID = "flagfall_s3"
-RUN_PATIENCE = 120.0
+RUN_PATIENCE = 300.0
 """Seconds from a marker to its report after which the demo gives up."""
 
 console = Console()
@@ -59,16 +70,17 @@ class DemoFailed(FlagfallError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one dropped day.
+    """What became of one dropped evening.
 
     Attributes:
         to_report: Seconds from the marker's landing to the report.
+        evaluation: With the outcomes that have come; ``None`` where nothing was scored.
     """
 
     day: date
     receipt: Receipt
-    evaluation: Evaluation | None
     to_report: float
+    evaluation: Evaluation | None = None
 
 
 class Producer(Protocol):
@@ -130,7 +142,8 @@ def run_demo(
     Args:
         keep: Leave Airflow's UI up at the end, until Ctrl-C.
         store: ``disk`` or ``s3``.
-        executor: ``local`` or ``celery``, whose workers share nothing but S3, whatever ``store``.
+        executor: ``local``; ``celery`` or ``kubernetes``, whose tasks share nothing but S3,
+            whatever ``store``.
         root: Folder in which ``.flagfall/demo`` is made anew; the current one if ``None``.
 
     Raises:
@@ -140,21 +153,22 @@ def run_demo(
     with (
         interruptible(),
         _alone(home),
-        _producer("s3" if executor == "celery" else store, home) as producer,
+        _producer(store if executor == "local" else "s3", home) as producer,
         _environment(settings := {**producer.settings, "FLAGFALL_DATASETS": str(_datasets(home))}),
     ):
         _run(keep, home, producer, _airflow(executor, home, settings))
 
 
 def _datasets(home: Path) -> Path:
-    """The feed, without a time at which it is due: the demo's days are long past, so all are late.
+    """Both feeds, without a time at which they are due: the demo's days are long past, so are late.
 
-    Beside it stands what its file names by a relative path.
+    Beside them stands what their files name by a relative path.
     """
     folder = home / "datasets"
     folder.mkdir()
-    given = (PROJECT / "datasets" / f"{DATASET}.yaml").read_text()
-    (folder / f"{DATASET}.yaml").write_text(re.sub(r"(?m)^  schedule: .*\n", "", given))
+    for name in (DATASET, OUTCOMES):
+        given = (PROJECT / "datasets" / f"{name}.yaml").read_text()
+        (folder / f"{name}.yaml").write_text(re.sub(r"(?m)^  schedule: .*\n", "", given))
     (home / "models").symlink_to(PROJECT / "models")
     return folder
 
@@ -174,19 +188,27 @@ def _airflow(executor: str, home: Path, settings: Mapping[str, str]) -> LocalAir
         from sandbox.cluster import LocalCluster  # PostgreSQL's client
 
         return LocalCluster(home / "airflow", settings)
+    if executor == "kubernetes":
+        from sandbox.rehearsal import LocalKubernetes  # the Kubernetes client
+
+        return LocalKubernetes(home / "airflow", settings)
     return LocalAirflow(home / "airflow", PROJECT / "dags", settings)
 
 
 def _run(keep: bool, home: Path, producer: Producer, airflow: LocalAirflow) -> None:
     dataset = find_dataset(DATASET, home / "datasets")
     try:
-        with console.status(f"starting Airflow ({', '.join(airflow.components)}) …") as spinner:
+        console.print(f"starting Airflow: {', '.join(airflow.components)} …")
+        with console.status("waiting for Airflow …") as spinner:
             started = time.monotonic()
             airflow.start()
             _wait_for_watcher(airflow)
             console.print(f"Airflow is up in {time.monotonic() - started:.0f} s")
-            outcomes = _drop_all(dataset, airflow, home, producer, spinner)
+            arrivals = find_dataset(OUTCOMES, home / "datasets")
+            outcomes = _Days(dataset, arrivals, airflow, home, producer).go(spinner)
         _show(outcomes)
+        for table in airflow.tables():
+            console.print(table)
         _verify(outcomes)
         _show_report(dataset, home)
         if keep:
@@ -225,39 +247,98 @@ def _wait_for_watcher(airflow: LocalAirflow) -> None:
     watching = (
         "select id from trigger where classpath like '%MarkerFeedTrigger' and triggerer_id > 0"
     )
-    airflow.wait_until(lambda: airflow.query(watching), "the trigger did not start")
-    airflow.wait_until(
-        lambda: airflow.query(f"select 1 from dag where dag_id = '{DATASET}_pipeline'"),
-        f"{DATASET}_pipeline was not read",
-    )
+    airflow.wait_until(lambda: len(airflow.query(watching)) == 2, "the triggers did not start")
+    read = f"select 1 from dag where dag_id in {DAGS}"
+    airflow.wait_until(lambda: len(airflow.query(read)) == 3, "the DAGs were not read")
 
 
-def _drop_all(
-    dataset: Dataset, airflow: LocalAirflow, home: Path, producer: Producer, spinner: Spinner
-) -> list[Outcome]:
-    outcomes = []
-    inbox = Inbox(Feed.of(dataset))
-    for day, damaged in [*((day, day == DAMAGED) for day in DAYS), (DAMAGED, False)]:
-        again = day == DAMAGED and not damaged
-        what = f"{day}{' (damaged)' if damaged else ' again, corrected' if again else ''}"
+class _Days:
+    """The days of the demo.
+
+    Args:
+        dataset: The feed that is scored.
+        outcomes: The feed that brings what became of it.
+        airflow: A running Airflow with both.
+        home: Folder of the demo.
+        producer: Drops their batches.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        outcomes: Dataset,
+        airflow: LocalAirflow,
+        home: Path,
+        producer: Producer,
+    ) -> None:
+        self._dataset, self._outcomes = dataset, outcomes
+        self._airflow, self._producer = airflow, producer
+        self._folder = home / "producer"
+        self._inbox = Inbox(Feed.of(dataset))
+
+    def go(self, spinner: Spinner) -> list[Outcome]:
+        """Drop all, and wait until it is known what became of every flight that was scored."""
+        done = []
+        for number, day in enumerate(DAYS):
+            if number >= 2:  # what was scored the evening before the last has landed
+                self._drop_arrivals(DAYS[number - 2])
+            is_damaged = day == DAMAGED
+            done.append(self._evening(day, " (damaged)" if is_damaged else "", spinner, is_damaged))
+        for day in DAYS[-2:]:
+            self._drop_arrivals(day)
+        done.append(self._evening(DAMAGED, " again, corrected", spinner))
+        spinner.update("waiting until it is known what became of all flights …")
+        _wait(self._airflow, lambda: self._are_known(done), "the outcomes were not joined")
+        return self._with_outcomes(done)
+
+    def _evening(self, day: date, note: str, spinner: Spinner, is_damaged: bool = False) -> Outcome:
+        """Drop the flights of the next day, and wait for their receipt and for the report."""
+        what = f"{day}{note}"
         spinner.update(f"dropping {what} …")
-        producer.hand_over(_batch(home / "producer", day, damaged), dataset.landing.uri)
-        marker = inbox.landing.find(inbox.landing.pattern.fill({"date": str(day)}))[0]
+        source = self._folder / str(day)
+        write_evening(day, source)
+        self._hand_over(source, day, self._dataset, is_damaged)
+        landing = self._inbox.landing
+        marker = landing.find(landing.pattern.fill({"date": str(day)}))[0]
         spinner.update(f"{what}: marker landed, waiting for the receipt …")
-        outcomes.append(_follow(inbox, airflow, marker, day, what, spinner))
-    return outcomes
+        return _follow(self._inbox, self._airflow, marker, day, what, spinner)
 
+    def _drop_arrivals(self, day: date) -> None:
+        source = self._folder / OUTCOMES / str(day)
+        write_arrivals(day, source)
+        self._hand_over(source, day, self._outcomes)
+        console.print(f"{day}: landed; the delays come as a batch of {OUTCOMES}")
 
-def _batch(folder: Path, day: date, damaged: bool) -> Path:
-    """A day as its producer has it; the damaged one loses the end of a file under way."""
-    source, batch = folder / str(day), folder / "outbox" / f"date={day}"
-    shutil.rmtree(batch, ignore_errors=True)
-    write_day(day, source)
-    publish(source, str(batch))
-    if damaged:
-        file = next(batch.glob("JFK*"))
-        os.truncate(file, file.stat().st_size * 2 // 3)
-    return batch
+    def _hand_over(
+        self, source: Path, day: date, dataset: Dataset, is_damaged: bool = False
+    ) -> None:
+        """Publish what a producer has; a damaged batch loses the end of a file under way."""
+        batch = self._folder / "outbox" / f"date={day}"
+        shutil.rmtree(batch, ignore_errors=True)
+        publish(source, str(batch))
+        if is_damaged:
+            file = next(batch.glob("JFK*"))
+            os.truncate(file, file.stat().st_size * 2 // 3)
+        self._producer.hand_over(batch, dataset.landing.uri)
+
+    def _are_known(self, done: Sequence[Outcome]) -> bool:
+        """Whether each batch that counts has its outcomes, and the report shows them."""
+        running = (
+            f"select 1 from dag_run where dag_id = '{JOINED}' and state in ('queued', 'running')"
+        )
+        if self._airflow.query(running):
+            return False
+        found = [one.evaluation for one in self._with_outcomes(done)]
+        return all(one is None or one.outcomes for one in found)
+
+    def _with_outcomes(self, done: Sequence[Outcome]) -> list[Outcome]:
+        """The same, with what is known of each."""
+        lake = self._inbox.lake
+        receipts = [one.receipt for one in done if one.receipt.status == "accepted"]
+        scored = {one.batch_id: lake.find(Evaluation, one.batch_id) for one in receipts}
+        there = {name: one for name, one in scored.items() if one is not None}
+        known = with_outcomes(self._dataset, lake, receipts, there)
+        return [replace(one, evaluation=known.get(one.receipt.batch_id)) for one in done]
 
 
 def _follow(
@@ -270,11 +351,11 @@ def _follow(
     console.print(f"{what}: {receipt.status} after {receipt.seconds:.1f} s. {_why(receipt)}")
     spinner.update(f"{what}: waiting for the report …")
     done = f"""select end_date, run_id from task_instance where task_id = 'generate_report'
-        and state = 'success' and end_date > '{receipt.received_at:%Y-%m-%d %H:%M:%S.%f}'"""
+        and dag_id = '{PIPELINE}' and state = 'success'
+        and end_date > '{receipt.received_at:%Y-%m-%d %H:%M:%S.%f}'"""
     _wait(airflow, lambda: bool(airflow.query(done)), f"{what}: no report")
     ended = _time(airflow.query(done)[0]["end_date"])
-    evaluation = inbox.lake.find(Evaluation, marker.batch_id)
-    return Outcome(day, receipt, evaluation, (ended - marker.landed_at).total_seconds())
+    return Outcome(day, receipt, (ended - marker.landed_at).total_seconds())
 
 
 def _time(value: str | datetime) -> datetime:
@@ -282,16 +363,17 @@ def _time(value: str | datetime) -> datetime:
     return value if isinstance(value, datetime) else datetime.fromisoformat(value + "+00:00")
 
 
-def _wait(airflow: LocalAirflow, true: object, what: str) -> None:
+def _wait(airflow: LocalAirflow, true: Callable[[], bool], what: str) -> None:
     def holds() -> bool:
         failed = airflow.query(
-            f"""select task_id, run_id from task_instance
-            where state = 'failed' and dag_id = '{DATASET}_pipeline'"""
+            f"""select task_id, dag_id from task_instance
+            where state = 'failed' and dag_id in {DAGS}"""
         )
         if failed:
             logs = airflow.home / "logs"
-            raise DemoFailed(f"{what}: task {failed[0]['task_id']} failed; its log is below {logs}")
-        return bool(true()) if callable(true) else bool(true)
+            task = f"{failed[0]['dag_id']}.{failed[0]['task_id']}"
+            raise DemoFailed(f"{what}: task {task} failed; its log is below {logs}")
+        return true()
 
     airflow.wait_until(holds, what, RUN_PATIENCE)
 
@@ -303,26 +385,32 @@ def _why(receipt: Receipt) -> str:
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    title = "Five days of flights: rows, and seconds from the marker"
+    title = "Flights, scored the evening before: rows, and seconds from the marker"
     table = Table(
         title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    for head in ("day", "accepted", "rejected", "why", "AUC", "receipt", "report"):
-        wraps = head == "why"
+    for head in (*("day", "rows", "rejected", "receipt", "report"), "known", "AUC\n(expected)"):
+        wraps = head == "rejected"
         table.add_column(head, justify="left" if wraps else "right", no_wrap=not wraps)
     for outcome in outcomes:
         receipt, evaluation = outcome.receipt, outcome.evaluation
-        auc = evaluation.auc if evaluation else None
         table.add_row(
             str(outcome.day),
             str(receipt.rows),
-            str(receipt.rejected_rows) if receipt.status == "accepted" else "all",
-            receipt.reason or _why(receipt),
-            f"{auc:.3f}" if auc is not None else "-",
+            f"all: {receipt.reason}" if receipt.status == "rejected" else _why(receipt),
             f"{receipt.seconds:.1f} s",
             f"{outcome.to_report:.1f} s",
+            str(evaluation.labelled) if evaluation else "-",
+            _quality(evaluation),
         )
     console.print(table)
+
+
+def _quality(evaluation: Evaluation | None) -> str:
+    """The AUC by outcomes, and the one that the scores let expect before."""
+    if evaluation is None or evaluation.auc is None:
+        return "-"
+    return f"{evaluation.auc:.3f} ({Pool.of([evaluation]).expected_auc:.2f})"
 
 
 def _show_report(dataset: Dataset, home: Path) -> None:
@@ -334,6 +422,10 @@ def _show_report(dataset: Dataset, home: Path) -> None:
     else:
         path = store.local(LATEST, home)
     console.print(f"report: {path}", soft_wrap=True, highlight=False)
+    if not store.metered:  # a lake that stays
+        where = " ".join(f"{name}={os.environ[name]}" for name in WHERE)
+        how = f"look at the feed: {where} {Path(sys.executable).parent}/flagfall status {DATASET}"
+        console.print(how, soft_wrap=True, highlight=False)
 
 
 def _verify(outcomes: list[Outcome]) -> None:
@@ -348,8 +440,9 @@ def _verify(outcomes: list[Outcome]) -> None:
     if found != expected:
         raise DemoFailed(f"expected {expected}, got {found}")
     for outcome in outcomes:
-        if outcome.receipt.status == "accepted" and outcome.evaluation is None:
-            raise DemoFailed(f"{outcome.day} was accepted and not evaluated")
+        evaluation, rows = outcome.evaluation, outcome.receipt.rows
+        if rows and (evaluation is None or evaluation.labelled < rows / 2):
+            raise DemoFailed(f"{outcome.day} was accepted, and its outcomes are not known")
 
 
 def _keep(airflow: LocalAirflow) -> None:
@@ -375,6 +468,7 @@ class Executor(StrEnum):
 
     LOCAL = "local"
     CELERY = "celery"
+    KUBERNETES = "kubernetes"
 
 
 def demo(
@@ -384,10 +478,10 @@ def demo(
     ] = Store.DISK,
     executor: Annotated[
         Executor,
-        typer.Option(help="One machine, or Celery with PostgreSQL, Redis, 2 of each; implies s3."),
+        typer.Option(help="One machine; on s3: Celery, or pods on a stand-in for Kubernetes."),
     ] = Executor.LOCAL,
 ) -> None:
-    """Five days of real flights through a real Airflow, on this machine, in about two minutes."""
+    """Five days of real flights through a real Airflow, on this machine, in about three minutes."""
     try:
         run_demo(keep, store, executor)
     except FlagfallError as error:

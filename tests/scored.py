@@ -20,27 +20,29 @@ POISON = "id,value\n1,0.25\n2,7.5\n"
 
 def make_scored_toy(root: Path, more: str = "") -> ToyFeed:
     """``make_toy`` with the model."""
-    toy = make_toy(root, more=_model(root) + more)
-    _train(toy.dataset)
+    toy = make_toy(root, more=with_model(root) + more)
+    train_toy(toy.dataset)
     return toy
 
 
-def make_scored_s3_toy(root: Path, bucket: str) -> S3Feed:
+def make_scored_s3_toy(root: Path, bucket: str, more: str = "") -> S3Feed:
     """``make_s3_toy`` with the model, which is on the disk."""
-    feed = make_s3_toy(root, bucket, BY_DAY + _model(root))
-    _train(feed.dataset)
+    feed = make_s3_toy(root, bucket, BY_DAY + with_model(root) + more)
+    train_toy(feed.dataset)
     return feed
 
 
-def _model(root: Path) -> str:
-    (root / "model").mkdir()
+def with_model(root: Path) -> str:
+    """YAML for the end of the feed's file, and the model's folder."""
+    (root / "model").mkdir(exist_ok=True)
     write_model(root / "model", 1, {"scores": "Identity"})
     constants = Constants(version="1", features=("value",), fill={"value": 0.0}, codes={})
     (root / "model" / "constants.json").write_text(constants.model_dump_json())
     return f"features: [{{name: value}}]\nmodel: {{path: {root}/model, task: binary}}\n"
 
 
-def _train(dataset: Dataset) -> None:
+def train_toy(dataset: Dataset) -> None:
+    """Write the reference of the model of a toy feed."""
     assert dataset.model is not None
     values = np.linspace(0, 1, 500)
     fit_reference(dataset, pl.DataFrame({"value": values}), values).write(dataset.model.path)

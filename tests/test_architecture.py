@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3"]
+HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3", "deltalake"]
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
 ADAPTERS = {"dags", "operators", "plugin", "triggers"}
@@ -30,11 +31,13 @@ ROOMS = [
     "ledger",
     "verdict",
     "watch",
+    "upkeep",
     "stages",
     "sample",
     "rows",
     "inbox",
     "scoring",
+    "tables",
     "lake",
     "dataset",
     "publish",
@@ -131,7 +134,7 @@ class TestArrowsPointDown:
         assert upward == []
 
     def test_the_scan_sees_imports(self) -> None:
-        assert ("flagfall.operators.stages", "flagfall.stages.shard") in ARROWS
+        assert ("flagfall.operators.work.staging", "flagfall.stages.shard") in ARROWS
 
     def test_stores_know_nothing_of_markers(self) -> None:
         targets = {room_of(target) for module, target in ARROWS if room_of(module) == "stores"}
@@ -211,20 +214,59 @@ def test_a_process_that_serves_no_page_imports_none() -> None:
     assert python(code).splitlines()[-1] == "[]"
 
 
-def test_a_dag_file_that_only_waits_for_markers_imports_nothing_that_takes_batches_in() -> None:
-    """It is parsed again in every task, also in the one that a marker wakes."""
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from flagfall.operators import MarkerSensor",
+        "from flagfall.triggers import MarkerFeedTrigger",
+        "import flagfall.dags.feeds",
+    ],
+    ids=["a sensor", "a trigger", "the pipelines"],
+)
+def test_a_dag_file_imports_nothing_that_only_the_work_of_tasks_needs(line: str) -> None:
+    """It is parsed again by every task."""
     unwanted = [
         "flagfall.inbox.inbox",
+        "flagfall.lake.records",
+        "flagfall.operators.notices",
+        "flagfall.operators.work",
         "flagfall.stages.shard",
+        "flagfall.verdict.look",
         "flagfall.watch.loop",
-        "flagfall.operators.stages",
     ]
-    code = (
-        "import sys\n"
-        "from flagfall.operators import MarkerSensor\n"
-        f"print([name for name in {unwanted!r} if name in sys.modules])\n"
-    )
+    code = f"import sys\n{line}\nprint([name for name in {unwanted!r} if name in sys.modules])\n"
     assert python(code).splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["flagfall.operators.notices", "flagfall.operators.work.staging", "flagfall.triggers.waiting"],
+)
+def test_who_opens_a_lake_in_airflow_goes_by_its_connections(module: str) -> None:
+    """The DAG processor calls what is to be told of a dead worker, and has run no task."""
+    code = (
+        f"import {module}\n"
+        "from flagfall.stores import aws\n"
+        "from flagfall.triggers import connections\n"
+        "print(aws._look_up is connections.account)\n"
+    )
+    assert python(code).splitlines()[-1] == "True"
+
+
+def test_every_operator_names_work_that_there_is() -> None:
+    """It is looked up by name when a task runs."""
+    from flagfall.operators import maintenance, outcomes, stages, tasks, watchman
+
+    named = [
+        kind.work
+        for module in (maintenance, outcomes, stages, watchman)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, tasks.TaskOperator) and hasattr(kind, "work")
+    ]
+    assert len(named) == 8
+    for module, function in (work.split(".") for work in named):
+        work = importlib.import_module(f"flagfall.operators.work.{module}")
+        assert callable(getattr(work, function))
 
 
 class TestDatasetsIsAFolderOfData:

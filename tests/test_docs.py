@@ -29,7 +29,7 @@ from flagfall.scoring.own_code import own_function
 from flagfall.scoring.own_figures import OwnFigures, own_figures
 from flagfall.scoring.reference import CategoryBins, NumberBins, Reference
 from sandbox.demo import DAYS
-from sandbox.flights import write_day
+from sandbox.flights import write_evening
 from tests.feeds import make_toy
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +50,7 @@ def lines(language: str, start: str) -> list[str]:
     return list(dict.fromkeys(line for line in found if line.startswith(start)))
 
 
+@pytest.mark.timeout(240)  # a dozen processes, each with its imports
 def test_the_commands_of_the_readme_run_as_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +59,7 @@ def test_the_commands_of_the_readme_run_as_they_stand(
     shutil.copytree(ROOT / "datasets", tmp_path / "datasets")  # `flagfall init` adds a file to it
     (tmp_path / "models").symlink_to(ROOT / "models")
     for day in DAYS:
-        write_day(day, tmp_path / ".flagfall/demo/producer" / str(day))
+        write_evening(day, tmp_path / ".flagfall/demo/producer" / str(day))
     commands = lines("sh", "flagfall ")
     assert len(commands) >= 4
     for command in commands:

@@ -7,24 +7,26 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flagfall.cli.feed_status import rejected_for
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import AccessDenied, StoreRefused
 from flagfall.inbox.claim import claim
 from flagfall.inbox.inbox import Inbox
+from flagfall.inbox.replays import Wish, hand_out_again, plan_replay
 from flagfall.lake.records import Receipt
 from flagfall.publish import publish
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import aws, forget_stores, open_store
 from flagfall.stores.sqs import changes
-from tests.feeds import BY_DAY, TOY
+from flagfall.upkeep.run import do_upkeep, plan_upkeep
+from tests.feeds import BY_DAY, TOY, Clock
 from tests.s3 import S3Server
 from tests.test_docs import S3, blocks
 
@@ -126,6 +128,40 @@ class TestRights:
             with pytest.raises(StoreRefused, match="access denied"):
                 open_store("s3://partner-drop/other").read("x", 10)
 
+    @pytest.mark.invariant(4)
+    def test_upkeep_of_the_landing_zone_needs_the_right_that_the_page_names(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        drop(tmp_path)
+        clock = Clock()
+        feed(tmp_path)
+        file = tmp_path / "toy.yaml"
+        file.write_text(file.read_text().replace("settle: 1s", "settle: 1s, after_receipt: delete"))
+        dataset = read_dataset(file)
+
+        def maintain() -> int:
+            inbox = Inbox(Feed.of(dataset), clock)
+            done = do_upkeep(dataset, inbox, plan_upkeep(dataset, inbox))
+            return done.to_dict()["landing"]["batches"]
+
+        keys = set(open_store(LANDING).names("date=2026-11-01"))
+        more = {
+            "Effect": "Allow",
+            "Action": "s3:DeleteObject",
+            "Resource": ["arn:aws:s3:::partner-drop", "arn:aws:s3:::partner-drop/flights/*"],
+        }
+        with rights(s3, monkeypatch, POLICY):
+            inbox = Inbox(Feed.of(dataset))
+            ((marker,),) = claim(inbox, dataset).shards
+            run_stage("ingest", dataset, inbox, [Delivery(marker)])
+            clock.advance(timedelta(days=8))
+            with pytest.raises(AccessDenied, match="s3:DeleteObject"):
+                maintain()
+        assert set(open_store(LANDING).names("date=2026-11-01")) == keys
+        with rights(s3, monkeypatch, {**POLICY, "Statement": [*POLICY["Statement"], more]}):
+            assert maintain() == 1
+        assert list(open_store(LANDING).names("date=2026-11-01")) == []
+
     def test_a_deletion_that_is_denied_is_said(
         self, s3: S3Server, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -148,8 +184,10 @@ class TestRights:
         assert "s3:GetObject" in rejected.message
         with rights(s3, monkeypatch, POLICY):
             inbox = feed(tmp_path)
-            assert rejected_for(inbox, "not-readable") == [rejected.batch_id]
-            inbox.replay(rejected.batch_id)
+            plan = plan_replay(
+                read_dataset(tmp_path / "toy.yaml"), inbox, Wish(reason="not-readable")
+            )
+            assert [one.batch_id for one in hand_out_again(inbox, plan)] != [rejected.batch_id]
             assert ingest(tmp_path).status == "accepted"
 
     @pytest.mark.invariant(1)

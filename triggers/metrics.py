@@ -15,6 +15,10 @@ from typing import Any
 
 from airflow.sdk.configuration import conf
 
+from flagfall.logs import logger
+
+log = logger(__name__)
+
 
 class Metric(StrEnum):
     """Names of all metrics, as ``Stats`` is given them."""
@@ -56,15 +60,21 @@ class Meter:
     def count(self, metric: Metric, number: int) -> None:
         """Add to a counter."""
         if number:
-            self._stats.incr(self._name(metric), number, tags=self._tags)
+            self._send("incr", metric, number)
 
     def gauge(self, metric: Metric, value: float) -> None:
         """Set a gauge."""
-        self._stats.gauge(self._name(metric), value, tags=self._tags)
+        self._send("gauge", metric, value)
 
     def time(self, metric: Metric, seconds: float) -> None:
         """Record a time span."""
-        self._stats.timing(self._name(metric), timedelta(seconds=seconds), tags=self._tags)
+        self._send("timing", metric, timedelta(seconds=seconds))
+
+    def _send(self, how: str, metric: Metric, value: float | timedelta) -> None:
+        try:
+            getattr(self._stats, how)(self._name(metric), value, tags=self._tags)
+        except Exception:  # a backend of Airflow's is anybody's code
+            log.exception("%s: %s was not sent", self._feed, metric.value)
 
     def _name(self, metric: Metric) -> str:
         return metric.value if self._has_tags else f"{metric.value}.{self._feed}"

@@ -1,8 +1,7 @@
-"""``flagfall publish``, ``replay``, ``dismiss`` and ``stage``: what is done to single batches."""
+"""``flagfall publish``, ``dismiss`` and ``stage``: what is done to single batches."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +9,19 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
-from flagfall.cli.console import DatasetName, at_work, dataset_names, err, say
-from flagfall.cli.feed_status import rejected_for
+from flagfall.cli.console import DatasetName, at_work, dataset_names, err, say, say_json
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, printable
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.batch_names import batch_named, batches_named
 from flagfall.landing.zone import landing_zone
 from flagfall.publish import DEFAULT_MARKER, Place, data_files, place_of, publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.verdict.dismissed import dismiss
+from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.words import plural
 
 
@@ -81,32 +81,11 @@ def _place(
     return Place(destination, marker or DEFAULT_MARKER)
 
 
-def replay(
-    dataset: DatasetName,
-    batch: Annotated[
-        str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")
-    ] = "",
-    reason: Annotated[
-        str, typer.Option(help="All that count as rejected for this reason, of 30 days.")
-    ] = "",
-) -> None:
-    """Hand a batch that has a receipt out again, as after a change of the dataset file or model.
-
-    With --reason all that were rejected for it, as after a mistake in the rights of a role.
-
-    Example: flagfall replay flights 2013-11-05.0123456789abcdef
-    """
-    inbox = Inbox(Feed.of(find_dataset(dataset)))
-    if bool(batch) == bool(reason):
-        raise NotThere("batch", batch, "give either a batch id or --reason")
-    for batch_id in rejected_for(inbox, reason) if reason else [batch]:
-        again = inbox.replay(batch_id)
-        say(f"{again.batch_id} is pending")
-
-
 def dismiss_command(
     dataset: DatasetName,
-    batch: Annotated[str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it.")],
+    batch: Annotated[
+        str, typer.Argument(help="Batch id, as `flagfall status DATASET` shows it, or label.")
+    ],
     why: Annotated[str, typer.Option(help="For others: why it is to stay rejected.")] = "",
 ) -> None:
     """Leave a rejected batch rejected: it is not open any more, and no reason of the verdict.
@@ -116,34 +95,40 @@ def dismiss_command(
     Example: flagfall dismiss flights 2013-11-05.0123456789abcdef --why "the airport was closed"
     """
     inbox = Inbox(Feed.of(find_dataset(dataset)))
-    receipt = inbox.receipts.by_id(batch)
+    receipt = batch_named(batch, inbox.receipts)
     if receipt is None or receipt.status != "rejected":
-        raise NotThere("rejected batch", batch, f"`flagfall status {dataset}` lists them")
-    dismiss(inbox.lake.store, batch, why, inbox.clock())
-    say(f"{batch} stays rejected")
+        hint = f"`flagfall status {dataset}` shows which are rejected"
+        raise NotThere("rejected and uncorrected batch", batch, hint)
+    if receipt not in rejected_and_open(inbox.receipts.deliveries(receipt.marker)):
+        hint = "a later delivery counts instead, so nothing of it is open"
+        raise NotThere("uncorrected batch", batch, hint)
+    dismiss(inbox.lake.store, receipt.batch_id, why, inbox.clock())
+    say(f"{receipt.batch_id} stays rejected")
 
 
 def stage(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}, report.")],
     dataset: DatasetName,
-    batches: Annotated[list[str], typer.Argument(help="Batch ids; for ingest of pending ones.")],
+    batches: Annotated[
+        list[str], typer.Argument(help="Batch ids or labels; for ingest pending ones.")
+    ],
 ) -> None:
     """Run one stage on some batches, as a container does, and print what became of them as JSON.
 
-    Example: flagfall stage ingest flights 2013-11-05.0123456789abcdef
+    Example: flagfall stage ingest flights 2013-11-05
     """
     if name not in (*STAGES, "report"):
         raise NotThere("stage", name, f"there are: {', '.join(STAGES)}, report")
     found = find_dataset(dataset)
     inbox = Inbox(Feed.of(found))
-    deliveries = list(_by_ids(inbox, batches))
+    deliveries = list(_named(inbox, batches))
     if name == "report":
         markers = [delivery.marker for delivery in deliveries]
-        print(json.dumps(report_run(found, inbox, batches[0], markers)))
+        say_json(report_run(found, inbox, markers[0].batch_id, markers))
         return
     with at_work(f"{name} of {plural(len(deliveries), 'batch', 'batches')}"):
         done = run_stage(name, found, inbox, deliveries)
-    print(json.dumps([_with_reason(inbox, one) for one in done]))
+    say_json([_with_reason(inbox, one) for one in done])
 
 
 def _with_reason(inbox: Inbox, delivery: Delivery) -> dict[str, Any]:
@@ -157,16 +142,17 @@ def _with_reason(inbox: Inbox, delivery: Delivery) -> dict[str, Any]:
     return {**plain, "reason": receipt.reason, "message": receipt.message}
 
 
-def _by_ids(inbox: Inbox, batches: Sequence[str]) -> Iterator[Delivery]:
-    """Batches by their ids. The landing zone is only looked at for those without a receipt."""
-    receipts = inbox.receipts.by_ids(batches)
-    is_received = receipts.keys() >= set(batches)
-    pending = {} if is_received else {marker.batch_id: marker for marker in inbox.pending()}
+def _named(inbox: Inbox, batches: Sequence[str]) -> Iterator[Delivery]:
+    """Batches by ids and labels. The landing zone is not looked at where all are ids of receipts.
+
+    Raises:
+        NotThere: There is no such batch.
+        Ambiguous: Several have this label.
+    """
+    found = batches_named(batches, inbox.receipts, inbox.pending)
     for batch in batches:
-        if batch in receipts:
-            yield Delivery(receipts[batch].marker).received(receipts[batch])
-        elif batch in pending:
-            yield Delivery(pending[batch])
-        else:
+        if batch not in found:
             hint = "`flagfall status DATASET` lists pending and received ones"
             raise NotThere("batch", batch, hint)
+        marker, receipt = found[batch]
+        yield Delivery(marker).received(receipt) if receipt else Delivery(marker)

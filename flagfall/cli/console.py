@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,7 +20,21 @@ from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datase
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import FlagfallError, NotThere, printable
 
-out = Console(markup=False, emoji=False)  # names come from producers
+
+class _Lines(Console):
+    """Standard output, whose reader may have enough of it before its end."""
+
+    def on_broken_pipe(self) -> None:
+        """Where `head` has closed its end, the command goes on; rich would end it with 1."""
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """What is printed from now on goes nowhere: the reader has enough, as `head` has."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+out = _Lines(markup=False, emoji=False)  # names come from producers
 err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 
 SHOWN_AFTER = 2.0
@@ -122,6 +139,14 @@ def say_columns(
         say("  ".join(cells).rstrip())
         if note:
             say(f"    {note}")
+
+
+def say_json(value: Any) -> None:
+    """Print one line for programs."""
+    try:
+        print(json.dumps(value), flush=True)
+    except BrokenPipeError:
+        nobody_reads()
 
 
 def say(line: str) -> None:

@@ -11,11 +11,15 @@ from flagfall.cli.model_init import says_of
 from flagfall.dataset.loader import datasets_folder, with_lines
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
+from flagfall.dataset.outcomes import misfits, outcome_feed, why_no_feed
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
+from flagfall.extras import require
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
+from flagfall.scoring.labels import Says
+from flagfall.scoring.late_labels import check_late_label
 from flagfall.scoring.model import challenger_of
 from flagfall.stores import open_store
 from flagfall.stores.promises import check_create_if_absent
@@ -34,7 +38,10 @@ def check_dataset(dataset: Dataset) -> str:
         FeatureInvalid: An expression does not work on the columns, or the label cannot be what the
             model predicts.
         CodeInvalid: A file of the team's own code cannot be used.
+        ExtraMissing: It has tables, and delta-rs is not installed.
     """
+    if dataset.lake.table is not None:
+        require("delta")
     _check_notifiers(dataset)
     _check_rules(dataset)
     check_expressions(dataset)
@@ -47,6 +54,7 @@ def check_dataset(dataset: Dataset) -> str:
     except ModelInvalid as invalid:
         raise _invalid(dataset, [Problem("model", None, str(invalid))]) from invalid
     challenger = _check_challenger(dataset, reading.task)
+    _check_outcomes(dataset, says_of(reading))
     if problems := check_evaluation(dataset, says_of(reading)):
         named = [Problem(f"thresholds.{name}", None, why) for name, why in problems.items()]
         raise _invalid(dataset, named)
@@ -68,6 +76,24 @@ def _check_challenger(dataset: Dataset, task: Task) -> str:
         why = f"expected a model of task {task}, got one of {tried.reading.task}"
         raise _invalid(dataset, [Problem("model.challenger", None, why)])
     return f"; challenger {tried.model.version}"
+
+
+def _check_outcomes(dataset: Dataset, says: Says) -> None:
+    """See whether the feed of outcomes is there, and can be joined.
+
+    Raises:
+        DatasetInvalid: It is not, or cannot; or its own file cannot be used.
+        FeatureInvalid: The label's expression does not work on its columns, or cannot be what the
+            model predicts.
+    """
+    if dataset.late_label is None:
+        return
+    if problems := why_no_feed(dataset):
+        raise _invalid(dataset, problems)
+    feed = outcome_feed(dataset)
+    if problems := misfits(dataset, feed):
+        raise _invalid(dataset, problems)
+    check_late_label(dataset, feed, says)
 
 
 def check_landing(dataset: Dataset) -> str:

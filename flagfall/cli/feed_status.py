@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import NotThere, StoreError
+from flagfall.errors import StoreError
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import batch_id_of, current_view, hash_of
 from flagfall.lake.records import Receipt
@@ -49,7 +49,7 @@ class Seen:
     """What a look at the landing zone shows.
 
     Attributes:
-        landed: Markers in the landing zone.
+        landed: Markers in the landing zone, from ``landing.since`` on.
         pending: Those without a receipt, oldest first.
         late: URI of the marker that should be there by now; ``None`` where none is late.
         idle: Why a watcher finds nothing; empty where it does.
@@ -107,9 +107,11 @@ def _kept(dataset: Dataset, inbox: Inbox, now: datetime) -> Kept:
 
 def _seen(dataset: Dataset, inbox: Inbox, found: Status) -> Seen:
     entries = inbox.landing.entries()
-    overdue = late(dataset, inbox, found.at, found.kept.receipts if found.kept else ())
+    kept = found.kept
+    known = (kept.receipts, kept.watcher) if kept else ((), None)
+    overdue = late(dataset, inbox, found.at, *known)
     return Seen(
-        landed=len(entries),
+        landed=sum(map(inbox.feed.has, entries)),
         pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
         late=overdue[-1].uri if overdue else None,
         idle="" if entries else _why_idle(inbox),
@@ -134,18 +136,3 @@ def _unscored(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> int:
         batch_id_of(entry.key) for entry in filed.unfinished if hash_of(entry.key) in filed.known
     }
     return len(unfinished - (decided - counted))
-
-
-def rejected_for(inbox: Inbox, reason: str) -> list[str]:
-    """Batch ids whose last word, within ``WINDOW``, is a rejection for this reason.
-
-    Raises:
-        NotThere: There is none.
-    """
-    receipts = inbox.receipts.since((inbox.clock() - WINDOW).date())
-    last = {receipt.marker.key: receipt for receipt in receipts}
-    found = [r.batch_id for r in last.values() if r.status == "rejected" and r.reason == reason]
-    if not found:
-        reasons = {receipt.reason for receipt in last.values() if receipt.status == "rejected"}
-        raise NotThere("batch rejected for", reason, f"there are: {', '.join(sorted(reasons))}")
-    return found

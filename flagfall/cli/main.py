@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from errno import ENOSPC
 from importlib.metadata import version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
-from flagfall.cli.batches import dismiss_command, publish_command, replay, stage
+from flagfall.cli.batches import dismiss_command, publish_command, stage
 from flagfall.cli.check import check
-from flagfall.cli.console import complain, out
-from flagfall.cli.exit_codes import code_of
+from flagfall.cli.console import complain, err, out
+from flagfall.cli.exit_codes import ExitCode, code_of
 from flagfall.cli.init import init
 from flagfall.cli.model import model_app
+from flagfall.cli.replay import replay
 from flagfall.cli.status import status_command
+from flagfall.cli.tables import outcomes, predictions, rows, table
+from flagfall.cli.upkeep import upkeep
 from flagfall.cli.watch import watch
 from flagfall.errors import FlagfallError, printable
 
@@ -51,6 +57,11 @@ app.command("status")(status_command)
 app.command()(replay)
 app.command("dismiss")(dismiss_command)
 app.command()(stage)
+app.command()(rows)
+app.command()(predictions)
+app.command()(outcomes)
+app.command()(table)
+app.command()(upkeep)
 app.command()(check)
 app.add_typer(model_app, name="model")
 
@@ -69,8 +80,16 @@ def main() -> None:
     handler.setFormatter(_Written("flagfall: %(message)s"))
     handler.addFilter(lambda record: record.exc_info is None)  # the error itself is printed below
     logging.basicConfig(handlers=[handler])
+    for stream in (sys.stdout, sys.stderr):  # names may have letters that it lacks
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FlagfallError as error:
         complain(error)
         sys.exit(code_of([error]))
+    except OSError as error:
+        if error.errno != ENOSPC or error.filename is not None:
+            raise
+        err.print("flagfall: the output cannot be written: no space left on the device")
+        os._exit(ExitCode.FAILED)  # Python would try once more, and fail

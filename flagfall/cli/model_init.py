@@ -14,7 +14,7 @@ import polars as pl
 from flagfall.cli.deadline import answering
 from flagfall.cli.training_rows import TrainingRows
 from flagfall.dataset.expressions import parse_expression
-from flagfall.dataset.model import Scorer
+from flagfall.dataset.model import Label, Scorer
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid
 from flagfall.scoring.drift import fit_reference
@@ -191,8 +191,12 @@ def _inputs(dataset: Dataset, model: Model, features: Sequence[str]) -> list[str
     taken = model.engine.inputs(features)
     if dataset.features or dataset.features_python:
         return list(taken)
-    outcome = parse_expression(dataset.label.expr).meta.root_names() if dataset.label else []
+    outcome = _columns_of(dataset.own_label)
     return [name for name in taken if name not in {*dataset.table.primary_key, *outcome}]
+
+
+def _columns_of(label: Label | None) -> list[str]:
+    return [] if label is None else parse_expression(label.expr).meta.root_names()
 
 
 def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None:
@@ -201,7 +205,7 @@ def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None
     Raises:
         FeatureInvalid: It cannot.
     """
-    if dataset.label is not None:
+    if dataset.own_label is not None:
         read_labels(dataset, says_of(reading), rows.lazy())
 
 
@@ -224,7 +228,7 @@ def check_order(
     """
     reading = model.reading
     assert reading is not None, "it has read outputs"
-    if dataset.label is None or reading.task not in ("binary", "multiclass"):
+    if dataset.own_label is None or reading.task not in ("binary", "multiclass"):
         return
     mostly = _mostly_given(
         read_labels(dataset, says_of(reading), rows.lazy()), predictions["class"]

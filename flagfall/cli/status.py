@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from flagfall.cli.console import AnyDataset, AsJson, at_work, end, for_each, say, say_columns
+from flagfall.cli.batch_lines import plain_batches, say_batches
+from flagfall.cli.console import (
+    AnyDataset,
+    AsJson,
+    at_work,
+    end,
+    for_each,
+    say,
+    say_columns,
+    say_json,
+)
 from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.feed_status import Seen, Status, status
 from flagfall.dataset.feed import Feed
+from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import NotThere
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.batch_names import batches_named
 from flagfall.lake.records import Receipt
-from flagfall.landing.marker import Marker
 from flagfall.stores.backoff import LONGEST_BACKOFF
 from flagfall.watch.heartbeat import WatcherState
 
@@ -27,6 +38,9 @@ SHOWN = 20
 
 def status_command(
     dataset: AnyDataset = "",
+    batch: Annotated[
+        str, typer.Argument(help="Id or label of a batch: what became of each of its deliveries.")
+    ] = "",
     as_json: AsJson = False,
     check: Annotated[
         bool, typer.Option("--check", help="End with 3 or 4 unless every feed is normal.")
@@ -39,6 +53,11 @@ def status_command(
 
     Example: flagfall status flights
     """
+    if batch and check:
+        raise typer.BadParameter("a feed has a verdict, one batch has none", param_hint="--check")
+    if batch:
+        _show_batch(Inbox(Feed.of(find_dataset(dataset))), batch, as_json)
+        return
     found: list[Status] = []
 
     def look(one: Dataset) -> None:
@@ -48,12 +67,27 @@ def status_command(
     failures = for_each(dataset, look)
     if as_json:
         for one in found:
-            print(json.dumps(_plain(one, last)))
+            say_json(_plain(one, last))
     else:
         _show(found, last if dataset else None)
     end([*failures, *(one.error for one in found if one.error)])
     if check:
         raise typer.Exit(_checked(found))
+
+
+def _show_batch(inbox: Inbox, batch: str, as_json: bool) -> None:
+    """Every delivery of one batch's marker, whenever it landed."""
+    found = batches_named([batch], inbox.receipts, inbox.pending)
+    if batch not in found:
+        raise NotThere("batch", batch, "`flagfall status DATASET` lists the last ones")
+    marker, receipt = found[batch]
+    receipts = inbox.receipts.deliveries(marker)
+    deliveries = plain_batches([] if receipt else [marker], receipts)
+    if as_json:
+        for one in deliveries:
+            say_json(one)
+        return
+    say_batches(deliveries, receipts)
 
 
 def _checked(found: Sequence[Status]) -> ExitCode:
@@ -117,42 +151,8 @@ def _plain(found: Status, last: int) -> dict[str, Any]:
 
 def _batches(found: Status) -> list[dict[str, Any]]:
     """Pending and decided deliveries, the last one that landed first."""
-    pending = [_plain_marker(marker) for marker in found.seen.pending] if found.seen else []
-    decided = [_plain_receipt(receipt) for receipt in found.kept.receipts] if found.kept else []
-    return sorted([*pending, *decided], key=_landed_at, reverse=True)
-
-
-def _landed_at(batch: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(batch["landed_at"])
-
-
-def _plain_marker(marker: Marker) -> dict[str, Any]:
-    return {
-        "batch_id": marker.batch_id,
-        "marker": marker.uri,
-        "landed_at": marker.landed_at.isoformat(),
-        "status": "pending",
-        "received_at": None,
-        "rows": None,
-        "rejected_rows": None,
-        "reason": None,
-        "message": None,
-        "rules": {},
-    }
-
-
-def _plain_receipt(receipt: Receipt) -> dict[str, Any]:
-    return {
-        **_plain_marker(receipt.marker),
-        "batch_id": receipt.batch_id,
-        "status": receipt.status,
-        "received_at": receipt.received_at.isoformat(),
-        "rows": receipt.rows,
-        "rejected_rows": receipt.rejected_rows,
-        "reason": receipt.reason or None,
-        "message": receipt.message or None,
-        "rules": dict(receipt.reasons),
-    }
+    pending = found.seen.pending if found.seen else ()
+    return plain_batches(pending, found.kept.receipts if found.kept else ())
 
 
 def _plain_sign(sign: WatcherState, now: datetime) -> dict[str, Any]:
@@ -212,30 +212,12 @@ def _of_watcher(dataset: str, sign: WatcherState | None, now: datetime) -> str:
 
 
 def _show_batches(found: Status, last: int) -> None:
-    """A line for each batch, its id last since it may be long; below it why it is as it is."""
     batches = _batches(found)
     shown = batches[: last or None]
-    why = {one.batch_id: _why(one) for one in (found.kept.receipts if found.kept else ())}
     say("")
     say(f"Last batches of {found.dataset}: {len(shown):,} of {len(batches):,} in 30 days")
-    lines = [_line(one) for one in shown]
-    heads = ("status", "rows", "rejected", "landed", "batch")
-    notes = ["; ".join(filter(None, why.get(one["batch_id"], ()))) for one in shown]
-    say_columns(heads, lines, right=2, notes=notes)
-
-
-def _line(batch: dict[str, Any]) -> list[str]:
-    counts = (
-        "" if batch[name] is None else f"{batch[name]:,}" for name in ("rows", "rejected_rows")
-    )
-    return [batch["status"], *counts, f"{_landed_at(batch):%Y-%m-%d %H:%M}", batch["batch_id"]]
+    say_batches(shown, found.kept.receipts if found.kept else ())
 
 
 def _when(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def _why(receipt: Receipt) -> tuple[str, ...]:
-    """The reason, which `replay --reason` takes, and more in words."""
-    message = f"{receipt.reason}: {receipt.message}" if receipt.reason else receipt.message
-    return message, receipt.remarks, receipt.left_out.sentence()

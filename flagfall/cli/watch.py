@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flagfall.cli.console import AsJson, err
+from flagfall.cli.console import AsJson, err, nobody_reads
 from flagfall.cli.exit_codes import ExitCode
 from flagfall.errors import printable
 from flagfall.landing.marker import Marker
@@ -44,6 +44,8 @@ def watch(
             warning = f"{landing.uri} is not there yet; it is watched as soon as it is made"
             err.print(f"flagfall: {printable(warning)}", soft_wrap=True)
         asyncio.run(_watch(landing, sweep_every, as_json, count))
+    except BrokenPipeError:
+        nobody_reads()
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 

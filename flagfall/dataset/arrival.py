@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from croniter import CroniterError, croniter
@@ -84,8 +85,13 @@ class Arrival(Section):
 
     def due_before(self, now: datetime) -> datetime:
         """The last time at which a batch was due. Only with a ``schedule``."""
+        return next(self.dues_before(now))
+
+    def dues_before(self, now: datetime) -> Iterator[datetime]:
+        """The times at which a batch was due, the last one first. Only with a ``schedule``."""
         assert self.schedule is not None, "asked for a feed without a schedule"
-        return croniter(self.schedule, now).get_prev(datetime)
+        found: Iterator[datetime] = croniter(self.schedule, now).all_prev(datetime)
+        return found
 
     def fields_at(self, due: datetime) -> dict[str, str]:
         """The fields of the marker that was due at that time."""

@@ -53,7 +53,7 @@ def _place(keys: tuple[str, ...], text: str, root: Path) -> str:
     return expanded
 
 
-_STORES = (("landing", "uri"), ("lake", "uri"))
+_STORES = (("landing", "uri"), ("landing", "archive"), ("lake", "uri"))
 _PATHS = (
     *_STORES,
     *(("model", key) for key in ("path", "interpreter", "challenger")),
@@ -229,14 +229,21 @@ def _misnamed(folder: Path) -> Iterator[DatasetInvalid]:
                 yield DatasetInvalid(str(path), [Problem("", None, why)])
 
 
-def usable_datasets(folder: Path | None = None) -> tuple[list[Dataset], list[DatasetInvalid]]:
+def usable_datasets(
+    folder: Path | None = None, only: str = ""
+) -> tuple[list[Dataset], list[DatasetInvalid]]:
     """Every dataset that can be used, and what is wrong with the others.
 
     A mistake in one feed's file must not stop the feeds beside it.
+
+    Args:
+        folder: Default: ``datasets_folder()``.
+        only: Name of the one dataset that is wanted; where there is no such file, every one is.
     """
     usable: list[Dataset] = []
     broken = [*_misnamed(folder or datasets_folder())]
-    for path in dataset_files(folder):
+    files = dataset_files(folder)
+    for path in [path for path in files if path.stem == only] or files:
         try:
             usable.append(read_dataset(path))
         except DatasetInvalid as invalid:

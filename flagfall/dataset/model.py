@@ -20,6 +20,7 @@ from flagfall.dataset.values import (
     Misfit,
     Scalar,
     Section,
+    Share,
     Wait,
 )
 
@@ -234,7 +235,28 @@ class OwnCode(Section):
 
 
 class Label(Section):
-    """What really happened; rows where ``expr`` is null are scored but not evaluated."""
+    """What really happened; rows where ``expr`` is null are scored but not evaluated.
+
+    Attributes:
+        expr: SQL expression over the batch's own columns, or over those of ``feed``.
+        title: The outcome in words.
+        feed: Dataset that brings the outcomes, written ``from``; empty where the batch has them.
+        key: Columns that both have and that name a row; empty for the primary key. So it is without
+            ``feed``.
+        within: Outcomes count until so long after a batch landed, and for as long before.
+        enough: Share of a batch's rows whose outcome is known, from which on thresholds alert.
+    """
 
     expr: str
     title: str = ""
+    feed: str = Field(default="", alias="from")
+    key: tuple[str, ...] = ()
+    within: Interval = timedelta(days=30)
+    enough: Share = 0.5
+
+    @model_validator(mode="after")
+    def _waits_for_a_feed(self) -> Self:
+        for name in ("key", "within", "enough"):
+            if not self.feed and name in self.model_fields_set:
+                raise Misfit((name,), "expected none: it is for outcomes of another feed (from)")
+        return self

@@ -30,9 +30,11 @@ from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
 from flagfall.dataset.thresholds import Thresholds, misplaced
 from flagfall.dataset.values import (
+    Age,
     Interval,
     Misfit,
     Section,
+    Since,
     Wait,
     each_once,
 )
@@ -64,6 +66,11 @@ class Landing(Section):
         empty_files: Whether text files without a byte, not even a header, are rejected or are files
             without rows, as Spark 2 and Glue write them for a partition without rows.
         format: Of data files whose names do not say it, as dask's ``0.part``; ``None``: all do.
+        since: Batches of earlier days are left alone; ``all``: none is.
+        history: Which batches of the backlog a run takes first (see ``flagfall.inbox.backlog``).
+        after_receipt: What becomes of a batch's marker and files once it is taken in and scored.
+        grace: How long after the receipt that is done.
+        archive: URI of the place that they are moved to, reached with ``conn_id``.
     """
 
     uri: str = Field(min_length=1)
@@ -73,12 +80,29 @@ class Landing(Section):
     settle: Wait = timedelta(seconds=10)
     empty_files: Literal["reject", "allow"] = "reject"
     format: DataFormat | None = None
+    since: Since = "all"
+    history: Literal["oldest", "newest"] = "oldest"
+    after_receipt: Literal["keep", "move", "delete"] = "keep"
+    grace: Age = timedelta(days=7)
+    archive: str = ""
 
     @model_validator(mode="after")
     def _only_s3_has_these(self) -> Self:
         for name in ("conn_id", "sqs_queue"):
             if getattr(self, name) and not self.uri.startswith("s3://"):
                 raise Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _moves_somewhere(self) -> Self:
+        if self.after_receipt == "move" and not self.archive:
+            raise Misfit(("archive",), "expected the URI of a place to move batches to, got none")
+        if self.after_receipt != "move" and self.archive:
+            why = f"expected none: after_receipt is {self.after_receipt!r}, not 'move'"
+            raise Misfit(("archive",), why)
+        if _is_below(self.archive, self.uri):
+            why = f"expected a place outside the landing zone, got {self.archive!r}"
+            raise Misfit(("archive",), why)
         return self
 
     @field_validator("sqs_queue")
@@ -101,16 +125,36 @@ class Landing(Section):
         return value
 
 
+class Keep(Section):
+    """How long output in the lake is kept; ``None``: for ever. Receipts always are.
+
+    Attributes:
+        staged: Rows that were accepted.
+        features: Inputs of the model.
+        rejected: Rows that were rejected.
+        reports: Of runs; the latest one stays.
+    """
+
+    staged: Age | None = None
+    features: Age | None = None
+    rejected: Age | None = None
+    reports: Age | None = None
+
+
 class Lake(Section):
     """Where the pipeline's own output lives; ``uri`` and ``conn_id`` as for the landing zone.
 
     Attributes:
         link_expires: How long the link to a report on S3 is good for; S3 takes 7 days at most.
+        keep: How long output is kept.
+        table: ``delta`` for Delta tables of what counts, for other readers; ``None`` for none.
     """
 
     uri: str = Field(min_length=1)
     conn_id: str = ""
+    table: Literal["delta"] | None = None
     link_expires: Annotated[Interval, Field(le=timedelta(days=7))] = timedelta(hours=12)
+    keep: Keep = Keep()
 
 
 class Watch(Section):
@@ -167,6 +211,13 @@ class Notice(Section):
             return {"on" if key is True else key: value for key, value in raw.items()}
         return raw
 
+    @field_validator("on")
+    @classmethod
+    def _tells_of_something(cls, value: tuple[Event, ...]) -> tuple[Event, ...]:
+        if not value:
+            raise ValueError("expected what to tell of, or no `on` at all: this tells nobody")
+        return value
+
 
 _TASKS_OF_A_MODEL = ("preprocess_data", "run_inference", "evaluate_results")
 
@@ -174,6 +225,10 @@ PREDICTED = frozenset({"score", "class", "value", "label", "model_version"})
 """Columns that predictions add to the primary key's."""
 PROBABILITY = "probability."
 """Begins the column of a class's probability; the class's name follows."""
+CARRIED = ("batch", "marker", "landed_at", "received_at", "landed_day")
+"""Columns that tables and exports add to rows and predictions."""
+OUTCOME, KNOWN_AT, LOOK = "outcome", "known_at", "evaluation"
+"""Columns of outcomes beside those, and the key's."""
 
 
 class Dataset(Section):
@@ -213,6 +268,28 @@ class Dataset(Section):
         """Hash of the file that it was read from; empty where it was read from none."""
         return self._sha256
 
+    @property
+    def own_label(self) -> Label | None:
+        """The label, where the batch's own columns say what happened."""
+        return None if self.label is None or self.label.feed else self.label
+
+    @property
+    def late_label(self) -> Label | None:
+        """The label, where another feed brings the outcomes."""
+        return self.label if self.label is not None and self.label.feed else None
+
+    @property
+    def outcome_key(self) -> tuple[str, ...]:
+        """Columns by which outcomes are joined to predictions."""
+        given = self.late_label.key if self.late_label is not None else ()
+        return given or self.table.primary_key
+
+    @property
+    def needs_upkeep(self) -> bool:
+        """Whether anything is to be dropped after a time, or tables are to be kept in order."""
+        is_dropped = self.lake.keep != Keep() or self.landing.after_receipt != "keep"
+        return is_dropped or self.lake.table is not None or self.late_label is not None
+
     def read_from(self, text: str) -> Self:
         """The same, knowing the text of its file."""
         self._sha256 = sha256(text.encode()).hexdigest()
@@ -243,10 +320,15 @@ class Dataset(Section):
         if not self.dialect.header and len(self.table.needed) < len(self.table.fields):
             why = "expected true: without a header no column is known to be left out (optional)"
             raise Misfit(("dialect", "header"), why)
+        if self.lake.table and (taken := self._taken_by_tables()):
+            raise ValueError(f"expected other names than {sorted(taken)}, which lake.table uses")
         self._tasks_are_there()
         self._thresholds_fit()
         self._features_fit()
         self._partition_fits()
+        if self.landing.archive and _is_below(self.landing.archive, f"{self.lake.uri}/{self.name}"):
+            why = f"expected a place outside the dataset's lake, got {self.landing.archive!r}"
+            raise Misfit(("landing", "archive"), why)
         if _is_below(f"{self.lake.uri}/{self.name}", self.landing.uri):
             why = f"expected a place outside the landing zone, got {self.lake.uri!r}"
             raise Misfit(("lake", "uri"), why)
@@ -257,7 +339,13 @@ class Dataset(Section):
         if self.model is None:
             return set()
         key = set(self.table.primary_key)
-        return key & PREDICTED | {name for name in key if name.startswith(PROBABILITY)}
+        known = {OUTCOME, KNOWN_AT, LOOK} if self.late_label is not None else set()
+        return key & (PREDICTED | known) | {name for name in key if name.startswith(PROBABILITY)}
+
+    def _taken_by_tables(self) -> set[str]:
+        """Columns whose names tables need; they have none that differ in case only."""
+        names = [column.name.lower() for column in self.table.fields]
+        return {*CARRIED} & {*names} | {name for name in names if names.count(name) > 1}
 
     @cached_property
     def since(self) -> str:

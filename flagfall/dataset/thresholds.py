@@ -46,7 +46,7 @@ class Thresholds(Section):
     """
 
     rejected_share: Share = 0.05
-    psi_max: float | None = None
+    psi_max: Size | None = None
     auc_min: Share | None = None
     brier_max: Share | None = None
     calibration_max: Share | None = None

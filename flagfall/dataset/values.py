@@ -6,13 +6,14 @@ import re
 from datetime import date, datetime, timedelta
 from math import isfinite
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     model_validator,
 )
 
@@ -86,7 +87,36 @@ def _memory(value: object) -> str:
     return _quantity(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value)
 
 
+_AGE = re.compile(r"(\d{1,5})\s*([dy])")
+_DAYS = {"d": 1, "y": 365}
+
+
+def _age(value: object) -> object:
+    """Whole days: upkeep is daily, and a year has 365 of them here."""
+    match = _AGE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if isinstance(value, timedelta) or (match and int(match[1])):
+        return value if match is None else timedelta(days=int(match[1]) * _DAYS[match[2]])
+    raise ValueError(f"expected days or years, such as 90d or 2y, got {value!r}")
+
+
+def _since(value: object) -> object:
+    """YAML reads ``2024-01-01`` as a date, and with a time as a time."""
+    if value == "all" or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    raise ValueError(f"expected all, or a day such as 2024-01-01 without quotes, got {value!r}")
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+Age = Annotated[
+    timedelta,
+    BeforeValidator(_age),
+    PlainSerializer(lambda age: f"{age.days}d", return_type=str, when_used="json"),
+]
+
+
+Since = Annotated[Literal["all"] | date, BeforeValidator(_since)]
 
 
 Wait = Annotated[Duration, Field(ge=timedelta(0))]

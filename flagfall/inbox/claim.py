@@ -18,6 +18,7 @@ from math import ceil
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
+from flagfall.inbox.backlog import BESIDE, set_apart, with_any_other
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.settling import Look, look_at
 from flagfall.lake.records import Evaluation, Receipt
@@ -49,7 +50,8 @@ class Claim:
     """What one run takes on.
 
     Attributes:
-        shards: Pending markers in the order in which they landed, grouped; then unfinished ones.
+        shards: Pending markers in the order in which they landed, grouped; then those of the
+            backlog (see ``backlog``), then unfinished ones.
         left: Pending markers that are left for the next run.
     """
 
@@ -82,6 +84,7 @@ def claim(
         sleep: Waits for so many seconds.
         at_once: Shards that are worked on at the same time: many batches are dealt out to so many.
     """
+    limits = dataset.limits
     pause = min(dataset.landing.settle / 4, LONGEST_WAIT / LOOKS).total_seconds()
     for number in range(LOOKS):
         if number:
@@ -90,15 +93,42 @@ def claim(
         swept = inbox.sweep(scope)
         pending = swept.pending
         inbox.shortcuts.advance(pending, scope)
-        taken = list(_within_bounds(_settled(pending, inbox, dataset), dataset.limits))
-        if taken or not pending:
+        new, old = set_apart(pending, inbox, dataset.landing.history)
+        fresh = _take(new, inbox, dataset, limits.batches_per_run, at_once, SHARDS)
+        most = BESIDE if fresh else min(limits.backlog_per_run, limits.batches_per_run)
+        later = _take(old, inbox, dataset, most, at_once, min(at_once, SHARDS - len(fresh)))
+        if fresh or later or not pending:
             break
+    claimed = Claim((*fresh, *later), len(pending) - sum(map(len, (*fresh, *later))))
+    room = min(limits.batches_per_run - claimed.batches, SHARDS - len(claimed.shards))
+    again = _again(inbox, dataset, swept, max(room, 0))
+    return replace(claimed, shards=(*claimed.shards, *_apart(again, dataset.limits)))
+
+
+def _take(
+    pending: Sequence[Marker],
+    inbox: Inbox,
+    dataset: Dataset,
+    most: int,
+    at_once: int,
+    most_shards: int,
+) -> tuple[tuple[Marker, ...], ...]:
+    """Shards of the first batches that have settled.
+
+    Args:
+        pending: In order.
+        inbox: The dataset's inbox.
+        dataset: What is claimed for.
+        most: Batches.
+        at_once: Shards that are worked on at the same time.
+        most_shards: Most shards.
+    """
+    ordered = with_any_other(pending, most, inbox.clock())
+    taken = list(_within_bounds(_settled(ordered, inbox, dataset), most))
     weighed = ((look.marker, look.bytes) for look in taken)
-    fresh = tuple(islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), SHARDS))
-    claimed = Claim(fresh, len(pending) - sum(map(len, fresh)))
-    room = min(dataset.limits.batches_per_run - claimed.batches, SHARDS - len(fresh))
-    again = _again(inbox, dataset, swept, room)
-    return replace(claimed, shards=(*fresh, *_apart(again, dataset.limits)))
+    return tuple(
+        islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), most_shards)
+    )
 
 
 def dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
@@ -150,10 +180,10 @@ def _settled(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> Itera
     return (look for look in looks if look.has_settled)
 
 
-def _within_bounds(looks: Iterable[Look], limits: Limits) -> Iterator[Look]:
+def _within_bounds(looks: Iterable[Look], most: int) -> Iterator[Look]:
     """As many as a run takes, and as Airflow's database is to hold of their markers."""
     left = MARKER_BYTES
-    for look in islice(looks, limits.batches_per_run):
+    for look in islice(looks, most):
         left -= len(json.dumps(look.marker.to_dict()))
         if left < 0:
             return

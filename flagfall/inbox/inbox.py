@@ -16,20 +16,25 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
 from operator import attrgetter
+from typing import Literal
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
 from flagfall.errors import NotThere, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope, Shortcuts, utcnow
+from flagfall.lake.batch_names import batch_named
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.receipts import REPLAYS, UNFINISHED, Receipts, hash_of
-from flagfall.lake.records import Receipt
+from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, read_manifest
 from flagfall.landing.marker import Marker, in_order
 from flagfall.landing.zone import LandingZone
 from flagfall.logs import warnings_about
 from flagfall.stores import Entry
+
+ReplaySource = Literal["landing", "staged"]
+"""Where a replay takes its rows from: the producer's files, or the lake."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Inbox:
         self.clock = clock
         self.landing = LandingZone(feed.landing)
         self.lake = Lake(feed.lake.uri, feed.dataset, feed.lake.conn_id)
-        self.receipts = Receipts(self.lake.store)
+        self.receipts = Receipts(self.lake.store, self.lake.rollups)
         self.shortcuts = Shortcuts(feed, self.landing.store, self.lake.store, clock)
         self.first_looks: dict[str, dict[str, str]] = {}
         self._warnings = warnings_about(self.lake.store.uri, __name__)
@@ -82,10 +87,11 @@ class Inbox:
             entries: What a look has found; ``None`` to look now.
         """
         scope = self.shortcuts.scope() if scope is None else scope
-        landed = self.landing.entries(scope.start) if entries is None else entries
+        start = max(scope.start, self.feed.first_key)
+        landed = self.landing.entries(start) if entries is None else entries
         since = self.shortcuts.receipts_since(scope)
         filed = self.receipts.filed(since)
-        seen = self.landing.without(filed.known, landed)
+        seen = self.landing.without(filed.known, filter(self.feed.has, landed))
         replayed = filter(None, map(self._handed_out, filed.replays))
         again = [marker for marker in replayed if hash_of(_replay_key(marker)) not in filed.known]
         found = [marker for marker in chain(seen, again) if not self._has_receipt(marker, since)]
@@ -199,24 +205,53 @@ class Inbox:
             )
         )
 
-    def replay(self, batch_id: str) -> Marker:
+    def replay(self, batch: str, source: ReplaySource = "landing") -> Marker:
         """Hand a delivery that has a receipt out again, as a delivery of its own.
 
+        Args:
+            batch: Its id, or its label.
+            source: From the producer's files, or from the rows in the lake.
+
         Raises:
-            NotThere: No receipt has this batch id.
+            NotThere: No receipt is of such a batch, or it has no staged rows to be taken again.
+            Ambiguous: Several batches have this label.
         """
-        receipt = self.receipts.by_id(batch_id)
+        receipt = batch_named(batch, self.receipts)
         if receipt is None:
             hint = "`flagfall status` lists the last ones"
-            raise NotThere(f"receipt in {self.lake.store.uri} for batch", batch_id, hint)
-        again = replace(receipt.marker, replay=self._replays_so_far(receipt.marker) + 1)
-        again = replace(again, landed_at=self.clock())
+            raise NotThere(f"receipt in {self.lake.store.uri} for batch", batch, hint)
+        if source == "staged" and not self.lake.has(Staged, receipt.batch_id):
+            hint = "--from landing takes it from the landing zone"
+            raise NotThere("staged rows of batch", receipt.batch_id, hint)
+        same = self.receipts.deliveries(receipt.marker)
+        rows = receipt.batch_id if source == "staged" else ""
+        return self.hand_out(receipt.marker, same, rows)
+
+    def next_replay(self, marker: Marker, deliveries: Iterable[Receipt]) -> Marker:
+        """A delivery as the next one of its replays.
+
+        Args:
+            marker: Any delivery of a version of its marker.
+            deliveries: Receipts of that marker.
+        """
+        same = (r.marker.replay for r in deliveries if r.marker.version == marker.version)
+        return replace(marker, replay=max(same, default=0) + 1, staged_from="")
+
+    def hand_out(
+        self, marker: Marker, deliveries: Iterable[Receipt], staged_from: str = ""
+    ) -> Marker:
+        """Ask for the next replay of a delivery; one that was asked for before stays as it is.
+
+        Args:
+            marker: Any delivery of a version of its marker.
+            deliveries: Receipts of that marker.
+            staged_from: Batch id whose staged rows are taken in again; empty for the files in the
+                landing zone.
+        """
+        again = self.next_replay(marker, deliveries)
+        again = replace(again, landed_at=self.clock(), staged_from=staged_from)
         self.lake.store.create(_replay_key(again), _note(again))
         return again
-
-    def _replays_so_far(self, marker: Marker) -> int:
-        same = [r for r in self.receipts.deliveries(marker) if r.marker.version == marker.version]
-        return max((r.marker.replay for r in same), default=0)
 
 
 def _replay_key(marker: Marker) -> str:

@@ -16,6 +16,7 @@ from threading import Lock
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, StoreError
 from flagfall.inbox.inbox import Inbox
+from flagfall.lake.records import Staged
 from flagfall.landing.manifest import Manifest, missing
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH
@@ -49,6 +50,9 @@ def look_at(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
     One that cannot be looked at settles when its marker is older than ``settle``: ingest says why,
     of it alone.
     """
+    if marker.staged_from:
+        staged = inbox.lake.find(Staged, marker.staged_from)
+        return Look(marker, sum(file.bytes for file in staged.files) if staged else 0, True)
     now, settle = inbox.clock(), dataset.landing.settle
     try:
         with _one_large if marker.size > LARGE_MARKER else nullcontext():

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from flagfall.dataset.feed import Feed
-from flagfall.inbox.watermark import NOTHING, Watermark, read_watermark, write_watermark
+from flagfall.inbox.watermark import (
+    NOTHING,
+    Cover,
+    Watermark,
+    read_cover,
+    read_swept,
+    read_watermark,
+    write_cover,
+    write_watermark,
+)
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH, Store
 
@@ -117,27 +126,31 @@ class Shortcuts:
             return
         now = read_watermark(self._lake)
         if scope.full and not self._is_recent(now, scope.began):
-            self._move(self._swept(pending, scope, now))
+            self._move(self._swept(pending, scope))
         elif scope.start:
             start = self._start(pending, scope.watermark)
             is_as_it_was = (now.start, now.covers) == (scope.start, scope.watermark.covers)
             if start > scope.start and is_as_it_was:
                 self._move(now.model_copy(update={"start": start}))
 
-    def _swept(self, pending: Sequence[Marker], scope: Scope, now: Watermark) -> Watermark:
-        """The watermark after a full sweep; what a hint named meanwhile stays covered."""
+    def _swept(self, pending: Sequence[Marker], scope: Scope) -> Watermark:
+        """The watermark after a full sweep, which knew of the covers that its scope has."""
         oldest = min((marker.landed_at for marker in pending), default=scope.began)
-        landed_before = min(oldest, scope.began - WATERMARK_MARGIN)
-        swept = Watermark(landed_before=landed_before, swept_at=scope.began, covers=now.covers)
-        start = self._start(pending, swept)
-        if now.covers == scope.watermark.covers:
-            return swept.model_copy(update={"start": start})
-        return swept.model_copy(update={"start": min(start, now.covered), "covered": now.covered})
+        swept = Watermark(
+            landed_before=min(oldest, scope.began - WATERMARK_MARGIN),
+            swept_at=scope.began,
+            covers=scope.watermark.covers,
+        )
+        return swept.model_copy(update={"start": self._start(pending, swept)})
 
     def _start(self, pending: Iterable[Marker], watermark: Watermark) -> str:
         """The key up to which all that was seen has a receipt and nothing more is expected."""
         expected = watermark.landed_before - timedelta(seconds=self._feed.behind) - FARTHEST_ZONE
         return min([expected.strftime(self._feed.since), *_befores(pending)])
+
+    def _move(self, watermark: Watermark) -> None:
+        write_watermark(self._lake, watermark)
+        self._read_at = None
 
     def cover(self, found: Iterable[Marker]) -> None:
         """See to it that a sweep by anybody else looks at these markers, too.
@@ -148,16 +161,13 @@ class Shortcuts:
         lowest = min(_befores(found), default="")
         if not (self._is_used and lowest):
             return
-        now = read_watermark(self._lake)
+        swept, before = read_swept(self._lake), read_cover(self._lake)
+        now = swept.below(before)
         soon = self._start((), Watermark(landed_before=self._clock()))
         if not now.start or lowest < max(now.start, soon):
-            covered = min(lowest, now.covered or lowest)
-            news = {"start": min(lowest, now.start), "covered": covered, "covers": now.covers + 1}
-            self._move(now.model_copy(update=news))
-
-    def _move(self, watermark: Watermark) -> None:
-        write_watermark(self._lake, watermark)
-        self._read_at = None
+            key = lowest if swept.knows(before) else min(lowest, before.key)
+            write_cover(self._lake, Cover(key=key, number=now.covers + 1))
+            self._read_at = None
 
 
 def _befores(markers: Iterable[Marker]) -> Iterator[str]:

@@ -9,6 +9,9 @@
                      challenger/<batch-id>/…
                      counted/<hash of a file's key>.json, and …/ (see file_owners.py)
                      receipts/landed=<day>/<batch-id>.json (see receipts.py)
+                     rollups/<day>.jsonl.gz (see rollups.py)
+                     outcomes/landed=<day>/<batch-id>/<number>.json  known/<batch-id>/…
+                     matched/<batch-id>.json (see outcomes.py)
                      reports/<run>.html  reports/latest.html
                      reports/due/<run>.json until the run's report is written
 
@@ -21,14 +24,32 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from flagfall.concurrency import in_parallel
-from flagfall.lake.records import Challenged, Evaluation, Featured, Part, Predicted, Staged
+from flagfall.errors import StoreRefused, printable
+from flagfall.lake.records import (
+    Challenged,
+    Evaluation,
+    Featured,
+    LateEvaluation,
+    Part,
+    Predicted,
+    Receipt,
+    Staged,
+)
+from flagfall.lake.rollups import Rollups, day_of
+from flagfall.logs import logger
 from flagfall.stores import Store, open_store
 from flagfall.stores.scratch import scratch_folder
+
+log = logger(__name__)
 
 RECORD_LIMIT = 64 << 20
 """Largest record that is read back, in bytes: the bounds of ``limits`` keep all within it."""
@@ -44,6 +65,7 @@ _FOLDERS: dict[type, str] = {
     Predicted: "predictions",
     Evaluation: "evaluations",
     Challenged: "challenger",
+    LateEvaluation: "known",
 }
 
 
@@ -58,6 +80,7 @@ class Lake:
 
     def __init__(self, uri: str, dataset: str, conn_id: str = "") -> None:
         self.store: Store = open_store(f"{uri.rstrip('/')}/{dataset}", conn_id)
+        self.rollups = Rollups(self.store)
 
     def uri(self, kind: type, batch_id: str) -> str:
         """Where the output of a stage for a batch is."""
@@ -68,12 +91,22 @@ class Lake:
         return f"{_FOLDERS[kind]}/{batch_id}"
 
     def find(self, kind: type[AnyRecord], batch_id: str) -> AnyRecord | None:
-        """The record of a finished stage, or ``None``."""
+        """The record of a finished stage, or ``None``.
+
+        Raises:
+            StoreRefused: It is damaged.
+        """
+        key = f"{_FOLDERS[kind]}/{batch_id}/record.json"
         try:
-            data = self.store.read(f"{_FOLDERS[kind]}/{batch_id}/record.json", RECORD_LIMIT)
+            return kind.model_validate_json(self.store.read(key, RECORD_LIMIT))
         except FileNotFoundError:
             return None
-        return kind.model_validate_json(data)
+        except ValidationError as damaged:
+            why = (
+                f"this record is damaged ({damaged.error_count()} mistakes); restore it, or remove"
+            )
+            why = f"{why} it and replay {batch_id}"
+            raise StoreRefused(f"{self.store.uri}/{key}", why) from damaged
 
     def has(self, kind: type[AnyRecord], batch_id: str) -> bool:
         """Whether a stage is finished, without reading its record."""
@@ -84,6 +117,32 @@ class Lake:
     ) -> Iterator[AnyRecord | None]:
         """The records of a finished stage, in order, a few read at a time."""
         return in_parallel(lambda batch_id: self.find(kind, batch_id), batch_ids)
+
+    def evaluations(
+        self, receipts: Iterable[Receipt], skip_damaged: bool = False
+    ) -> Iterator[Evaluation | None]:
+        """The evaluations of deliveries, in order; from rollups where they are there.
+
+        Raises:
+            StoreRefused: One is damaged, and is not to be left out.
+        """
+        find = self.legible if skip_damaged else self.find
+        wanted = list(receipts)
+        self.rollups.load(map(day_of, wanted))
+        for day, of_day in groupby(wanted, day_of):
+            ids = [receipt.batch_id for receipt in of_day]
+            rolled = {name: one.evaluation for name, one in self.rollups.of(day).items()}
+            lacking = [name for name in ids if rolled.get(name) is None]
+            read = in_parallel(partial(find, Evaluation), lacking)
+            yield from (rolled.get(name) or next(read) for name in ids)
+
+    def legible(self, kind: type[AnyRecord], batch_id: str) -> AnyRecord | None:
+        """As ``find``, for history: one that is damaged is named in the log and left out."""
+        try:
+            return self.find(kind, batch_id)
+        except StoreRefused as damaged:
+            log.warning("%s", printable(str(damaged)))
+            return None
 
     def finish(self, record: AnyRecord, files: Collection[Path] = ()) -> AnyRecord:
         """Move a stage's parts in, then write its record.
@@ -114,7 +173,7 @@ class Lake:
             self.store.delete(key)
 
     def parts(
-        self, record: Staged | Featured | Predicted | Challenged, scratch: Path
+        self, record: Staged | Featured | Predicted | Challenged | LateEvaluation, scratch: Path
     ) -> Iterator[Path]:
         """Local paths of a stage's Parquet files, in order."""
         folder = f"{_FOLDERS[type(record)]}/{record.batch_id}"

@@ -19,7 +19,7 @@ overtaken meanwhile takes none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -30,7 +30,8 @@ from pydantic import ValidationError
 from flagfall.errors import StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt
-from flagfall.landing.marker import Marker
+from flagfall.lake.rollups import Rollups
+from flagfall.landing.marker import LABEL_LENGTH, Marker, digest_of
 from flagfall.logs import logger
 from flagfall.stores import Entry, Store
 
@@ -95,10 +96,18 @@ class Receipts:
 
     Args:
         store: The dataset's folder in the lake.
+        rollups: Its rollups; ``None`` for those of ``store``.
+
+    Attributes:
+        versions: Of the receipts that ``since`` has listed, by batch id.
+        damaged: URIs of the receipts that ``since`` could not read the last time.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, rollups: Rollups | None = None) -> None:
         self._store = store
+        self._rollups = rollups or Rollups(store)
+        self.versions: dict[str, str] = {}
+        self.damaged: tuple[str, ...] = ()
 
     def filed(self, since: date) -> Filed:
         """Receipts of markers that landed on ``since`` or later, and all entries.
@@ -140,11 +149,20 @@ class Receipts:
         folder = f"deliveries/{marker.key_digest}"
         return sorted(key.rpartition("/")[2] for key in self._store.names(folder))
 
+    def has_any(self, key: str) -> bool:
+        """Whether a delivery of the marker at this key was decided on, or is about to be."""
+        return next(self._store.names(f"deliveries/{digest_of(key)}"), None) is not None
+
+    def days(self, marker: Marker) -> set[date]:
+        """Days on which deliveries of this marker landed (UTC), also of those without a receipt."""
+        entries = (name.partition("~") for name in self._names(marker))
+        return {date.fromisoformat(day) for day, tilde, _ in entries if tilde}
+
     def deliveries(self, marker: Marker) -> list[Receipt]:
         """Receipts of every delivery of this marker, in the order of their turns and landings."""
         entries = (name.partition("~") for name in self._names(marker))
         keys = [_key(day, batch_id) for day, tilde, batch_id in entries if tilde]
-        return sorted(filter(None, map(self._read, keys)), key=_order)
+        return sorted(filter(None, map(self._read, keys)), key=delivery_order)
 
     def turns(self, marker: Marker) -> Turns:
         """Which delivery of this marker counts, and whose turn was the last."""
@@ -231,10 +249,24 @@ class Receipts:
             day: In UTC.
             known: Receipts that were read already, by batch id: they are not read again.
         """
-        start = f"receipts/landed={day.isoformat()}"
-        keys = list(filter(_is_receipt, self._store.names("receipts", start)))
-        found = self._read_all(keys, known)
+        listed = list(self._listed(day))
+        self.versions |= {batch_id_of(entry.key): entry.version for entry in listed}
+        rolled = {receipt.batch_id: receipt for receipt in self._rollups.receipts(listed)}
+        found = self._read_all([entry.key for entry in listed], {**rolled, **known})
+        legible = {receipt.batch_id for receipt in found}
+        lacking = (entry.key for entry in listed if batch_id_of(entry.key) not in legible)
+        self.damaged = tuple(f"{self._store.uri}/{key}" for key in lacking)
         return sorted(found, key=_landing)
+
+    def _listed(self, since: date) -> Iterator[Entry]:
+        """On S3 this is one listing; on a disk, only the folders of these days are looked into."""
+        start = f"receipts/landed={since.isoformat()}"
+        if self._store.metered:
+            yield from self._store.list("receipts", start_after=start, where=_is_receipt)
+            return
+        names = filter(_is_receipt, self._store.names("receipts", start))
+        for folder in sorted({name.rpartition("/")[0] for name in names}):
+            yield from self._store.list(folder, where=_is_receipt)
 
     def _read_all(self, keys: Iterable[str], known: Mapping[str, Receipt]) -> list[Receipt]:
         with ThreadPoolExecutor(8) as pool:
@@ -259,6 +291,15 @@ class Receipts:
         keys = [key for key in names if _is_receipt(key) and batch_id_of(key) in wanted]
         return {receipt.batch_id: receipt for receipt in self._read_all(keys, {})}
 
+    def called(self, names: Iterable[str]) -> list[Receipt]:
+        """The receipts with one of these batch ids or labels (lists all days, once)."""
+        wanted = frozenset(names)
+        starts = {name[:LABEL_LENGTH] for name in wanted}
+        ids = {key: batch_id_of(key) for key in filter(_is_receipt, self._store.names("receipts"))}
+        keys = [key for key, of in ids.items() if of in wanted or label_of(of) in starts]
+        found = self._read_all(keys, {})
+        return [r for r in found if r.batch_id in wanted or r.marker.label in wanted]
+
 
 def _is_json(key: str) -> bool:
     return key.endswith(".json")
@@ -273,6 +314,16 @@ def batch_id_of(key: str) -> str:
     return key.rpartition("/")[2].removesuffix(".json")
 
 
+def label_of(batch_id: str) -> str:
+    """The readable part of a batch id, which is cut after ``LABEL_LENGTH`` characters."""
+    return batch_id.rpartition(".")[0]
+
+
+def delivery_hash_of(batch_id: str) -> str:
+    """The hash (see ``delivery_hash``) that a batch id ends with."""
+    return batch_id.rpartition(".")[2]
+
+
 def hash_of(key: str) -> str:
     """The hash (see ``delivery_hash``) in the key of a receipt."""
     return key.rpartition(".")[0].rpartition(".")[2]
@@ -282,7 +333,8 @@ def _landing(receipt: Receipt) -> tuple[datetime, datetime]:
     return receipt.marker.landed_at, receipt.received_at
 
 
-def _order(receipt: Receipt) -> tuple[int, datetime, datetime]:
+def delivery_order(receipt: Receipt) -> tuple[int, datetime, datetime]:
+    """What the deliveries of one marker are sorted by."""
     return receipt.turn, *_landing(receipt)
 
 
@@ -291,5 +343,5 @@ def current_view(receipts: Iterable[Receipt]) -> list[Receipt]:
 
     A delivery that another one of these supersedes does not count, whatever their clocks said.
     """
-    last = {r.marker.key: r for r in sorted(receipts, key=_order) if r.status == "accepted"}
+    last = {r.marker.key: r for r in sorted(receipts, key=delivery_order) if r.status == "accepted"}
     return sorted(last.values(), key=_landing)

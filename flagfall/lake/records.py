@@ -6,6 +6,8 @@ this delivery", and its parts are complete.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -121,9 +123,12 @@ class Staged(_Stored):
         warnings: Rows by what is remarkable about them, although they are accepted.
         unexpected: Columns of the files that the dataset does not name: 20 at most, then ``and
             more``, each cut to 60 printable characters.
+        turn: Number of the last turn of its marker that was known when it was begun; ``None`` in
+            records of older releases.
     """
 
     batch_id: str
+    turn: int | None = None
     files: tuple[SourceFile, ...]
     listing: str = ""
     parts: tuple[Part, ...]
@@ -330,6 +335,20 @@ class Drift(_Record):
     vanished: dict[str, float] = {}
 
 
+class Look(_Record):
+    """What was known of a batch when outcomes of another feed were joined to it.
+
+    Attributes:
+        at: When (UTC).
+        labelled: Rows whose outcome was known.
+        quality: As ``Evaluation.quality``.
+    """
+
+    at: datetime
+    labelled: int
+    quality: float | None = None
+
+
 class Evaluation(_Stored):
     """How well a batch went.
 
@@ -347,6 +366,9 @@ class Evaluation(_Stored):
         drift: One entry per feature of the model's reference, then of a multiclass model one of its
             class, and last one of its score. None at all without a reference.
         alerts: One sentence per threshold that was passed; empty means normal.
+        outcomes: Deliveries of another feed that outcomes were taken of; ``None`` where the batch's
+            own columns have them.
+        looks: At these outcomes, in their order.
     """
 
     batch_id: str
@@ -366,6 +388,58 @@ class Evaluation(_Stored):
     drift: tuple[Drift, ...]
     alerts: tuple[str, ...]
     model_version: str
+    outcomes: int | None = None
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def quality(self) -> float | None:
+        """The first figure of its task: AUC, accuracy or mean absolute error."""
+        if self.multiclass is not None:
+            return self.multiclass.accuracy
+        if self.regression is not None:
+            return self.regression.mae
+        return self.auc if self.anomaly is None else self.anomaly.auc
+
+
+LOOKS_KEPT = 60
+"""Earlier looks that an evaluation remembers."""
+
+
+class LateEvaluation(_Stored):
+    """How well a batch was scored, by the outcomes that another feed has brought so far.
+
+    Attributes:
+        number: Counts the evaluations of the batch from 1; the last one counts.
+        made_of: Hash of the ids of the deliveries that outcomes were taken of, in their order.
+        deliveries: How many these are.
+        at: When outcomes were joined (UTC).
+        evaluation: By these outcomes; without drift.
+        parts: The outcomes, with the key columns; none in records of older releases.
+        earlier: What the evaluations before it knew; none in records of older releases.
+    """
+
+    batch_id: str
+    number: int
+    made_of: str
+    deliveries: int
+    at: datetime
+    evaluation: Evaluation
+    parts: tuple[Part, ...] = ()
+    earlier: tuple[Look, ...] = ()
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What was known, look by look."""
+        known = self.evaluation
+        last = Look(at=self.at, labelled=known.labelled, quality=known.quality)
+        return (*self.earlier, last)[-LOOKS_KEPT:]
+
+    def on(self, scored: Evaluation) -> Evaluation:
+        """What is known of the batch: what was seen when it was scored, and these outcomes."""
+        alerts = dict.fromkeys((*scored.alerts, *self.evaluation.alerts))
+        kept = {"own": scored.own, "drift": scored.drift, "alerts": tuple(alerts)}
+        late = {"outcomes": self.deliveries, "looks": self.looks}
+        return self.evaluation.model_copy(update={**kept, **late})
 
 
 class Apart(_Record):
@@ -412,6 +486,11 @@ class Challenged(_Stored):
 
 
 Status = Literal["accepted", "rejected", "unchanged"]
+
+
+def listing_of(versions: Mapping[str, str]) -> str:
+    """Hash of the versions of a batch's files, by key (see ``Receipt``)."""
+    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
 
 
 class Receipt(_Stored):

@@ -156,12 +156,6 @@ class Folders:
         with self._lock:
             self._shared = {}
 
-    def shows(self, marker: Marker) -> bool:
-        """Whether a listing shows the marker: one that a share's client remembers may not yet."""
-        if batch_name(self.pattern, marker.key):
-            return self._shared_with(marker).shows(marker)
-        return any(item.key == marker.key for item in self._items(_folder(marker.key)))
-
     def _shared_with(self, marker: Marker) -> _Shared:
         """A listing that shows this very marker: all that was there before it is in it."""
         folder = _folder(marker.key)

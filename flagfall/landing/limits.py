@@ -23,6 +23,8 @@ class Limits(BaseModel):
             together.
         batches_per_run: Most batches that one run claims; the rest waits for the next. With 5,000,
             the list of their markers is about 2 MB of XCom.
+        backlog_per_run: Most batches of the backlog (replays, and batches of an earlier time) that
+            a run claims: what is new waits for no more than this.
         active_tasks: Most tasks of the pipeline that run at once; ``claim`` deals its shards out to
             as many. 0 for Airflow's ``[core] max_active_tasks_per_dag``.
         shard_batches: Most batches in a shard.
@@ -42,6 +44,12 @@ class Limits(BaseModel):
     rejected_bytes: int = Field(default=64 << 20, gt=0)
     reasons: int = Field(default=1_000, gt=0, le=10_000)
     batches_per_run: int = Field(default=5_000, gt=0)
+    backlog_per_run: int = Field(default=500, gt=0)
     active_tasks: int = Field(default=4, ge=0)
     shard_batches: int = Field(default=500, gt=0)
     shard_bytes: int = Field(default=1 << 30, gt=0)
+
+    @property
+    def why_batch_bytes(self) -> str:
+        """What the limit of a batch follows from, for who is turned away."""
+        return "limits.batch_bytes"

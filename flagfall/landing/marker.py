@@ -235,11 +235,19 @@ class MarkerPattern:
         return key
 
 
+def digest_of(key: str) -> str:
+    """Hash of a marker's key: 24 hexadecimal digits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
 def delivery_hash(key: str, version: str, replay: int = 0) -> str:
     """Hash of the identity of a delivery: 16 hexadecimal digits."""
     identity = f"{key}\n{version}" + (f"\n{replay}" if replay else "")
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
+
+LABEL_LENGTH = 60
+"""Characters of a label that a batch id begins with."""
 
 _PIECE = 5_000
 """Markers that are sorted in a few milliseconds."""
@@ -259,6 +267,8 @@ class Marker:
         size: Bytes.
         fields: Fields of the marker pattern.
         replay: 0 for the delivery itself, n for the n-th time that a person handed it out again.
+        staged_from: Of a replay, the batch id whose staged rows it takes in again; empty for the
+            files in the landing zone.
     """
 
     uri: str
@@ -268,11 +278,12 @@ class Marker:
     size: int
     fields: dict[str, str]
     replay: int = 0
+    staged_from: str = ""
 
     @cached_property
     def batch_id(self) -> str:
         """Name of this delivery, safe in a path and an URL: ``<readable part>.<hash>``."""
-        return f"{self.label[:60]}.{delivery_hash(self.key, self.version, self.replay)}"
+        return f"{self.label[:LABEL_LENGTH]}.{delivery_hash(self.key, self.version, self.replay)}"
 
     @cached_property
     def label(self) -> str:
@@ -284,7 +295,7 @@ class Marker:
     @cached_property
     def key_digest(self) -> str:
         """Hash of the key: the same for every delivery of this marker."""
-        return hashlib.sha256(self.key.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return digest_of(self.key)
 
     @property
     def order(self) -> tuple[datetime, str]:
@@ -303,8 +314,11 @@ class Marker:
     def from_dict(cls, plain: dict[str, Any]) -> Marker:
         """The inverse of ``to_dict``; fields that a later release added are ignored."""
         landed_at = datetime.fromisoformat(plain["landed_at"]).astimezone(UTC)
-        known = {field.name: plain[field.name] for field in fields(cls) if field.name in plain}
+        known = {name: plain[name] for name in _NAMES if name in plain}
         return cls(**{**known, "landed_at": landed_at})
+
+
+_NAMES = tuple(field.name for field in fields(Marker))
 
 
 def in_order(markers: Sequence[Marker]) -> list[Marker]:

@@ -40,7 +40,7 @@ class LandingAddress(BaseModel, frozen=True, extra="forbid"):
 
 
 class LandingZone:
-    """Where the batches of one feed land. Nothing in it is ever changed.
+    """Where the batches of one feed land. Nothing in it is changed, except by ``flagfall.upkeep``.
 
     Args:
         address: Where it is.

@@ -11,9 +11,12 @@ up for it, and each standing says how old it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from flagfall.dataset.feed import LakeAddress
 from flagfall.lake.output import RECORD_LIMIT
@@ -69,10 +72,33 @@ class Standing(Noted):
 
 
 class Board(Noted):
-    """Standings by the feed's name."""
+    """How the feeds of a lake stand.
+
+    Attributes:
+        form: Raised when a reader of today would misread what is written.
+        feeds: Standings by the feed's name. One that cannot be read takes no other with it.
+        unreadable: By the DAG of the watchman that found them, the dataset files that cannot be
+            used: why, by the feed's name. They do not say which lake is theirs.
+    """
 
     form: int = 1
     feeds: Mapping[str, Standing] = Field(default_factory=dict)
+    unreadable: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+
+    @field_validator("feeds", mode="before")
+    @classmethod
+    def _readable(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        found = {name: _standing(one) for name, one in raw.items()}
+        return {name: one for name, one in found.items() if one is not None}
+
+
+def _standing(raw: Any) -> Standing | None:
+    try:
+        return Standing.model_validate(raw)
+    except ValidationError:
+        return None
 
 
 NOTHING = Board()
@@ -96,7 +122,30 @@ def put_on_board(lake: LakeAddress, standings: Mapping[str, Standing]) -> None:
     Raises:
         StoreError: The lake cannot be reached.
     """
-    store = open_store(lake.uri, lake.conn_id)
-    board = read_board(store)
-    feeds = {**board.feeds, **standings}
-    store.put(KEY, Board(feeds=feeds).model_dump_json(exclude_defaults=True).encode())
+    _change(lake, lambda board: {"feeds": {**board.feeds, **standings}})
+
+
+def note_unreadable(lake: LakeAddress, watchman: str, files: Mapping[str, str]) -> None:
+    """Note which dataset files a watchman could not use, in the place of what it noted before.
+
+    Args:
+        lake: A lake of its other feeds.
+        watchman: Id of its DAG: who may read that may see them.
+        files: Why each cannot be used, by the feed's name.
+
+    Raises:
+        StoreError: The lake cannot be reached.
+    """
+    _change(lake, lambda board: {"unreadable": {**board.unreadable, watchman: files}})
+
+
+_CHANGES: defaultdict[LakeAddress, Lock] = defaultdict(Lock)
+
+
+def _change(lake: LakeAddress, change: Callable[[Board], dict[str, Any]]) -> None:
+    """Read, change, write: threads of this process one after the other."""
+    with _CHANGES[lake]:
+        store = open_store(lake.uri, lake.conn_id)
+        board = read_board(store)
+        board = board.model_copy(update=change(board))
+        store.put(KEY, board.model_dump_json(exclude_defaults=True).encode())

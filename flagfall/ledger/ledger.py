@@ -22,7 +22,7 @@ from flagfall.lake.records import Receipt, Status
 from flagfall.stores import Store
 from flagfall.verdict.facts import WINDOW, Facts, batch_date
 from flagfall.verdict.open import rejected_and_open
-from flagfall.verdict.reason import FAILED, Kind, Word
+from flagfall.verdict.reason import FAILED, Word
 from flagfall.verdict.verdict import Verdict
 
 KEY = "ledger.json"
@@ -38,9 +38,9 @@ class Noted(BaseModel):
 
 
 class Why(Noted):
-    """A reason of a verdict (see ``Reason``)."""
+    """A reason of a verdict (see ``Reason``); of a kind that a later release may have added."""
 
-    kind: Kind
+    kind: str
     what: str
     where: tuple[str, ...] = ()
     since: AwareDatetime | None = None
@@ -84,6 +84,7 @@ class Row(Noted):
         report: Key of the report.
         reported_at: When that was written.
         model_version: Of the model that scored it.
+        known: Rows whose outcome another feed has brought; ``None`` where none does.
     """
 
     batch_id: str
@@ -103,6 +104,7 @@ class Row(Noted):
     report: str = ""
     reported_at: AwareDatetime | None = None
     model_version: str = ""
+    known: int | None = None
 
 
 class Day(Noted):
@@ -275,12 +277,15 @@ def _of_run(
     receipt: Receipt, facts: Facts, before: Row | None, reported: Reported
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"run": "", "report": "", "reported_at": None, "model_version": ""}
+    found["known"] = None
     if before is not None:
         found = {name: getattr(before, name) for name in found}
     if receipt.batch_id in reported.batch_ids:
         found |= {"run": reported.run, "report": reported.key, "reported_at": facts.at}
     if evaluation := facts.evaluations.get(receipt.batch_id):
+        is_late = evaluation.outcomes is not None
         found["model_version"] = evaluation.model_version
+        found["known"] = evaluation.labelled if is_late else None
     return found
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, BinaryIO
 
+from pydantic import ValidationError
+
+from flagfall.concurrency import aside
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Evaluation, Predicted, Receipt, SourceFile, Staged
 from flagfall.ledger.ledger import Ledger, Row, read_ledger
@@ -57,6 +60,7 @@ class Found:
     predicted: Predicted | None = None
     evaluation: Evaluation | None = None
     sample: tuple[RejectedRow, ...] = ()
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class BatchPage:
         feed: Its feed.
         now: When the page was made (UTC).
         found: What the lake has; ``None`` where it has no such delivery, or does not answer.
+        damaged: Keys of records that cannot be read; of a receipt, nothing is found.
         away: Why the lake does not answer; empty where it does.
         read_at: When it was read.
     """
@@ -74,8 +79,23 @@ class BatchPage:
     feed: FeedRef
     now: datetime
     found: Found | None
+    damaged: tuple[str, ...]
     away: str
     read_at: datetime | None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a delivery, or may be one."""
+        return bool(self.found or self.damaged or self.away)
+
+    @property
+    def turned_away(self) -> str:
+        """Why no row of it was kept: it was rejected for what it is, not for its rows."""
+        receipt = self.found.receipt if self.found else None
+        if receipt is None or receipt.status != "rejected" or receipt.rejected_rows:
+            return ""
+        why = f" ({receipt.reason})" if receipt.reason else ""
+        return f"The batch was turned away whole{why}"
 
     @property
     def row(self) -> Row | None:
@@ -130,10 +150,13 @@ def batch_page(lakes: Lakes, feed: FeedRef, day: str, batch_id: str, now: dateti
     known = lakes.read(
         Place(feed.lake, feed.name, f"{day}/{batch_id}", lambda store: _read(store, day, batch_id))
     )
-    return BatchPage(feed, now, known.value, known.away, known.at)
+    value = known.value
+    found = value if isinstance(value, Found) else None
+    damaged = (value.key,) if isinstance(value, Damaged) else found.damaged if found else ()
+    return BatchPage(feed, now, found, damaged, known.away, known.at)
 
 
-def _read(store: Store, day: str, batch_id: str) -> Found | None:
+def _read(store: Store, day: str, batch_id: str) -> Found | Damaged | None:
     """All at once: on S3 each read takes tens of milliseconds."""
     reads: Sequence[Callable[[], Any]] = (
         lambda: _record(store, f"receipts/landed={day}/{batch_id}.json", Receipt),
@@ -143,9 +166,19 @@ def _read(store: Store, day: str, batch_id: str) -> Found | None:
         lambda: _record(store, f"evaluations/{batch_id}/record.json", Evaluation),
         lambda: tuple(rejected_rows(store, batch_id)),
     )
-    with ThreadPoolExecutor(len(reads)) as pool:
-        receipt, *rest = pool.map(lambda read: read(), reads)
-    return None if receipt is None else Found(receipt, *rest)
+    receipt, *rest = (begun.result() for begun in map(aside, reads))
+    if not isinstance(receipt, Receipt):
+        return receipt if isinstance(receipt, Damaged) else None
+    whole: list[Any] = [None if isinstance(one, Damaged) else one for one in rest]
+    damaged = tuple(one.key for one in rest if isinstance(one, Damaged))
+    return replace(Found(receipt, *whole), damaged=damaged)
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A record that is there and cannot be read."""
+
+    key: str
 
 
 def _record(store: Store, key: str, kind: Any) -> Any:
@@ -153,10 +186,8 @@ def _record(store: Store, key: str, kind: Any) -> Any:
         return kind.model_validate_json(store.read(key, RECORD_LIMIT))
     except FileNotFoundError:
         return None
-
-
-def _texts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    return ((name, "" if value is None else str(value)) for name, value in row.items())
+    except ValidationError:
+        return Damaged(key)
 
 
 class _Enough(Exception):
@@ -164,18 +195,23 @@ class _Enough(Exception):
 
 
 def rejected_rows(store: Store, batch_id: str) -> Iterator[RejectedRow]:
-    """The first rows of a delivery that were turned away."""
+    """The first rows of a delivery that were turned away; lines that are damaged are left out."""
     for line in _first_lines(store, f"rejected/{batch_id}/rows.jsonl"):
-        plain = json.loads(line)
-        yield RejectedRow(
-            file=str(plain.get("file", "")),
-            line=plain.get("line", plain.get("row_number", 0)),
-            reasons=tuple(plain.get("reasons", ())),
-            fields=tuple((k, "" if v is None else str(v)) for k, v in plain["row"].items())[
-                :FIELDS
-            ],
-            text=str(plain.get("text", "")),
-        )
+        try:
+            yield _rejected_row(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+
+
+def _rejected_row(plain: Any) -> RejectedRow:
+    fields = [(name, "" if text is None else str(text)) for name, text in plain["row"].items()]
+    return RejectedRow(
+        file=str(plain.get("file", "")),
+        line=int(plain.get("line", plain.get("row_number", 0))),
+        reasons=tuple(map(str, plain.get("reasons", ()))),
+        fields=tuple(fields[:FIELDS]),
+        text=str(plain.get("text", "")),
+    )
 
 
 def _first_lines(store: Store, key: str) -> list[bytes]:
@@ -193,8 +229,17 @@ def _first_lines(store: Store, key: str) -> list[bytes]:
         except _Enough:
             pass
         with target.open("rb") as file:
-            lines = [file.readline(_LONGEST) for _ in range(SAMPLE)]
-    return [line for line in lines if line.endswith(b"\n")]
+            return list(islice(_whole_lines(file), SAMPLE))
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines, without those that are too long to be shown, and one that was cut."""
+    is_rest = False
+    while piece := file.readline(_LONGEST):
+        is_end = piece.endswith(b"\n")
+        if is_end and not is_rest:
+            yield piece
+        is_rest = not is_end
 
 
 _LONGEST = 256 << 10

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Literal, get_args
 
-from flagfall.ledger.ledger import Ledger, Row, read_ledger
+from flagfall.ledger.ledger import Ledger, Row, Why, read_ledger
 from flagfall.pages.feeds import OLD, FeedRef
 from flagfall.pages.lakes import Known, Lakes, Place
 from flagfall.stores import Store
@@ -106,9 +106,36 @@ class FeedPage:
         return self.ledger is not None and self.now - self.ledger.verdict.at > OLD
 
     @property
+    def since_then(self) -> str:
+        """How the watcher, which is read at once, has changed since the verdict; empty for not."""
+        if self.ledger is None or self.watcher is None or self.away:
+            return ""
+        was_well = not any(map(_is_of_the_watcher, self.ledger.verdict.reasons))
+        if self.watcher.is_overdue(self.now):
+            return _SILENT if was_well else ""
+        if self.watcher.state == "unreachable":
+            return _AWAY if was_well else ""
+        return "" if was_well else _BACK
+
+    @property
+    def open_reasons(self) -> tuple[str, ...]:
+        """Why batches were rejected that are not corrected."""
+        return tuple(sorted({row.reason for row in _rows(self.ledger) if row.is_open}))
+
+    @property
     def shows(self) -> tuple[str, ...]:
         """What can be listed."""
         return get_args(Show)
+
+
+_SILENT = "Since then the watcher has given no sign in time: nobody watches."
+_AWAY = "Since then the watcher does not reach the storage any more."
+_BACK = "Since then somebody watches again."
+
+
+def _is_of_the_watcher(why: Why) -> bool:
+    """Whether a reason is the watcher's; a storage that others do not reach has no ``since``."""
+    return why.kind == "unwatched" or (why.kind == "unreachable" and why.since is not None)
 
 
 def feed_page(lakes: Lakes, feed: FeedRef, now: datetime, chosen: Filter = EVERYTHING) -> FeedPage:
@@ -123,7 +150,9 @@ def feed_page(lakes: Lakes, feed: FeedRef, now: datetime, chosen: Filter = EVERY
     known = lakes.read(Place(feed.lake, feed.name, "feed", _read))
     seen = known.value or Seen(None, None)
     fitting = [row for row in _rows(seen.ledger) if chosen.fits(row)]
-    start = (max(chosen.page, 1) - 1) * ROWS_SHOWN
+    last = max(1, -(-len(fitting) // ROWS_SHOWN))
+    chosen = replace(chosen, page=min(max(chosen.page, 1), last))
+    start = (chosen.page - 1) * ROWS_SHOWN
     return FeedPage(
         feed=feed,
         now=now,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flagfall.dataset.feed import LakeAddress
+from flagfall.dataset.feed import Feed, LakeAddress
 from flagfall.ledger.board import NOTHING, Board, Standing, read_board
 from flagfall.ledger.ledger import Day
 from flagfall.pages.lakes import Known, Lakes, Place
@@ -26,21 +26,35 @@ class FeedRef:
 
     Attributes:
         dag_id: Of its pipeline.
-        name: Of its dataset.
+        feed: As its trigger carries it.
         title: Of its dataset.
-        lake: Where it is remembered.
-        landing: URI of its landing zone.
-        marker: Pattern of its markers.
         is_paused: Whether the pipeline is paused.
     """
 
     dag_id: str
-    name: str
-    title: str
-    lake: LakeAddress
-    landing: str = ""
-    marker: str = ""
+    feed: Feed
+    title: str = ""
     is_paused: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of its dataset."""
+        return self.feed.dataset
+
+    @property
+    def lake(self) -> LakeAddress:
+        """Where it is remembered."""
+        return self.feed.lake
+
+    @property
+    def landing(self) -> str:
+        """URI of its landing zone."""
+        return self.feed.landing.uri
+
+    @property
+    def marker(self) -> str:
+        """Pattern of its markers."""
+        return self.feed.landing.marker
 
 
 @dataclass(frozen=True)
@@ -72,11 +86,13 @@ class FeedsPage:
         now: When it was made (UTC).
         lines: The feeds, those that need a look first.
         away: Lakes that do not answer: URI, why, and when they last did.
+        unreadable: Feeds whose dataset file cannot be used, and why.
     """
 
     now: datetime
     lines: tuple[FeedLine, ...]
     away: tuple[tuple[str, str, datetime | None], ...]
+    unreadable: tuple[tuple[str, str], ...] = ()
 
     @property
     def oldest(self) -> datetime | None:
@@ -93,19 +109,44 @@ class FeedsPage:
         return sum(line.word == word for line in self.lines)
 
 
-def feeds_page(lakes: Lakes, feeds: Sequence[FeedRef], now: datetime) -> FeedsPage:
+def _nothing(dag_id: str) -> bool:
+    return False
+
+
+def feeds_page(
+    lakes: Lakes,
+    feeds: Sequence[FeedRef],
+    now: datetime,
+    may_read: Callable[[str], bool] = _nothing,
+) -> FeedsPage:
     """Read how feeds stand.
 
     Args:
         lakes: Reads lakes.
         feeds: Those that the reader may see.
         now: The time (UTC).
+        may_read: Whether the reader may read a DAG.
     """
     boards = _boards(lakes, feeds)
     lines = [_line(feed, boards[feed.lake], now) for feed in feeds]
     lines.sort(key=lambda line: (_ORDER[line.word], line.feed.name))
     away = [(lake.uri, known.away, known.at) for lake, known in boards.items() if known.away]
-    return FeedsPage(now, tuple(lines), tuple(away))
+    return FeedsPage(now, tuple(lines), tuple(away), tuple(_unreadable(boards.values(), may_read)))
+
+
+def _unreadable(
+    boards: Iterable[Known[Board]], may_read: Callable[[str], bool]
+) -> list[tuple[str, str]]:
+    """Dataset files that cannot be used, of the feeds that the reader may see."""
+    noted = [board.value.unreadable for board in boards if board.value]
+    found = {
+        name: why
+        for board in noted
+        for watchman, files in board.items()
+        for name, why in files.items()
+        if may_read(watchman) and may_read(f"{name}_pipeline")
+    }
+    return sorted(found.items())
 
 
 def _boards(lakes: Lakes, feeds: Iterable[FeedRef]) -> dict[LakeAddress, Known[Board]]:

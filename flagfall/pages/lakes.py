@@ -85,10 +85,10 @@ class _Reading(Generic[_T]):
         except Exception as error:  # a page with what is known beats none
             self.known = Known(away=f"{type(error).__name__}: {error}")
 
-    def wait(self, seconds: float) -> Known[_T]:
+    def wait(self, seconds: float) -> Known[_T] | None:
         """What it gives within so many seconds."""
         self._thread.join(max(seconds, 0))
-        return self.known or Known(away=f"no answer within {PATIENCE:.0f} s")
+        return self.known
 
     @property
     def hangs(self) -> bool:
@@ -138,7 +138,8 @@ class Lakes:
     def _end(self, place: Place[_T], reading: _Reading[_T] | None, give_up: float) -> Known[_T]:
         if reading is None:
             return self._instead(place, "an earlier read has not come back yet")
-        known = reading.wait(give_up - time.monotonic())
+        given_up = Known[_T](away=f"no answer within {self._patience:g} s")
+        known = reading.wait(give_up - time.monotonic()) or given_up
         with self._lock:
             if reading.hangs:
                 self._hanging[place.lake.uri] = reading

@@ -10,6 +10,7 @@ from flagfall.report import trend_plots
 from flagfall.report.drift_table import line_name
 from flagfall.report.formatting import count, seconds, share
 from flagfall.report.kinds.kind import Kind
+from flagfall.report.known import KNOWN
 from flagfall.report.parts import Picture, Series
 from flagfall.report.trend import Period, Trend
 
@@ -48,7 +49,8 @@ class Values:
 
 def trend_values(dataset: Dataset, kind: Kind, trend: Trend) -> Values:
     """What the pictures of the last 30 days show, the newest first."""
-    series = [*(kind.values(dataset) if dataset.model else ()), *_DRIFT, *_OF_ALL]
+    known = (KNOWN,) if dataset.late_label else ()
+    series = [*(kind.values(dataset) if dataset.model else ()), *known, *_DRIFT, *_OF_ALL]
     used = [one for one in series if any(one(period) for period in trend.periods)]
     lines = [(p.label, p.now, [one(p) for one in used]) for p in reversed(trend.periods)]
     return Values([one.name for one in used], lines)

@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Template
 
 from flagfall.dataset.schema import Dataset
+from flagfall.lake.outcomes import with_outcomes
 from flagfall.lake.output import LATEST, Lake
 from flagfall.lake.records import Evaluation, Predicted, Receipt
+from flagfall.report.as_known import as_known
 from flagfall.report.batches import Batch, mark_replaced
 from flagfall.report.challenger import beside
 from flagfall.report.drift_table import DriftTable
@@ -37,6 +41,7 @@ from flagfall.report.formatting import (
 )
 from flagfall.report.headline import headline
 from flagfall.report.kinds import kind_of
+from flagfall.report.known import closed_before, known_of
 from flagfall.report.pooled import Pool
 from flagfall.report.tiles import rows_read, tiles
 from flagfall.report.trend import Trend
@@ -99,6 +104,7 @@ def write_report(
     verdict: Verdict,
     is_latest: bool = True,
     run_link: str = "",
+    known: Mapping[str, Evaluation] = MappingProxyType({}),
 ) -> Report:
     """Write the report of a run, and the same as ``reports/latest.html``.
 
@@ -111,9 +117,10 @@ def write_report(
         verdict: Of the feed, now. The time from marker to report ends then.
         is_latest: Whether the report replaces ``latest.html``.
         run_link: Where the run itself can be seen; empty where nobody knows.
+        known: Evaluations that were read already, by batch id.
     """
-    batches = _batches(lake, receipts, history)
-    trend = _trend(dataset, lake, batches, history)
+    batches = _batches(dataset, lake, receipts, history, known)
+    trend = _trend(dataset, lake, batches, history, verdict.at)
     page = _render(dataset, lake, run, batches, trend, verdict, run_link).encode()
     key = f"reports/{slug(run)}.html"
     lake.store.put(key, page)
@@ -126,9 +133,18 @@ def _counts(batches: Sequence[Batch]) -> Mapping[str, int]:
     return Counter(batch.receipt.status for batch in batches)
 
 
-def _batches(lake: Lake, receipts: Sequence[Receipt], history: Sequence[Receipt]) -> list[Batch]:
+def _batches(
+    dataset: Dataset,
+    lake: Lake,
+    receipts: Sequence[Receipt],
+    history: Sequence[Receipt],
+    known: Mapping[str, Evaluation],
+) -> list[Batch]:
     accepted = [receipt.batch_id for receipt in receipts if receipt.status == "accepted"]
-    evaluations = dict(zip(accepted, lake.find_all(Evaluation, accepted), strict=True))
+    unread = [batch_id for batch_id in accepted if batch_id not in known]
+    read = dict(zip(unread, lake.find_all(Evaluation, unread), strict=True))
+    scored = {name: one for name, one in {**read, **known}.items() if one is not None}
+    evaluations = with_outcomes(dataset, lake, receipts, scored)
     predictions = dict(zip(accepted, lake.find_all(Predicted, accepted), strict=True))
     found = [
         Batch(receipt, evaluations.get(receipt.batch_id), predictions.get(receipt.batch_id))
@@ -138,12 +154,21 @@ def _batches(lake: Lake, receipts: Sequence[Receipt], history: Sequence[Receipt]
 
 
 def _trend(
-    dataset: Dataset, lake: Lake, batches: Sequence[Batch], history: Sequence[Receipt]
+    dataset: Dataset,
+    lake: Lake,
+    batches: Sequence[Batch],
+    history: Sequence[Receipt],
+    now: datetime,
 ) -> Trend:
-    trend = Trend(history, batches, dataset.thresholds.psi_max)
+    trend = Trend(history, batches, dataset.thresholds.psi_max, closed_before(dataset, now))
     known = {batch.receipt.batch_id: batch.evaluation for batch in batches}
-    others = [receipt.batch_id for receipt in trend.receipts if receipt.batch_id not in known]
-    read = lake.find_all(Evaluation, others)
+    others = [receipt for receipt in trend.receipts if receipt.batch_id not in known]
+    read = lake.evaluations(others, skip_damaged=True)
+    if dataset.late_label is not None:  # else evaluations are not all in memory at once
+        found = zip(others, read, strict=True)
+        scored = {receipt.batch_id: one for receipt, one in found if one is not None}
+        known |= {**scored, **with_outcomes(dataset, lake, others, scored)}
+        read = iter([None] * len(others))
     for receipt in trend.receipts:
         is_known = receipt.batch_id in known
         trend.add(receipt, known[receipt.batch_id] if is_known else next(read))
@@ -183,6 +208,7 @@ def _render(
         trend_figures=trend_pictures(dataset, kind, trend),
         trend_values=trend_values(dataset, kind, trend),
         trend=trend,
+        as_known=as_known(dataset, trend, verdict.at),
         flagfall=_version(),
         limits=_LIMITS,
         **_batch_table(dataset, batches),
@@ -222,6 +248,8 @@ def _why(dataset: Dataset, batch: Batch) -> list[str]:
         found.append("Takes the place of an earlier delivery.")
     if batch.evaluation is not None and batch.evaluation.alerts:
         found.append(_alert_line(batch.evaluation.alerts))
+    if dataset.late_label is not None and batch.evaluation is not None and batch.counts:
+        found.append(f"Outcomes known of {known_of(batch.evaluation)} rows.")
     if batch.evaluation is None and batch.counts and dataset.model is not None:
         found.append("Scored, and not evaluated." if batch.predicted else "Not scored.")
     return found

@@ -12,6 +12,7 @@ from flagfall.lake.records import HISTOGRAM_BINS, Evaluation
 from flagfall.report.pools import AnomalyPool, MulticlassPool, RegressionPool
 
 Counts = npt.NDArray[np.int64]
+Weights = npt.NDArray[np.float64]
 
 CALIBRATION_BINS = 10
 
@@ -68,6 +69,16 @@ class Pool:
         return self._auc if self.batches == 1 else binned_auc(self.scores[1], self.scores[2])
 
     @property
+    def expected_auc(self) -> float | None:
+        """The AUC that all scores let one expect if they are calibrated; ``None`` without scores.
+
+        A row with a score of 0.3 counts as 0.3 of a positive one and 0.7 of a negative one: the
+        expected confusion of calibrated scores, which NannyML documents as CBPE.
+        """
+        rows = self.scores.sum(axis=0)
+        return binned_auc(rows * (1 - _CENTRES), rows * _CENTRES)
+
+    @property
     def brier(self) -> float | None:
         """The Brier score over labelled rows, exact; ``None`` without labels."""
         return self._brier_sum / self.labelled if self.labelled else None
@@ -92,7 +103,7 @@ class Pool:
         return float(self.scores[:, first:].sum() / rows) if rows else None
 
 
-def binned_auc(negative: Counts, positive: Counts) -> float | None:
+def binned_auc(negative: Counts | Weights, positive: Counts | Weights) -> float | None:
     """Area under the ROC curve through the bins' edges; ``None`` unless both classes are there.
 
     The chance that a positive's bin is above a negative's, plus half the chance that it is the same
@@ -105,7 +116,7 @@ def binned_auc(negative: Counts, positive: Counts) -> float | None:
 
 
 def roc(
-    negative: Counts, positive: Counts
+    negative: Counts | Weights, positive: Counts | Weights
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """False and true positive rates from (0, 0) to (1, 1): a step per bin, highest score first."""
     false, true = (np.concatenate([[0], np.cumsum(c[::-1])]) for c in (negative, positive))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from statistics import median
 
@@ -13,6 +14,7 @@ from flagfall.report.batches import Batch
 from flagfall.report.drift_table import line_name
 from flagfall.report.formatting import count, figure, number, seconds, share
 from flagfall.report.kinds.kind import Facts, Kind
+from flagfall.report.known import closed_before, late_tile
 from flagfall.report.parts import Tile, alerted, joined, usual
 from flagfall.report.pooled import Pool
 from flagfall.report.trend import Trend
@@ -20,6 +22,23 @@ from flagfall.report.worst_drift import Moved
 from flagfall.verdict.verdict import Verdict
 from flagfall.verdict.words import cut
 
+LINES = {
+    "auc_min": ("AUC", "below "),
+    "brier_max": ("Brier score", "above "),
+    "calibration_max": ("Calibration gap", "beyond ±"),
+    "logloss_max": ("Log loss", "above "),
+    "f1_min": ("F1", "below "),
+    "accuracy_min": ("Accuracy", "below "),
+    "mae_max": ("Mean absolute error", "above "),
+    "rmse_max": ("RMSE", "above "),
+    "r2_min": ("R²", "below "),
+    "bias_max": ("Bias", "beyond ±"),
+    "flagged_min": ("Flagged", "below "),
+    "flagged_max": ("Flagged", "above "),
+    "precision_min": ("Precision", "below "),
+    "recall_min": ("Recall", "below "),
+}
+"""Thresholds: the tile of their figure, and on which side of them it alerts."""
 NAME_SHOWN = 40
 """Longest name of a figure of the team's own, in characters."""
 
@@ -50,12 +69,23 @@ def tiles(
     return [
         _batch_tile(batches),
         *_row_tiles(batches, counted, trend, _has_unusual_rows(batches, verdict)),
-        *kind.tiles(Facts(dataset, counted, pool, trend, alerts)),
+        *_with_lines(dataset, kind.tiles(Facts(dataset, counted, pool, trend, alerts))),
         *_drift_tile(dataset, drift, alerts),
-        *_outcome_tile(dataset, counted),
+        *_outcome_tile(dataset, counted, verdict.at),
         *_own_tiles(counted),
         *_time_tiles(batches, trend, verdict.at),
     ]
+
+
+def _with_lines(dataset: Dataset, found: Sequence[Tile]) -> list[Tile]:
+    """The same tiles; each that has a threshold names it."""
+    return [replace(tile, note=joined([*_lines(dataset, tile), tile.note])) for tile in found]
+
+
+def _lines(dataset: Dataset, tile: Tile) -> list[str]:
+    names = [name for name, (label, _) in LINES.items() if label == tile.label]
+    limits = [(LINES[name][1], getattr(dataset.thresholds, name)) for name in names]
+    return [f"alert {side}{limit:g}" for side, limit in limits if limit is not None]
 
 
 def _batch_tile(batches: Sequence[Batch]) -> Tile:
@@ -127,7 +157,9 @@ def _own_tile(name: str, values: Sequence[float | None]) -> Tile:
     return Tile(cut(name, NAME_SHOWN), number(median(known)), several)
 
 
-def _outcome_tile(dataset: Dataset, counted: Sequence[Batch]) -> list[Tile]:
+def _outcome_tile(dataset: Dataset, counted: Sequence[Batch], now: datetime) -> list[Tile]:
+    if dataset.late_label is not None:
+        return late_tile(counted, closed_before(dataset, now))
     evaluations = [batch.evaluation for batch in counted if batch.evaluation is not None]
     rows = sum(evaluation.rows for evaluation in evaluations)
     if dataset.label is None or not rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from statistics import median
 
 from flagfall.lake.receipts import current_view
@@ -34,8 +35,10 @@ class Period:
         drift: Largest drift of a feature as a share of its line; ``None`` without one.
         score_drift: The same for the score, and for the class of a multiclass model.
         seconds: From marker to receipt, by batch.
+        never: Scored rows whose outcome has not come and is not waited for any more.
         rejected: Rejected deliveries of this run that nothing has replaced.
         now: Whether a delivery of this run is in it.
+        looked: Of each batch with outcomes that came later: when it landed, and its evaluation.
     """
 
     label: str
@@ -46,8 +49,10 @@ class Period:
     drift: float | None = None
     score_drift: float | None = None
     seconds: list[float] = field(default_factory=list)
+    never: int = 0
     rejected: int = 0
     now: bool = False
+    looked: list[tuple[datetime, Evaluation]] = field(default_factory=list)
 
 
 def _larger(*values: float | None) -> float | None:
@@ -63,12 +68,18 @@ class Trend:
         history: Current accepted deliveries.
         batches: Deliveries of this run.
         psi_max: The dataset's drift threshold.
+        closed: Batches that landed before wait for no outcomes; ``None``: none does.
     """
 
     def __init__(
-        self, history: Sequence[Receipt], batches: Sequence[Batch], psi_max: float | None
+        self,
+        history: Sequence[Receipt],
+        batches: Sequence[Batch],
+        psi_max: float | None,
+        closed: datetime | None = None,
     ) -> None:
         self._psi_max = psi_max
+        self._closed = closed
         run = [batch.receipt for batch in batches if batch.receipt.status != "unchanged"]
         accepted = current_view([*history, *run])
         days = {batch_date(receipt) for receipt in [*accepted, *run]}
@@ -97,6 +108,10 @@ class Trend:
         period.seconds.append(receipt.seconds)
         if evaluation is not None:
             period.pool.add(evaluation)
+            if evaluation.looks:
+                period.looked.append((receipt.marker.landed_at, evaluation))
+            if self._closed is not None and receipt.marker.landed_at <= self._closed:
+                period.never += evaluation.rows - evaluation.labelled
             self._add_drift(period, evaluation.drift)
 
     def _add_drift(self, period: Period, drifts: Sequence[Drift]) -> None:

@@ -69,6 +69,7 @@ class RowRules:
 
     Attributes:
         key: Columns of accepted rows that are the primary key.
+        names: What a row may break, as ``reasons`` name it.
 
     Raises:
         DatasetInvalid: A column's format or pattern, or a rule's expression cannot be used.
@@ -80,6 +81,7 @@ class RowRules:
         _check_columns(dataset)
         self._sql_names = [kept_rule(index) for index in range(len(self._table.rules))]
         rules = list(self._all_rules())
+        self.names = [reason for reason, _ in rules]
         self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
         broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
         self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()

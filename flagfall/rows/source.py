@@ -163,7 +163,8 @@ class Expansion:
             )
         if self._bounds.unpacked > (most := self._bounds.limits.batch_bytes):
             why = f"{self._file.name}: with this file the batch unpacks to more than {most} bytes"
-            raise BatchInvalid("expands", f"{why} (limits.batch_bytes); split the batch")
+            because = self._bounds.limits.why_batch_bytes
+            raise BatchInvalid("expands", f"{why} ({because}); split the batch")
 
 
 def is_empty(file: DataFile) -> bool:

@@ -184,14 +184,14 @@ def _codes(texts: Sequence[str]) -> dict[str, int]:
 
 
 def check_expressions(dataset: Dataset) -> None:
-    """Try every feature and the label on an empty table.
+    """Try every feature, and the label of the dataset's own columns, on an empty table.
 
     Raises:
         FeatureInvalid: One fails; the message has its name and polars' own message.
     """
     check_features(dataset)
-    if dataset.label is not None:
-        _tried(dataset, LABEL, dataset.label.expr, lambda: label_expression(dataset))
+    if (label := dataset.own_label) is not None:
+        _tried(dataset, LABEL, label.expr, lambda: label_expression(dataset))
 
 
 def check_features(dataset: Dataset) -> None:

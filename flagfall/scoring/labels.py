@@ -44,10 +44,12 @@ class LabelInvalid(FeatureInvalid):
 def check_label(dataset: Dataset, says: Says) -> None:
     """See on an empty table whether the label can be what the model predicts.
 
+    Outcomes of another feed are checked beside that feed's file (``scoring.late_labels``).
+
     Raises:
         FeatureInvalid: It cannot, or its expression fails.
     """
-    if dataset.label is not None:
+    if dataset.own_label is not None:
         read_labels(dataset, says, pl.LazyFrame(schema=polars_schema(dataset)))
 
 
@@ -69,10 +71,32 @@ def read_labels(dataset: Dataset, says: Says, rows: pl.LazyFrame) -> pl.Series:
         )
     except pl.exceptions.PolarsError as error:
         raise LabelInvalid(dataset, str(error).splitlines()[0]) from error
+    return as_labels(dataset, says, values)
+
+
+def as_labels(dataset: Dataset, says: Says, values: pl.Series) -> pl.Series:
+    """Values of the label's expression as ``read_labels`` returns them.
+
+    Raises:
+        FeatureInvalid: They cannot be what the model predicts.
+    """
     try:
         return _READERS[says.task](values, says)
     except _Unfit as unfit:
         raise LabelInvalid(dataset, str(unfit)) from unfit
+
+
+def no_labels(says: Says, rows: int) -> pl.Series:
+    """Labels of rows of which no outcome is known."""
+    return pl.repeat(None, rows, dtype=_TYPES[says.task], eager=True).alias(LABEL)
+
+
+_TYPES: dict[Task, pl.DataType] = {
+    "binary": pl.Boolean(),
+    "multiclass": pl.String(),
+    "regression": pl.Float64(),
+    "anomaly": pl.Boolean(),
+}
 
 
 class _Unfit(Exception):

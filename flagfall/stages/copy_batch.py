@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,8 @@ import tenacity
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.records import LeftOut, SourceFile
+from flagfall.lake.records import LeftOut, SourceFile, listing_of
+from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Expected, Manifest, with_left_out
 from flagfall.landing.marker import Marker
 from flagfall.rows import DataFile
@@ -26,11 +25,6 @@ from flagfall.stores import Fetched, Store
 REFUSALS = 6
 """A file is unreadable if it is refused this often, while its marker can be read each time."""
 _ANY = TypeVar("_ANY")
-
-
-def listing_of(versions: Mapping[str, str]) -> str:
-    """Hash of the versions of a batch's files, by key."""
-    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def copy_batch(
         StoreUnavailable: There is no room for them, or the storage fails.
     """
     check_counted_once(inbox, marker, manifest)
-    copied = list(_copies(inbox, marker, manifest.files, folder, dataset.limits.batch_bytes))
+    copied = list(_copies(inbox, marker, manifest.files, folder, dataset.limits))
     files = tuple(file for file, _, _ in copied)
     versions = {file.path: version for file, _, version in copied}
     left_out = LeftOut.of(manifest.left_out)
@@ -133,13 +127,13 @@ def _are_there(store: Store, keys: Iterable[str]) -> bool:
 
 
 def _copies(
-    inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, most: int
+    inbox: Inbox, marker: Marker, expected: tuple[Expected, ...], folder: Path, limits: Limits
 ) -> Iterator[tuple[SourceFile, DataFile, str]]:
     total = 0
     for index, file in enumerate(expected):
         target = folder / f"source-{index:05d}"
         fetched = _retry_refusals(
-            partial(_fetch, inbox, file, target, most - total),
+            partial(_fetch, inbox, file, target, limits.batch_bytes - total, limits),
             partial(_check_readable, inbox, marker),
         )
         total += fetched.size
@@ -182,10 +176,13 @@ def _vanished(marker: Marker) -> StoreUnavailable:
 
 def _check_readable(inbox: Inbox, marker: Marker) -> None:
     _check_there(inbox, marker)
-    inbox.landing.store.read(marker.key, marker.size)
+    try:
+        inbox.landing.store.read(marker.key, marker.size)
+    except FileNotFoundError as gone:
+        raise _vanished(marker) from gone
 
 
-def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
+def _fetch(inbox: Inbox, file: Expected, target: Path, most: int, limits: Limits) -> Fetched:
     """Copy a file, and stop once it has more bytes than are left to its batch."""
     left = most
 
@@ -193,10 +190,10 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
         nonlocal left
         left -= size
         if left < 0:
-            raise _too_large(file)
+            raise _too_large(file, limits)
 
     try:
-        _check_room(inbox, file, target, most)
+        _check_room(inbox, file, target, most, limits)
         fetched = inbox.landing.store.fetch(file.key, target, count)
     except FileNotFoundError as absent:
         why = f"{file.key}: the marker names this file, it is not there; write it, then the marker"
@@ -210,12 +207,12 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int) -> Fetched:
     return fetched
 
 
-def _too_large(file: Expected) -> BatchInvalid:
-    why = f"{file.key}: with this file the batch has too many bytes (limits.batch_bytes)"
+def _too_large(file: Expected, limits: Limits) -> BatchInvalid:
+    why = f"{file.key}: with this file the batch has too many bytes ({limits.why_batch_bytes})"
     return BatchInvalid("batch-too-large", f"{why}; write several batches")
 
 
-def _check_room(inbox: Inbox, file: Expected, target: Path, most: int) -> None:
+def _check_room(inbox: Inbox, file: Expected, target: Path, most: int, limits: Limits) -> None:
     """Whether there is room for a file, before the disk is filled for all others. S3 has no holes.
 
     Raises:
@@ -226,7 +223,7 @@ def _check_room(inbox: Inbox, file: Expected, target: Path, most: int) -> None:
     if entry is None:
         return
     if entry.size > most:
-        raise _too_large(file)
+        raise _too_large(file, limits)
     free = shutil.disk_usage(target.parent).free
     if entry.size > free:
         why = "no space left on the device; make room there: it is to take in"

@@ -17,7 +17,7 @@ from flagfall.scoring.drift import Tally
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.evaluations.alerts import drift_alerts
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
-from flagfall.scoring.labels import LABEL, Says, read_labels
+from flagfall.scoring.labels import Says, no_labels, read_labels
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.model_folder import REFERENCE_FILE
 from flagfall.scoring.own_figures import OwnFigures, own_figures
@@ -85,9 +85,8 @@ class Gathered:
                 more.add(part)
 
     def _labels(self, part: ScoredPart) -> pl.Series:
-        if self._dataset.label is None:
-            rows, kind = part.predictions.height, _NO_LABELS[self._says.task]
-            return pl.repeat(None, rows, dtype=kind, eager=True).alias(LABEL)
+        if self._dataset.own_label is None:
+            return no_labels(self._says, part.predictions.height)
         return read_labels(self._dataset, self._says, part.rows)
 
     def evaluation(self, batch_id: str) -> Evaluation:
@@ -106,14 +105,6 @@ class Gathered:
             alerts=(*found.alerts, *drift_alerts(thresholds.psi_max, drifts), *own.alerts),
             model_version=self._predicted.model_version,
         )
-
-
-_NO_LABELS: dict[str, pl.DataType] = {
-    "binary": pl.Boolean(),
-    "multiclass": pl.String(),
-    "regression": pl.Float64(),
-    "anomaly": pl.Boolean(),
-}
 
 
 class _DriftOf:

@@ -16,9 +16,12 @@ from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
 from flagfall.rows import Checked, check_copies, check_files
+from flagfall.stages.accepted import accept
 from flagfall.stages.copy_batch import Copied, copy_batch, expected_of, why_changed
 from flagfall.stages.counted_once import check_still_counted_once
-from flagfall.stages.second_look import has_younger, is_behind, look_twice
+from flagfall.stages.from_staged import take_again
+from flagfall.stages.scratch_size import within_scratch
+from flagfall.stages.second_look import look_twice, may_be_behind
 from flagfall.stages.unchanged import (
     CLEARED,
     is_cleared,
@@ -54,8 +57,11 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     if (filed := inbox.receipts.find(marker)) is not None:
         return filed
     turns = inbox.receipts.turns(marker)  # before the look at the marker: see ``take_turn``
+    if marker.staged_from:
+        return take_again(dataset, inbox, marker, turns)
     staged = inbox.lake.find(Staged, marker.batch_id)
-    is_staged = staged is not None and not inbox.was_rewritten(marker)
+    is_staged = staged is not None and not _may_be_older(staged, marker, turns)
+    is_staged = is_staged and not inbox.was_rewritten(marker)
     if not is_staged and (gone := inbox.gone(marker)) is not None:
         return _leave_pending(inbox, marker, gone)
     try:
@@ -73,8 +79,18 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         return inbox.reject(marker, invalid.reason, str(invalid), turn=turns.last)
 
 
+def _may_be_older(staged: Staged, marker: Marker, turns: Turns) -> bool:
+    """Whether another delivery was decided on after this one was staged.
+
+    Then it counts only if it is the one that lies there; where none does, as where a share is away,
+    nobody knows.
+    """
+    is_known = staged.turn is None or staged.turn == turns.last
+    return not is_known and turns.taken_by != marker.batch_id
+
+
 def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt | None:
-    is_odd = is_behind(inbox, marker)
+    dataset = within_scratch(dataset, inbox.lake)
     manifest = expected_of(dataset, inbox, marker)
     if turns.current and is_same_listing(inbox, marker, manifest.files, turns):
         return unchanged(inbox, marker, turns, same_as(turns.current))
@@ -82,7 +98,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
         batch = copy_batch(dataset, inbox, marker, manifest, folder)
         if (why := why_changed(inbox, marker, batch)) is not None:
             return _leave_pending(inbox, marker, why)
-        if is_odd or has_younger(inbox, marker, manifest.files):
+        if may_be_behind(inbox, marker, manifest.files):
             look_twice(inbox, marker)
         if why := why_unchanged(inbox, marker, batch.content, turns):
             return unchanged(inbox, marker, turns, why, batch)
@@ -93,7 +109,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
             return _reject_rows(dataset, inbox, marker, batch, checked, turns)
         if checked.refusal is not None:
             raise checked.refusal
-        staged = inbox.lake.finish(_staged(marker, batch, checked), checked.files)
+        staged = inbox.lake.finish(_staged(marker, batch, checked, turns), checked.files)
         return _accept(dataset, inbox, marker, staged, turns)
 
 
@@ -139,9 +155,10 @@ def _reject_rows(
     )
 
 
-def _staged(marker: Marker, batch: Copied, checked: Checked) -> Staged:
+def _staged(marker: Marker, batch: Copied, checked: Checked, turns: Turns) -> Staged:
     return Staged(
         batch_id=marker.batch_id,
+        turn=turns.last,
         files=batch.files,
         listing=batch.listing,
         left_out=batch.left_out,
@@ -159,24 +176,4 @@ def _accept(
 ) -> Receipt:
     """Write the receipt of a batch whose staged output is complete."""
     check_still_counted_once(inbox, marker, [file.path for file in staged.files])
-    turn = inbox.receipts.take_turn(marker, turns)
-    return inbox.receive(
-        Receipt(
-            batch_id=marker.batch_id,
-            marker=marker,
-            status="accepted",
-            rows=staged.rows,
-            rejected_rows=staged.rejected_rows,
-            reasons=staged.reasons,
-            warnings=staged.warnings,
-            unexpected=staged.unexpected,
-            bytes=sum(file.bytes for file in staged.files),
-            content=staged.content,
-            listing=staged.listing,
-            left_out=staged.left_out,
-            turn=turn,
-            supersedes=turns.current.batch_id if turns.current else None,
-            received_at=inbox.clock(),
-        ),
-        unfinished=dataset.model is not None,
-    )
+    return accept(dataset, inbox, marker, staged, turns)

@@ -1,9 +1,11 @@
 """What is odd at a distance is looked at twice, ``landing.settle`` apart, before it is decided.
 
 Whether a batch has settled is a matter of times (see ``settling``). On S3 and on a share they are
-those of another clock, and a client of a share shows what it saw seconds ago. So there a batch is
-turned away, or taken in though its data are younger than its marker, only if nothing of it has
-changed between two looks of one process. That needs no clock that is right.
+those of another clock, and a client of a share shows what it saw seconds ago: the marker as it is
+now may stand in a listing of names from before. So there a batch is turned away, or taken in though
+its data are younger than its marker, only if nothing of it has changed between two looks of one
+process; and on a share nothing new is taken in at the first look. That needs no clock that is
+right.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from flagfall.errors import NotSettled
 from flagfall.inbox.inbox import Inbox
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
-from flagfall.stores import EPOCH
 
 LONGEST = timedelta(minutes=2)
 """Most that a worker waits between two looks."""
+REMEMBERED_FOR = timedelta(days=1)
+"""No client of a share shows what it saw so long ago, however far its clock is off."""
 
 
 def apart(dataset: Dataset) -> float:
@@ -27,26 +30,20 @@ def apart(dataset: Dataset) -> float:
     return min(dataset.landing.settle, LONGEST).total_seconds()
 
 
-def is_behind(inbox: Inbox, marker: Marker) -> bool:
-    """Whether this client's listing does not show the marker yet, nor what came before it."""
-    landing = inbox.landing
-    if landing.store.metered or not landing.store.is_remote:
-        return False
-    return not landing.folders.shows(marker)
+def may_be_behind(inbox: Inbox, marker: Marker, files: Iterable[Expected]) -> bool:
+    """Whether what is seen may lack what is there, or more may come: the marker has no hash of it.
 
-
-def has_younger(inbox: Inbox, marker: Marker, files: Iterable[Expected]) -> bool:
-    """Whether a file was written after the marker, which has no hash of it: more may come.
-
-    On a share also at the same time, since its clock may go by seconds. On S3, where most batches
-    are written within a second, ``settling`` waits for its end.
+    On a share everything may, that came a short while ago by any clock. On S3 a file that was
+    written after the marker tells that more may come; where most are written within one second,
+    ``settling`` waits for its end.
     """
     store = inbox.landing.store
-    if not store.is_remote:
-        return False
     keys = [file.key for file in files if file.sha256 is None]
-    newest = max((entry.landed_at for entry in store.find(keys)), default=EPOCH)
-    return newest > marker.landed_at or (newest == marker.landed_at and not store.metered)
+    if not (store.is_remote and keys):
+        return False
+    if not store.metered and abs(inbox.clock() - marker.landed_at) < REMEMBERED_FOR:
+        return True
+    return any(entry.landed_at > marker.landed_at for entry in store.find(keys))
 
 
 def look_twice(inbox: Inbox, marker: Marker) -> None:

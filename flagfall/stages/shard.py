@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
+from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import HOPELESS, NotSettled, NotThere
 from flagfall.inbox.inbox import Inbox
@@ -110,7 +111,13 @@ def try_stage(
         inbox.landing.folders.forget()  # the second look is no look at what the first one saw
         tried.not_settled = []
         tried.each(dataset, inbox, odd)
+    if dataset.lake.table is not None and stage in _TABLES:
+        tried.to_table(dataset, inbox, stage)
     return tried.done, tried.failures
+
+
+_TABLES: dict[str, Literal["rows", "predictions"]] = {"ingest": "rows", "infer": "predictions"}
+"""The table that is made of a stage (see ``flagfall.tables``)."""
 
 
 @dataclass
@@ -142,6 +149,20 @@ class _Tried:
             else:
                 log.info("%s %s, %.1f s", name, _outcome(result), time.monotonic() - began)
                 self.done += result
+
+    def to_table(self, dataset: Dataset, inbox: Inbox, stage: str) -> None:
+        """Commit to a table what was done. Where that fails, the batches go on all the same."""
+        from flagfall.tables.upkeep import commit  # polars, only where there is work
+
+        accepted = [one.marker for one in self.done if one.status == "accepted"]
+        try:
+            receipts = list(filter(None, in_parallel(inbox.receipts.find, accepted)))
+            added = commit(dataset, inbox.lake, _TABLES[stage], receipts)
+        except Exception as error:
+            log.exception("%s: its table failed", self.name)
+            self.failures.append(error)
+        else:
+            log.info("%s: %d batches added to its table", self.name, added)
 
 
 def _outcome(result: Sequence[Delivery]) -> str:

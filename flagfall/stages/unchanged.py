@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import Turns
-from flagfall.lake.records import Receipt
+from flagfall.lake.records import Receipt, listing_of
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
-from flagfall.stages.copy_batch import Copied, listing_of
+from flagfall.stages.copy_batch import Copied
 
 CLEARED = "some of its files were removed since; what was taken in stays"
 """Said of a batch that was cleaned up: neither is it lost, nor is a smaller one delivered."""

@@ -158,6 +158,9 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; nothing where there is none."""
 
+    def remove_empty(self, prefix: str) -> None:
+        """Remove a folder that has nothing in it; else, and where there are no folders, nothing."""
+
     def fetch(
         self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
     ) -> Fetched:

@@ -231,6 +231,36 @@ def connect(found: Account, uri: str, bucket: str, prefix: str, region: str = ""
     )
 
 
+def object_settings(found: Account, conn_id: str, uri: str) -> dict[str, str]:
+    """The same as ``connect``, in words that object_store has for its environment; blocks.
+
+    Args:
+        found: Who asks.
+        conn_id: By this connection.
+        uri: Of the store; its bucket may be in another region than the account's.
+
+    Raises:
+        StoreRefused: There are no credentials.
+    """
+    credentials = found.session.get_credentials()
+    if credentials is None:
+        raise StoreRefused(uri, _NO_CREDENTIALS)
+    now = credentials.get_frozen_credentials()
+    endpoint, own_region = _where(found)
+    region = "" if endpoint else region_of(conn_id, urlsplit(uri).netloc)
+    settings = {
+        "AWS_ACCESS_KEY_ID": now.access_key,
+        "AWS_SECRET_ACCESS_KEY": now.secret_key,
+        "AWS_SESSION_TOKEN": now.token or "",
+        "AWS_REGION": region or own_region,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": str(endpoint.startswith("http://")).lower(),
+        "ALLOW_INVALID_CERTIFICATES": str(found.verify is False).lower(),
+        "AWS_CONDITIONAL_PUT": "etag",
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
 _AMAZON = "https://s3.amazonaws.com"
 """Where boto3 asks in us-east-1."""
 

@@ -21,7 +21,7 @@ import os
 import stat
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -283,6 +283,11 @@ class LocalStore:
         """See ``Store.delete``."""
         with translated(self._path(key)):
             self._path(key).unlink(missing_ok=True)
+
+    def remove_empty(self, prefix: str) -> None:
+        """See ``Store.remove_empty``."""
+        with suppress(OSError):  # it has something in it, or is gone
+            self._path(prefix).rmdir()
 
     def fetch(
         self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress

@@ -140,6 +140,9 @@ class S3Store:
         with suppress(FileNotFoundError):
             self._bucket.ask(self._bucket.checked(key), lambda store: store.delete(key))
 
+    def remove_empty(self, prefix: str) -> None:
+        """See ``Store.remove_empty``: S3 has no folders."""
+
     def fetch(
         self, key: str, target: Path, on_bytes: Callable[[int], None] = ignore_progress
     ) -> Fetched:

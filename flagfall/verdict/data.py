@@ -41,6 +41,13 @@ def data_reasons(
     yield from _empty(judged)
 
 
+def outcome_reasons(
+    dataset: Dataset, learned: Sequence[Receipt], evaluations: Evaluations
+) -> Iterator[Reason]:
+    """What outcomes that came later say of deliveries that were judged before."""
+    yield from _alerts(dataset, learned, evaluations)
+
+
 def rises(thresholds: Thresholds, drift: Drift) -> bool:
     """Whether a column has more missing values than training explains."""
     if thresholds.missing_rise is None:
@@ -179,12 +186,14 @@ def _alert(dataset: Dataset, what: str, found: Sequence[tuple[Receipt, str]]) ->
     batch_ids = Counter(receipt.batch_id for receipt, _ in found)
     kinds = sorted({_kind(alert) for _, alert in found})
     kind = DRIFT_OF if _is_drift(kinds[0]) else kinds[0]
+    names = list(dict.fromkeys(receipt.marker.label for receipt, _ in found))
+    look = f"see the figures of {listed(names)}"  # a report may be about another batch
     return Reason(
         kind="alert",
         what=what,
-        where=tuple(dict.fromkeys(receipt.marker.label for receipt, _ in found)),
+        where=tuple(names),
         since=min(receipt.received_at for receipt, _ in found),
-        remedy="see the report's figures; ask the producer what changed, or train the model anew",
+        remedy=f"{look}; ask the producer what changed, or train the model anew",
         details=tuple(f"{receipt.marker.label}: {alert}" for receipt, alert in found),
         keys=tuple(f"alert/{kind}/{batch_id}" for batch_id in batch_ids),
     )
@@ -208,4 +217,4 @@ def _is_drift(alert: str) -> bool:
 
 
 def _kind(alert: str) -> str:
-    return re.sub(r" -?[\d.]+ (is (?:(?:above|below) -?[\d.]+|worse than .*))$", r" \1", alert)
+    return re.sub(r" -?[\d.e+-]+ (is (?:(?:above|below) -?[\d.]+|worse than .*))$", r" \1", alert)

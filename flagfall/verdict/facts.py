@@ -20,6 +20,8 @@ JUDGED = 200
 """Most deliveries of a day whose evaluations are read, the newest ones."""
 
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2}|\d{8})(?!\d)")
+_FIRST_YEAR = 1900
+"""A number that reads as a day before it is a number."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,16 @@ class Facts:
         at: That moment (UTC).
         receipts: Of the last 30 days, in the order of landing.
         evaluations: Of the deliveries that ``judged`` names, as far as they are there.
+        unscored: Names of those of them that a run is about to score.
+        learned: Of other deliveries whose outcomes came today by another feed, the evaluations by
+            these outcomes.
         landed: Markers that are pending, however long.
         pending: Those that have been pending for longer than ``redeliver_after``.
         unfinished: Deliveries that nobody has finished for so long, or that a run left behind.
         late: Markers that are late, the oldest first.
         watcher: The watcher's last sign; ``None`` where there never was one.
         failures: Tasks that failed since a run succeeded.
+        damaged: URIs of receipts that cannot be read.
         dismissed: Rejected batches that people have decided to leave so.
         error: Why the rest is not known.
     """
@@ -71,12 +77,15 @@ class Facts:
     at: datetime
     receipts: tuple[Receipt, ...] = ()
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    unscored: tuple[str, ...] = ()
+    learned: Mapping[str, Evaluation] = field(default_factory=dict)
     landed: tuple[Marker, ...] = ()
     pending: tuple[Marker, ...] = ()
     unfinished: tuple[Unfinished, ...] = ()
     late: tuple[Overdue, ...] = ()
     watcher: WatcherState | None = None
     failures: tuple[Failure, ...] = ()
+    damaged: tuple[str, ...] = ()
     dismissed: frozenset[str] = frozenset()
     error: StoreError | None = None
 
@@ -89,19 +98,34 @@ class Facts:
 def batch_date(receipt: Receipt) -> date:
     """Return a batch's day: the first field that begins with a date, else when it landed."""
     for value in receipt.marker.fields.values():
-        if match := _DATE.match(value):
-            try:
-                return date.fromisoformat(match[1])
-            except ValueError:
-                continue
+        if (day := _day_in(value)) is not None:
+            return day
     return receipt.marker.landed_at.astimezone(UTC).date()
+
+
+def _day_in(value: str) -> date | None:
+    match = _DATE.match(value)
+    try:
+        day = date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return None
+    return day if day is not None and day.year >= _FIRST_YEAR else None
+
+
+def is_to_come(day: date, at: datetime) -> bool:
+    """Whether a day is after tomorrow (UTC): then it is a slip, or of a plan, and not the newest.
+
+    Tomorrow has begun somewhere.
+    """
+    return day > at.astimezone(UTC).date() + timedelta(days=1)
 
 
 def judged(current: list[Receipt], at: datetime) -> list[Receipt]:
     """The deliveries that today's verdict is about.
 
     Those of the newest day that there is, and all that were taken in today. So a batch of last
-    month that comes today is judged, and does not hide what is wrong with yesterday's.
+    month that comes today is judged, and does not hide what is wrong with yesterday's. Nor does one
+    of a day that is still to come: from the day after tomorrow on, days are not the newest.
 
     Args:
         current: The deliveries that count.
@@ -109,7 +133,9 @@ def judged(current: list[Receipt], at: datetime) -> list[Receipt]:
     """
     if not current:
         return []
-    newest, today = max(map(batch_date, current)), at.astimezone(UTC).date()
+    today = at.astimezone(UTC).date()
+    days = set(map(batch_date, current))
+    newest = max({day for day in days if not is_to_come(day, at)} or days)
     return [
         receipt
         for receipt in current

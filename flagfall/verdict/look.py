@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from types import MappingProxyType
 
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import StoreError
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.shortcuts import Scope
+from flagfall.lake.outcomes import last_late, learned_on, with_outcomes
 from flagfall.lake.receipts import batch_id_of
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.stores import Entry
@@ -20,10 +21,10 @@ from flagfall.verdict.facts import JUDGED, WINDOW, Facts, Overdue, Unfinished, j
 from flagfall.verdict.failures import failures
 from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.verdict import Verdict, judge
-from flagfall.watch.heartbeat import last_heartbeat
+from flagfall.watch.heartbeat import WatcherState, last_heartbeat
 
-DUES = 100
-"""Times at which a batch was due that are looked back."""
+DUES = 9_000
+"""Times at which a batch was due that are looked back: 30 days, every five minutes."""
 _NOTHING: Mapping[str, Evaluation] = MappingProxyType({})
 
 
@@ -72,31 +73,53 @@ def _of_lake(
 ) -> Facts:
     store, since = inbox.lake.store, (facts.at - WINDOW).date()
     found = inbox.receipts.since(since) if receipts is None else receipts
-    facts = replace(facts, receipts=tuple(found), watcher=last_heartbeat(store))
+    sign, damaged = last_heartbeat(store), inbox.receipts.damaged
+    facts = replace(facts, receipts=tuple(found), watcher=sign, damaged=damaged)
     current = facts.current
-    evaluations = _evaluations(dataset, inbox, judged(current, facts.at), known, over)
+    today = judged(current, facts.at)
+    unread = _unread(dataset, today, known, over)
+    looked_up = dict(zip(unread, inbox.lake.evaluations(unread.values()), strict=True))
+    read = {name: one for name, one in looked_up.items() if one is not None}
+    scored = {} if dataset.model is None else {**known, **read}
+    evaluations = with_outcomes(dataset, inbox.lake, found, scored)
     left_so = dismissed(store) if rejected_and_open(facts.receipts) else frozenset[str]()
     facts = replace(facts, failures=failures(store), dismissed=left_so)
     return replace(
         facts,
         evaluations=evaluations,
+        unscored=tuple(one.marker.label for name, one in unread.items() if name not in read),
+        learned=_learned(dataset, inbox, facts.at, current, today),
         unfinished=tuple(_unfinished(dataset, inbox, facts, current, evaluations, over)),
     )
 
 
-def _evaluations(
+def _unread(
     dataset: Dataset,
-    inbox: Inbox,
     today: Sequence[Receipt],
     known: Mapping[str, Evaluation],
     over: Collection[str],
-) -> dict[str, Evaluation]:
+) -> dict[str, Receipt]:
+    """The newest judged deliveries whose evaluation is to be looked up, by batch id."""
     if dataset.model is None:
         return {}
-    wanted = (r.batch_id for r in reversed(today) if r.batch_id not in known)
-    unread = [batch_id for batch_id in islice(wanted, JUDGED) if batch_id not in over]
-    read = zip(unread, inbox.lake.find_all(Evaluation, unread), strict=True)
-    return {**known, **{batch_id: one for batch_id, one in read if one is not None}}
+    wanted = (one for one in reversed(today) if one.batch_id not in known)
+    return {one.batch_id: one for one in islice(wanted, JUDGED) if one.batch_id not in over}
+
+
+def _learned(
+    dataset: Dataset,
+    inbox: Inbox,
+    at: datetime,
+    current: Sequence[Receipt],
+    today: Sequence[Receipt],
+) -> dict[str, Evaluation]:
+    """What outcomes that came today say of deliveries that are not judged anyway."""
+    if dataset.late_label is None:
+        return {}
+    store = inbox.lake.store
+    wanted = learned_on(store, at.date()) - {receipt.batch_id for receipt in today}
+    newest = [one for one in current if one.batch_id in wanted][-JUDGED:]
+    return {name: record.evaluation for name, record in last_late(store, newest).items()}
 
 
 def _unfinished(
@@ -115,11 +138,19 @@ def _unfinished(
         return
     noted = {batch_id_of(entry.key) for entry in _noted(inbox)}
     before = _left_before(dataset, facts)
-    for receipt in current:
+    for receipt in [*_older(inbox, facts, noted), *current]:
         name = receipt.batch_id
         is_left = name in over and name not in evaluations
         if is_left or (name in noted and receipt.received_at <= before):
             yield Unfinished(name, receipt.marker.label, receipt.received_at)
+
+
+def _older(inbox: Inbox, facts: Facts, noted: Collection[str]) -> list[Receipt]:
+    """Deliveries that count, are noted as not finished, and landed before the last 30 days."""
+    unknown = set(noted) - {receipt.batch_id for receipt in facts.receipts}
+    found = inbox.receipts.by_ids(unknown).values() if unknown else ()
+    counted = (inbox.receipts.current(receipt.marker) for receipt in found)
+    return [one for one in counted if one is not None and one.batch_id in unknown]
 
 
 def _left_before(dataset: Dataset, facts: Facts) -> datetime:
@@ -138,23 +169,31 @@ def _of_landing_zone(
     before = _left_before(dataset, facts)
     landed = tuple(inbox.pending(scope))
     pending = [marker for marker in landed if marker.landed_at <= before or marker.batch_id in left]
-    overdue = tuple(late(dataset, inbox, facts.at, facts.receipts))
+    overdue = tuple(late(dataset, inbox, facts.at, facts.receipts, facts.watcher))
     return replace(facts, landed=landed, pending=tuple(pending), late=overdue)
 
 
 def late(
-    dataset: Dataset, inbox: Inbox, now: datetime, receipts: Sequence[Receipt]
+    dataset: Dataset,
+    inbox: Inbox,
+    now: datetime,
+    receipts: Sequence[Receipt],
+    watcher: WatcherState | None = None,
 ) -> list[Overdue]:
     """Markers that were due, and whose deadline has passed, that are not there; oldest first.
 
-    The last one that was due, and those before it since the first batch of the last 30 days.
+    The last one that was due, and those before it since the first batch of the last 30 days. Of a
+    new feed, of which nothing has come so far, only what was due since it was first watched.
     """
-    due = list(_due(dataset, now, receipts))
+    first_watched = watcher.first if watcher else None
+    due = list(_due(dataset, now, receipts, first_watched))
     received = {receipt.marker.key for receipt in receipts}
     pattern, landing = inbox.landing.pattern, inbox.landing
     keys = {pattern.fill(dataset.arrival.fields_at(time)): time for time in due}
     missing = {key: time for key, time in keys.items() if key not in received}
     there = {entry.key for entry in landing.store.find(list(missing))} if missing else set()
+    if dataset.landing.after_receipt != "keep":  # some have been taken in and cleared
+        there |= {key for key in missing if inbox.receipts.has_any(key)}
     return [
         Overdue(key, f"{landing.uri}/{key}", time + dataset.arrival.deadline)
         for key, time in missing.items()
@@ -162,12 +201,18 @@ def late(
     ]
 
 
-def _due(dataset: Dataset, now: datetime, receipts: Sequence[Receipt]) -> list[datetime]:
+def _due(
+    dataset: Dataset,
+    now: datetime,
+    receipts: Sequence[Receipt],
+    first_watched: datetime | None,
+) -> list[datetime]:
     arrival = dataset.arrival
     if arrival.schedule is None:
         return []
     first = min((one.marker.landed_at for one in receipts), default=now)
-    times = [arrival.due_before(now - arrival.deadline)]
-    while len(times) < DUES and (before := arrival.due_before(times[-1])) >= first:
-        times.append(before)
-    return list(reversed(times))
+    dues = islice(arrival.dues_before(now - arrival.deadline), DUES)
+    last = next(dues)
+    if not receipts and first_watched is not None and last < first_watched:
+        return []
+    return [last, *takewhile(lambda due: due >= first, dues)][::-1]

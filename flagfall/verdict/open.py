@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Receipt
 from flagfall.verdict.facts import Facts, Overdue
 from flagfall.verdict.reason import Kind, Reason
 from flagfall.verdict.words import cut, listed, minute, plural
+
+FIRST_SIGN = timedelta(minutes=10)
+"""A watcher that is there has given its first sign by then."""
 
 
 def open_reasons(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
@@ -19,6 +22,7 @@ def open_reasons(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
     yield from _failed_tasks(dataset, facts)
     yield from _unfinished(dataset, facts)
     yield from _pending(dataset, facts)
+    yield from _damaged(facts)
     yield from _rejected(dataset, facts)
     yield from _late(facts.late)
 
@@ -38,6 +42,7 @@ def _unreachable(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
 def _unwatched(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
     sign = facts.watcher
     if sign is None:
+        yield from _never_watched(dataset, facts)
         return
     who = f"process {sign.pid} on {sign.host}"
     if sign.is_overdue(facts.at):
@@ -57,6 +62,19 @@ def _unwatched(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
             since=sign.since,
             remedy="mend what it names; it tries again at least once a minute",
             keys=(f"unreachable/{sign.since.isoformat()}",),
+        )
+
+
+def _never_watched(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
+    """A feed that was just described has no sign yet; one in which something waits has had time."""
+    if any(marker.landed_at <= facts.at - FIRST_SIGN for marker in facts.landed):
+        yield Reason(
+            kind="unwatched",
+            what="nobody watches, and nobody ever has",
+            where=(),
+            since=None,
+            remedy=f"start a triggerer and unpause {dataset.name}_pipeline",
+            keys=("unwatched/never",),
         )
 
 
@@ -106,6 +124,22 @@ def _pending(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
         )
 
 
+def _damaged(facts: Facts) -> Iterator[Reason]:
+    if found := facts.damaged:
+        names = [uri.rpartition("/")[2] for uri in found]
+        one = f"the receipt {cut(names[0])} is damaged"
+        yield Reason(
+            kind="damaged",
+            what=one
+            if len(found) == 1
+            else f"{len(found):,} receipts are damaged: {listed(names)}",
+            where=tuple(found),
+            since=None,
+            remedy="restore it from a backup, or remove it to have its batch taken in again",
+            keys=tuple(f"damaged/{name}" for name in names),
+        )
+
+
 def rejected_and_open(receipts: Iterable[Receipt]) -> list[Receipt]:
     """Rejected deliveries that no later delivery of the same marker has corrected, oldest first.
 
@@ -140,6 +174,7 @@ def _rejected(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
             ),
             details=tuple(f"{one.marker.label}: {one.message}" for one in found),
             keys=tuple(f"rejected/{receipt.batch_id}" for receipt in found),
+            ends=tuple(f"the rejection of {name}" for name in names),
         )
 
 
@@ -159,6 +194,7 @@ def _late(late: Sequence[Overdue]) -> Iterator[Reason]:
             since=late[0].deadline,
             remedy="ask the producer; when the marker comes, it is taken in by itself",
             keys=tuple(f"late/{overdue.key}" for overdue in late),
+            ends=tuple(f"{cut(name)} is not late any more" for name in names),
         )
 
 

@@ -15,6 +15,7 @@ Kind = Literal[
     "task",
     "unfinished",
     "pending",
+    "damaged",
     "rejected",
     "late",
     "stale",
@@ -26,7 +27,7 @@ Kind = Literal[
 ]
 """Kinds of reasons, the one with most weight first."""
 
-FAILED = frozenset({"unreachable", "unwatched", "task", "unfinished", "pending"})
+FAILED = frozenset({"unreachable", "unwatched", "task", "unfinished", "pending", "damaged"})
 """Kinds of which the pipeline itself is the cause; the others are of the data."""
 
 _EVENTS: dict[str, Event] = {
@@ -35,6 +36,7 @@ _EVENTS: dict[str, Event] = {
     "task": "failed",
     "unfinished": "unfinished",
     "pending": "unfinished",
+    "damaged": "failed",
     "rejected": "rejected",
     "late": "late",
     "stale": "late",
@@ -56,6 +58,7 @@ class Reason:
         remedy: What to do about it.
         details: More on each, as what a receipt says.
         keys: Name the things behind it for ever, so that each is told once.
+        ends: What is said of each of these when it is over; none: ``what``.
     """
 
     kind: Kind
@@ -65,6 +68,7 @@ class Reason:
     remedy: str
     details: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     @property
     def grade(self) -> Word:

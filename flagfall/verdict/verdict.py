@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flagfall.dataset.schema import Dataset
-from flagfall.dataset.thresholds import Thresholds
-from flagfall.verdict.data import data_reasons
+from flagfall.verdict.data import data_reasons, outcome_reasons
 from flagfall.verdict.facts import Facts, judged
+from flagfall.verdict.figures import known_figures
 from flagfall.verdict.open import open_reasons
 from flagfall.verdict.reason import Reason, Word
 from flagfall.verdict.volume import volume_reasons
-from flagfall.verdict.words import plural
+from flagfall.verdict.words import listed, plural
 
 NORMAL = "Today is normal."
 _STARTS = {"failed": "Failed", "attention": "Needs attention", "unknown": "Not known"}
@@ -36,6 +36,7 @@ class Verdict:
             not as they should be, ``unknown`` where there is nothing to judge by.
         sentence: The verdict as a person would say it.
         reasons: Why it is not normal, the one with most weight first.
+        unscored: Names of the judged deliveries that are not evaluated yet.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class Verdict:
     word: Word
     sentence: str
     reasons: tuple[Reason, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     @property
     def day(self) -> date:
@@ -77,7 +79,7 @@ def judge(dataset: Dataset, facts: Facts) -> Verdict:
         word, sentence = "unknown", f"{_STARTS['unknown']}: {why}."
     else:
         word, sentence = "normal", NORMAL
-    return Verdict(dataset.name, facts.at, word, sentence, tuple(found))
+    return Verdict(dataset.name, facts.at, word, sentence, tuple(found), facts.unscored)
 
 
 def _reasons(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
@@ -85,6 +87,8 @@ def _reasons(dataset: Dataset, facts: Facts) -> Iterator[Reason]:
     today = judged(current, facts.at)
     yield from open_reasons(dataset, facts)
     yield from data_reasons(dataset, today, facts.evaluations)
+    learned = [receipt for receipt in current if receipt.batch_id in facts.learned]
+    yield from outcome_reasons(dataset, learned, facts.learned)
     yield from volume_reasons(dataset, current, today, facts.at)
 
 
@@ -92,14 +96,24 @@ def _not_known(dataset: Dataset, facts: Facts) -> str:
     """Why nobody can say whether today is normal; empty where one can."""
     if not facts.receipts:
         return "nothing has come in the last 30 days"
-    if dataset.model is not None and not _judges_models(dataset.thresholds):
+    if all(receipt.status == "rejected" for receipt in facts.receipts):
+        return "nothing that came in the last 30 days was accepted"
+    if facts.unscored:
+        return f"no scores yet of {listed(facts.unscored)}"
+    return "" if dataset.model is None else _not_judged(dataset, facts)
+
+
+def _not_judged(dataset: Dataset, facts: Facts) -> str:
+    """Why nothing says whether a model is good today; empty where a threshold does."""
+    values = dataset.thresholds.model_dump(exclude=set(_OF_THE_DATA))
+    limits = {name for name, value in values.items() if value is not None}
+    if not limits:
         return "the model has no thresholds, so nothing says whether it is good today"
-    return ""
-
-
-def _judges_models(thresholds: Thresholds) -> bool:
-    values = thresholds.model_dump(exclude=set(_OF_THE_DATA))
-    return any(value is not None for value in values.values())
+    found = [*facts.evaluations.values(), *facts.learned.values()]
+    if not found or any(limits & known_figures(dataset, one) for one in found):
+        return ""
+    names = ", ".join(sorted(limits))
+    return f"no figure is known for {names}, so nothing says whether the model is good today"
 
 
 def _enumerate(reasons: Sequence[str], shown: int = 2) -> str:

@@ -18,7 +18,7 @@ from statistics import median
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.thresholds import Thresholds
 from flagfall.lake.records import Receipt
-from flagfall.verdict.facts import batch_date
+from flagfall.verdict.facts import batch_date, is_to_come
 from flagfall.verdict.reason import Reason
 from flagfall.verdict.words import minute, plural
 
@@ -45,8 +45,9 @@ def volume_reasons(
     by_day: dict[date, list[Receipt]] = {}
     for receipt in current:
         by_day.setdefault(batch_date(receipt), []).append(receipt)
+    newest = max((day for day in by_day if not is_to_come(day, now)), default=date.min)
     for day in sorted({batch_date(receipt) for receipt in judged}):
-        yield from _rows(dataset.thresholds, by_day, day)
+        yield from _rows(dataset.thresholds, by_day, day, day < newest)
     if dataset.arrival.schedule is None:
         yield from _stale(dataset.thresholds, current, now)
 
@@ -70,13 +71,18 @@ def unusual(thresholds: Thresholds, rows: int, history: Sequence[int]) -> str:
     return ""
 
 
-def _rows(thresholds: Thresholds, by_day: dict[date, list[Receipt]], day: date) -> Iterator[Reason]:
+def _rows(
+    thresholds: Thresholds, by_day: dict[date, list[Receipt]], day: date, is_over: bool
+) -> Iterator[Reason]:
     before = [day - timedelta(weeks=back) for back in range(1, WEEKS + 1)]
     known = [by_day[one] for one in before if one in by_day]
     rows, history = _sum(by_day[day]), [_sum(receipts) for receipts in known]
     found = unusual(thresholds, rows, history)
-    if not found or (found == "fewer" and not _is_complete(by_day, day, known)):
+    if not found:
         return
+    is_whole = is_over or len(by_day[day]) >= median(map(len, known))
+    if found == "fewer" and not is_whole:
+        return  # more batches of the day may come
     yield Reason(
         kind="rows",
         what=(
@@ -88,14 +94,6 @@ def _rows(thresholds: Thresholds, by_day: dict[date, list[Receipt]], day: date) 
         remedy="ask the producer whether something was left out, or came twice",
         keys=(f"rows/{day}/{found}",),
     )
-
-
-def _is_complete(
-    by_day: dict[date, list[Receipt]], day: date, known: Sequence[Sequence[Receipt]]
-) -> bool:
-    """Whether as many batches as usual have come, or a later day has begun."""
-    usual = median(len(receipts) for receipts in known)
-    return len(by_day[day]) >= usual or day < max(by_day)
 
 
 def _sum(receipts: Sequence[Receipt]) -> int:
@@ -126,9 +124,10 @@ def _steps(current: Sequence[Receipt]) -> list[datetime]:
     """When the first batch of each newer day landed."""
     newest, steps = date.min, []
     for receipt in sorted(current, key=lambda one: one.marker.landed_at):
-        if (day := batch_date(receipt)) > newest:
+        day, landed_at = batch_date(receipt), receipt.marker.landed_at
+        if day > newest and not is_to_come(day, landed_at):
             newest = day
-            steps.append(receipt.marker.landed_at)
+            steps.append(landed_at)
     return steps
 
 

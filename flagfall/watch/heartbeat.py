@@ -43,6 +43,7 @@ class WatcherState(BaseModel, frozen=True):
         no_hints: Why there are no hints, so that only sweeps find markers; empty where there are.
         host: Where it runs.
         pid: Its process there.
+        first: When anybody first watched the feed (UTC); ``None`` in those of older releases.
     """
 
     state: Literal["watching", "unreachable"]
@@ -53,6 +54,7 @@ class WatcherState(BaseModel, frozen=True):
     host: str
     pid: int
     no_hints: str = ""
+    first: AwareDatetime | None = None
 
     def is_overdue(self, now: datetime) -> bool:
         """Whether the next heartbeat should have come by now, even if one was missed."""
@@ -92,6 +94,7 @@ class Heartbeat:
         self._state = ""
         self._no_hints = ""
         self._since = utcnow()
+        self._first: datetime | None = None
         self._last_failed = False
         self._has_logged = False
 
@@ -119,11 +122,11 @@ class Heartbeat:
             pid=os.getpid(),
             no_hints=no_hints,
         )
-        await self._write(heartbeat.model_dump_json(indent=1).encode())
+        await self._write(heartbeat)
 
-    async def _write(self, heartbeat: bytes) -> None:
+    async def _write(self, heartbeat: WatcherState) -> None:
         try:
-            await in_thread(self._store.put, KEY, heartbeat)
+            await in_thread(self._put, heartbeat)
         except StoreError as error:
             self._last_failed, self._due_at = True, self._clock() + LONGEST_BACKOFF
             if self._state == "watching" and not self._has_logged:  # else the outage is logged
@@ -132,3 +135,10 @@ class Heartbeat:
             return
         self._last_failed, self._due_at = False, self._clock() + self._every
         self._has_logged = False
+
+    def _put(self, heartbeat: WatcherState) -> None:
+        if self._first is None:
+            before = last_heartbeat(self._store)
+            self._first = (before.first or before.since) if before else heartbeat.since
+        dated = heartbeat.model_copy(update={"first": self._first})
+        self._store.put(KEY, dated.model_dump_json(indent=1).encode())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.zone import LandingZone
-from flagfall.stores import Entry, Store
+from flagfall.stores import EPOCH, Entry, Store
+
+EVERYTHING = Scope(EPOCH)
+"""Nothing is left out."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +21,16 @@ class Look:
 
     Attributes:
         entries: Markers.
-        start: Keys up to this one were left out, except those in ``hinted``.
-        hinted: Keys that the watch asked for by name.
+        scope: What the watch asked for when the look began, except for those in ``hinted``. What
+            is known since, such as a marker that a hint named meanwhile, the look has not seen.
+        hinted: Keys that the watch asked for by name, each with the number of its last hint then.
         whole: Whether all others were looked at; else only some that a hint named.
     """
 
     entries: tuple[Entry, ...]
-    start: str = ""
+    scope: Scope = EVERYTHING
     whole: bool = False
-    hinted: frozenset[str] = frozenset()
+    hinted: Mapping[str, int] = field(default_factory=dict)
 
 
 class Watch:
@@ -38,16 +43,16 @@ class Watch:
             ``next`` raises.
 
     Attributes:
-        start: Keys up to this one are of no interest.
-        hinted: Keys that are, wherever they are.
+        scope: What is of interest.
+        hinted: Keys that are, wherever they are, each with the number of its last hint.
     """
 
     def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
         self.landing = landing
         self.every = every
         self.patient = patient
-        self.start = ""
-        self.hinted: frozenset[str] = frozenset()
+        self.scope = EVERYTHING
+        self.hinted: Mapping[str, int] = {}
         self._looks: list[Look] = []
         self._error: Exception | None = None
         self._news = asyncio.Event()
@@ -104,7 +109,7 @@ class Plan:
     @property
     def start(self) -> str:
         """Every watch skips keys up to this one."""
-        return min(look.start for look in self.watches.values())
+        return min(look.scope.start for look in self.watches.values())
 
 
 @dataclass
@@ -124,7 +129,7 @@ class Found:
 
 def looks_for(watches: Iterable[Watch]) -> dict[Watch, Look]:
     """What each watch wants to see now: that may change while a look is under way."""
-    return {watch: Look((), watch.start, whole=True, hinted=watch.hinted) for watch in watches}
+    return {watch: Look((), watch.scope, whole=True, hinted=watch.hinted) for watch in watches}
 
 
 def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:
@@ -184,4 +189,5 @@ def _looks(
         pattern = watch.landing.pattern.text
         if pattern not in markers:
             markers[pattern] = tuple(e for e in entries if watch.landing.is_marker(e.key))
-        yield watch, replace(plan.watches.get(watch, Look(())), entries=markers[pattern])
+        planned = plan.watches.get(watch, Look((), watch.scope))
+        yield watch, replace(planned, entries=markers[pattern])

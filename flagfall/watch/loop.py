@@ -20,7 +20,6 @@ from typing import TypeVar
 
 from flagfall.errors import BatchInvalid, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
-from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import parse_marker
 from flagfall.landing.marker import Marker, in_order
@@ -29,6 +28,7 @@ from flagfall.logs import logger
 from flagfall.stores import why_no_hints
 from flagfall.watch.announcer import Announcer
 from flagfall.watch.heartbeat import Heartbeat
+from flagfall.watch.kept_hints import KeptHints
 from flagfall.watch.looks import Look, Watch
 from flagfall.watch.outage import OutageTracker, ReachedAgain, Unreachable, reason
 from flagfall.watch.shared_poll import shared_poll
@@ -84,7 +84,7 @@ async def announcements(
         sleep: Waits for so many seconds.
     """
     outage = OutageTracker(clock)
-    async with aclosing(_Watcher(make_inbox, timing, clock)) as watcher:
+    async with aclosing(Watcher(make_inbox, timing, clock)) as watcher:
         while True:
             try:
                 async with aclosing(_until_failure(watcher, outage)) as news:
@@ -124,7 +124,7 @@ async def gathered(
                 held = ()
 
 
-async def _until_failure(watcher: _Watcher, outage: OutageTracker) -> AsyncGenerator[News]:
+async def _until_failure(watcher: Watcher, outage: OutageTracker) -> AsyncGenerator[News]:
     async with aclosing(_or_none(watcher.rounds(), watcher.hangs_after)) as rounds:
         async for one in rounds:
             if one is None:
@@ -175,7 +175,7 @@ class _Round:
     found: tuple[Marker, ...]
 
 
-class _Watcher:
+class Watcher:
     """Looks, compares with the inbox, and remembers what was announced, also after errors."""
 
     def __init__(
@@ -189,7 +189,7 @@ class _Watcher:
         self._inbox: Inbox | None = None
         self._heartbeat: Heartbeat | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._hinted: set[str] = set()
+        self._hints = KeptHints()
         self.hangs_after = self._every + HUNG_AFTER
         self.hangs = StoreUnavailable(
             "landing zone or lake", f"no look has come back for {self.hangs_after:.0f} s; it hangs"
@@ -203,20 +203,20 @@ class _Watcher:
         """
         inbox = await self._opened()
         watch = Watch(inbox.landing, self._every, patient=False)
-        scope = await self._aimed(watch, inbox)
+        await self._aim(watch, inbox)
         async with shared_poll(inbox.landing, self._clock) as shared, shared.watching(watch):
             while True:
                 look = await watch.next()
-                found = await in_thread(self._news_of, inbox, scope, look)
-                self._hinted -= look.hinted
+                found = await in_thread(self._news_of, inbox, look)
+                self._hints.followed(look.hinted)
                 if look.whole:
                     await self.beat()
                 yield _Round(look.whole, found)
-                scope = await self._aimed(watch, inbox)
+                await self._aim(watch, inbox)
 
-    def _news_of(self, inbox: Inbox, scope: Scope, look: Look) -> tuple[Marker, ...]:
+    def _news_of(self, inbox: Inbox, look: Look) -> tuple[Marker, ...]:
         """What a look has to announce; off the event loop, which 100,000 markers would hold."""
-        pending, overdue = _compare(inbox, scope, look, self._finish_within)
+        pending, overdue = _compare(inbox, look, self._finish_within)
         found = self._announcer.news([*pending, *overdue], look.whole)
         known = {marker.batch_id for marker in overdue}
         if new := [marker for marker in found if marker.batch_id not in known]:
@@ -224,11 +224,10 @@ class _Watcher:
         self._announcer.announced(found)
         return found
 
-    async def _aimed(self, watch: Watch, inbox: Inbox) -> Scope:
-        """What the next look has to see; the watch gets it."""
-        scope = await in_thread(inbox.shortcuts.scope)
-        watch.start, watch.hinted = scope.start, frozenset(self._hinted)
-        return scope
+    async def _aim(self, watch: Watch, inbox: Inbox) -> None:
+        """Tell the watch what the next look has to see."""
+        watch.scope = await in_thread(inbox.shortcuts.scope)
+        watch.hinted = self._hints.asked()
 
     async def _opened(self) -> Inbox:
         if self._inbox is None:
@@ -240,7 +239,7 @@ class _Watcher:
     async def _keep_hints(self, landing: LandingZone) -> None:
         """Keep the hint source open between two polls, and what it names until a look succeeds."""
         async for keys in landing.store.hints():
-            self._hinted.update(filter(landing.is_marker, keys or ()))
+            self._hints.add(filter(landing.is_marker, keys or ()))
 
     def forget(self) -> None:
         """Announce what is pending anew: runs may have failed on the same storage."""
@@ -258,14 +257,14 @@ class _Watcher:
 
 
 def _compare(
-    inbox: Inbox, scope: Scope, look: Look, finish_within: timedelta
+    inbox: Inbox, look: Look, finish_within: timedelta
 ) -> tuple[list[Marker], list[Marker]]:
     """Which of the markers that a look found are pending; and what should be finished by now."""
-    is_whole = look.whole and look.start <= scope.start
-    if not is_whole:  # a few keys are not worth a list of all receipts
+    scope = look.scope
+    if not look.whole:  # a few keys are not worth a list of all receipts
         scope = replace(scope, start=scope.start or scope.watermark.start)
     swept = inbox.sweep(scope, look.entries)
-    if is_whole:
+    if look.whole:
         inbox.shortcuts.advance(swept.pending, scope)
     return swept.pending, inbox.overdue(swept.unfinished, finish_within)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
 from flagfall.watch.heartbeat import WatcherState
-from tests.feeds import TOY, ToyFeed, make_toy
+from tests.feeds import TOY, Clock, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
 from tests.s3 import S3Server
 from tests.scored import make_scored_toy
@@ -227,6 +228,7 @@ class TestPublishToAFeed:
             (["{root}/landing2/date=1"], "is not below the landing zone"),
             ([], "no value for the marker's field 'date'; --field date=VALUE"),
             (["--field", "day=1"], "no field 'day'; the marker pattern has: date"),
+            (["--field", "date=1", "--field", "date=2"], "one value for the field 'date'"),
             (["--field", "date=a/b"], "'/' in the value of date"),
             (["--field", "date=1", "--marker", "_SUCCESS"], "nobody would wait"),
             (["{root}/landing/date=1", "--field", "date=1"], "the destination says it already"),
@@ -398,6 +400,7 @@ class TestStatus:
             "marker": waiting.uri,
             "landed_at": waiting.landed_at.isoformat(),
             "status": "pending",
+            "replaced": False,
             "received_at": None,
             "rows": None,
             "rejected_rows": None,
@@ -410,6 +413,18 @@ class TestStatus:
         refused = batches[bad.batch_id]
         assert (refused["status"], refused["reason"]) == ("rejected", "size-differs")
         assert refused["message"] == "cut short"
+
+    def test_a_delivery_that_does_not_count_any_more_is_marked(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        toy.inbox().reject(toy.drop("2026-11-01"), "size-differs", "cut short")
+        first = accept(toy.inbox(), toy.drop("2026-11-01", "id,value\n1,2\n"))
+        last = accept(toy.inbox(), toy.drop("2026-11-01", "id,value\n1,3\n"))
+        listed = flagfall("status", "toy", "2026-11-01").out.splitlines()
+        words = {line.split()[-1]: line.split()[0] for line in listed if not line.startswith(" ")}
+        assert words.pop("batch") == "status"
+        assert (words.pop(first.batch_id), words.pop(last.batch_id)) == ("replaced", "accepted")
+        assert list(words.values()) == ["replaced"]
 
     def test_so_many_batches_as_asked_for_are_listed_the_last_ones_first(
         self, flagfall: CommandLine, toy: ToyFeed
@@ -510,6 +525,7 @@ class TestStatus:
                 "every": 300.0,
                 "host": "triggerer-0",
                 "pid": 7,
+                "first": when - timedelta(days=9),
             }
         )
         toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
@@ -517,6 +533,7 @@ class TestStatus:
 
     def test_who_watches_is_said(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         sign = self.sign(toy, "watching", timedelta(seconds=40))
+        assert sign.first is not None
         told = self.counts(flagfall)["watch"]
         assert told == {
             "state": "watching",
@@ -526,6 +543,7 @@ class TestStatus:
             "host": "triggerer-0",
             "pid": 7,
             "no_hints": "",
+            "first": sign.first.isoformat().replace("+00:00", "Z"),
         }
         shown = flagfall("status").out
         assert re.search(
@@ -651,7 +669,7 @@ class TestReplay:
         assert "was rejected" not in flagfall("status", "toy").out
         for batch in (good.batch_id, "x.0"):
             said = flagfall.refused("dismiss", "toy", batch)
-            assert f"no rejected batch '{batch}'; `flagfall status toy` lists them" in said
+            assert f"no rejected and uncorrected batch '{batch}'" in said
 
     def test_all_that_were_rejected_for_a_reason_are_handed_out_again(
         self, flagfall: CommandLine, toy: ToyFeed
@@ -664,7 +682,11 @@ class TestReplay:
             inbox.reject(marker, reason, "why")
         again = toy.drop("2026-11-01")  # rejected before, accepted now: not to be done again
         accept(toy.inbox(), again)
-        assert flagfall("replay", "toy", "--reason", "not-readable").code == 0
+        shown = flagfall("replay", "toy", "--reason", "not-readable")
+        assert shown.out.startswith("1 batch from landing, in 1 run or more")
+        assert "nothing is done yet: --yes" in shown.out
+        assert toy.inbox().lake.store.stat("receipts/replays") is None
+        assert flagfall("replay", "toy", "--reason", "not-readable", "--yes").code == 0
         pending = {(marker.fields["date"], marker.replay) for marker in toy.inbox().pending()}
         assert pending == {("2026-11-03", 1), ("2026-11-04", 0)}
 
@@ -673,14 +695,149 @@ class TestReplay:
     ) -> None:
         toy.inbox().reject(toy.drop("2026-11-01"), "no-data", "why")
         said = flagfall.refused("replay", "toy", "--reason", "not-readible")
-        assert "no batch rejected for 'not-readible'; there are: no-data" in said
+        assert "no open batch rejected for 'not-readible'; open are: no-data" in said
+
+    def test_a_range_is_shown_first_and_handed_out_with_yes(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        for day in (1, 2, 3):
+            flagfall("stage", "ingest", "toy", toy.drop(f"2026-11-0{day}").batch_id)
+        shutil.rmtree(toy.landing)
+        command = ("replay", "toy", "--since", "2020-01-01", "--from", "staged")
+        shown = flagfall(*command).out.splitlines()
+        assert shown[0] == "3 batches from staged, in 1 run or more; what is new goes first"
+        assert shown[1].endswith("(accepted, 2 rows)")
+        assert toy.inbox().pending() == []
+        assert "pending: 3 batches" in flagfall(*command, "--yes").out
+        assert len(toy.inbox().pending()) == 3
+        assert "3 left out: a replay of it is pending" in flagfall(*command, "--yes").out
+        from_landing = flagfall("replay", "toy", "--since", "2020-01-01").out
+        assert "3 left out: it left the landing zone: use --from staged" in from_landing
+
+    def test_one_batch_is_taken_from_staged_rows(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        marker = toy.drop("2026-11-01")
+        refused = ("replay", "toy", marker.batch_id, "--from", "staged")
+        toy.inbox().reject(marker, "no-data", "why")
+        assert "no staged rows of batch" in flagfall.refused(*refused)
+        flagfall("stage", "ingest", "toy", toy.drop("2026-11-02").batch_id)
+        assert flagfall("replay", "toy", "2026-11-02", "--from", "staged").code == 0
+        (again,) = toy.inbox().pending()
+        assert again.staged_from.startswith("2026-11-02.")
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["--since", "11/05"], "no day '11/05'; expected one such as 2013-11-05"),
+            (["--since", "2026-11-02", "--until", "2026-11-01"], "exchange the two"),
+            (["--reason", "no-data", "--from", "staged"], "a rejected batch has none; use --from"),
+            (["--model-version", "2"], "no model of dataset 'toy'"),
+        ],
+    )
+    def test_a_wish_that_cannot_be_is_one_clear_line(
+        self, flagfall: CommandLine, toy: ToyFeed, arguments: list[str], says: str
+    ) -> None:
+        assert says in flagfall.refused("replay", "toy", *arguments)
 
     @pytest.mark.parametrize("arguments", [[], ["a.0", "--reason", "no-data"]])
     def test_it_wants_a_batch_or_a_reason(
         self, flagfall: CommandLine, toy: ToyFeed, arguments: list[str]
     ) -> None:
         said = flagfall.refused("replay", "toy", *arguments)
-        assert "give either a batch id or --reason" in said
+        assert "give either a batch, or --since, --until, --reason or --model-version" in said
+
+
+class TestALabelNamesABatch:
+    DAY = "2026-11-01"
+
+    def test_that_has_one_delivery(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        first = toy.drop(self.DAY)
+        ((staged,),) = flagfall("stage", "ingest", "toy", self.DAY).lines
+        assert (staged["status"], staged["marker"]["key"]) == ("accepted", first.key)
+        assert flagfall("replay", "toy", self.DAY).out.startswith(f"{self.DAY}.")
+        assert [marker.replay for marker in toy.inbox().pending()] == [1]
+
+    def test_of_which_the_delivery_that_counts_is_meant(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        accept(toy.inbox(), toy.drop(self.DAY))
+        second = toy.drop(self.DAY, "id,value\n1,2\n")
+        accept(toy.inbox(), second)
+        flagfall("replay", "toy", self.DAY)
+        (again,) = toy.inbox().pending()
+        assert (again.version, again.replay) == (second.version, 1)
+
+    def test_unless_a_later_one_was_rejected(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        first = toy.drop(self.DAY)
+        accept(toy.inbox(), first)
+        flagfall("stage", "ingest", "toy", toy.drop(self.DAY, "nonsense\n").batch_id)
+        second = toy.marker(self.DAY)
+        said = flagfall.refused("replay", "toy", self.DAY)
+        assert f"'{self.DAY}' names 2 batches: {first.batch_id} (accepted)," in said
+        assert f"{second.batch_id} (rejected); give the id of one of them" in said
+        assert flagfall("replay", "toy", first.batch_id).code == 0
+
+    def test_unless_a_correction_is_pending_that_a_stage_could_take_in(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        first = toy.drop(self.DAY)
+        accept(toy.inbox(), first)
+        second = toy.drop(self.DAY, "id,value\n1,2\n")
+        said = flagfall.refused("stage", "ingest", "toy", self.DAY)
+        assert f"{first.batch_id} (accepted), {second.batch_id} (pending)" in said
+
+    def test_unless_two_markers_have_it(self, flagfall: CommandLine, tmp_path: Path) -> None:
+        toy = make_toy(tmp_path, marker="{part}.ready")
+        for key in ("a-b/c", "a/b-c"):
+            path = toy.landing / f"date={key}.ready"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        (tmp_path / "datasets/toy.yaml").write_text(
+            TOY.format(root=tmp_path, marker="{part}.ready", more="")
+        )
+        one, two = sorted(marker.batch_id for marker in toy.inbox().pending())
+        assert (one[:5], two[:5]) == ("a-b-c", "a-b-c")
+        said = flagfall.refused("stage", "ingest", "toy", "a-b-c")
+        assert one in said
+        assert two in said
+
+    def test_that_is_longer_than_an_id_shows(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        names = ["a" * 70 + end for end in "xy"]
+        for name in names:
+            accept(toy.inbox(), toy.drop(name))
+        flagfall("replay", "toy", names[1])
+        assert [marker.label for marker in toy.inbox().pending()] == [names[1]]
+
+    def test_and_status_shows_all_its_deliveries(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        accept(toy.inbox(), toy.drop(self.DAY))
+        accept(toy.inbox(), toy.drop("2026-11-02"))
+        flagfall("stage", "ingest", "toy", toy.drop(self.DAY, "nonsense\n").batch_id)
+        ids = [r.batch_id for r in toy.inbox().receipts.deliveries(toy.marker(self.DAY))]
+        found = flagfall("status", "toy", ids[1], "--json").lines
+        assert [one["status"] for one in found] == ["rejected", "accepted"]
+        shown = flagfall("status", "toy", ids[0]).out
+        assert ("accepted" in shown, "rejected" in shown) == (True, True)
+        assert "date=2026-11-02" not in shown
+        assert "no batch '1999'" in flagfall.refused("status", "toy", "1999")
+
+
+class TestUpkeep:
+    def test_it_shows_what_would_go_and_drops_it_with_yes(
+        self, flagfall: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        toy = make_toy(tmp_path, keep="staged: 1d", after_receipt="delete")
+        flagfall("stage", "ingest", "toy", toy.drop("2026-11-01").batch_id)
+        clock = Clock()
+        clock.advance(timedelta(days=9))
+        monkeypatch.setattr("flagfall.inbox.inbox.Inbox.__init__.__defaults__", (clock,))
+        lake, landing = flagfall("upkeep", "toy").out.splitlines()
+        assert lake.startswith("would go: staged rows of 1 batches, older than 1d: 2 objects, ")
+        assert landing.startswith("would go: 1 batches in the landing zone (delete): 1 files and")
+        assert len(toy.snapshot()) == 2
+        assert flagfall("upkeep", "toy", "--yes").out.startswith("gone: staged rows of 1 batches")
+        assert toy.snapshot() == {}
+
+    def test_a_dataset_that_keeps_all_says_so(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        assert "neither lake.keep nor landing.after_receipt" in flagfall.refused("upkeep", "toy")
 
 
 class TestStage:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer import BadParameter
 
 from flagfall.cli import console
 from flagfall.cli.console import at_work, say_columns
 from flagfall.cli.exit_codes import ExitCode, code_of
 from flagfall.cli.status import status_command
 from flagfall.errors import NotThere, StoreUnavailable
+from flagfall.stages.ingest import ingest
 from tests.feeds import make_toy
 
 PAGE = Path(__file__).parents[2] / "docs/command-line.md"
@@ -88,3 +93,60 @@ def test_the_page_lists_every_key_of_the_json(
         for table in tables
     ]
     assert listed == [set(found), set(found["batches"][0])]
+
+
+def test_letters_that_a_terminal_lacks_are_written_out(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path)
+    ingest(toy.dataset, toy.inbox(), toy.drop("2026-11-01", "größe\n1\n"))
+    more = {"FLAGFALL_DATASETS": str(tmp_path / "datasets"), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "flagfall", "status", "toy"]
+    done = subprocess.run(command, env={**os.environ, **more}, capture_output=True, check=True)
+    assert b"gr\\xf6\\xdfe" in done.stdout
+
+
+def test_output_that_finds_no_room_is_one_line(tmp_path: Path) -> None:
+    make_toy(tmp_path)
+    where = {**os.environ, "FLAGFALL_DATASETS": str(tmp_path / "datasets")}
+    command = [sys.executable, "-m", "flagfall", "status", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, env=where, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr == b"flagfall: the output cannot be written: no space left on the device\n"
+
+
+def test_one_batch_has_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_toy(tmp_path)
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    with pytest.raises(BadParameter, match="one batch has none"):
+        status_command("toy", "2026-11-01", check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("status toy", ExitCode.DONE),
+        ("status toy --json", ExitCode.DONE),
+        ("status toy --check", ExitCode.ATTENTION),
+        ("status toy 2026-11-01 --json", ExitCode.DONE),
+        ("rows toy", ExitCode.DONE),
+        ("watch {root}/landing --marker date={{date}}/datapackage.json --count 2", ExitCode.DONE),
+        ("stage ingest toy 2026-11-01", ExitCode.DONE),
+    ],
+)
+def test_a_reader_that_has_enough_changes_neither_what_is_done_nor_the_exit_code(
+    tmp_path: Path, arguments: str, code: ExitCode
+) -> None:
+    """As `head` has, whose end of the pipe is closed."""
+    toy = make_toy(tmp_path)
+    ingest(toy.dataset, toy.inbox(), toy.drop("2026-11-01", "nonsense\n"))
+    words = arguments.format(root=tmp_path).split()
+    environment = {**os.environ, "FLAGFALL_DATASETS": str(tmp_path / "datasets")}
+    command = [sys.executable, "-m", "flagfall", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert b"Error" not in said
+    assert process.returncode == code

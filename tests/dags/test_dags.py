@@ -236,3 +236,33 @@ def test_in_a_task_only_its_own_dag_is_made(
     assert set(pipelines(folder)) == {"toy_pipeline", "toy_expected", "flagfall_watchman"}
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "toy_expected")
     assert set(pipelines(folder)) == {"toy_expected"}
+
+
+def test_in_a_task_only_its_own_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With hundreds of feeds each task would read hundreds of files."""
+    make_toy(tmp_path)
+    folder = tmp_path / "datasets"
+    (folder / "broken.yaml").write_text("title: 5\n")
+    own = {"broken.ingest_data": _own}
+    assert "toy_pipeline" in pipelines(folder, after=own)
+    assert "broken.yaml" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "toy_pipeline")
+    assert set(pipelines(folder, after=own)) == {"toy_pipeline"}
+    assert not caplog.text
+
+
+def test_a_task_of_the_upkeep_knows_every_dataset_whatever_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_toy(tmp_path)
+    folder = tmp_path / "datasets"
+    text = (folder / "toy.yaml").read_text()
+    for name in ("toy", "flagfall"):
+        kept = text.replace("lake: {", "lake: {keep: {staged: 90d}, ")
+        (folder / f"{name}.yaml").write_text(kept)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "flagfall_maintenance")
+    (dag,) = pipelines(folder).values()
+    assert set(dag.task_ids) == {"toy", "flagfall"}

@@ -24,6 +24,7 @@ from flagfall.triggers.metrics import Meter, Metric, is_on
 from flagfall.watch.heartbeat import WatcherState
 from tests.dags.one_run import run_dag
 from tests.feeds import ToyFeed, make_toy
+from tests.otlp import otlp_collector
 from tests.statsd import StatsdServer, statsd_server
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,30 @@ def test_a_run_sends_what_became_of_its_batches(tmp_path: Path, server: StatsdSe
     }
 
 
+@pytest.mark.timeout(300)
+def test_a_collector_of_opentelemetry_gets_the_same(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path)
+    watched(toy)
+    toy.drop("2026-11-01")
+    toy.drop("2026-11-02", "nonsense\n")
+    with otlp_collector() as collector:
+        ended = run_dag(toy.root / "datasets", **collector.environment)
+        assert ended["run"] == "success", ended["log"]
+    found = {
+        name.removeprefix("airflow."): value
+        for name, value in collector.last("toy").items()
+        if name.startswith("airflow.flagfall.")
+    }
+    did_not_happen = {Metric.LANDED, Metric.BATCHES_UNCHANGED, Metric.ROWS_REJECTED}
+    assert set(found) == {metric.value for metric in Metric} - did_not_happen
+    assert (found[Metric.BATCHES_ACCEPTED], found[Metric.BATCHES_REJECTED]) == (1, 1)
+    assert found[Metric.VERDICT] == VERDICTS["attention"]
+    assert found[Metric.WATCHER_AGE] > 60
+    receipts = toy.inbox().receipts.since(datetime.now(UTC).date())
+    together = 1000 * sum(receipt.seconds for receipt in receipts)
+    assert found[Metric.MARKER_TO_RECEIPT] == pytest.approx(together, abs=2)
+
+
 async def test_the_watcher_counts_each_marker_that_lands_once(
     toy: ToyFeed, sending: StatsdServer
 ) -> None:
@@ -129,6 +154,15 @@ def test_without_tags_the_feed_ends_the_name(
         "airflow.flagfall.verdict.flights": ["1|g"],
         "airflow.flagfall.verdict.weather": ["2|g"],
     }
+
+
+def test_a_backend_that_fails_fails_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    class Away:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("exporter is away")
+
+    Meter("toy", Away()).gauge(Metric.VERDICT, 1)
+    assert "toy: flagfall.verdict was not sent" in caplog.text
 
 
 def test_nothing_is_sent_where_airflow_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

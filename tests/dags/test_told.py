@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier, Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
 from flagfall.dags import pipelines
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Inbox
+from flagfall.ledger.board import read_board
+from flagfall.operators.watchman import WatchmanOperator
+from flagfall.operators.work import watching as watchman
+from flagfall.stores import open_store
+from flagfall.verdict.facts import Facts
+from flagfall.verdict.verdict import Verdict
 from flagfall.watch.heartbeat import WatcherState
 from tests.dags.one_run import run_dag
 from tests.feeds import ToyFeed, make_toy
@@ -30,10 +41,10 @@ def box() -> Iterator[Mailbox]:
         yield box
 
 
-def run(toy: ToyFeed, box: Mailbox, dag: str = "toy_pipeline") -> dict[str, Any]:
+def run(toy: ToyFeed, box: Mailbox, dag: str = "toy_pipeline", times: int = 1) -> dict[str, Any]:
     base = {"AIRFLOW__API__BASE_URL": "https://airflow.example"}
     where = {"AIRFLOW_CONN_SMTP_DEFAULT": box.connection, **base}
-    return run_dag(toy.root / "datasets", dag=dag, **where)
+    return run_dag(toy.root / "datasets", dag=dag, times=times, **where)
 
 
 def test_a_rejected_batch_is_seen_in_the_grid_in_the_log_and_in_the_mail(
@@ -66,6 +77,25 @@ def test_a_task_that_fails_is_one_mail_for_the_run(tmp_path: Path, box: Mailbox)
     assert len(box.mails) == 1, "nothing is new, and nothing is over"
 
 
+@pytest.fixture
+def two(tmp_path: Path) -> ToyFeed:
+    """The second of two feeds of one lake; the first is called aaa."""
+    toy = make_toy(tmp_path)
+    text = (tmp_path / "datasets/toy.yaml").read_text()
+    (tmp_path / "datasets/aaa.yaml").write_text(text)
+    return toy
+
+
+def watching(toy: ToyFeed) -> dict[str, str]:
+    """What the watchman's task does, without an Airflow."""
+    with DAG("look_at_all", schedule=None):
+        task = WatchmanOperator(task_id="look", datasets=toy.root / "datasets")
+    instance = SimpleNamespace(
+        task_id="look", xcom_pull=lambda **_: None, xcom_push=lambda **_: None
+    )
+    return task.execute({"ti": instance})  # type: ignore[typeddict-item]
+
+
 class TestTheWatchman:
     def silent(self, toy: ToyFeed, ago: timedelta) -> None:
         then = datetime.now(UTC) - ago
@@ -84,12 +114,74 @@ class TestTheWatchman:
         assert mail["subject"].startswith("toy: nobody watches: no sign since ")
         assert "start a triggerer and unpause toy_pipeline" in box.html()[0]
 
-    def test_a_lake_that_is_away_is_told(self, tmp_path: Path, box: Mailbox) -> None:
+    def test_a_lake_that_is_away_is_told_once_however_often_it_runs(
+        self, tmp_path: Path, box: Mailbox
+    ) -> None:
         toy = make_toy(tmp_path, more=NOTIFY)
         (toy.root / "lake").write_text("a file where the lake should be")
-        assert run(toy, box, "flagfall_watchman")["run"] == "success"
+        ended = run(toy, box, "flagfall_watchman", times=4)
+        assert ended["run"] == "success", ended["log"]
         (html,) = box.html()
         assert "the storage cannot be reached from here" in html
+
+    def test_a_feed_that_cannot_be_looked_at_silences_no_other(
+        self, two: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        judge = watchman.judge
+
+        def broken(dataset: Dataset, facts: Facts) -> Verdict:
+            if dataset.name == "aaa":
+                raise LookupError("a mistake in the code")
+            return judge(dataset, facts)
+
+        monkeypatch.setattr(watchman, "judge", broken)
+        with pytest.raises(ExceptionGroup, match="the others were"):
+            watching(two)
+        assert two.inbox().lake.store.stat("ledger.json")
+
+    def test_a_lake_that_hangs_holds_up_no_other_feed(
+        self, two: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look, over = watchman.look, Event()
+
+        def hanging(dataset: Dataset, inbox: Inbox) -> Facts:
+            if dataset.name == "aaa":
+                over.wait()
+            return look(dataset, inbox)
+
+        monkeypatch.setattr(watchman, "look", hanging)
+        monkeypatch.setattr(watchman, "LOOKED_WITHIN", 5.0)
+        with pytest.raises(ExceptionGroup, match="the others were") as caught:
+            watching(two)
+        assert "aaa: no answer within 5 s" in str(caught.value.exceptions[0])
+        assert two.inbox().lake.store.stat("ledger.json")
+        over.set()
+
+    def test_feeds_are_told_of_side_by_side(
+        self, two: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One by one, ten feeds whose chat hangs would take longer than the task may."""
+        at_once = Barrier(2)
+        monkeypatch.setattr(watchman, "tell", lambda *_: bool(at_once.wait(60) + 1))
+        assert watching(two) == {"aaa": "unknown", "toy": "unknown"}
+
+    def test_a_dataset_file_that_cannot_be_read_is_an_error_that_names_it(
+        self, two: ToyFeed
+    ) -> None:
+        file = two.root / "datasets/aaa.yaml"
+        good = file.read_text()
+        file.write_text("title: [")
+        with pytest.raises(ExceptionGroup, match="the others were") as caught:
+            watching(two)
+        assert str(file) in str(caught.value.exceptions[0])
+        lake = open_store(two.dataset.lake.uri)
+        (why,) = read_board(lake).unreadable["look_at_all"].values()
+        assert "expected YAML" in why
+        assert set(read_board(lake).feeds) == {"toy"}
+        file.write_text(good)
+        watching(two)
+        assert not read_board(lake).unreadable["look_at_all"]
+        assert set(read_board(lake).feeds) == {"aaa", "toy"}
 
     def test_it_looks_at_every_feed_and_starts_unpaused(self, tmp_path: Path) -> None:
         folder = tmp_path / "datasets"

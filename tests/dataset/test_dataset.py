@@ -365,6 +365,8 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("just text\n", "expected a mapping at the top, got 'just text'"),
         ("a: 1\n---\nb: 2\n", "expected YAML"),
         ("[" * 1000, "nested too deeply"),
+        pytest.param("[" * 200_000, "nested too deeply", id="deeper than the stack"),
+        pytest.param("- " * 1000 + "x", "nested too deeply", id="a list in a list"),
         ("a: &a [*a]\n", "not known here"),
         ("1: x\n", "expected text as a key"),
         ("? [a, b]\n: x\n", "expected YAML"),

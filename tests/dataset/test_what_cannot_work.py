@@ -337,3 +337,27 @@ def test_the_datasets_own_name_for_code_that_makes_features_is_no_key(tmp_path: 
     assert found.features_python == str(tmp_path / "a.py")
     plain = found.model_dump_json(exclude_unset=True)
     assert Dataset.model_validate_json(plain).features_python == found.features_python
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "says"),
+    [
+        ("thresholds: {psi_max: .nan}", "thresholds.psi_max", "expected a finite number"),
+        ("thresholds: {psi_max: .inf}", "thresholds.psi_max", "expected a finite number"),
+        ("thresholds: {psi_max: -1}", "thresholds.psi_max", "greater than or equal to 0"),
+        ("notify: [{notifier: a.B, on: []}]", "notify[0].on", "this tells nobody"),
+    ],
+)
+def test_a_line_that_nothing_crosses_or_nobody_hears_of_is_refused(
+    tmp_path: Path, more: str, key: str, says: str
+) -> None:
+    path = tmp_path / "datasets" / "toy.yaml"
+    path.parent.mkdir()
+    path.write_text(TOY.format(root=tmp_path, marker="_SUCCESS", more="").split("thresholds")[0])
+    with path.open("a") as file:
+        file.write(more)
+    with pytest.raises(DatasetInvalid) as caught:
+        read_dataset(path)
+    (found,) = caught.value.problems
+    assert found.key == key
+    assert says in found.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from typing import Any
@@ -59,7 +60,9 @@ def test_its_processes_are_not_root_and_write_only_where_they_must(
     services: dict[str, Any], name: str
 ) -> None:
     service = services[name]
-    assert service["user"] == f"{os.getuid()}:0"
+    user, _, group = service["user"].partition(":")
+    assert int(user) == (os.getuid() or DEPLOY.parent.stat().st_uid or 50000)
+    assert (int(user) > 0, group) == (True, "0")
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -103,6 +106,14 @@ class TestSecrets:
         assert (url.host, url.database) == ("postgres", "airflow")
         for name in ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET"):
             assert len(environment[name]) == 64
+
+    @pytest.mark.parametrize("who", [0, 1234])
+    def test_they_are_of_the_user_who_made_them_and_never_of_root(
+        self, monkeypatch: pytest.MonkeyPatch, who: int
+    ) -> None:
+        monkeypatch.setattr(os, "getuid", lambda: who)
+        user = runpy.run_path(str(DEPLOY / "compose_secrets.py"))["user"]()
+        assert user == who or (who == 0 and user > 0)
 
     def test_git_leaves_them_alone(self) -> None:
         ignored = (DEPLOY.parent / ".gitignore").read_text().splitlines()

@@ -132,6 +132,8 @@ class TestAsItIsBuilt:
         text = image.here("/opt/flagfall/datasets/flights.yaml").read_text()
         more = "resources: {run_inference: {cpu: 2, memory: 4Gi}}\n"
         (datasets / "flights.yaml").write_text(text + more)
+        arrivals = image.here("/opt/flagfall/datasets/arrivals.yaml").read_text()
+        (datasets / "arrivals.yaml").write_text(arrivals)
         show = (
             "import runpy; "
             "dag = runpy.run_path('/opt/flagfall/dags/feeds.py')['flights_pipeline']; "

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from queue import Queue
 from threading import Thread
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -19,6 +20,8 @@ import pytest
 import yaml
 from airflow.executors.workloads import BundleInfo, ExecuteTask
 from airflow.executors.workloads.task import TaskInstanceDTO
+from airflow.models.taskinstancekey import TaskInstanceKey
+from airflow.providers.cncf.kubernetes.executors.kubernetes_executor import KubernetesExecutor
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_types import KubernetesJob
 from airflow.providers.cncf.kubernetes.executors.kubernetes_executor_utils import (
     AirflowKubernetesScheduler,
@@ -27,12 +30,13 @@ from airflow.providers.cncf.kubernetes.kube_config import KubeConfig
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
-from kubernetes.client import ApiClient, models
+from kubernetes.client import ApiClient, ApiException, models
 from kubernetes.utils.quantity import parse_quantity
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.operators.pods import STARTS_PODS, executor_config
+from flagfall.stages.scratch_size import SCRATCH_SIZE
 from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, environment, values
 from tests.feeds import make_toy
 
@@ -103,6 +107,19 @@ def use_values(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in as_variables({"kubernetes_executor": ours}).items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pod_that_kubernetes_refuses_for_now_is_asked_for_again(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's default fails the task at once."""
+    use_values(monkeypatch)
+    executor = KubernetesExecutor()
+    executor.task_queue = Queue()
+    job = KubernetesJob(TaskInstanceKey("d", "t", "r", 1, -1), [], None, None)
+    executor._handle_pod_publish_error(job, ApiException(status=status, reason="busy"))
+    assert executor.task_queue.get_nowait() is job
 
 
 class Recorder(BaseHTTPRequestHandler):
@@ -420,6 +437,14 @@ class TestTheFilesThemselves:
         by_label = [peer["podSelector"]["matchLabels"] for peer in allowed if "podSelector" in peer]
         assert [wanted for wanted in by_label if wanted.items() <= labels.items()]
 
+    def test_the_way_to_the_internet_leads_to_no_private_address(self) -> None:
+        """Nor to a carrier's, 100.64.0.0/10, which EKS and others give to pods and nodes."""
+        private = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+        wide = [block for block in ip_blocks() if block.cidr == "0.0.0.0/0"]
+        assert len(wide) == 3
+        for block in wide:
+            assert set(block._except) == {*private, "169.254.0.0/16"}
+
     def test_the_policies_select_pods_by_labels_that_they_have(self, pods: Pods) -> None:
         wanted = policy_of("task").spec.pod_selector.match_labels
         assert wanted.items() <= pods["claim"].metadata.labels.items()
@@ -437,6 +462,12 @@ def deserialized(policy: dict[str, Any]) -> models.V1NetworkPolicy:
 def policy_of(name: str) -> models.V1NetworkPolicy:
     (found,) = [p for p in policies() if p["metadata"]["name"] == f"flagfall-{name}"]
     return deserialized(found)
+
+
+def ip_blocks() -> list[models.V1IPBlock]:
+    rules = [rule for policy in policies() for rule in deserialized(policy).spec.egress]
+    peers = [peer for rule in rules for peer in rule.to]
+    return [peer.ip_block for peer in peers if peer.ip_block]
 
 
 def ports(policy: models.V1NetworkPolicy) -> set[int]:
@@ -465,6 +496,13 @@ def test_only_resources_have_the_kubernetes_client_imported(
         check=True,
     )
     assert done.stdout.splitlines()[-1] == imported
+
+
+def test_a_task_knows_the_size_of_its_scratch_volume() -> None:
+    spec = yaml.safe_load(POD_TEMPLATE.read_text())["spec"]
+    (scratch,) = (v["emptyDir"]["sizeLimit"] for v in spec["volumes"] if v["name"] == "scratch")
+    environment = {one["name"]: one.get("value") for one in spec["containers"][0]["env"]}
+    assert environment[SCRATCH_SIZE] == scratch
 
 
 def test_the_shipped_datasets_can_be_read() -> None:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import json
 import re
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused
+from flagfall.pages.batch import batch_page
+from flagfall.pages.feed import Filter, feed_page
+from flagfall.pages.lakes import Lakes
+from flagfall.pages.reports import name_of, report
 from flagfall.publish import publish
+from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import open_store
 from flagfall.triggers.markers import MarkerFeedTrigger
 from tests.deploy.cluster import DEPLOY, values
+from tests.pages.test_pages import ref
 from tests.s3 import S3Server
 from tests.test_docs import blocks
 from tests.test_s3_readme import LAKE, LANDING, buckets, drop, feed, rights
 
 __all__ = ["buckets"]  # a fixture
 PAGE = (DEPLOY.parent / "docs/security.md").read_text()
-(POLICY,) = (json.loads(block) for block in blocks(PAGE, "json"))
+POLICY, OF_API_SERVER = (json.loads(block) for block in blocks(PAGE, "json"))
 
 
 @pytest.mark.usefixtures("buckets")
@@ -57,6 +64,28 @@ class TestRightsOfTheTriggerer:
                 open_store(lake).read("staged/a.parquet", 10)
             with pytest.raises(StoreRefused, match="access denied"):
                 open_store(LANDING).put("x", b"")
+
+
+@pytest.mark.usefixtures("buckets")
+def test_the_api_server_may_show_all_of_a_feed_and_write_nothing(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(tmp_path)
+    inbox, dataset = feed(tmp_path), read_dataset(tmp_path / "toy.yaml")
+    (marker,) = inbox.pending()
+    run_stage("ingest", dataset, inbox, [Delivery(marker)])
+    told = report_run(dataset, inbox, "run", [marker])
+    shown, now, lakes = ref(dataset), datetime.now(UTC), Lakes()
+    with rights(s3, monkeypatch, OF_API_SERVER):
+        of_feed = feed_page(lakes, shown, now, Filter())
+        of_batch = batch_page(
+            lakes, shown, marker.landed_at.date().isoformat(), marker.batch_id, now
+        )
+        of_report = report(lakes, shown, name_of(str(told["key"])))
+        assert [bool(of_feed.rows), bool(of_batch.found), bool(of_report.value)] == [True] * 3
+        for key in ("receipts/replays/x.json", "ledger.json", "feeds.json"):
+            with pytest.raises(StoreRefused, match="access denied"):
+                open_store(f"{LAKE}/toy").put(key, b"")
 
 
 def drop_again(root: Path) -> None:

@@ -47,7 +47,7 @@ class TestSettings:
 
     @SIZES
     def test_numbers_and_truths_are_of_the_type_that_is_described(self, cores: int) -> None:
-        forms = {"integer": r"\d+", "float": r"\d+(\.\d+)?", "boolean": "True|False"}
+        forms = {"integer": r"-?\d+", "float": r"\d+(\.\d+)?", "boolean": "True|False"}
         for section, options in values(cores)["config"].items():
             for option, value in options.items():
                 form = forms.get(DESCRIPTION[section]["options"][option]["type"], ".+")
@@ -158,7 +158,7 @@ class TestSecrets:
     @SIZES
     def test_none_stands_in_the_values(self, cores: int) -> None:
         chosen = values(cores)
-        assert set(chosen["data"]) == {"metadataSecretName"}
+        assert set(chosen["data"]) == {"metadataSecretName", "brokerUrlSecretName"}
         for given in ("fernetKey", "apiSecretKey", "jwtSecret", "webserverSecretKey"):
             assert given not in chosen
         for option in ("fernet_key", "sql_alchemy_conn", "secret_key", "jwt_secret"):

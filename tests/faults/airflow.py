@@ -161,10 +161,12 @@ class HarmedAirflow(LocalAirflow):
 
     def died_at(self, point: str, patience: float = 120.0) -> None:
         """Wait until a process has died at an armed point."""
-        self.wait_until(
-            lambda: not (self.faults / point).exists(), f"nobody died at {point!r}", patience
-        )
+        self.wait_until(lambda: not self.is_armed(point), f"nobody died at {point!r}", patience)
         self.kills.append(f"at {point}")
+
+    def is_armed(self, point: str) -> bool:
+        """Whether the process that gets to a point is still to die."""
+        return (self.faults / point).exists()
 
     def stop(self) -> None:
         """End every component."""

@@ -22,9 +22,10 @@ import jinja2
 import psutil
 
 from sandbox.airflow import interruptible
-from tests.faults import cluster, habits, harm, stock
+from tests.faults import cluster, habits, harm, partitions, pods, stock
 from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Verdict
+from tests.faults.network import why_not
 from tests.faults.world import ALL, Line, World, world
 from tests.simulation.campaign import outcomes
 
@@ -171,6 +172,26 @@ def _broker(running: cluster.ClusterWorld) -> Iterator[Line]:
     yield cluster.lose_the_broker(running, 3)
 
 
+@contextmanager
+def _partitions(folder: Path) -> Iterator[Iterator[Line]]:
+    if why := why_not():
+        sys.exit(f"partitions: {why}")
+    with partitions.partitioned_world(folder) as running:
+        yield _cut_off(running)
+
+
+def _cut_off(running: cluster.ClusterWorld) -> Iterator[Line]:
+    for service in ("S3", "Airflow's API", "the broker"):
+        yield partitions.cut_a_worker(running, service)
+    yield partitions.cut_a_triggerer(running, "the database")
+
+
+@contextmanager
+def _kubernetes(folder: Path) -> Iterator[Iterator[Line]]:
+    with pods.pods_world(folder) as running:
+        yield (pods.harm_pods(running, what) for what in pods.HARM)
+
+
 SEEDS = int(os.environ.get("SEEDS", 100_000))
 """Schedules that are simulated; ``make campaign SEEDS=5000`` for fewer."""
 TOLD_EVERY = 2_000
@@ -209,7 +230,12 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[Iterator[Line]]]] = {
     "sqlite": partial(_our_world, harms=_sqlite, names=["burst"], on_postgres=False),
     "celery": partial(_cluster, harms=_celery),
     "broker": partial(_cluster, harms=_broker, settings=cluster.SOON_QUEUED_AGAIN),
+    "partitions": _partitions,
+    "kubernetes": _kubernetes,
 }
+
+BY_NAME = ("partitions", "kubernetes")
+"""Parts that are done only when they are named: hours, or a machine that has network namespaces."""
 
 
 def run(part: str) -> None:
@@ -246,6 +272,7 @@ def render(found: Sequence[Row]) -> str:
     theirs = [row for row in found if row.part == "stock"]
     longest = {part: max((r.seconds for r in found if r.part == part), default=0) for part in PARTS}
     return environment.from_string(TEMPLATE.read_text()).render(
+        parts={row.part for row in found},
         ours=ours,
         beside=list(_pairs(theirs, ours)),
         kills=sum(row.times for row in ours if row.harm.startswith("kill")),
@@ -270,10 +297,10 @@ def main(parts: Sequence[str]) -> None:
     if os.geteuid() != 0:
         sys.exit("the campaign mounts a small disk of its own: run it as root, in a container")
     with interruptible():
-        for part in parts or PARTS:
+        for part in parts or (part for part in PARTS if part not in BY_NAME):
             run(part)
     found = rows()
-    if missing := set(PARTS) - {row.part for row in found}:
+    if missing := set(PARTS) - set(BY_NAME) - {row.part for row in found}:
         print(f"no page yet: {', '.join(sorted(missing))} not run so far")
     else:
         PAGE.write_text(render(found))

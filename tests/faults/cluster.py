@@ -15,10 +15,11 @@ from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.inbox.inbox import Inbox
 from flagfall.publish import DEFAULT_MARKER
+from sandbox.airflow import LocalAirflow
 from sandbox.cluster import LocalCluster
 from sandbox.demo import BUCKET, CONN_ID
 from sandbox.demo import S3Producer as DemoProducer
-from sandbox.flights import all_flights
+from sandbox.flights import OUTCOME, all_flights
 from sandbox.s3 import LocalS3
 from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
@@ -45,7 +46,7 @@ class WholeDays:
         self._day = FIRST_DAY
 
     def write(self, folder: Path) -> frozenset[str]:
-        rows = self._flights.filter(date=self._day)
+        rows = self._flights.filter(date=self._day).drop(OUTCOME)
         self._day += timedelta(days=1)
         folder.mkdir(parents=True)
         rows.write_csv(folder / "flights.csv", null_value="NA")
@@ -91,28 +92,28 @@ class HarmedCluster(LocalCluster):
 
 
 @dataclass(frozen=True)
-class ClusterWorld:
-    """A running cluster, the flights' feed on S3, and their producer."""
+class FlightsWorld:
+    """The flights' feed on S3, and their producer."""
 
-    cluster: HarmedCluster
     producer: S3Producer
     inbox: Inbox
     files: S3Files
     faults: Path
 
+    @property
+    def airflow(self) -> LocalAirflow:
+        """Who takes them in."""
+        raise NotImplementedError
+
     def wait(self, true: Callable[[], object], what: str) -> None:
         """Wait until ``true()``."""
-        self.cluster.wait_until(true, what, PATIENCE)
-
-    def where(self, sql: str) -> str:
-        """Wait until a query finds a machine, and name it."""
-        self.wait(lambda: self.cluster.query(sql), f"nothing for: {sql}")
-        return str(self.cluster.query(sql)[0]["hostname"])
+        self.airflow.wait_until(true, what, PATIENCE)
 
     def judge(self, drops: Sequence[Drop]) -> Verdict:
         """Wait until all is quiet and well, at most ``PATIENCE`` seconds."""
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
+            self.airflow.check()
             if self._is_quiet() and (verdict := self._verdict(drops)).is_clean:
                 return verdict
             time.sleep(1)
@@ -120,7 +121,7 @@ class ClusterWorld:
 
     def _is_quiet(self) -> bool:
         active = "select 1 from dag_run where state in ('queued', 'running') and dag_id = ?"
-        return not self.inbox.pending() and not self.cluster.query(active, f"{NAME}_pipeline")
+        return not self.inbox.pending() and not self.airflow.query(active, f"{NAME}_pipeline")
 
     def _verdict(self, drops: Sequence[Drop]) -> Verdict:
         log = self.faults / "finished.log"
@@ -129,9 +130,29 @@ class ClusterWorld:
         return Comparison(self.files, key, True, finished).judge(drops)
 
 
+@dataclass(frozen=True)
+class ClusterWorld(FlightsWorld):
+    """A running cluster, the flights' feed on S3, and their producer."""
+
+    cluster: HarmedCluster
+
+    @property
+    def airflow(self) -> LocalAirflow:
+        """The cluster."""
+        return self.cluster
+
+    def where(self, sql: str) -> str:
+        """Wait until a query finds a machine, and name it."""
+        self.wait(lambda: self.cluster.query(sql), f"nothing for: {sql}")
+        return str(self.cluster.query(sql)[0]["hostname"])
+
+
 @contextmanager
 def cluster_world(
-    folder: Path, workers: int = 2, more: Mapping[str, str] | None = None
+    folder: Path,
+    workers: int = 2,
+    more: Mapping[str, str] | None = None,
+    kind: type[HarmedCluster] = HarmedCluster,
 ) -> Iterator[ClusterWorld]:
     """Start it all, with more settings if given; end it all."""
     faults = folder / "faults"
@@ -141,7 +162,8 @@ def cluster_world(
         settings = {**DemoProducer(s3).settings, **(more or {})}
         stack.enter_context(patch.dict(os.environ, settings))
         stack.enter_context(s3.reached_by(CONN_ID))
-        cluster = HarmedCluster(folder / "airflow", {**settings, **_faults(faults)}, workers)
+        own = {**settings, **_faults(faults), "FLAGFALL_PARTITIONS_S3": s3.url}
+        cluster = kind(folder / "airflow", own, workers)
         running = _world(folder, stack.enter_context(cluster), s3, faults)
         running.wait(lambda: cluster.query(WATCHED), "nobody watches")
         running.wait(lambda: cluster.query("select 1 from dag where dag_id ~ '_pipeline$'"), "DAG")
@@ -164,7 +186,7 @@ def _world(folder: Path, cluster: HarmedCluster, s3: LocalS3, faults: Path) -> C
     client, dataset = s3.client("s3"), find_dataset(NAME)
     producer = S3Producer(dataset, WholeDays(), folder / "outbox", client=client)
     files = S3Files(client, BUCKET, f"lake/{NAME}")
-    return ClusterWorld(cluster, producer, Inbox(Feed.of(dataset)), files, faults)
+    return ClusterWorld(producer, Inbox(Feed.of(dataset)), files, faults, cluster)
 
 
 def go_well(world: ClusterWorld, days: int = 5) -> Line:

@@ -19,6 +19,7 @@ from flagfall.lake.records import Receipt
 from flagfall.landing.limits import Limits
 from flagfall.rows.output import OTHER_REASONS
 from flagfall.stages.ingest import ingest
+from flagfall.stages.scratch_size import ScratchSizeInvalid, within_scratch
 from flagfall.stages.shard import Delivery, run_stage
 from tests.faults.bad_inputs import (
     GOOD,
@@ -269,6 +270,50 @@ def test_on_s3_copying_stops_at_the_bound_too(tmp_path: Path, s3: S3Server, buck
     receipt = inbox.receipts.find(marker)
     assert receipt is not None
     assert receipt.reason == "batch-too-large"
+
+
+@pytest.mark.invariant(7)
+def test_a_batch_that_the_pods_volume_does_not_bear_gets_a_receipt_that_says_so(
+    tmp_path: Path, s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.fill(bucket, "landing/date=1/rows.csv", content=bytes(30 << 20))
+    s3.fill(bucket, "landing/date=1/datapackage.json", content=b"")
+    (tmp_path / "bad.yaml").write_text(
+        dataset_file(f"s3://{bucket}/landing", f"s3://{bucket}/lake")
+    )
+    dataset = read_dataset(tmp_path / "bad.yaml")
+    inbox = Inbox(Feed.of(dataset))
+    (marker,) = inbox.pending()
+    monkeypatch.setenv("FLAGFALL_SCRATCH_SIZE", "32Mi")
+    run_stage("ingest", dataset, inbox, [Delivery(marker)])
+    receipt = inbox.receipts.find(marker)
+    assert receipt is not None
+    assert receipt.reason == "batch-too-large"
+    assert "rows.csv: with this file" in receipt.message
+    assert "the scratch volume, which has 32Mi: enlarge the volume" in receipt.message
+
+
+def test_a_lake_on_a_disk_has_its_scratch_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLAGFALL_SCRATCH_SIZE", "1Mi")
+    receipt = take_in(
+        tmp_path, file(HEADER + "".join(f"{n},1,,{'x' * 99}\n" for n in range(8_000)))
+    )
+    assert receipt.status == "accepted"
+
+
+@pytest.mark.parametrize("given", ["16", "16GB", "much"])
+def test_a_size_of_the_volume_that_is_none_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, bucket: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        dataset_file(f"s3://{bucket}/landing", f"s3://{bucket}/lake")
+    )
+    dataset = read_dataset(tmp_path / "bad.yaml")
+    monkeypatch.setenv("FLAGFALL_SCRATCH_SIZE", given)
+    with pytest.raises(ScratchSizeInvalid, match="such as 512Mi or 16Gi"):
+        within_scratch(dataset, Inbox(Feed.of(dataset)).lake)
 
 
 @pytest.mark.invariant(5)

@@ -27,6 +27,7 @@ def check(line: Line) -> None:
     assert not verdict.undone, f"{line.harm}: left undone"
 
 
+@pytest.mark.timeout(1200)  # four minutes; a retry that fails, too, waits longer
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(3)
 def test_a_process_dies_at_every_point_that_matters(running: World) -> None:

@@ -12,6 +12,7 @@ from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
+from sandbox.flights import LABELLED
 from sandbox.postgres import Postgres
 from sandbox.s3 import LocalS3
 from tests.faults import bad_inputs
@@ -40,9 +41,9 @@ CAPPED = TOY + "limits: {batches_per_run: 20, shard_batches: 5}\n"
 
 
 def _scored(name: str) -> Callable[[Path], str]:
-    """The flights' own dataset file: the same columns, the same model, another landing zone."""
-    text = (ROOT / "datasets" / "flights.yaml").read_text()
-    rest = text[text.index("schema:") :].replace("models/", f"{ROOT}/models/")
+    """The flights' dataset file, of batches with their outcome, with another landing zone."""
+    text = (LABELLED / "flights.yaml").read_text()
+    rest = text[text.index("schema:") :].replace("../models/", f"{ROOT}/models/")
     above = TOY.replace("NAME", name).partition("schema:")[0]
     return lambda folder: above + rest
 

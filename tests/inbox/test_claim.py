@@ -37,7 +37,9 @@ def test_a_claim_is_capped_and_says_how_many_are_left(tmp_path: Path) -> None:
     toy = make_toy(tmp_path, more="limits: {batches_per_run: 3}")
     dropped = [toy.drop(f"2026-11-{day:02d}") for day in range(1, 6)]
     taken = claim(toy.inbox(), toy.dataset, sleep=never)
-    assert (taken.shards, taken.left) == ((tuple(dropped[:3]),), 2)
+    (shard,) = taken.shards
+    assert (shard[:2], taken.left) == (tuple(dropped[:2]), 2)
+    assert shard[2] in dropped[2:]  # the last is any other: tests/inbox/test_backlog.py
 
 
 def test_shards_close_when_they_are_full_or_heavy(toy: ToyFeed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -15,13 +16,16 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+from flagfall.inbox import shortcuts
 from flagfall.inbox.claim import Claim, claim
 from flagfall.inbox.inbox import Inbox
-from flagfall.inbox.watermark import read_watermark
+from flagfall.inbox.shortcuts import Scope
+from flagfall.inbox.watermark import Watermark, read_watermark
 from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
-from flagfall.watch.loop import Timing, announcements, wait_for
+from flagfall.stores import Entry, Store
+from flagfall.watch.loop import Timing, Watcher, announcements, wait_for
 from tests.feeds import Clock, S3Feed, make_s3_toy
 from tests.s3 import S3Server
 
@@ -194,8 +198,8 @@ class TestSweepsCostWhatIsNew:
         for back in range(1, 21):
             feed.drop(day(clock(), back))
         clock.now = max(clock.now, Clock().now + timedelta(seconds=2))
-        take_in(feed, clock)
-        take_in(feed, clock)
+        while take_in(feed, clock):
+            pass
 
     def test_a_sweep_begins_where_the_last_full_one_left_off(
         self, feed: S3Feed, s3: S3Server, clock: Clock
@@ -285,6 +289,26 @@ class TestSweepsCostWhatIsNew:
         late = self.hinted_during_a_full_sweep(feed, clock)
         assert [delivery.marker for delivery in take_in(feed, clock)] == [late]
 
+    def test_nor_does_one_that_is_about_to_write_where_it_ended(
+        self, feed: S3Feed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A sweep writes what it makes of what it has just read; a hint may come in between."""
+        self.swept(feed, clock)
+        clock.advance(timedelta(minutes=61))
+        late = feed.drop(day(clock(), 40))
+        write = shortcuts.write_watermark
+
+        def write_late(lake: Store, watermark: Watermark) -> None:
+            feed.inbox(clock).shortcuts.cover([late])
+            write(lake, watermark)
+
+        inbox = feed.inbox(clock)
+        scope = inbox.shortcuts.scope()
+        assert scope.full
+        monkeypatch.setattr(shortcuts, "write_watermark", write_late)
+        inbox.shortcuts.advance([], scope)
+        assert [delivery.marker for delivery in take_in(feed, clock)] == [late]
+
     def test_nor_does_it_undo_what_a_hint_found_where_sweeps_began_early_enough_anyway(
         self, feed: S3Feed, clock: Clock
     ) -> None:
@@ -309,6 +333,41 @@ class TestSweepsCostWhatIsNew:
         inbox.shortcuts.advance(pending, scope)
         clock.now = max(clock.now, Clock().now) + timedelta(seconds=2)
         assert [delivery.marker for delivery in take_in(feed, clock)] == [corrected]
+
+    async def test_nor_does_a_look_that_began_before_the_watcher_knew_of_it(
+        self, feed: S3Feed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A look may come back while the watcher is busy with the one before."""
+        await asyncio.to_thread(self.swept, feed, clock)
+        first = await asyncio.to_thread(feed.drop, day(clock(), 15))
+        await asyncio.to_thread(feed.inbox(clock).shortcuts.cover, [first])
+        inbox = await asyncio.to_thread(feed.inbox, clock)
+        list_, scope, now = inbox.landing.store.list, inbox.shortcuts.scope, 0.0
+        looked = threading.Event()
+
+        def listed(*what: Any, **how: Any) -> Iterator[Entry]:
+            yield from list(list_(*what, **how))
+            looked.set()
+
+        def aimed_late() -> Scope:
+            nonlocal now
+            if looked.is_set():
+                looked.clear()
+                now = 1.0  # the next look is due, and none after it
+                assert looked.wait(SOON)
+                take_in(feed, clock)
+                corrected = feed.drop(day(clock(), 15), "id,value\n7,1\n")
+                feed.inbox(clock).shortcuts.cover([corrected])
+            return scope()
+
+        monkeypatch.setattr(inbox.landing.store, "list", listed)
+        monkeypatch.setattr(inbox.shortcuts, "scope", aimed_late)
+        rounds = Watcher(lambda: inbox, Timing(sweep_every=0.05), lambda: now).rounds()
+        async with aclosing(rounds):
+            for _ in range(2):
+                await soon(rounds)
+        pending = await asyncio.to_thread(lambda: feed.inbox(clock).pending())
+        assert [marker.key for marker in pending] == [first.key]
 
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
         self, tmp_path: Path, bucket: str, clock: Clock

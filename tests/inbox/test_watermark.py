@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.inbox.watermark import NOTHING, Watermark, read_watermark, write_watermark
+from flagfall.inbox.watermark import (
+    NOTHING,
+    Cover,
+    Watermark,
+    read_watermark,
+    write_cover,
+    write_watermark,
+)
 from flagfall.stores.local import LocalStore
 
 
@@ -28,3 +35,11 @@ def test_without_one_or_with_a_damaged_one_everything_is_looked_at(
     if content is not None:
         lake.put("watermark.json", content)
     assert read_watermark(lake) == NOTHING
+
+
+def test_what_hints_named_is_swept_until_a_sweep_knows_of_it(lake: LocalStore) -> None:
+    write_watermark(lake, Watermark(start="date=2026-11"))
+    write_cover(lake, Cover(key="date=2026-03", number=1))
+    assert read_watermark(lake) == Watermark(start="date=2026-03", covers=1)
+    write_watermark(lake, Watermark(start="date=2026-11", covers=1))
+    assert read_watermark(lake).start == "date=2026-11"

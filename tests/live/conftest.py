@@ -16,6 +16,7 @@ from flagfall.publish import DEFAULT_MARKER
 from sandbox.airflow import LocalAirflow
 from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
+from tests.scored import train_toy, with_model
 from tests.smtp import Mailbox, smtp_server
 
 BUCKET = "live-feeds"
@@ -73,6 +74,13 @@ schema:
 thresholds: {rejected_share: 0.99}
 """
 
+SCORED = """\
+features: [{name: value}]
+model: {path: ROOT/scored/model, task: binary}
+label: {from: happened, expr: value > 15, title: Late}
+"""
+"""Its outcomes are brought by ``happened``."""
+
 NOTIFY = """\
 notify:
   - notifier: airflow.providers.smtp.notifications.smtp.SmtpNotifier
@@ -87,6 +95,8 @@ FEEDS = {
     "broken_model": FEED.replace("NAME", "broken_model").replace("8s", "15m") + BROKEN_MODEL,
     "told": FEED.replace("NAME", "told") + NOTIFY,
     "weather": WEATHER,
+    "scored": FEED.replace("NAME", "scored") + SCORED,
+    "happened": FEED.replace("NAME", "happened"),
     "cloud": CLOUD + EVERY_MINUTE,
 }
 WATCHING = "select id from trigger where classpath like '%FeedTrigger' and triggerer_id > 0"
@@ -169,6 +179,9 @@ def live(tmp_path_factory: pytest.TempPathFactory, cloud: LocalS3) -> Iterator[L
     folder.mkdir()
     for name, text in FEEDS.items():
         (folder / f"{name}.yaml").write_text(text.replace("ROOT", str(root)))
+    (root / "scored").mkdir()
+    with_model(root / "scored")
+    train_toy(read_dataset(folder / "scored.yaml"))
     (folder / "misspelt.yaml").write_text("titel: A dataset file with a mistake\n")
     settings = {"FLAGFALL_DATASETS": str(folder), "AIRFLOW_CONN_LIVE_S3": cloud.connection()}
     with (

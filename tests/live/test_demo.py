@@ -10,8 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.browser import open_browser
+
 PROJECT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -54,10 +56,19 @@ def test_the_demo_can_be_interrupted_and_run_again_at_once_and_leaves_no_process
     assert left_behind(tmp_path) == []
 
     again = start(tmp_path)
-    said, _ = again.communicate(timeout=400)
+    said, _ = again.communicate(timeout=800)
     assert again.returncode == 0, said
     assert left_behind(tmp_path) == []
     check_what_was_said(said)
+    assert pages_of_paper(tmp_path / ".flagfall/demo/data/lake/flights/reports/latest.html") == 2
+
+
+def pages_of_paper(report: Path) -> int:
+    with open_browser() as browser:
+        page = browser.new_page()
+        page.goto(report.as_uri())
+        paper = page.pdf(prefer_css_page_size=True, print_background=True)
+    return len(re.findall(rb"/Type\s*/Page[^s]", paper))
 
 
 @pytest.mark.parametrize("how", ["--store=s3", "--executor=celery"])
@@ -65,7 +76,7 @@ def test_the_demo_runs_on_s3_and_on_celery_too_and_leaves_no_process(
     tmp_path: Path, how: str
 ) -> None:
     demo = start(tmp_path, how)
-    said, _ = demo.communicate(timeout=500)
+    said, _ = demo.communicate(timeout=800)
     assert demo.returncode == 0, said
     assert left_behind(tmp_path) == []
     check_what_was_said(said)
@@ -74,13 +85,18 @@ def test_the_demo_runs_on_s3_and_on_celery_too_and_leaves_no_process(
 
 
 def check_what_was_said(said: str) -> None:
-    """Five days were accepted, the damaged one was turned away before, and there is a report."""
+    """Five evenings were accepted, the damaged one turned away before, and all outcomes joined."""
     assert len(re.findall(r": accepted after", said)) == 5
     assert len(re.findall(r"\(damaged\): rejected after", said)) == 1
+    table = said.partition("scored the evening before")[2]
+    known = re.findall(r"^ ?(2013-12-1\d) .* (\d+) +0\.\d{3} \(0\.\d\d\) *$", table, re.MULTILINE)
+    assert sorted(day for day, _ in known) == [f"2013-12-{day}" for day in range(11, 16)]
+    assert min(int(rows) for _, rows in known) > 500
     report = re.search(r"report: (\S+)", said)
     assert report is not None
     page = Path(report[1]).read_text()
     assert "<svg" in page
+    assert "Outcomes known" in page
     assert "late since" not in page, "its days are long past; nothing of it is due today"
 
 

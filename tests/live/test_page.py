@@ -9,6 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import Any
 
@@ -53,6 +54,7 @@ def paths(live: PageAirflow) -> dict[str, str]:
         "/": "/flagfall/",
         "/static/{name}": "/flagfall/static/page.css",
         "/feeds/{dag_id}": feed,
+        "/feeds/{dag_id}/replay": f"{feed}/replay?since=2020-01-01&from=staged",
         "/feeds/{dag_id}/runs/{run_id}": f"{feed}/runs/{row['run']}",
         "/feeds/{dag_id}/batches/{day}/{batch_id}": batch,
         "/feeds/{dag_id}/batches/{day}/{batch_id}/replay": f"{batch}/replay",
@@ -69,6 +71,8 @@ ROUTES = sorted((method, route.path) for route in router.routes for method in ro
 GETS = [path for method, path in ROUTES if method == "GET"]
 POSTS = [path for method, path in ROUTES if method != "GET"]
 OF_A_FEED = [path for path in GETS if "{dag_id}" in path]
+MANY, ONE = sorted(POSTS, key=len)
+"""Replay of many batches, and of one."""
 
 
 class TestWhoMaySeeWhat:
@@ -90,7 +94,8 @@ class TestWhoMaySeeWhat:
     def test_who_may_read_the_dag_reads(
         self, live: PageAirflow, paths: dict[str, str], route: str, user: str
     ) -> None:
-        assert live.client(user).get(paths[route]).status_code == 200
+        expected = 403 if (user, route) == ("viewer", MANY) else 200
+        assert live.client(user).get(paths[route]).status_code == expected
 
     @pytest.mark.parametrize("route", [*OF_A_FEED, *POSTS])
     def test_another_teams_feed_is_as_if_it_were_not_there(
@@ -109,7 +114,7 @@ class TestWhoMaySeeWhat:
             nowhere = client.request(method, secret.replace("secret", "nosuch"))
             assert (there.status_code, nowhere.status_code) == (404, 404)
             assert there.text == nowhere.text
-        if method == "GET" and "report" not in route:
+        if method == "GET" and "report" not in route and route != MANY:
             assert live.client("other").get(secret).status_code == 200
 
     def test_a_list_names_only_feeds_that_the_reader_may_see(self, live: PageAirflow) -> None:
@@ -145,11 +150,13 @@ class TestWhoMaySeeWhat:
             assert live.client("admin").get(f"/flagfall/{path}").status_code == 404
 
 
-class TestReplay:
-    @pytest.fixture
-    def path(self, paths: dict[str, str]) -> str:
-        return paths[POSTS[0]]
+@pytest.fixture(params=[ONE, MANY], ids=["one batch", "many batches"])
+def path(request: pytest.FixtureRequest, paths: dict[str, str]) -> str:
+    """Of a request that replays."""
+    return paths[request.param]
 
+
+class TestReplay:
     @pytest.mark.parametrize(
         "headers",
         [
@@ -157,6 +164,7 @@ class TestReplay:
             {"x-flagfall": "yes"},
             {"x-flagfall": "replay", "origin": FOREIGN},
             {"x-flagfall": "replay", "origin": "null"},
+            {"x-flagfall": "replay", "origin": "http://["},
             {"x-flagfall": "replay", "sec-fetch-site": "cross-site"},
             {"x-flagfall": "replay", "sec-fetch-site": "same-site"},
         ],
@@ -175,27 +183,73 @@ class TestReplay:
         assert answer.status_code == 403
         assert answer.json() == {"detail": "You may not start runs of orders_pipeline."}
         assert len(runs(live)) == before
-        assert "data-opens" not in live.client("viewer").get(path.removesuffix("/replay")).text
+        page = live.client("viewer").get(path.partition("/replay")[0]).text
+        assert "data-opens" not in page
+        assert "/replay" not in page
 
     def test_a_batch_that_is_not_there_starts_nothing(self, live: PageAirflow) -> None:
         path = f"/flagfall/feeds/orders_pipeline/batches/{NOT_THERE}/replay"
         answer = live.client("user").post(path, headers={"x-flagfall": "replay"})
         assert answer.status_code == 404
 
-    def test_who_may_start_runs_has_the_batch_taken_in_again(
-        self, live: PageAirflow, path: str
+    @pytest.mark.parametrize(
+        ("wish", "says"),
+        [
+            ("", "Give a first day, a last day or a reason"),
+            ("?since=11/05", "no day '11/05'; expected one such as 2013-11-05"),
+            ("?since=2020-01-02&until=2020-01-01", "exchange the two"),
+            ("?since=2020-01-01&from=mars", "expected landing or staged"),
+            ("?reason=%3Cscript%3E", "no open batch rejected for '<script>'"),
+            ("?until=2020-01-01", "No batch can be replayed"),
+        ],
+    )
+    def test_a_wish_that_cannot_be_says_why_and_starts_nothing(
+        self, live: PageAirflow, wish: str, says: str
     ) -> None:
+        path = f"/flagfall/feeds/orders_pipeline/replay{wish}"
+        before = len(runs(live))
+        answer = live.client("user").post(path, headers={"x-flagfall": "replay"})
+        assert (answer.status_code, len(runs(live))) == (400, before)
+        assert says in answer.json()["detail"]
+        page = live.client("user").get(path)
+        assert page.status_code == (200 if wish[1:] == "until=2020-01-01" else 400)
+        assert "Start the run" not in page.text
+        assert "<script>'" not in page.text
+
+    def test_who_may_start_runs_has_the_batch_taken_in_again(
+        self, live: PageAirflow, paths: dict[str, str]
+    ) -> None:
+        path = paths[ONE]
         first = ledger(live, "orders")["rows"][0]
         headers = {"x-flagfall": "replay", "origin": live.url, "sec-fetch-site": "same-origin"}
-        answer = live.client("user").post(path, headers=headers)
-        assert answer.status_code == 200, answer.text
-        started = answer.json()["run_id"]
+        before = len([run for run in runs(live) if run["run_type"] == "manual"])
+        users = [live.client("user") for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:  # a double click, and colleagues at the same moment
+            answers = list(pool.map(lambda user: user.post(path, headers=headers), users))
+        assert [one.status_code for one in answers] == [200] * 4, [one.text for one in answers]
+        (started,) = {one.json()["run_id"] for one in answers}
+        assert len([run for run in runs(live) if run["run_type"] == "manual"]) == before + 1
         live.wait(lambda: ledger(live, "orders")["rows"][0].get("run") == started, "no new report")
         again, *others = ledger(live, "orders")["rows"]
         assert (again["marker"], again["rows"]) == (first["marker"], first["rows"])
         old = next(row for row in others if row["batch_id"] == first["batch_id"])
         assert old["is_replaced"]
         run = live.airflow.query("select * from dag_run where run_id = ?", started)[0]
+        assert run["triggering_user_name"] == "user"
+
+    def test_who_may_start_runs_has_many_batches_taken_in_again(
+        self, live: PageAirflow, paths: dict[str, str]
+    ) -> None:
+        client = live.client("user")
+        shown = client.get(paths[MANY]).text
+        assert "1 batch would be taken in again" in shown
+        assert "batches: its staged rows are gone" in shown
+        answer = client.post(paths[MANY], headers={"x-flagfall": "replay", "origin": live.url})
+        assert answer.status_code == 200, answer.text
+        started = answer.json()["run_id"]
+        live.wait(lambda: ledger(live, "orders")["rows"][0].get("run") == started, "no new report")
+        run = live.airflow.query("select * from dag_run where run_id = ?", started)[0]
+        assert json.loads(run["conf"]) == {"replay": {"since": "2020-01-01", "from": "staged"}}
         assert run["triggering_user_name"] == "user"
 
 
@@ -215,12 +269,13 @@ class TestReports:
     def test_the_button_of_a_report_on_a_disk_opens_its_page(self, live: PageAirflow) -> None:
         row = next(row for row in ledger(live, "orders")["rows"] if is_real(live, row))
         path = f"dags/orders_pipeline/dagRuns/{row['run']}/taskInstances/generate_report/links"
-        link = (
-            live.client("viewer")
-            .get(f"/api/v2/{path}")
-            .raise_for_status()
-            .json()["extra_links"]["Report"]
-        )
+
+        def button() -> str:
+            answer = live.client("viewer").get(f"/api/v2/{path}").raise_for_status()
+            return str(answer.json()["extra_links"]["Report"] or "")
+
+        live.wait(button, "the task has no link yet")
+        link = button()
         assert link.startswith(f"{live.url}/plugin/flagfall/flagfall/feeds/orders_pipeline/reports")
         page = live.client("viewer").get(link.removeprefix(f"{live.url}/plugin/flagfall"))
         assert "<iframe" in page.text
@@ -321,6 +376,8 @@ def test_axe_finds_nothing(
         f"/flagfall/feeds/stock_pipeline/batches/{rejected['landed_at'][:10]}/{rejected['batch_id']}"
     )
     shown.append("/flagfall/feeds/nothing_here")
+    shown.append("/flagfall/feeds/stock_pipeline/replay")
+    shown.append("/flagfall/feeds/stock_pipeline/replay?until=2020-01-01")
     page = opened(paths["/"], theme=theme, width=width)
     for path in (path for path in shown if not path.endswith("/content")):
         page.goto(f"{live.url}{path}")
@@ -404,6 +461,22 @@ class TestInAirflow:
         frame.get_by_text("Started: ").wait_for()
         (run,) = live.airflow.query(sql)
         assert frame.get_by_role("link", name=run["run_id"]).count() == 1
+
+    def test_replay_of_many_shows_first_what_it_would_do(
+        self, live: PageAirflow, opened: Callable[..., Page]
+    ) -> None:
+        sql = "select * from dag_run where dag_id = 'stock_pipeline' and run_type = 'manual'"
+        before = len(live.airflow.query(sql))
+        page = opened(f"{EMBEDDED}/flagfall/feeds/stock_pipeline", user="user")
+        frame = frame_of(page)
+        frame.get_by_label("From day").fill("2020-01-01")
+        frame.get_by_label("Rows from").select_option("staged")
+        frame.get_by_role("button", name="Show what it would do").click()
+        frame.get_by_role("heading", name="would be taken in again").wait_for()
+        assert len(live.airflow.query(sql)) == before
+        frame.get_by_role("button", name="Start the run").click()
+        frame.get_by_text("Started: ").wait_for()
+        assert len(live.airflow.query(sql)) == before + 1
 
     def test_it_can_be_used_with_a_keyboard(self, opened: Callable[..., Page]) -> None:
         page = opened("/flagfall/")

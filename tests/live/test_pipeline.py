@@ -112,9 +112,12 @@ def test_a_marker_that_does_not_come_fails_the_wait_with_its_name(live: Live) ->
     live.wait(lambda: live.airflow.query(failed), "no wait failed", 150)
     late = live.airflow.query(failed)[0]
     assert late["try_number"] == 1
-    log = read_log(live, late["dag_id"], late["run_id"])
     expected = rf"marker {live.root}/late/landing/date=[-\dT]+/datapackage.json did not come by"
-    assert re.search(expected, log)
+
+    def says_so() -> bool:
+        return bool(re.search(expected, read_log(live, late["dag_id"], late["run_id"])))
+
+    live.wait(says_so, "the log does not say what did not come", 60)
 
 
 def read_log(live: Live, dag_id: str, run_id: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 
 from flagfall.errors import AccessDenied
-from flagfall.operators.notices import on_failure, on_retry
+from flagfall.operators.callbacks import on_failure, on_retry
 from tests.feeds import ToyFeed, make_toy
 
 MARKER = {"marker": {"uri": "/landing/date=2026-11-01/_SUCCESS"}}

@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from flagfall.operators import StageOperator, providers
 from flagfall.operators.pod_inference import PodInferenceOperator
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
-from tests.canned_kubernetes import Cluster, canned_kubernetes, run_container
+from sandbox.kubernetes import Cluster
+from tests.canned_kubernetes import canned_kubernetes, ended_pods, run_pod
 from tests.feeds import S3Feed, ToyFeed
 from tests.operators.test_stages import Events, Instance
 from tests.s3 import S3Server
@@ -187,10 +189,21 @@ def test_its_command_line_writes_predictions_on_s3(
     feed = in_pod(make_scored_s3_toy(tmp_path, bucket))
     batches = prepared(feed, GOOD, GOOD)
     pod = request(inference(batches), context)
-    ran = run_container(pod, FLAGFALL_DATASETS=str(datasets), **s3.environment())
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == batches
+    variables = {"FLAGFALL_DATASETS": str(datasets), **s3.environment()}
+    with canned_kubernetes(tmp_path / "scoring", tmp_path, **variables) as (other, _):
+        phase, log = run_pod(other, pod)
+    assert phase == "Succeeded", log
+    assert json.loads(log.splitlines()[-1]) == batches
     assert [found.rows for found in predictions(feed, batches) if found] == [2, 2]
+
+
+def assert_all_deleted(cluster: Cluster) -> None:
+    """There was a pod, and none is left; to end takes a moment."""
+    assert ended_pods(cluster)
+    give_up = time.monotonic() + 20
+    while cluster.pods() and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert cluster.pods() == []
 
 
 async def run_through(task: PodInferenceOperator, context: Any) -> None:
@@ -209,7 +222,7 @@ async def test_a_pod_leaves_what_the_ordinary_stage_returns(
     batches = prepared(feed, GOOD, "id,value\nx,y\n", GOOD)
     await run_through(inference(batches), context)
     assert [found.rows if found else None for found in predictions(feed, batches)] == [2, None, 2]
-    assert list(cluster.pods) == cluster.deleted
+    assert_all_deleted(cluster)
     plain = StageOperator(task_id="s", dataset="toy", stage="infer", batches=batches)
     told = {"outlet_events": Events()}
     plain.outlets = [Asset("toy_predictions")]
@@ -228,7 +241,7 @@ async def test_where_a_pod_fails_on_one_batch_the_others_go_on(
     with pytest.raises(PodRefused, match=r"infer in a pod: (.|\n)*scores are no probabilities"):
         await run_through(inference(batches), context)
     assert context["ti"].left["return_value"] == [batches[0], batches[2]]
-    assert list(cluster.pods) == cluster.deleted
+    assert_all_deleted(cluster)
 
 
 async def test_a_pod_that_failed_on_what_may_heal_is_tried_again(
@@ -261,7 +274,7 @@ def test_a_shard_of_which_nothing_was_accepted_needs_no_pod(
     batches = prepared(feed, "id,value\nx,y\n")
     inference(batches).execute(context)
     assert context["ti"].left["return_value"] == batches
-    assert cluster.pods == {}
+    assert ended_pods(cluster) == {}
 
 
 def test_without_the_provider_the_dataset_is_an_import_error_and_stops_no_other_feed(

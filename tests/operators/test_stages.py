@@ -342,7 +342,41 @@ class TestReplayByARun:
         ((claimed,),) = claiming().execute(again)
         assert (claimed["key"], claimed["replay"]) == (marker.key, 1)
 
-    @pytest.mark.parametrize("conf", [{"replay": "all"}, {"replay": [3]}, {"replay": {}}])
+    def test_it_claims_the_range_that_its_configuration_names(
+        self, toy: ToyFeed, context: dict[str, Any]
+    ) -> None:
+        markers = [toy.drop(f"2026-11-0{day}") for day in (1, 2)]
+        (shard,) = claiming().execute(context)
+        staging(shard).execute(context)
+        toy.inbox().reject(toy.drop("2026-11-03"), "no-data", "why")
+        for wish, days in (
+            ({"since": "2020-01-01", "from": "staged"}, markers),
+            ({"reason": "no-data"}, []),
+        ):
+            (claimed,) = claiming().execute(self.given(context, {"replay": wish}))
+            assert [one["key"] for one in claimed][: len(days)] == [one.key for one in days]
+            assert [one["staged_from"] for one in claimed][:2] == [m.batch_id for m in markers]
+        assert [one["replay"] for one in claimed] == [1, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("wish", "says"),
+        [
+            ({"since": "yesterday"}, "no day 'yesterday'"),
+            ({"from": "mars", "since": "2026-11-01"}, "no source of rows 'mars'"),
+            ({"day": "2026-11-01"}, "known: since, until, reason, from, model_version"),
+            ({"reason": "no-data"}, "no rejected batch is open"),
+        ],
+    )
+    def test_a_range_that_cannot_be_is_refused(
+        self, toy: ToyFeed, context: dict[str, Any], wish: dict[str, str], says: str
+    ) -> None:
+        toy.drop("2026-11-01")
+        with pytest.raises(NotThere, match=says):
+            claiming().execute(self.given(context, {"replay": wish}))
+
+    @pytest.mark.parametrize(
+        "conf", [{"replay": "all"}, {"replay": [3]}, {"replay": {}}, {"replay": {"from": "staged"}}]
+    )
     def test_what_is_no_list_of_batches_says_what_was_expected(
         self, toy: ToyFeed, context: dict[str, Any], conf: object
     ) -> None:

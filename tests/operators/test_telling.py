@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,13 +17,17 @@ from jinja2 import Environment
 from flagfall.dataset.notifiers import notifier_problems, with_message
 from flagfall.dataset.schema import Notice
 from flagfall.errors import NotFinished, StoreUnavailable
-from flagfall.operators.notices import on_failure, on_retry, tell
+from flagfall.operators import notices
+from flagfall.operators.callbacks import on_failure, on_retry
+from flagfall.operators.notices import tell
 from flagfall.operators.sensors import MarkerLate
 from flagfall.stages.ingest import ingest
 from flagfall.verdict.failures import failures
 from flagfall.verdict.look import verdict_of
 from flagfall.verdict.message import Link
+from flagfall.verdict.reason import Reason
 from flagfall.verdict.told import SENDING_FOR, Memory
+from flagfall.verdict.verdict import Verdict
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.smtp import Mailbox, smtp_server
 
@@ -87,7 +92,7 @@ class TestByMail:
         told(toy)
         told(toy)
         assert len(box.mails) == 2
-        assert box.mails[1]["subject"].startswith("toy: over: 2026-11-01 (columns) was rejected")
+        assert box.mails[1]["subject"] == "toy: over: the rejection of 2026-11-01 (columns)"
         assert "Today is normal." in box.html()[1]
 
     def test_a_normal_day_is_silent(self, tmp_path: Path, box: Mailbox) -> None:
@@ -146,7 +151,78 @@ def messages(folder: Path) -> list[str]:
     return file.read_text(encoding="utf-8").split("---\n")[:-1] if file.exists() else []
 
 
+class Leaving(BaseNotifier):  # type: ignore[misc]  # Airflow's has no annotations
+    def notify(self, context: Any) -> None:
+        raise SystemExit(3)
+
+
+class Hanging(BaseNotifier):  # type: ignore[misc]  # Airflow's has no annotations
+    def notify(self, context: Any) -> None:
+        Event().wait()
+
+
 class TestOnceAndSafely:
+    def test_a_notifier_that_hangs_silences_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(notices, "SENT_WITHIN", 0.2)
+        toy = feed(tmp_path, f"{{notifier: {__name__}.Hanging}}", kept(tmp_path))
+        take(toy, "2026-11-01", BAD)
+        told(toy)
+        assert len(messages(tmp_path)) == 1
+        assert "Hanging did not end within" in caplog.text
+
+    def test_one_that_ends_the_process_silences_no_other_and_ends_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        toy = feed(tmp_path, f"{{notifier: {__name__}.Leaving}}", kept(tmp_path))
+        take(toy, "2026-11-01", BAD)
+        told(toy)
+        assert len(messages(tmp_path)) == 1
+
+    def test_what_is_new_is_told_however_much_is_open(self, tmp_path: Path) -> None:
+        toy = feed(tmp_path, kept(tmp_path))
+        for number in range(120):
+            take(toy, f"2026-11-01-{number}", BAD)
+        told(toy)
+        take(toy, "2026-11-02", BAD)
+        told(toy)
+        told(toy)
+        assert len(messages(tmp_path)) == 2
+
+    def test_two_processes_at_once_tell_once_that_it_is_over(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        toy = feed(tmp_path, kept(tmp_path))
+        take(toy, "2026-11-01", BAD)
+        told(toy)
+        take(toy, "2026-11-01")
+        inbox = toy.inbox()
+        found, (notice,) = verdict_of(toy.dataset, inbox), toy.dataset.notify
+        one, other, third = (Memory(inbox.lake.store, notice, inbox.clock) for _ in range(3))
+        seen = list(third._all())
+        monkeypatch.setattr(other, "_all", lambda: seen)
+        monkeypatch.setattr(third, "_all", lambda: seen)  # before the first one has told
+        first = one.news(found)
+        assert (len(first.over), len(other.news(found).over)) == (1, 0)
+        one.keep(first)
+        assert not third.news(found)
+        assert not list(inbox.lake.store.names("notices"))
+
+    def test_that_it_is_over_is_told_again_where_the_notifier_failed(
+        self, tmp_path: Path, box: Mailbox
+    ) -> None:
+        toy = feed(tmp_path)
+        take(toy, "2026-11-01", BAD)
+        told(toy)
+        take(toy, "2026-11-01")
+        box.refuses = True
+        told(toy)
+        box.refuses = False
+        told(toy)
+        told(toy)
+        assert len(box.mails) == 2
+
     def test_a_notifier_that_fails_silences_no_other_and_is_tried_again(
         self, tmp_path: Path, box: Mailbox
     ) -> None:
@@ -186,6 +262,19 @@ class TestOnceAndSafely:
         told(toy, clock)
         told(toy, clock)
         assert len(messages(tmp_path)) == 1
+
+    def test_an_alert_is_not_over_while_its_batch_is_scored_again(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = feed(tmp_path)
+        memory = Memory(toy.inbox().lake.store, toy.dataset.notify[0], clock)
+        alert = Reason("alert", "AUC is low", ("1",), clock.now, "look", keys=("alert/AUC/1",))
+        bad = Verdict("toy", clock.now, "attention", "Needs attention", (alert,))
+        memory.keep(memory.news(bad))
+        again = Verdict("toy", clock.now, "unknown", "Not known", unscored=("2026-11-01",))
+        assert not memory.news(again)
+        (told,) = memory.news(Verdict("toy", clock.now, "normal", "Today is normal.")).over
+        assert told.what == "AUC is low"
 
     def test_it_tells_what_was_asked_for_only(self, tmp_path: Path) -> None:
         toy = feed(tmp_path, kept(tmp_path, "late", "recovered"))
@@ -257,6 +346,14 @@ class TestCallbacks:
         toy = feed(tmp_path, kept(tmp_path))
         on_failure(toy.dataset)(failed("claim", OSError("full")))
         assert "claim failed" in messages(tmp_path)[0]
+
+    def test_a_feed_that_cannot_be_judged_is_told_all_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        toy = feed(tmp_path, kept(tmp_path))
+        monkeypatch.setattr(notices, "verdict_of", _raising(OverflowError("a mistake")))
+        on_failure(toy.dataset)(failed("generate_report", OverflowError("a mistake")))
+        assert "generate_report of no batch yet in run run 1" in messages(tmp_path)[0]
 
     @pytest.mark.parametrize("error", [NotFinished(["a"], 1, "r"), MarkerLate("w", "noon")])
     def test_what_the_verdict_has_a_reason_for_is_noted_once(

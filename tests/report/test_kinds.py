@@ -11,12 +11,16 @@ import polars as pl
 import pytest
 from sklearn import metrics
 
+from flagfall.dataset.thresholds import OF_TASKS
 from flagfall.lake.records import ClassCounts, Drift, Evaluation
 from flagfall.report import class_plots
 from flagfall.report.pooled import Pool
 from flagfall.report.run import report_run
+from flagfall.report.tiles import LINES
 from flagfall.report.worst_drift import divided
+from flagfall.scoring.evaluations.alerts import above
 from flagfall.stages.shard import Delivery, run_stage
+from flagfall.verdict.data import _kind
 from tests.browser import Browser
 from tests.kinds import make, rows_of, run, train
 from tests.report.test_report import Page, Seen, headings, plain, tiles
@@ -119,10 +123,19 @@ def test_each_task_has_its_key_figures(made: dict[str, Made]) -> None:
     assert found["multiclass"]["F1"].startswith(f"{pool.macro_f1:.2f}")
     assert found["multiclass"]["Most frequent class"].startswith("ant ")
     mae = made["regression"].pool.regression.mae
-    assert found["regression"]["Mean absolute error"].startswith(f"{mae:.3g} pooled over 2")
+    assert found["regression"]["Mean absolute error"].startswith(
+        f"{mae:.3g} alert above 0.001; pooled over 2"
+    )
     assert {"RMSE", "R²", "Bias", "Mean prediction"} <= set(found["regression"])
     assert {"Flagged", "Precision", "Recall", "AUC"} <= set(found["anomaly"])
     assert {"AUC", "Calibration gap", "Predicted positive"} <= set(found["binary"])
+
+
+def test_each_figure_with_a_threshold_names_its_line(made: dict[str, Made]) -> None:
+    """Not the Brier score alone."""
+    assert "alert below 0.5;" in tiles(made["multiclass"].page)["Accuracy"]
+    assert "alert above 0.9;" in tiles(made["anomaly"].page)["Flagged"]
+    assert set(LINES) == set(OF_TASKS)
 
 
 def test_only_binary_models_are_said_to_have_positives(made: dict[str, Made]) -> None:
@@ -277,3 +290,26 @@ def test_a_rejected_batch_has_the_page_of_its_models_task_and_no_share_that_nobo
     assert tiles(page)["Rows rejected"].strip() == "2"
     assert "Accuracy</th>" in page
     assert "AUC</th>" not in page
+
+
+@pytest.mark.parametrize("truth", [[1e200], [1e308, -1e308]])
+def test_a_label_beyond_all_measure_breaks_no_record_and_is_told_in_a_line(
+    tmp_path: Path, truth: list[float]
+) -> None:
+    """Its square is infinite, which JSON does not have: no one could read the evaluation."""
+    feed = make(tmp_path, "regression", more="thresholds: {mae_max: 5}\n")
+    rows = rows_of("regression", 200)
+    rows = rows.with_columns(truth=pl.Series(truth * (200 // len(truth))))
+    evaluation, _ = run(feed, DAYS[0], rows)
+    assert evaluation.labelled == 200
+    assert all(len(alert) < 120 for alert in evaluation.alerts)
+    report = report_run(feed.dataset, feed.inbox(), "run", [feed.marker(DAYS[0])])
+    assert report["verdict"] == "attention" or truth[0] > 1e300
+    assert "nan" not in plain(Path(report["uri"]).read_text(encoding="utf-8"))
+
+
+def test_alerts_of_one_kind_are_one_reason_however_large_their_figures() -> None:
+    for figure in (1e200, 12345678901.0, 7.25):
+        (alert,) = above("MAE", figure, 5.0)
+        assert _kind(alert) == "MAE is above 5.00"
+        assert len(alert) < 40

@@ -226,11 +226,13 @@ def test_key_figures_are_those_of_the_records(made: Run, page: str) -> None:
     assert found["Batches accepted"] == "1 0 rejected, 0 unchanged"
     assert found["Rows accepted"] == "900 30-day median 900 a day"
     assert found["Rows rejected"] == "9 1.0% of rows read"
-    assert found["AUC"] == f"{evaluation.auc:.2f} 30-day median {evaluation.auc:.2f}"
+    line = "alert below 0.6; 30-day median"
+    assert found["AUC"] == f"{evaluation.auc:.2f} {line} {evaluation.auc:.2f}"
     real = evaluation.positives / evaluation.labelled
     mean = real + evaluation.calibration_gap
     gap = f"{evaluation.calibration_gap:+.2f}".replace("-", "−")
-    assert found["Calibration gap"] == f"{gap} mean score {share(mean)}, really {share(real)}"
+    note = f"alert beyond ±0.2; mean score {share(mean)}, really {share(real)}"
+    assert found["Calibration gap"] == f"{gap} {note}"
     assert found["Outcome known"].endswith(f"{evaluation.labelled} of 900 scored rows")
     assert found["Largest drift"] == "8.0% of its alert line: departure, PSI 0.02"
     assert found["Marker to receipt"] == "1.5 s 30-day median 1.5 s"
@@ -308,6 +310,17 @@ def test_what_the_model_did_comes_before_how_long_it_took(page: str) -> None:
         "Marker to receipt",
         "Marker to report",
     ]
+
+
+def test_the_tiles_of_a_binary_model_name_their_lines(page: str) -> None:
+    assert "alert below 0.6" in tiles(page)["AUC"]
+    assert "alert beyond ±0.2" in tiles(page)["Calibration gap"]
+
+
+def test_the_days_of_the_trend_are_those_that_batches_are_about(page: str) -> None:
+    """On the pages in Airflow days are those on which batches landed; each says which."""
+    said = "Of what landed in the last 30 days, by the day that a batch is about."
+    assert said in plain(page)
 
 
 def test_a_brier_score_that_has_a_threshold_has_a_figure_and_alerts_there(tmp_path: Path) -> None:

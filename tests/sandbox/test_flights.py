@@ -18,7 +18,7 @@ DAY = date(2013, 12, 14)
 
 def test_flights_have_exactly_the_columns_of_the_dataset() -> None:
     found = flights.all_flights()
-    assert found.schema == polars_schema(find_dataset("flights"))
+    assert found.schema == polars_schema(find_dataset("flights", flights.LABELLED))
     assert found.height == 336_776
 
 
@@ -81,7 +81,7 @@ def test_weather_and_plane_are_those_of_the_flight() -> None:
 def test_a_day_is_written_as_one_csv_file_per_airport_and_reads_back_the_same(
     tmp_path: Path,
 ) -> None:
-    dataset = find_dataset("flights")
+    dataset = find_dataset("flights", flights.LABELLED)
     files = flights.write_day(DAY, tmp_path / "new" / "folder")
     assert [file.name for file in files] == ["EWR.csv", "JFK.csv", "LGA.csv"]
     assert sorted(files[0].parent.iterdir()) == files
@@ -94,6 +94,17 @@ def test_a_day_is_written_as_one_csv_file_per_airport_and_reads_back_the_same(
     day = flights.flights_of(DAY)
     assert pl.concat(back).equals(day.sort("origin", maintain_order=True))
     assert [set(part["origin"]) for part in back] == [{"EWR"}, {"JFK"}, {"LGA"}]
+
+
+def test_an_evening_has_no_outcome_and_the_arrivals_have_all_of_them(tmp_path: Path) -> None:
+    for write, name in ((flights.write_evening, "flights"), (flights.write_arrivals, "arrivals")):
+        files = write(DAY, tmp_path / name)
+        schema = polars_schema(find_dataset(name))
+        back = pl.concat(pl.read_csv(file, schema=schema, null_values="NA") for file in files)
+        day = flights.flights_of(DAY).sort("origin", maintain_order=True)
+        assert back.equals(day.select(list(schema)))
+    assert "arr_delay" not in polars_schema(find_dataset("flights"))
+    assert back["arr_delay"].is_not_null().sum() == 561
 
 
 def test_a_missing_value_is_written_as_the_source_writes_it(tmp_path: Path) -> None:

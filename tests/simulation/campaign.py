@@ -13,6 +13,8 @@ from tests.simulation.simulate import Outcome, simulate, workspace
 
 CHUNK = 100
 """Seeds that a process does at a time."""
+CHUNKS = 20
+"""Chunks after which a process is replaced: greenlets of killed actors are never freed."""
 MOST = 10_000
 """Seeds within which every fault that is put back into the code has to be found."""
 
@@ -35,7 +37,7 @@ def _each(do: object, items: Sequence[object], jobs: int) -> Iterator[object]:
         yield from map(do, items)
         return
     spawned = multiprocessing.get_context("spawn")  # a fork would take locks of polars with it
-    with ProcessPoolExecutor(jobs, mp_context=spawned) as pool:
+    with ProcessPoolExecutor(jobs, spawned, max_tasks_per_child=CHUNKS) as pool:
         yield from pool.map(do, items)
 
 

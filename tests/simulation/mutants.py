@@ -17,12 +17,11 @@ from flagfall.inbox.shortcuts import Scope, Shortcuts
 from flagfall.lake import output, receipts
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, Turns
-from flagfall.lake.records import Receipt
+from flagfall.lake.records import Receipt, listing_of
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingZone
 from flagfall.stages import ingest
-from flagfall.stages.copy_batch import listing_of
 from flagfall.stores import EPOCH, Entry, local_walk
 from flagfall.watch import announcer, loop, sweeper
 from flagfall.watch.looks import Plan
@@ -150,7 +149,7 @@ async def _hear_nothing(self: Any, landing: LandingZone) -> None:
 def _hints_dropped() -> Iterator[None]:
     with (
         patch.object(SharedPoll, "_plan", _plan_once),
-        patch.object(loop._Watcher, "_keep_hints", _hear_nothing),
+        patch.object(loop.Watcher, "_keep_hints", _hear_nothing),
     ):
         yield
 
@@ -166,8 +165,9 @@ def _same_listing(inbox: Inbox, marker: Marker, expected: Iterable[Expected], tu
     return listing_of({entry.key: entry.version for entry in found}) == turns.listing
 
 
-def _forget_cover(self: Shortcuts, pending: Any, scope: Scope, now: Any) -> Any:
-    return _swept(self, pending, replace(scope, watermark=now), now)
+def _forget_cover(self: Shortcuts, pending: Any, scope: Scope) -> Any:
+    now = watermark.read_watermark(self._lake)
+    return _swept(self, pending, replace(scope, watermark=now))
 
 
 def _advance_anyway(self: Shortcuts, pending: Any, scope: Scope) -> None:
@@ -185,7 +185,7 @@ MUTANTS: dict[str, Mutant] = {
     "no check after the copy": _instead(ingest, "why_changed", lambda *_: None),
     "a zombie's parts replace those that count": _instead(Lake, "finish", _finish_in_place),
     "the record before its parts": _instead(Lake, "finish", _finish_record_first),
-    "what is current follows clocks": _instead(receipts, "_order", receipts._landing),
+    "what is current follows clocks": _instead(receipts, "delivery_order", receipts._landing),
     "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
     "a receipt twice over midnight": _filed_by_today,
     "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),

@@ -135,7 +135,7 @@ def _hashes_of(rows: list[int]) -> set[str]:
 
 
 PROMPT = 1000.0
-"""Seconds after a hint at which its marker has a receipt, where nothing but looks fails."""
+"""Seconds after a hint at which its marker is claimed, where nothing but looks fails."""
 
 
 def _received(trace: list[Step]) -> Iterator[Step]:
@@ -146,27 +146,23 @@ def _received(trace: list[Step]) -> Iterator[Step]:
 
 
 def late(pipeline: Pipeline, batches: list[Batch], trace: list[Step]) -> Iterator[str]:
-    """Markers whose hint came, and that were taken in much later: not by it, but by a sweep."""
-    received = [(step.at, step.what) for step in _received(trace)]
+    """Markers whose hint came, and that were claimed much later: not by it, but by a sweep."""
+    claimed = _first_claims(trace)
     for batch in batches:
         hinted = pipeline.hinted.get(batch.key, 0.0)
         is_last = batch.done[-1:] in (["deliver"], ["correct"], ["restore"])
         is_cached = batch.volume.flavour.caches  # then the look may see what was there before
         if not (batch.standing and is_last) or is_cached or hinted < batch.completed_at:
             continue
-        after = (at for at, what in received if at >= batch.completed_at and batch.day in what)
-        took = min(after, default=float("inf")) - hinted
-        if took > PROMPT and not _written_at_once(trace, hinted):
-            yield f"{batch.key}: taken in {took:.0f} s after its hint"
+        received = (step for step in _received(trace) if step.at >= batch.completed_at)
+        names = (step.what.rpartition("/")[2].removesuffix(".json") for step in received)
+        its = (claimed[name] for name in names if name.startswith(batch.day))
+        took = min(its, default=float("inf")) - hinted
+        if took > PROMPT:
+            yield f"{batch.key}: claimed {took:.0f} s after its hint"
 
 
-def _written_at_once(trace: list[Step], since: float) -> bool:
-    """Whether two wrote the watermark within a moment.
-
-    The later one wins then, and a late marker that the other one noted waits for a full sweep.
-    """
-    written = [step for step in trace if step.did == "put" and step.what == "watermark.json"]
-    return any(
-        one.who != other.who and other.at - one.at < 5 and since <= other.at < since + PROMPT
-        for one, other in pairwise(written)
-    )
+def _first_claims(trace: list[Step]) -> dict[str, float]:
+    """When each batch was claimed for the first time, by its id."""
+    claims = (step for step in reversed(trace) if step.did == "claims")
+    return {batch_id: step.at for step in claims for batch_id in step.what.split()}

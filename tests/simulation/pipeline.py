@@ -217,15 +217,18 @@ class Pipeline:
         """Something happened in the landing zone: hints are on their way."""
         random = self.schedule.random
         hint = frozenset({key}) if self.names_keys else None
-        listening = [one for one in self._listening.values() if not one[0].dead]
-        hearers = [heard for _, heard in listening]
+        hearers = [one for one in self._listening.values() if not one[0].dead]
         if self.names_keys and hearers:  # SQS gives a message to one, rather to who is idle
-            idle = [heard for process, heard in listening if not process.busy]
-            hearers = [random.choice(idle or hearers)]
+            hearers = [random.choice([one for one in hearers if not one[0].busy] or hearers)]
         if not hearers or random.random() < self.lost_hints:
             return
         for _ in range(random.choice([1, 1, 1, 2])):
             later = random.choice([0.001, 0.01, 0.5, 20.0])
             self.hinted[key] = self.schedule.now + later
-            for put, loop in (one for heard in hearers for one in heard):
-                loop.call_later(later, put, hint)
+            for process, heard in hearers:
+                heard[0][1].call_later(later, self._heard, process, hint)
+
+    def _heard(self, process: Process, hint: Hint) -> None:
+        """A hint has come to a process: whoever listens there by now gets it."""
+        for put, _ in self._listening.get(id(process), (process, []))[1]:
+            put(hint)

@@ -19,6 +19,8 @@ from flagfall.errors import StoreUnavailable
 
 BEGIN = datetime(2026, 11, 21, 18, tzinfo=UTC)
 """When the simulated time is 0: some hours before a midnight."""
+LATE = timedelta(hours=5, minutes=30)
+"""A quarter of the seeds begin later, so that more happens about midnight."""
 HOUR = 3600.0
 
 
@@ -91,6 +93,7 @@ class Schedule:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        self.begin = BEGIN + LATE if seed % 4 == 3 else BEGIN
         self.now = 0.0
         self.chances = Chances()
         self.trace: list[Step] = []
@@ -111,7 +114,7 @@ class Schedule:
     def time(self, host: Host | None = None) -> datetime:
         """What the clock of a host says, or of the one that runs now."""
         host = host or self.process().host
-        return BEGIN + timedelta(seconds=self.now + host.off)
+        return self.begin + timedelta(seconds=self.now + host.off)
 
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back."""

@@ -22,7 +22,7 @@ from flagfall.stores import (
     local_walk,
     nothing_is_ours,
 )
-from tests.simulation.schedule import BEGIN, Host, Schedule
+from tests.simulation.schedule import Host, Schedule
 
 INODE_FIRST = 1000
 ROOT = ""
@@ -105,7 +105,7 @@ class Volume:
 
     def now(self) -> float:
         """The time of the storage, kept to its tick (seconds since 1970)."""
-        now = BEGIN.timestamp() + self._schedule.now + self._clock.off
+        now = self._schedule.begin.timestamp() + self._schedule.now + self._clock.off
         return now // self.flavour.tick * self.flavour.tick
 
     def _inode(self) -> int:

@@ -10,7 +10,6 @@ FOUND_SOON = [
     "a watermark of ctimes hides markers",
     "identity is size, mtime and inode",
     "identity has the client's inode",
-    "identity has no folder",
     "no check after the copy",
     "the record before its parts",
     "what is current follows clocks",

@@ -15,6 +15,7 @@ from flagfall.errors import StoreUnavailable
 from flagfall.inbox.claim import claim
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
+from flagfall.stages import copy_batch
 from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage
 from tests.feeds import ToyFeed, make_toy
@@ -317,3 +318,14 @@ def test_what_passes_between_tasks_survives_xcom(toy: ToyFeed) -> None:
     marker = toy.drop(DAY)
     delivery = replace(Delivery(marker), status="accepted", rows=3, rejected_rows=1)
     assert Delivery.from_dict(json.loads(json.dumps(delivery.to_dict()))) == delivery
+
+
+def test_a_marker_that_vanishes_between_two_looks_is_said_as_such(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by seed 92511: files could not be read, and the marker went as that was looked into."""
+    marker, inbox = toy.drop("2026-11-01"), toy.inbox()
+    monkeypatch.setattr(inbox, "gone", lambda _: None)
+    (toy.landing / marker.key).unlink()
+    with pytest.raises(StoreUnavailable, match="vanished while its batch was read"):
+        copy_batch._check_readable(inbox, marker)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from flagfall.stages import shard
 from flagfall.stages.shard import Delivery, try_stage
-from tests.feeds import make_s3_toy
+from flagfall.stores import Entry
+from flagfall.stores.local import LocalStore
+from tests.feeds import make_s3_toy, make_toy
 
 DAY = "date=2026-11-01"
 
@@ -35,6 +40,35 @@ def test_a_second_look_does_not_believe_the_listing_of_the_first_one(
         return fetch(key, target, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "fetch", meanwhile)
+    patience = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
+    monkeypatch.setattr(shard, "time", patience)
+    done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
+    assert not failures
+    assert [delivery.rows for delivery in done] == [2]
+
+
+@pytest.mark.invariant(1)
+def test_on_a_share_nothing_new_is_taken_in_at_the_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client shows the marker as it is, in a listing of names from before a file came."""
+    toy = make_toy(tmp_path, "{name}.ready")
+    folder = toy.landing / DAY
+    folder.mkdir(parents=True)
+    for number in (0, 1):
+        (folder / f"a.{number}.csv").write_text(f"id,value\n{number},1\n")
+    (folder / "a.ready").write_text("")
+    inbox = toy.inbox()
+    (marker,) = inbox.landing.find(f"{DAY}/a.ready")
+    monkeypatch.setattr(LocalStore, "is_remote", True)
+    names = [{f"{DAY}/a.0.csv", f"{DAY}/a.ready"}]
+    listing = LocalStore.list
+
+    def remembered(store: LocalStore, *args: Any, **kwargs: Any) -> Iterator[Entry]:
+        shown = names.pop() if names else None
+        return (e for e in listing(store, *args, **kwargs) if not shown or e.key in shown)
+
+    monkeypatch.setattr(inbox.landing.store, "list", partial(remembered, inbox.landing.store))
     patience = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
     monkeypatch.setattr(shard, "time", patience)
     done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])

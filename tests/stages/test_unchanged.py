@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from flagfall.errors import StoreUnavailable
-from flagfall.lake.receipts import current_view
+from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import Receipt, Staged
 from flagfall.stages.ingest import ingest
 from flagfall.stages.unchanged import CLEARED
@@ -377,3 +377,20 @@ class TestAWorkerThatWasGivenUpAndGoesOn:
         assert ingest(plain.dataset, zombie, marker) is not None
         assert rows(plain) == [(1, 99.0), (2, 99.0)]
         assert plain.inbox().pending() == []
+
+
+@pytest.mark.invariant(3)
+def test_what_was_staged_long_ago_does_not_replace_what_was_decided_since(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stood still for an hour goes on while the share is away."""
+    first = toy.drop("2026-11-01")
+    with monkeypatch.context() as dying:
+        dying.setattr(Receipts, "take_turn", _die)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(toy.dataset, toy.inbox(), first)
+    second = ingest(toy.dataset, toy.inbox(), toy.drop("2026-11-01", "id,value\n7,1\n"))
+    toy.drop("2026-11-02")
+    (toy.folder("2026-11-01") / "datapackage.json").unlink()
+    assert ingest(toy.dataset, toy.inbox(), first) is None
+    assert toy.inbox().receipts.current(first) == second

@@ -20,6 +20,7 @@ from botocore.session import Session as Core
 
 from flagfall.errors import StoreError, StoreRefused, StoreUnavailable
 from flagfall.stores import aws
+from flagfall.stores.object_options import object_options
 from flagfall.stores.s3 import S3Store
 from tests.canned import (
     CREDENTIALS,
@@ -34,6 +35,7 @@ from tests.canned import (
     refusal,
 )
 from tests.certificates import write_certificate
+from tests.s3 import S3Server
 
 LISTING = canned_listing(lambda n: f"in/{n}", 2)
 
@@ -653,6 +655,50 @@ class TestCertificates:
                 found = error(store, operation)
                 assert isinstance(found, StoreRefused)
                 assert "absent.pem" in str(found)
+
+
+class TestSettingsOfOtherLibraries:
+    """Delta-rs has a connection of its own, which is the same one."""
+
+    def test_lead_where_the_store_does(self, s3: S3Server, bucket: str) -> None:
+        settings = object_options(f"s3://{bucket}/lake/table", "")
+        assert settings == {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": s3.url,
+            "AWS_ALLOW_HTTP": "true",
+            "ALLOW_INVALID_CERTIFICATES": "false",
+            "AWS_CONDITIONAL_PUT": "etag",
+        }
+
+    def test_have_the_session_token_and_the_buckets_region(self, s3: S3Server) -> None:
+        there = s3.make_bucket("bucket-in-frankfurt", "eu-central-1")
+        session = boto3.Session("key", "secret", "token", region_name="us-east-1")
+        account = aws.Account(
+            session, lambda service: s3.client(service), verify=False, endpoint=""
+        )
+        with aws.known("temporary", account):
+            settings = object_options(f"s3://{there}/lake", "temporary")
+        assert settings["AWS_SESSION_TOKEN"] == "token"
+        assert settings["AWS_REGION"] == "eu-central-1"
+        assert settings["ALLOW_INVALID_CERTIFICATES"] == "true"
+        assert "AWS_ENDPOINT_URL" not in settings
+
+    def test_of_nobody_are_refused(self, s3: S3Server) -> None:
+        nobody = aws.Account(boto3.Session(botocore_session=_Anonymous()), s3.client)
+        with aws.known("nobody", nobody), pytest.raises(StoreRefused, match="no AWS credentials"):
+            object_options("s3://bucket/lake", "nobody")
+
+    def test_of_a_disk_are_none(self) -> None:
+        assert object_options("/data/lake", "") == {}
+
+
+class _Anonymous(Core):
+    """A session without credentials, whatever the environment has."""
+
+    def get_credentials(self) -> None:
+        return None
 
 
 def test_stores_can_be_imported_without_any_library_of_amazons() -> None:

@@ -103,7 +103,7 @@ async def test_a_batch_that_had_not_settled_is_told_again_when_it_has(
         return
         yield ()
 
-    monkeypatch.setattr("flagfall.triggers.markers.announcements", noted)
+    monkeypatch.setattr("flagfall.triggers.waiting.announcements", noted)
     assert [event async for event in feed(toy, settle=settle).run()] == []
     assert [timing.settle_within for timing in asked] == [again_within]
 

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.thresholds import OF_TASKS
 from flagfall.errors import StoreUnavailable
-from flagfall.lake.records import Drift, Evaluation, Receipt
+from flagfall.lake.records import Anomaly, Drift, Evaluation, Multiclass, Receipt, Regression
 from flagfall.stages.ingest import ingest
 from flagfall.verdict.dismissed import dismiss
 from flagfall.verdict.facts import Facts
 from flagfall.verdict.failures import Failure, forget_failures, note_failure
+from flagfall.verdict.figures import known_figures
 from flagfall.verdict.look import look, verdict_of
 from flagfall.verdict.verdict import NORMAL, judge
 from flagfall.watch.heartbeat import WatcherState
 from tests.feeds import Clock, ToyFeed, make_toy
+from tests.scored import make_scored_toy
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, dataset, evaluate, receipt, verdict
 
 GOOD, BAD = "id,value\n1,0.5\n", "id,value\nx,y\n"
@@ -29,6 +32,15 @@ def take(toy: ToyFeed, clock: Clock, day: str, text: str = GOOD) -> Receipt:
     found = ingest(toy.dataset, toy.inbox(clock), toy.drop(day, text))
     assert found is not None
     return found
+
+
+def watched(toy: ToyFeed, at: datetime, **more: object) -> None:
+    """A watcher has just given a sign."""
+    sign = WatcherState.model_validate(
+        {"state": "watching", "since": at, "looked_at": at, "every": 300, "first": at}
+        | {"host": "somewhere", "pid": 7, **more}
+    )
+    toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
 
 
 def said(toy: ToyFeed, clock: Clock) -> tuple[str, ...]:
@@ -86,15 +98,126 @@ class TestWhatIsOpen:
         (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
         assert reason.what.startswith(f"{keys[1]} is late since ")
 
+    def test_a_new_feed_is_not_late_for_what_was_due_before_anybody_watched_it(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = make_toy(tmp_path, more=DAILY)
+        clock.now = datetime.now(UTC).replace(hour=8, minute=0, second=0, microsecond=0)
+        watched(toy, clock.now)
+        assert said(toy, clock) == ()
+        clock.advance(timedelta(days=1))
+        watched(toy, clock.now, first=clock.now - timedelta(days=1))
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert (reason.kind, len(reason.where)) == ("late", 1)
+
+    def test_one_that_never_came_is_late_for_as_long_as_receipts_count(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        hourly = 'arrival: {schedule: "0 * * * *", partition: {date: "%Y-%m-%dT%H"}, deadline: 0s}'
+        toy = make_toy(tmp_path, more=hourly)
+        clock.now = clock.now.replace(minute=30)
+        hour = timedelta(hours=1)
+        first = clock.now
+        for number in (0, 2):
+            take(toy, clock, f"{first + number * hour:%Y-%m-%dT%H}")
+        clock.advance(200 * hour)
+        (late,) = [r for r in verdict_of(toy.dataset, toy.inbox(clock)).reasons if r.kind == "late"]
+        assert f"late/date={first + hour:%Y-%m-%dT%H}/datapackage.json" in late.keys
+
+    def test_a_receipt_that_is_damaged_is_never_normal(self, toy: ToyFeed, clock: Clock) -> None:
+        take(toy, clock, "2026-11-02")
+        rejected = take(toy, clock, "2026-11-01", BAD)
+        key = f"receipts/landed={rejected.marker.landed_at.date()}/{rejected.batch_id}.json"
+        toy.inbox().lake.store.put(key, b"")
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        (reason,) = found.reasons
+        assert (found.word, reason.kind) == ("failed", "damaged")
+        assert reason.where[0].endswith(key)
+
+    def test_a_record_that_is_damaged_is_a_failure_that_names_it(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = make_scored_toy(tmp_path)
+        found = take(toy, clock, "2026-11-01")
+        key = f"evaluations/{found.batch_id}/record.json"
+        toy.inbox().lake.store.put(key, b'{"batch_id": 1')
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert key in reason.what
+        assert "damaged" in reason.what
+
+    def test_what_was_never_evaluated_is_unfinished_however_old_it_is(
+        self, tmp_path: Path, clock: Clock
+    ) -> None:
+        toy = make_scored_toy(tmp_path)
+        take(toy, clock, "2026-11-01")
+        clock.advance(timedelta(days=40))
+        assert said(toy, clock) == ("unfinished",)
+        take(toy, clock, "2026-11-01", "id,value\n7,0.5\n")
+        assert said(toy, clock) == (), "another delivery counts now"
+
+    def test_nothing_that_was_accepted_is_not_known(self, toy: ToyFeed, clock: Clock) -> None:
+        rejected = take(toy, clock, "2026-11-01", BAD)
+        dismiss(toy.inbox().lake.store, rejected.batch_id, "so be it", clock())
+        assert verdict_of(toy.dataset, toy.inbox(clock)).word == "unknown"
+
+    def test_a_batch_of_a_day_to_come_hides_nothing(self, toy: ToyFeed, clock: Clock) -> None:
+        take(toy, clock, "2099-01-01")
+        take(toy, clock, f"{clock():%Y-%m-%d}", "id,value\n")
+        assert said(toy, clock) == ("empty",)
+        clock.advance(timedelta(days=1))
+        assert said(toy, clock) == ("empty",)
+
+    @pytest.mark.parametrize("name", ["0001-01-01", "00010101", "9999-12-31", "10101010"])
+    def test_a_name_that_is_no_day_of_our_time_stops_no_verdict(
+        self, toy: ToyFeed, clock: Clock, name: str
+    ) -> None:
+        take(toy, clock, name)
+        take(toy, clock, f"{clock():%Y-%m-%d}", "id,value\n")
+        assert "empty" in said(toy, clock)
+
     def test_a_marker_is_pending_for_too_long_from_redeliver_after_on(
         self, toy: ToyFeed, clock: Clock
     ) -> None:
         toy.drop("2026-11-01")
         clock.advance(timedelta(minutes=14))
+        watched(toy, clock.now)
         assert said(toy, clock) == ()
         clock.advance(timedelta(minutes=2))
         found = verdict_of(toy.dataset, toy.inbox(clock))
         assert found.sentence == "Failed: 2026-11-01 has landed and was not taken in."
+
+    def test_a_feed_that_nobody_ever_watched_says_so_when_something_waits(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        clock.advance(timedelta(hours=1))
+        assert said(toy, clock) == ()
+        toy.drop("2026-11-01")
+        clock.now = datetime.now(UTC) + timedelta(minutes=9)
+        assert said(toy, clock) == ()
+        clock.advance(timedelta(minutes=2))
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert (reason.kind, reason.grade) == ("unwatched", "failed")
+        assert reason.what == "nobody watches, and nobody ever has"
+
+    def test_what_is_being_scored_is_not_normal_yet(self, tmp_path: Path, clock: Clock) -> None:
+        toy = make_scored_toy(tmp_path)
+        take(toy, clock, "2026-11-01")
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        assert (found.word, found.unscored) == ("unknown", ("2026-11-01",))
+        assert found.sentence == "Not known: no scores yet of 2026-11-01."
+
+    def test_more_batches_than_are_looked_up_do_not_make_a_day_unknown(
+        self, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("flagfall.verdict.look.JUDGED", 1)
+        toy = make_scored_toy(tmp_path)
+        first, last = take(toy, clock, "2026-11-01"), take(toy, clock, "2026-11-02")
+        assert verdict_of(toy.dataset, toy.inbox(clock)).unscored == ("2026-11-02",)
+        evaluation = _scored(toy.dataset, last)[last.batch_id]
+        toy.inbox().lake.finish(evaluation)
+        found = verdict_of(toy.dataset, toy.inbox(clock))
+        assert first.batch_id in {one.batch_id for one in look(toy.dataset, toy.inbox()).receipts}
+        assert found.unscored == ()
 
     @pytest.mark.parametrize(
         ("state", "silent", "kinds"),
@@ -108,11 +231,7 @@ class TestWhatIsOpen:
         self, toy: ToyFeed, clock: Clock, state: str, silent: timedelta, kinds: tuple[str, ...]
     ) -> None:
         take(toy, clock, "2026-11-01")
-        sign = WatcherState.model_validate(
-            {"state": state, "since": clock.now, "looked_at": clock.now, "every": 300}
-            | {"host": "somewhere", "pid": 7, "why": "access denied"}
-        )
-        toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
+        watched(toy, clock.now, state=state, why="access denied")
         clock.advance(silent)
         found = verdict_of(toy.dataset, toy.inbox(clock))
         assert tuple(reason.kind for reason in found.reasons) == kinds
@@ -208,6 +327,46 @@ class TestUnknown:
         feed = dataset({**LABELLED, "thresholds": {"rejected_share": 0.1, "rows_low": 0.5}})
         one = receipt("2026-11-21")
         assert verdict(feed, [one], _scored(feed, one)).word == "unknown"
+
+    @pytest.mark.parametrize(
+        "thresholds", [{"auc_min": 0.6}, {"psi_max": 0.25}, {"auc_min": 0.6, "psi_max": 0.25}]
+    )
+    def test_nor_by_thresholds_of_which_no_figure_is_known(
+        self, thresholds: dict[str, float]
+    ) -> None:
+        """Without outcomes there is no AUC, without a reference no drift."""
+        feed, one = dataset(SCORED, thresholds=thresholds), receipt("2026-11-21")
+        bare = evaluate(feed, one).model_copy(update={"drift": ()})
+        found = verdict(feed, [one], {one.batch_id: bare})
+        assert (found.word, found.reasons) == ("unknown", ())
+        assert f"no figure is known for {', '.join(thresholds)}, so" in found.sentence
+        drifted = evaluate(dataset(SCORED), one)
+        judged_by_it = "normal" if "psi_max" in thresholds else "unknown"
+        assert verdict(feed, [one], {one.batch_id: drifted}).word == judged_by_it
+
+    def test_each_threshold_of_a_model_has_a_figure(self) -> None:
+        one = receipt("2026-11-21")
+        scored = evaluate(dataset(), one)
+        known = Regression(mae=1, rmse=1, r2=1, bias=1)
+        classes = Multiclass(log_loss=1, macro_f1=1, accuracy=1)
+        unusual = Anomaly(auc=1, precision=1, recall=1)
+        every = {"multiclass": classes, "regression": known, "anomaly": unusual}
+        found = known_figures(dataset(), scored.model_copy(update=every))
+        assert found == {"psi_max", *OF_TASKS}
+
+    def test_one_figure_that_a_threshold_judges_is_enough(self) -> None:
+        feed, one = dataset(thresholds={"auc_min": 0.6}), receipt("2026-11-21")
+        assert verdict(feed, [one], _scored(feed, one)).word == "normal"
+
+    def test_too_few_outcomes_of_another_feed_judge_nothing(self) -> None:
+        label = {"from": "landed", "expr": "delay > 15", "enough": 0.5}
+        key = {"schema": {**PLAIN["schema"], "primaryKey": ["delay"]}}
+        feed = dataset({**LABELLED, **key, "label": label, "thresholds": {"auc_min": 0.6}})
+        one = receipt("2026-11-21")
+        known = evaluate(dataset(thresholds={"auc_min": 0.6}), one)
+        few = known.model_copy(update={"labelled": 10})
+        assert verdict(feed, [one], {one.batch_id: known}).word == "normal"
+        assert verdict(feed, [one], {one.batch_id: few}).word == "unknown"
 
     def test_reasons_count_all_the_same(self) -> None:
         feed = dataset({**LABELLED, "thresholds": {}})

@@ -71,6 +71,10 @@ class TestRows:
         assert len(lines(1000, 500, 500, before=hourly)) == 1
         assert len(lines(9000, before=hourly)) == 1
 
+    def test_a_day_still_to_come_does_not_make_today_complete(self) -> None:
+        slip = receipt("2062-11-01", landed_at=NOW - timedelta(days=3))
+        assert lines(1000, before=[*history(batches=3), slip]) == ()
+
     def test_it_can_be_switched_off(self) -> None:
         assert lines(10, rows_low=None) == ()
         assert lines(9000, rows_high=None) == ()
@@ -93,6 +97,12 @@ class TestFreshness:
         assert self.lines(0) == ()
         (said,) = self.lines(2)
         assert said.startswith("nothing newer has come since 2026-11-19 06:00 UTC; the longest")
+
+    def test_a_day_still_to_come_is_not_what_others_are_older_than(self) -> None:
+        days = [NOW - timedelta(days=back) for back in range(9)]
+        taken = [receipt(f"{day:%Y-%m-%d}", landed_at=day) for day in days]
+        slip = receipt("2062-11-01", landed_at=NOW - timedelta(days=6))
+        assert verdict(dataset(PLAIN), [*taken, slip], {}).lines == ()
 
     def test_a_schedule_says_it_better(self) -> None:
         assert self.lines(5, schedule="0 6 * * *", partition={"date": "%Y-%m-%d"}) == ()

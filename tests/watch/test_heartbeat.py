@@ -121,6 +121,18 @@ class TestHeartbeats:
             (660.0, "watching", ""),
         ]
 
+    async def test_when_the_feed_was_first_watched_outlives_its_watchers(
+        self, tmp_path: Path, seconds: Seconds
+    ) -> None:
+        store = LocalStore(str(tmp_path))
+        await Heartbeat(store, 30.0, seconds).beat()
+        before = last_heartbeat(store)
+        await Heartbeat(store, 30.0, seconds).beat("/nfs: away")
+        after = last_heartbeat(store)
+        assert before is not None
+        assert after is not None
+        assert after.first == before.first == before.since < after.since
+
     async def test_that_there_are_no_hints_is_said_at_once_and_changes_nothing_else(
         self, tmp_path: Path, seconds: Seconds
     ) -> None:
@@ -167,13 +179,13 @@ class TestHeartbeats:
         (tmp_path / "lake").touch()
         store = LocalStore(str(tmp_path / "lake"))
         tries: list[float] = []
-        put = store.put
+        read = store.read
 
-        def noted(key: str, data: bytes) -> None:
+        def noted(key: str, most: int) -> bytes:  # before the first heartbeat the last is read
             tries.append(seconds.now)
-            put(key, data)
+            return read(key, most)
 
-        store.put = noted  # type: ignore[method-assign]
+        store.read = noted  # type: ignore[method-assign]
         heartbeat = Heartbeat(store, 30.0, seconds)
         for step in range(130):
             seconds.now = float(step)

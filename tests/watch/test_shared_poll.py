@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.zone import LandingAddress, LandingZone
-from flagfall.stores import Entry, Hint, IsOurs, nothing_is_ours
+from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.watch import shared_poll as module
 from flagfall.watch import sweeper, waiters
 from flagfall.watch.looks import Look, Watch
@@ -83,6 +84,11 @@ def store(monkeypatch: pytest.MonkeyPatch) -> ScriptedStore:
     return scripted
 
 
+def after(key: str) -> Scope:
+    """All keys after this one."""
+    return Scope(EPOCH, start=key)
+
+
 def zone(pattern: str = "{day}/_SUCCESS") -> LandingZone:
     return LandingZone(LandingAddress(uri="scripted://store", marker=pattern))
 
@@ -144,9 +150,9 @@ async def test_a_listing_for_a_watch_serves_sensors_and_other_watches(store: Scr
 
 async def test_a_listing_leaves_out_only_what_no_watch_wants(store: ScriptedStore) -> None:
     old, new = Watch(zone(), 3600.0), Watch(zone(), 3600.0)
-    old.start, new.start = "a", "b"
+    old.scope, new.scope = after("a"), after("b")
     async with shared_poll(zone()) as shared, shared.watching(old), shared.watching(new):
-        assert [(await soon(watch.next())).start for watch in (old, new)] == ["a", "b"]
+        assert [(await soon(watch.next())).scope.start for watch in (old, new)] == ["a", "b"]
         assert store.lists == ["a"]
 
 
@@ -177,7 +183,7 @@ async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: Scr
         store.lists.clear()
         store.keys |= {"late/_SUCCESS", "other/_SUCCESS"}
         await store.heard.put(frozenset({"late/rows.csv", "late/_SUCCESS"}))
-        assert await soon(watch.next()) == Look((entry("late/_SUCCESS"),), "", whole=False)
+        assert await soon(watch.next()) == Look((entry("late/_SUCCESS"),), whole=False)
         assert (store.lists, store.finds) == ([], [frozenset({"late/_SUCCESS"})])
 
 
@@ -206,12 +212,12 @@ async def test_a_hint_that_names_nothing_looks_at_everything_and_again_a_moment_
 
 async def test_a_hint_whose_look_fails_is_looked_at_again(store: ScriptedStore) -> None:
     watch = Watch(zone(), 3600.0)
-    watch.start = "5"
+    watch.scope = after("5")
     async with shared_poll(zone()) as shared, shared.watching(watch):
         await soon(watch.next())
         store.keys.add("1/_SUCCESS")
         store.fails.append(StoreUnavailable("scripted://store", "away"))
-        store.heard.put_nowait(frozenset({"1/_SUCCESS"}))
+        store.heard.put_nowait({"1/_SUCCESS": 1})
         look = await soon(watch.next())
     assert [found.key for found in look.entries] == ["1/_SUCCESS"]
 
@@ -219,7 +225,7 @@ async def test_a_hint_whose_look_fails_is_looked_at_again(store: ScriptedStore) 
 async def test_a_watch_that_comes_back_may_name_what_it_has_heard_of(store: ScriptedStore) -> None:
     store.keys |= {"1/_SUCCESS", "2/_SUCCESS"}
     watch = Watch(zone(), 3600.0)
-    watch.start, watch.hinted = "5", frozenset({"1/_SUCCESS"})
+    watch.scope, watch.hinted = after("5"), {"1/_SUCCESS": 1}
     async with shared_poll(zone()) as shared, shared.watching(watch):
         look = await soon(watch.next())
     assert [found.key for found in look.entries] == ["1/_SUCCESS"]
@@ -231,7 +237,7 @@ async def test_a_look_at_everything_does_not_hide_what_a_hint_has_shown(
 ) -> None:
     watch = Watch(zone(), 3600.0)
     watch.offer(Look((entry("1/_SUCCESS"),)))
-    watch.offer(Look((), "5", whole=True))
+    watch.offer(Look((), after("5"), whole=True))
     look = await soon(watch.next())
     assert (look.whole, [found.key for found in look.entries]) == (True, ["1/_SUCCESS"])
 
@@ -241,19 +247,19 @@ async def test_a_look_begins_after_the_key_that_the_watch_had_when_it_began(
 ) -> None:
     """What is said to be whole must be what was listed."""
     watch = Watch(zone(), 0.05)
-    watch.start = "m"
+    watch.scope = after("m")
     listed = store.list
 
     def slow(**arguments: Any) -> Iterator[Entry]:
-        watch.start = ""
+        watch.scope = after("")
         return listed(**arguments)
 
     store.list = slow  # type: ignore[method-assign]
     async with shared_poll(zone()) as shared, shared.watching(watch):
-        assert (await soon(watch.next())).start == "m"
+        assert (await soon(watch.next())).scope.start == "m"
         store.keys.add("a/_SUCCESS")
         look = await soon(watch.next())
-        assert (look.start, [e.key for e in look.entries]) == ("", ["a/_SUCCESS"])
+        assert (look.scope.start, [e.key for e in look.entries]) == ("", ["a/_SUCCESS"])
 
 
 @pytest.mark.invariant(6)

@@ -94,7 +94,8 @@
     try {
       const has_started = await send(form, result);
       event.submitter.disabled = has_started;
-      if (has_started) form.querySelector("[value=no]").textContent = "Close";
+      const no = form.querySelector("[value=no]");
+      if (has_started && no) no.textContent = "Close";
     } catch {
       result.textContent = "Airflow did not answer. Try again.";
       event.submitter.disabled = false;

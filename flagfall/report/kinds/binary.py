@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Evaluation
 from flagfall.report import score_plots, trend_plots
+from flagfall.report.expected import EXPECTED, EXPECTED_AUC, expected_tile
 from flagfall.report.formatting import figure, share
 from flagfall.report.kinds.kind import Facts
 from flagfall.report.parts import (
@@ -35,9 +36,13 @@ class BinaryPage:
         return Column("AUC", _auc) if dataset.label else None
 
     def tiles(self, facts: Facts) -> list[Tile]:
-        """AUC, calibration, the Brier score where it has a threshold, the share of positives."""
+        """AUC, calibration, the Brier score where it has a threshold, the share of positives.
+
+        Where outcomes come later, also the AUC that the scores let one expect.
+        """
         return [
             *_auc_tile(facts),
+            *expected_tile(facts.dataset, facts.pool, facts.trend),
             *_calibration_tile(facts),
             *_brier_tile(facts),
             *_positive_tile(facts),
@@ -78,12 +83,14 @@ class BinaryPage:
         if dataset.label is None:
             return []
         brier = [] if dataset.thresholds.brier_max is None else [_BRIER]
-        return [_AUC, _CALIBRATION, *brier]
+        late = [EXPECTED_AUC] if dataset.late_label else []
+        return [_AUC, *late, _CALIBRATION, *brier]
 
     def values(self, dataset: Dataset) -> list[Series]:
         """What the pictures show, by day or batch."""
         return [
             Series("AUC", figure, lambda period: period.pool.auc),
+            *([EXPECTED] if dataset.late_label else []),
             Series("Mean score", share, lambda period: period.pool.mean_score),
             Series("Really", share, lambda period: period.pool.positive_share),
         ]
@@ -139,12 +146,11 @@ def _calibration_tile(facts: Facts) -> list[Tile]:
 
 
 def _brier_tile(facts: Facts) -> list[Tile]:
-    brier, limit = facts.pool.brier, facts.dataset.thresholds.brier_max
-    if brier is None or limit is None:
+    brier = facts.pool.brier
+    if brier is None or facts.dataset.thresholds.brier_max is None:
         return []
     often = usual(facts.trend, lambda period: period.pool.brier, figure)
-    note = joined([f"alert above {limit:g}", often])
-    return [Tile("Brier score", figure(brier), note, alerted(facts.alerts, "Brier score "))]
+    return [Tile("Brier score", figure(brier), often, alerted(facts.alerts, "Brier score "))]
 
 
 def _positive_tile(facts: Facts) -> list[Tile]:

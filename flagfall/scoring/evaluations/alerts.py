@@ -9,6 +9,7 @@ from flagfall.scoring import drift
 
 CLEARLY = 3.0
 """Standard errors from which on chance is no explanation."""
+_BEYOND = 1e9
 
 
 def below(what: str, figure: float | None, limit: float | None) -> list[str]:
@@ -57,7 +58,16 @@ def _name(one: Drift) -> str:
 
 
 def _distinct_texts(figure: float, limit: float) -> tuple[str, str]:
-    """Both with two decimals, or with as many as the limit has and as show which is larger."""
+    """Both with two decimals, or with as many as the limit has and as show which is larger.
+
+    A figure beyond all measure has three digits and an exponent.
+    """
     first = next((digits for digits in range(2, 7) if round(limit, digits) == limit), 2)
     pairs = ((f"{figure:.{digits}f}", f"{limit:.{digits}f}") for digits in range(first, 17))
-    return next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))
+    known = next((pair for pair in pairs if pair[0] != pair[1]), (repr(figure), repr(limit)))
+    return (figure_text(figure), known[1]) if abs(figure) >= _BEYOND else known
+
+
+def figure_text(figure: float) -> str:
+    """A figure with two decimals, or with an exponent where it is beyond all measure."""
+    return f"{figure:.3g}" if abs(figure) >= _BEYOND else f"{figure:.2f}"

@@ -13,7 +13,7 @@ import polars as pl
 from flagfall.dataset.thresholds import Thresholds
 from flagfall.lake.records import Regression
 from flagfall.scoring.evaluations import value_bins
-from flagfall.scoring.evaluations.alerts import CLEARLY, above, below
+from flagfall.scoring.evaluations.alerts import CLEARLY, above, below, figure_text
 from flagfall.scoring.evaluations.evaluator import Findings
 from flagfall.scoring.metrics import finite, r_squared
 
@@ -45,9 +45,10 @@ class RegressionEvaluator:
         none = [np.empty(0, np.float64)]
         values, labels = (np.concatenate(parts or none) for parts in (self._values, self._labels))
         known = ~np.isnan(labels)
-        figures = self._figures(values, labels, known)
+        with np.errstate(over="ignore", invalid="ignore"):  # a square may be beyond a float64
+            figures = self._figures(values, labels, known)
+            worse = _worse_than_the_mean(labels[known], values[known], figures.r2)
         record = {"labelled": int(known.sum()), "regression": figures}
-        worse = _worse_than_the_mean(labels[known], values[known], figures.r2)
         return Findings(record, (*regression_alerts(thresholds, figures), *worse))
 
     def _figures(self, values: Values, labels: Values, known: npt.NDArray[np.bool_]) -> Regression:
@@ -96,4 +97,4 @@ def _worse_than_the_mean(real: Values, predicted: Values, r2: float | None) -> t
     if more.mean() <= CLEARLY * more.std(ddof=1) / np.sqrt(real.size):
         return ()
     remedy = "is the label in the unit of the model's values?"
-    return (f"R² {r2:.2f} is worse than saying the mean for every row ({remedy})",)
+    return (f"R² {figure_text(r2)} is worse than saying the mean for every row ({remedy})",)

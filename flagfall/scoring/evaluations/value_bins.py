@@ -18,6 +18,8 @@ MOST_BINS = 64
 _OUTER = 0.005
 """Share of rows at either end that a range may leave to the outer bins."""
 _NARROWEST = 2.0**-40
+_LARGEST = 1e150
+"""Its square is a float64, too."""
 
 Values = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.floating] | npt.NDArray[np.bool_] | npt.NDArray[np.integer]
@@ -43,10 +45,15 @@ def fill(values: Values, over: tuple[float, float], sums: Mapping[str, Reals]) -
     places = np.clip(np.floor(values / width), first, last) - first
     bins, size = places.astype(np.int64), last - first + 1
     added = {
-        name: tuple(np.bincount(bins, weights=more, minlength=size).tolist())
+        name: tuple(_kept(np.bincount(bins, weights=more, minlength=size)).tolist())
         for name, more in {"rows": np.ones(values.size), **sums}.items()
     }
     return ValueBins(width=width, first=first, sums=added)
+
+
+def _kept(sums: Reals) -> Values:
+    """Sums that JSON has, and that can be added up again: a square may be infinite."""
+    return np.clip(np.nan_to_num(sums, posinf=_LARGEST, neginf=-_LARGEST), -_LARGEST, _LARGEST)
 
 
 def _width(low: float, high: float) -> float:

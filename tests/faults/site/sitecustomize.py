@@ -79,10 +79,7 @@ def _around(
 
 
 def _triggers(module: Any) -> None:
-    def dataset(trigger: Any) -> str:
-        return str(trigger._feed.dataset)
-
-    _around(module.MarkerFeedTrigger, "_payload", dataset, before="detected")
+    _around(module, "payload", lambda feed: str(feed.dataset), before="detected")
 
 
 def _shared_poll(module: Any) -> None:
@@ -133,7 +130,7 @@ def _install() -> None:
     from wrapt import when_imported
 
     patches: dict[str, Callable[[Any], None]] = {
-        "flagfall.triggers.markers": _triggers,
+        "flagfall.triggers.waiting": _triggers,
         "flagfall.watch.shared_poll": _shared_poll,
         "flagfall.inbox.inbox": _inbox,
         "flagfall.operators.stages": _operators,

@@ -1,0 +1,132 @@
+"""``flagfall rows``, ``predictions``, ``outcomes``, ``table``: what counts, for everybody else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flagfall.cli.console import DatasetName, nobody_reads, say
+from flagfall.dataset.feed import Feed
+from flagfall.dataset.loader import find_dataset
+from flagfall.errors import NotThere, StoreRefused
+from flagfall.inbox.inbox import Inbox
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from flagfall.tables.frames import Kind
+
+Since = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="Of markers that landed on this day or later (UTC)."),
+]
+To = Annotated[
+    Path | None, typer.Option(help="File to write: .parquet or .csv; printed as CSV if left out.")
+]
+
+
+def rows(dataset: DatasetName, since: Since = None, to: To = None) -> None:
+    """Print or export the accepted rows that count: those of each marker's last delivery.
+
+    Example: flagfall rows flights --since 2026-11-01 --to rows.parquet
+    """
+    _export(dataset, "rows", since, to)
+
+
+def predictions(dataset: DatasetName, since: Since = None, to: To = None) -> None:
+    """Print or export the predictions that count, with batch, marker, times and model version.
+
+    Example: flagfall predictions flights --to predictions.csv
+    """
+    _export(dataset, "predictions", since, to)
+
+
+def outcomes(dataset: DatasetName, since: Since = None, to: To = None) -> None:
+    """Print or export what became of the predictions that count, as far as another feed has said.
+
+    Example: flagfall outcomes loans --since 2026-11-01 --to outcomes.parquet
+    """
+    _export(dataset, "outcomes", since, to)
+
+
+def table(
+    dataset: DatasetName,
+    since: Since = None,
+    maintain: Annotated[
+        bool, typer.Option("--maintain", help="Also join small files, and remove old ones.")
+    ] = False,
+) -> None:
+    """Add what counts and a dataset's Delta tables lack, as after a crash (see lake.table).
+
+    With --maintain as once a day: others may read and write meanwhile.
+
+    Example: flagfall table flights --maintain
+    """
+    from flagfall.tables import upkeep  # polars: the other commands start without
+
+    found = find_dataset(dataset)
+    do = upkeep.maintain if maintain else upkeep.catch_up
+    for kept in do(found, Inbox(Feed.of(found)).lake, _day(since)):
+        say(kept.sentence if maintain else f"{kept.kind}: {kept.added:,} batches added")
+
+
+def _day(since: datetime | None) -> date:
+    return date(1970, 1, 1) if since is None else since.date()
+
+
+def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -> None:
+    # polars: as above
+    from flagfall.tables.frames import check_kind, counting, records_of, what_counts
+
+    if to is not None and to.suffix not in (".parquet", ".csv"):
+        raise NotThere("format of file", str(to), "give it a name that ends in .parquet or .csv")
+    found = find_dataset(dataset)
+    check_kind(found, kind)
+    inbox = Inbox(Feed.of(found))
+    receipts = what_counts(inbox.receipts, _day(since))
+    records = records_of(inbox.lake, kind, receipts)
+    batches = [(receipt, records.get(receipt.batch_id)) for receipt in receipts]
+    with inbox.lake.scratch() as scratch:
+        found_rows = counting(found, inbox.lake, kind, batches, scratch)
+        if to is None:
+            _print(found_rows)
+            return
+        _write(found_rows, to)
+    done = receipts if kind == "rows" else [one for one in receipts if one.batch_id in records]
+    say(f"{to}: {kind} of {len(done):,} batches")
+
+
+def _write(found: pl.LazyFrame, to: Path) -> None:
+    """Write a file in one step.
+
+    Raises:
+        StoreRefused: There is no such folder, or it cannot be written to.
+    """
+    part = to.with_name(f".{to.name}.part")
+    try:
+        part.open("wb").close()
+        if to.suffix == ".csv":
+            found.sink_csv(part)
+        else:
+            found.sink_parquet(part)
+        os.replace(part, to)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StoreRefused(str(to), f"cannot be written: {error.strerror or error}") from error
+
+
+def _print(found: pl.LazyFrame) -> None:
+    try:
+        sys.stdout.write(found.head(0).collect().write_csv())
+        for rows in found.collect_batches(maintain_order=True):
+            sys.stdout.write(rows.write_csv(include_header=False))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()

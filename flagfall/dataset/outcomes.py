@@ -1,0 +1,98 @@
+"""Whether two dataset files fit together: one whose rows are scored, one that brings outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flagfall.dataset.loader import dataset_files, find_dataset
+from flagfall.dataset.model import Label
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import Problem
+
+
+def outcome_feed(dataset: Dataset, folder: Path | None = None) -> Dataset:
+    """The dataset that brings the outcomes of another one.
+
+    Args:
+        dataset: Its label names the feed.
+        folder: Folder of both files; ``None`` for ``datasets_folder()``.
+
+    Raises:
+        NotThere: There is no such dataset.
+        DatasetInvalid: Its file cannot be used.
+    """
+    assert dataset.late_label is not None, "only for datasets with outcomes of another feed"
+    return find_dataset(dataset.late_label.feed, folder)
+
+
+def why_no_feed(dataset: Dataset, folder: Path | None = None) -> list[Problem]:
+    """What is wrong with the name of the feed; empty where there is a file of that name."""
+    assert dataset.late_label is not None, "only for datasets with outcomes of another feed"
+    name = dataset.late_label.feed
+    others = [file.stem for file in dataset_files(folder) if file.stem != dataset.name]
+    if name in others:
+        return []
+    known = ", ".join(others) or "none"
+    why = f"expected the name of another dataset file of the folder, got {name!r}; there are:"
+    return [Problem("label.from", None, f"{why} {known}")]
+
+
+def misfits(dataset: Dataset, feed: Dataset) -> list[Problem]:
+    """What keeps outcomes from being joined to predictions; keys are of the scored dataset's file.
+
+    Args:
+        dataset: The dataset whose rows are scored.
+        feed: The one that brings the outcomes.
+    """
+    label = dataset.late_label
+    assert label is not None, "only for datasets with outcomes of another feed"
+    found = list(_of_key(dataset, label)) or list(_of_columns(dataset, feed))
+    return [*(found or _of_feed_key(dataset, feed)), *_of_keep(label, feed)]
+
+
+def _of_key(dataset: Dataset, label: Label) -> Iterator[Problem]:
+    """A prediction is named by its primary key, and by nothing else."""
+    key, primary = set(dataset.outcome_key), set(dataset.table.primary_key)
+    if not primary:
+        why = "expected a primary key: outcomes are joined by it, and predictions keep no other"
+        yield Problem("schema.primaryKey", None, f"{why} column of the rows")
+    elif key != primary:
+        why = f"expected the columns of schema.primaryKey, {sorted(primary)}, got {sorted(key)}"
+        remedy = "predictions keep no others, so change schema.primaryKey or leave label.key out"
+        yield Problem("label.key" if label.key else "label", None, f"{why}; {remedy}")
+
+
+def _of_columns(dataset: Dataset, feed: Dataset) -> Iterator[Problem]:
+    """Both have the columns of the key, of the same types."""
+    ours = {column.name: column.type for column in dataset.table.fields}
+    theirs = {column.name: column.type for column in feed.table.fields}
+    for name in dataset.outcome_key:
+        if name not in theirs:
+            why = f"expected a column {name!r} in {feed.name}.yaml, since outcomes are joined by it"
+            yield Problem(_place(dataset), None, f"{why}; it has {sorted(theirs)}")
+        elif theirs[name] != ours[name]:
+            why = f"expected {name!r} to be {ours[name]} in {feed.name}.yaml, too"
+            yield Problem(_place(dataset), None, f"{why}, it is {theirs[name]} there")
+
+
+def _of_feed_key(dataset: Dataset, feed: Dataset) -> Iterator[Problem]:
+    """A delivery of outcomes has one outcome for a row."""
+    theirs, key = set(feed.table.primary_key), set(dataset.outcome_key)
+    if not theirs or not theirs <= key:
+        why = f"expected schema.primaryKey of {feed.name}.yaml to be columns of {sorted(key)}"
+        remedy = "so that a delivery has no two outcomes for one row"
+        yield Problem(_place(dataset), None, f"{why}, {remedy}; it is {sorted(theirs)}")
+
+
+def _of_keep(label: Label, feed: Dataset) -> Iterator[Problem]:
+    """Rows of outcomes are there for as long as they count."""
+    keep, least = feed.lake.keep.staged, 2 * label.within
+    if keep is not None and keep < least:
+        why = f"expected lake.keep.staged of {feed.name}.yaml to be twice as long ({least.days}d)"
+        yield Problem("label.within", None, f"{why} or left out, it is {keep.days}d")
+
+
+def _place(dataset: Dataset) -> str:
+    label = dataset.late_label
+    return "label.key" if label is not None and label.key else "label.from"

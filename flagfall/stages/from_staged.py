@@ -1,0 +1,88 @@
+"""A replay from staged rows: the landing zone is not looked at, for its files may be gone.
+
+The rows become a delivery of their own, which supersedes the one that they were staged for. It may
+do so only while that one counts: a correction that came meanwhile is newer than these rows. The
+turn decides, as for every delivery.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from flagfall.dataset.columns import SOURCE, polars_schema
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import BatchInvalid
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.output import Lake, part_name
+from flagfall.lake.receipts import Turns
+from flagfall.lake.records import Receipt, Staged
+from flagfall.landing.marker import Marker
+from flagfall.stages.accepted import accept
+
+FROM_LANDING = "`flagfall replay --from landing` takes it from the landing zone"
+
+
+def take_again(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt:
+    """Accept or reject a replay from staged rows.
+
+    Args:
+        dataset: Its dataset.
+        inbox: The dataset's inbox.
+        marker: The replay, which names whose rows they are.
+        turns: What is known of the deliveries of its marker.
+
+    Raises:
+        StoreUnavailable: Another delivery of this marker was taken in meanwhile.
+    """
+    try:
+        _check_counts(marker, turns)
+        staged = inbox.lake.find(Staged, marker.batch_id) or _copied(dataset, inbox.lake, marker)
+    except BatchInvalid as invalid:
+        return inbox.reject(marker, invalid.reason, str(invalid), turn=turns.last)
+    return accept(dataset, inbox, marker, staged, turns)
+
+
+def _check_counts(marker: Marker, turns: Turns) -> None:
+    """See that the rows are of what counts, and that nobody is about to replace it."""
+    if turns.taken_by == marker.batch_id:  # this very delivery, whose worker died
+        return
+    counts = turns.current.batch_id if turns.current else "none"
+    if turns.is_open or counts != marker.staged_from:
+        why = "another delivery is being taken in" if turns.is_open else f"{counts} counts now"
+        why = f"{marker.uri}: {why}, so the rows of {marker.staged_from} are not taken again"
+        raise BatchInvalid("superseded", f"{why}; replay the batch anew if it is still wanted")
+
+
+def _copied(dataset: Dataset, lake: Lake, marker: Marker) -> Staged:
+    """The rows as output of this delivery."""
+    gone = f"{marker.uri}: the staged rows of {marker.staged_from} are gone; {FROM_LANDING}"
+    source = lake.find(Staged, marker.staged_from)
+    if source is None:
+        raise BatchInvalid("no-staged-rows", gone)
+    names = [part_name(index) for index in range(len(source.parts))]
+    with lake.scratch() as folder:
+        try:
+            for part, name in zip(source.parts, names, strict=True):
+                key = f"{lake.folder(Staged, source.batch_id)}/{part.name}"
+                lake.store.fetch(key, folder / name)
+        except FileNotFoundError as missing:
+            raise BatchInvalid("no-staged-rows", gone) from missing
+        files = [folder / name for name in names]
+        _check_columns(dataset, marker, files)
+        parts = [p.model_copy(update={"name": n}) for p, n in zip(source.parts, names, strict=True)]
+        news = {"batch_id": marker.batch_id, "parts": tuple(parts)}
+        return lake.finish(source.model_copy(update=news), files)
+
+
+def _check_columns(dataset: Dataset, marker: Marker, files: list[Path]) -> None:
+    """See that the rows have the columns of today's dataset file."""
+    wanted = polars_schema(dataset)
+    for file in files:
+        found = {n: t for n, t in pl.read_parquet_schema(file).items() if n not in SOURCE}
+        differ = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
+        if differ:
+            why = f"{marker.uri}: the staged rows of {marker.staged_from} have other columns than"
+            why = f"{why} the dataset file has now ({', '.join(differ[:5])}); {FROM_LANDING}"
+            raise BatchInvalid("columns", why)

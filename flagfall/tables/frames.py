@@ -1,0 +1,135 @@
+"""A dataset's rows, predictions or outcomes, batch by batch, with what says where they are from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from flagfall.dataset.columns import staged_schema
+from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, Dataset
+from flagfall.errors import NotThere
+from flagfall.lake.outcomes import last_late
+from flagfall.lake.output import Lake
+from flagfall.lake.receipts import Receipts, current_view
+from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
+
+Kind = Literal["rows", "predictions", "outcomes"]
+"""What a table is of: accepted rows, what the model said of them, or what became of them."""
+Done = Staged | Predicted | LateEvaluation
+"""The record of a batch that names its rows, predictions or outcomes."""
+EVER = date(1970, 1, 1)
+"""Before any batch."""
+_TIME = pl.Datetime("us", "UTC")
+_TYPES = (pl.String(), pl.String(), _TIME, _TIME, pl.Date())
+_CARRIED = dict(zip(CARRIED, _TYPES, strict=True))
+_LOOKED = {KNOWN_AT: _TIME, LOOK: pl.Int32()}
+
+
+def kinds_of(dataset: Dataset) -> tuple[Kind, ...]:
+    """What a dataset has: predictions only with a model, outcomes if another feed brings them."""
+    if dataset.model is None:
+        return ("rows",)
+    if dataset.late_label is None:
+        return ("rows", "predictions")
+    return ("rows", "predictions", "outcomes")
+
+
+def check_kind(dataset: Dataset, kind: Kind) -> None:
+    """See to it that a dataset has what is asked for.
+
+    Raises:
+        NotThere: It has no predictions, or no outcomes.
+    """
+    if kind not in kinds_of(dataset):
+        late = "no other feed brings them (label.from)"
+        why = late if kind == "outcomes" else "it has no model"
+        raise NotThere(f"{kind} of dataset", dataset.name, why)
+
+
+def what_counts(receipts: Receipts, since: date) -> list[Receipt]:
+    """The delivery that counts of every marker that landed on ``since`` or later (UTC)."""
+    return current_view(receipts.since(since))
+
+
+def records_of(lake: Lake, kind: Kind, receipts: Sequence[Receipt]) -> dict[str, Done]:
+    """The records of batches by batch id; one that is not scored, or not looked at, has none."""
+    names = [receipt.batch_id for receipt in receipts]
+    if kind == "outcomes":
+        return {**last_late(lake.store, receipts, lake.rollups)}
+    read = lake.find_all(Staged, names) if kind == "rows" else lake.find_all(Predicted, names)
+    return {record.batch_id: record for record in read if record is not None}
+
+
+def counting(
+    dataset: Dataset,
+    lake: Lake,
+    kind: Kind,
+    batches: Iterable[tuple[Receipt, Done | None]],
+    scratch: Path,
+) -> pl.LazyFrame:
+    """What counts of some batches: what they carry, then the dataset's columns, also of no rows.
+
+    Args:
+        dataset: Their dataset.
+        lake: Its lake.
+        kind: Rows, predictions or outcomes.
+        batches: Their receipts and records (see ``records_of``); one without has no rows.
+        scratch: Folder for local copies; they are read as long as the frame is.
+    """
+    empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind)})
+    frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
+    return pl.concat(frames, how="diagonal")
+
+
+def _known(dataset: Dataset, kind: Kind) -> dict[str, pl.DataType]:
+    """Columns that are there without any row. What depends on the model comes with the rows."""
+    if kind == "predictions":
+        return {}
+    columns = dict(staged_schema(dataset))
+    if kind == "rows":
+        return columns
+    return {name: columns[name] for name in dataset.outcome_key} | _LOOKED
+
+
+def _frames(
+    dataset: Dataset,
+    lake: Lake,
+    kind: Kind,
+    batches: Iterable[tuple[Receipt, Done | None]],
+    scratch: Path,
+) -> Iterator[pl.LazyFrame]:
+    """A frame for each part of the batches that are done."""
+    for receipt, record in batches:
+        if record is None:
+            continue
+        folder = scratch / receipt.batch_id
+        folder.mkdir(exist_ok=True)
+        for part in lake.parts(record, folder):
+            rows = _in_form(dataset, kind, pl.scan_parquet(part))
+            if isinstance(record, LateEvaluation):
+                rows = rows.with_columns(pl.lit(record.number, pl.Int32).alias(LOOK))
+            yield _carrying(rows, receipt)
+
+
+def _in_form(dataset: Dataset, kind: Kind, part: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows with the dataset's columns of today, which may be newer than the part."""
+    if kind != "rows":
+        return part
+    there = part.collect_schema()
+    return part.select(
+        pl.col(name) if name in there else pl.lit(None, dtype=kind_of_values).alias(name)
+        for name, kind_of_values in staged_schema(dataset).items()
+    )
+
+
+def _carrying(part: pl.LazyFrame, receipt: Receipt) -> pl.LazyFrame:
+    landed = receipt.marker.landed_at
+    carried = (receipt.batch_id, receipt.marker.key, landed, receipt.received_at, landed.date())
+    return part.with_columns(
+        pl.lit(value, dtype=kind).alias(name)
+        for (name, kind), value in zip(_CARRIED.items(), carried, strict=True)
+    )

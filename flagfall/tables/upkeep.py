@@ -1,0 +1,228 @@
+"""What a dataset's tables lack is added, and they are kept in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flagfall.concurrency import in_parallel
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import NotThere
+from flagfall.extras import require
+from flagfall.lake.output import Lake
+from flagfall.lake.receipts import Receipts, current_view
+from flagfall.lake.records import LateEvaluation, Predicted, Receipt
+from flagfall.logs import logger
+from flagfall.tables.frames import Done, Kind, counting, kinds_of, records_of, what_counts
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from flagfall.tables.delta import Table, Taken
+
+log = logger(__name__)
+
+AT_ONCE = 500
+"""Batches in a commit, at most."""
+ROWS_AT_ONCE = 2_000_000
+"""Rows in a commit, at most; a batch that has more is a commit of its own."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was done to a table.
+
+    Attributes:
+        kind: What it is of.
+        added: Batches that it lacked.
+        joined: Files that were joined.
+        into: Files that they were made to.
+        removed: Files that nobody needs any more.
+    """
+
+    kind: Kind
+    added: int
+    joined: int = 0
+    into: int = 0
+    removed: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers, by name."""
+        names = ("added", "joined", "into", "removed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        added = f"{self.kind}: {self.added:,} batches added"
+        return f"{added}, {self.joined:,} files joined into {self.into:,}, {self.removed:,} removed"
+
+
+def has_tables(dataset: Dataset) -> bool:
+    """Whether its dataset file asks for them."""
+    return dataset.lake.table is not None
+
+
+def open_table(dataset: Dataset, lake: Lake, kind: Kind) -> Table:
+    """A table of a dataset, which need not be there yet.
+
+    Raises:
+        ExtraMissing: delta-rs is not installed.
+    """
+    require("delta")
+    from flagfall.tables.delta import Table
+
+    return Table(f"{lake.store.uri}/tables/{kind}", dataset.lake.conn_id)
+
+
+def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]) -> int:
+    """Add batches to a table, a few in each commit; those that it has are left.
+
+    Args:
+        dataset: Their dataset.
+        lake: Its lake.
+        kind: What the table is of. A batch that is not scored has neither predictions nor outcomes.
+        receipts: Of the batches. Only the last delivery of a marker is added.
+
+    Returns:
+        How many were added.
+
+    Raises:
+        StoreError: The lake or the table cannot be read or written to.
+    """
+    table, known = open_table(dataset, lake, kind), Receipts(lake.store)
+    last = current_view(receipts)
+    records = records_of(lake, kind, last)
+    added = 0
+    for some in _groups(list(_ready(lake, kind, last, records))):
+        taken = list(in_parallel(partial(_taken, known, kind, records), some))
+        with lake.scratch() as scratch:
+            rows_of = partial(_rows_of, dataset, lake, kind, records, scratch)
+            added += table.commit(taken, rows_of)
+    return added
+
+
+def _ready(
+    lake: Lake, kind: Kind, receipts: Sequence[Receipt], records: Mapping[str, Done]
+) -> Iterator[Receipt]:
+    """Those that have a record. A correction without outcomes removes those of what it replaced."""
+    for receipt in receipts:
+        removes = kind == "outcomes" and receipt.turn != 1
+        name = receipt.batch_id
+        if name in records or (removes and lake.has(Predicted, name)):
+            yield receipt
+
+
+def _rows_of(
+    dataset: Dataset,
+    lake: Lake,
+    kind: Kind,
+    records: Mapping[str, Done],
+    scratch: Path,
+    new: Sequence[Taken],
+) -> pl.LazyFrame:
+    batches = ((one.receipt, records.get(one.receipt.batch_id)) for one in new)
+    return counting(dataset, lake, kind, batches, scratch)
+
+
+def _taken(receipts: Receipts, kind: Kind, records: Mapping[str, Done], receipt: Receipt) -> Taken:
+    from flagfall.tables.delta import Taken
+
+    marker = receipt.marker
+    days = {marker.landed_at.date()}
+    if receipt.turn != 1:
+        days |= receipts.days(marker)
+    look = _look_of(records.get(receipt.batch_id)) if kind == "outcomes" else None
+    return Taken(receipt, frozenset(days), look)
+
+
+def _look_of(record: Done | None) -> int:
+    return record.number if isinstance(record, LateEvaluation) else 0
+
+
+def _groups(receipts: Sequence[Receipt]) -> Iterator[list[Receipt]]:
+    """Batches for a commit each, in order."""
+    group: list[Receipt] = []
+    rows = 0
+    for receipt in receipts:
+        if group and (len(group) == AT_ONCE or rows + receipt.rows > ROWS_AT_ONCE):
+            yield group
+            group, rows = [], 0
+        group.append(receipt)
+        rows += receipt.rows
+    if group:
+        yield group
+
+
+def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Receipt]:
+    """What counts and is not in the table: receipts − committed.
+
+    A batch without rows is missing only where rows of an earlier delivery are in its place. So is
+    one without a known outcome, or earlier outcomes. Another evaluation is another batch.
+
+    Args:
+        dataset: The dataset.
+        lake: Its lake.
+        kind: What the table is of.
+        since: Of markers that landed on this day or later (UTC).
+    """
+    is_looked_at = kind == "outcomes"
+    there = open_table(dataset, lake, kind).batches(since, by_look=is_looked_at)
+    batches = {(one.batch_id, one.look) for one in there}
+    markers = {one.marker for one in there}
+    counts = what_counts(Receipts(lake.store), since)
+    records = records_of(lake, kind, counts) if is_looked_at else {}
+    found = []
+    for receipt in counts:
+        record = records.get(receipt.batch_id)
+        look = _look_of(record) if is_looked_at else None
+        has_rows = _has_outcomes(record) if is_looked_at else bool(receipt.rows)
+        if (receipt.batch_id, look) not in batches and (has_rows or receipt.marker.key in markers):
+            found.append(receipt)
+    return found
+
+
+def _has_outcomes(record: Done | None) -> bool:
+    return isinstance(record, LateEvaluation) and bool(record.parts)
+
+
+def commit_missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> int:
+    """Add what counts and a table lacks.
+
+    Returns:
+        How many batches were added.
+    """
+    return commit(dataset, lake, kind, missing(dataset, lake, kind, since))
+
+
+def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
+    """Add what the tables lack, as after a death between a receipt and its commit.
+
+    Raises:
+        NotThere: The dataset has no tables.
+    """
+    if not has_tables(dataset):
+        hint = "set lake.table: delta in its file"
+        raise NotThere("table of dataset", dataset.name, hint)
+    return [Kept(kind, commit_missing(dataset, lake, kind, since)) for kind in kinds_of(dataset)]
+
+
+def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
+    """Add what the tables lack, join small files, and remove what nobody needs any more.
+
+    Others may read and write meanwhile. To be called once a day, off the path of a run.
+
+    Raises:
+        NotThere: The dataset has no tables.
+    """
+    kept = []
+    for one in catch_up(dataset, lake, since):
+        table = open_table(dataset, lake, one.kind)
+        files = table.optimize()
+        kept.append(Kept(one.kind, one.added, **files, removed=table.vacuum()))
+    return kept

@@ -1,0 +1,160 @@
+"""The landing zone after the receipt, where ``landing.after_receipt`` says ``move`` or ``delete``.
+
+Invariant 4: nothing in the landing zone is changed or deleted, except the marker and the files that
+an accepted receipt names, as they were read, a grace period after it. Before that, the delivery is
+evaluated, and what is moved is durable in the archive. What was written again is left alone.
+
+The marker goes first: its files alone announce nothing. A note in the lake, written just before,
+says what is to go; whoever comes after a worker that died does the rest, and no more.
+
+::
+
+    clearing/<batch-id>.json until it is done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from flagfall.concurrency import in_parallel
+from flagfall.dataset.schema import Dataset
+from flagfall.errors import printable
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.output import RECORD_LIMIT
+from flagfall.lake.records import Evaluation, MarkerJson, Receipt, listing_of
+from flagfall.landing.marker import Marker
+from flagfall.logs import logger
+from flagfall.stores import Store, open_store
+
+log = logger(__name__)
+
+NOTES = "clearing"
+
+
+class Clearing(BaseModel):
+    """A batch that leaves the landing zone.
+
+    Attributes:
+        marker: Its delivery as it lies there.
+        versions: Version of each of its data files, by key, as it was read.
+        content: sha256 of the same.
+        bytes: Of the same, together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    marker: MarkerJson
+    versions: dict[str, str]
+    content: dict[str, str]
+    bytes: int = 0
+
+    @property
+    def note(self) -> str:
+        """Key of its note in the lake."""
+        return f"{NOTES}/{self.marker.batch_id}.json"
+
+
+def find_due(dataset: Dataset, inbox: Inbox) -> list[Clearing]:
+    """What may leave the landing zone now. Changes nothing."""
+    limit = inbox.clock() - dataset.landing.grace
+    begun = list(_begun(inbox.lake.store))
+    known = {clearing.marker.batch_id for clearing in begun}
+    wanted = {marker.key for marker in inbox.pending(inbox.shortcuts.full_scope())}
+    old = [marker for marker in inbox.landing.markers() if marker.landed_at <= limit]
+    asked = [m for m in old if m.batch_id not in known and m.key not in wanted]
+    found = in_parallel(lambda marker: _due(marker, dataset, inbox, limit), asked)
+    return [*begun, *filter(None, found)]
+
+
+def _begun(store: Store) -> Iterator[Clearing]:
+    for key in store.names(NOTES):
+        yield Clearing.model_validate_json(store.read(key, RECORD_LIMIT))
+
+
+def _due(marker: Marker, dataset: Dataset, inbox: Inbox, limit: datetime) -> Clearing | None:
+    receipt = inbox.receipts.find(marker)
+    if receipt is None or receipt.status == "rejected" or receipt.received_at > limit:
+        return None
+    if not _is_safe(receipt, dataset, inbox):
+        return None
+    entries = list(inbox.landing.store.find(list(receipt.content)))
+    versions = {entry.key: entry.version for entry in entries}
+    if not receipt.listing or listing_of(versions) != receipt.listing:
+        log.info("%s", printable(f"{marker.uri}: left, its files are not those that were read"))
+        return None
+    size = sum(entry.size for entry in entries)
+    return Clearing(marker=marker, versions=versions, content=receipt.content, bytes=size)
+
+
+def _is_safe(receipt: Receipt, dataset: Dataset, inbox: Inbox) -> bool:
+    """Whether what the files hold counts, and all that is to be made of it is in the lake."""
+    turns = inbox.receipts.turns(receipt.marker)
+    current = turns.current
+    if current is None or turns.is_open or current.content != receipt.content:
+        return False
+    return dataset.model is None or inbox.lake.has(Evaluation, current.batch_id)
+
+
+def clear(dataset: Dataset, inbox: Inbox, clearing: Clearing) -> bool:
+    """Move or delete one batch.
+
+    Returns:
+        Whether it left. It does not if it was written again meanwhile.
+
+    Raises:
+        StoreRefused: The landing zone may not be written to, or the archive.
+        StoreUnavailable: One of them fails, or there is no room for a copy.
+    """
+    lake = inbox.lake.store
+    if lake.stat(clearing.note) is None:
+        if dataset.landing.after_receipt == "move" and not _archived(dataset, inbox, clearing):
+            return False
+        if not _is_as_read(inbox, clearing):
+            return False
+        lake.create(clearing.note, clearing.model_dump_json().encode())
+    has_left = _leave(inbox, clearing)
+    lake.delete(clearing.note)
+    return has_left
+
+
+def _archived(dataset: Dataset, inbox: Inbox, clearing: Clearing) -> bool:
+    """Copy the batch to ``<archive>/<batch-id>/``; ``False`` where it is not as it was read."""
+    archive = open_store(dataset.landing.archive, dataset.landing.conn_id)
+    landing, marker = inbox.landing.store, clearing.marker
+    with inbox.lake.scratch() as folder:
+        for number, key in enumerate((*clearing.content, marker.key)):
+            copy = folder / str(number)
+            try:
+                fetched = landing.fetch(key, copy)
+            except FileNotFoundError:
+                return False
+            if clearing.content.get(key, fetched.sha256) != fetched.sha256:
+                return False
+            archive.upload(copy, f"{marker.batch_id}/{key}")
+            copy.unlink()
+    return True
+
+
+def _is_as_read(inbox: Inbox, clearing: Clearing) -> bool:
+    """Whether marker and files are those of the receipt, still."""
+    now = inbox.landing.find(clearing.marker.key)
+    if not now or not inbox.landing.is_still(now[0], clearing.marker):
+        return False
+    found = inbox.landing.store.find(list(clearing.versions))
+    return {entry.key: entry.version for entry in found} == clearing.versions
+
+
+def _leave(inbox: Inbox, clearing: Clearing) -> bool:
+    """Delete the marker, then its files; nothing where another delivery lies there by now."""
+    landing, key = inbox.landing, clearing.marker.key
+    for now in landing.find(key):
+        if not landing.is_still(now, clearing.marker):
+            return False
+        landing.store.delete(key)
+    for entry in landing.store.find(list(clearing.versions)):
+        if entry.version == clearing.versions[entry.key]:
+            landing.store.delete(entry.key)
+    return True

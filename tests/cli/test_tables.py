@@ -1,0 +1,148 @@
+"""``flagfall rows``, ``predictions`` and ``table``."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flagfall.stages.ingest import ingest
+from flagfall.stages.shard import Delivery, run_stage
+from tests.cli.test_cli import CommandLine, flagfall, shell
+from tests.feeds import Clock, ToyFeed
+from tests.late import make_late
+from tests.scored import GOOD, make_scored_toy
+from tests.tables.feed import batches
+
+__all__ = ["flagfall"]
+
+
+def take_in(toy: ToyFeed, day: str, text: str = "id,value\n1,0.5\n2,1.5\n") -> str:
+    """Take a batch in, and give its id."""
+    marker = toy.drop(day, text)
+    receipt = ingest(toy.dataset, toy.inbox(), marker)
+    assert receipt is not None
+    return receipt.batch_id
+
+
+class TestRows:
+    def test_are_printed_as_csv_each_markers_last_delivery_only(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        take_in(toy, "2026-11-01")
+        other = take_in(toy, "2026-11-02")
+        last = take_in(toy, "2026-11-01", "id,value\n7,7\n")
+        printed, _ = shell("rows", "toy").communicate()
+        found = pl.read_csv(io.StringIO(printed))
+        assert sorted(found["batch"]) == sorted([last, other, other])
+        assert found.columns[-2:] == ["id", "value"]
+
+    @pytest.mark.parametrize("suffix", ["csv", "parquet"])
+    def test_are_written_to_a_file(self, suffix: str, flagfall: CommandLine, toy: ToyFeed) -> None:
+        batch = take_in(toy, "2026-11-01")
+        target = toy.root / f"rows.{suffix}"
+        assert flagfall("rows", "toy", "--to", target).out == f"{target}: rows of 1 batches\n"
+        found = pl.read_csv(target) if suffix == "csv" else pl.read_parquet(target)
+        assert found["batch"].to_list() == [batch, batch]
+        assert found["value"].to_list() == [0.5, 1.5]
+        assert [path.name for path in toy.root.glob(".*")] == []
+
+    def test_since_a_day_are_those_of_markers_that_landed_since(
+        self, flagfall: CommandLine, toy: ToyFeed, clock: Clock
+    ) -> None:
+        take_in(toy, "2026-11-01")
+        target = toy.root / "rows.csv"
+        for days, rows in ((0, 2), (2, 0)):
+            since = (clock() + timedelta(days=days)).date()
+            flagfall("rows", "toy", "--to", target, "--since", since)
+            assert pl.read_csv(target).height == rows
+
+    def test_without_any_have_the_names_of_the_columns(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        target = toy.root / "rows.csv"
+        flagfall("rows", "toy", "--to", target)
+        head = "batch,marker,landed_at,received_at,landed_day,id,value"
+        assert target.read_text().splitlines() == [head]
+
+    def test_a_file_of_another_kind_is_refused(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        said = flagfall.refused("rows", "toy", "--to", toy.root / "rows.xlsx")
+        assert "ends in .parquet or .csv" in said
+
+    @pytest.mark.parametrize("name", ["nowhere/rows.csv", "nowhere/rows.parquet", "folder.csv"])
+    def test_a_place_that_cannot_be_written_is_named(
+        self, flagfall: CommandLine, toy: ToyFeed, name: str
+    ) -> None:
+        ingest(toy.dataset, toy.inbox(), toy.drop("2026-11-01"))
+        (toy.root / "folder.csv").mkdir()
+        said = flagfall.refused("rows", "toy", "--to", toy.root / name)
+        assert str(toy.root / name) in said
+        assert not list(toy.root.glob(".*.part"))
+
+
+class TestPredictions:
+    def test_have_batch_marker_times_and_version(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        toy = make_scored_toy(tmp_path)
+        inbox = toy.inbox()
+        done = run_stage("ingest", toy.dataset, inbox, [Delivery(toy.drop("2026-11-01", GOOD))])
+        toy.drop("2026-11-02", GOOD)  # not taken in
+        for stage in ("preprocess", "infer"):
+            done = run_stage(stage, toy.dataset, inbox, done)
+        target = tmp_path / "predictions.parquet"
+        flagfall("predictions", "toy", "--to", target)
+        found = pl.read_parquet(target)
+        assert set(found["batch"]) == {done[0].marker.batch_id}
+        assert {"marker", "landed_at", "received_at", "model_version"} < set(found.columns)
+        assert found.sort("id")["score"].to_list() == [0.25, 0.75]
+
+    def test_of_a_dataset_without_a_model_are_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert "it has no model" in flagfall.refused("predictions", "toy")
+
+
+class TestOutcomes:
+    def test_are_those_of_predictions_that_count(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        feeds = make_late(tmp_path)
+        scored = feeds.score("2026-11-20")
+        feeds.score("2026-11-19", "id,value\n8,0.5\n")
+        feeds.happen("2026-11-21", "id,delay\n1,30\n2,5\n")
+        feeds.learn()
+        target = tmp_path / "outcomes.parquet"
+        said = flagfall("outcomes", "toy", "--to", target).out
+        assert said == f"{target}: outcomes of 1 batches\n"
+        found = pl.read_parquet(target).sort("id")
+        assert found.select("id", "outcome").rows() == [(1, True), (2, False)]
+        assert set(found["batch"]) == {scored.batch_id}
+        since = (feeds.clock() + timedelta(days=2)).date()
+        flagfall("outcomes", "toy", "--to", target, "--since", since)
+        assert pl.read_parquet(target).height == 0
+
+    def test_of_a_dataset_without_such_a_feed_are_refused(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_scored_toy(tmp_path)
+        assert "label.from" in flagfall.refused("outcomes", "toy")
+
+
+class TestTable:
+    def test_what_it_lacks_is_added(self, flagfall: CommandLine, toy: ToyFeed) -> None:
+        batch = take_in(toy, "2026-11-01")
+        file = toy.root / "datasets/toy.yaml"
+        file.write_text(file.read_text().replace("/lake}", "/lake, table: delta}"))
+        assert flagfall("table", "toy").out == "rows: 1 batches added\n"
+        assert batches(toy.inbox()) == {batch: 2}
+        said = flagfall("table", "toy", "--maintain").out
+        assert said == "rows: 0 batches added, 0 files joined into 0, 0 removed\n"
+
+    def test_of_a_dataset_without_the_setting_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        assert "set lake.table: delta in its file" in flagfall.refused("table", "toy")

@@ -1,0 +1,86 @@
+"""Two dataset files that do not fit together are refused, each mistake with its line and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flagfall.cli.dataset_check import check_dataset
+from flagfall.dataset.loader import read_dataset
+from flagfall.errors import DatasetInvalid, FlagfallError
+from tests.late import make_late
+
+
+def checked(root: Path, file: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What ``flagfall check`` says after one change of one file."""
+    make_late(root)
+    path = root / "datasets" / f"{file}.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(root / "datasets"))
+    return check_dataset(read_dataset(root / "datasets" / "toy.yaml"))
+
+
+def test_two_files_that_fit_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checked(tmp_path, "toy", "truth", "truth", monkeypatch).startswith("fine")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "place", "why"),
+    [
+        ("toy", "from: truth", "from: trut", "label.from", "got 'trut'; there are: truth"),
+        ("toy", "from: truth", "from: toy", "label.from", "another dataset file"),
+        ("toy", "title: Late", "key: [value]", "label.key", "columns of schema.primaryKey"),
+        ("toy", "  primaryKey: [id]\n", "", "schema.primaryKey", "expected a primary key"),
+        ("truth", "id", "uid", "label.from", "expected a column 'id' in truth.yaml"),
+        ("truth", "type: integer", "type: string", "label.from", "it is string there"),
+        ("truth", "  primaryKey: [id]\n", "", "label.from", "no two outcomes for one row"),
+        ("truth", "/lake}", "/lake, keep: {staged: 30d}}", "label.within", "twice as long (60d)"),
+    ],
+)
+def test_each_mistake_has_its_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    old: str,
+    new: str,
+    place: str,
+    why: str,
+) -> None:
+    with pytest.raises(DatasetInvalid) as raised:
+        checked(tmp_path, file, old, new, monkeypatch)
+    (problem,) = raised.value.problems
+    assert problem.key == place
+    assert problem.line is not None or place == "schema.primaryKey"
+    assert why in problem.message
+
+
+@pytest.mark.parametrize(
+    ("expr", "why"),
+    [
+        ("delai > 15", "delai"),
+        ("delay", "a binary model's label is true or false"),
+        ("delay > AVG(delay)", "expected an expression of one row"),
+    ],
+)
+def test_the_expression_is_tried_on_the_columns_of_the_outcomes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expr: str, why: str
+) -> None:
+    with pytest.raises(FlagfallError, match=why):
+        checked(tmp_path, "toy", "delay > 15", expr, monkeypatch)
+
+
+@pytest.mark.parametrize("setting", ["key: [id]", "within: 3d", "enough: 0.2"])
+def test_settings_of_late_outcomes_need_a_feed(tmp_path: Path, setting: str) -> None:
+    make_late(tmp_path)
+    path = tmp_path / "datasets" / "toy.yaml"
+    path.write_text(path.read_text().replace("from: truth", setting))
+    with pytest.raises(DatasetInvalid, match=r"it is for outcomes of another feed \(from\)"):
+        read_dataset(path)
+
+
+def test_within_is_a_duration(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match=r"label\.within: expected a duration with a unit"):
+        make_late(tmp_path, ", within: 30")

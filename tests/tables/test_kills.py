@@ -1,0 +1,179 @@
+"""Writers of a table are killed at any moment, while others read it."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Inbox
+from flagfall.lake.receipts import current_view
+from flagfall.lake.records import Receipt
+from flagfall.stages.ingest import ingest
+from flagfall.stages.shard import Delivery, run_stage
+from flagfall.tables.frames import EVER
+from flagfall.tables.upkeep import maintain, missing
+from tests.feeds import S3Feed, ToyFeed, make_s3_toy, make_toy
+from tests.tables.feed import batches, read, with_table
+
+MARKERS, DELIVERIES, READERS, WRITERS = 12, 3, 4, 4
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass
+class Seen:
+    """What readers saw.
+
+    Attributes:
+        reads: How often they read the table.
+        batches: Whole batches, over all reads.
+        faults: What should never be.
+    """
+
+    reads: int = 0
+    batches: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def received(feed: ToyFeed | S3Feed) -> list[Receipt]:
+    """Batches of different sizes and their corrections, in the lake and not in the table."""
+    dataset, inbox, receipts = with_table(feed), feed.inbox(), []
+    for delivery in range(DELIVERIES):
+        for number in range(MARKERS):
+            rows = range(20 * delivery + number + 1)
+            text = "".join(f"{row},{delivery}\n" for row in rows)
+            marker = feed.drop(f"2026-10-{number + 1:02d}", f"id,value\n{text}")
+            receipt = ingest(dataset, inbox, marker)
+            assert receipt is not None
+            assert receipt.status == "accepted"
+            receipts.append(receipt)
+    return receipts
+
+
+def look(inbox: Inbox, receipts: dict[str, Receipt], turns: dict[str, int]) -> Iterator[str | None]:
+    """What is wrong with each batch in the table; ``None`` where nothing is."""
+    rows = read(inbox)
+    if rows.select("batch", "id").is_duplicated().any():
+        yield "a row is there twice"
+    markers: Counter[str] = Counter()
+    for batch, found in rows["batch"].value_counts().iter_rows():
+        receipt = receipts[batch]
+        key = receipt.marker.key
+        markers[key] += 1
+        if found != receipt.rows:
+            yield f"{batch}: {found} of {receipt.rows} rows"
+        elif markers[key] > 1:
+            yield f"{key}: two deliveries"
+        elif receipt.turn < turns.get(key, 0):
+            yield f"{key}: turn {receipt.turn} after turn {turns[key]}"
+        else:
+            yield None
+        turns[key] = receipt.turn
+    if lost := set(turns) - set(markers):
+        yield f"{sorted(lost)}: gone"
+
+
+def read_on(inbox: Inbox, receipts: dict[str, Receipt], seen: Seen, over: threading.Event) -> None:
+    turns: dict[str, int] = {}
+    is_last = False
+    while not is_last:
+        is_last = over.is_set()
+        for fault in look(inbox, receipts, turns):
+            if fault is None:
+                seen.batches += 1
+            else:
+                seen.faults.append(fault)
+        seen.reads += 1
+
+
+def kill_writers(root: Path, bucket: str, kills: int, dice: random.Random, longest: float) -> None:
+    """Start a writer, let it work for a moment, ``longest`` at most, kill it; again and again."""
+    for _ in range(kills):
+        seed = dice.choice([0, *(dice.randint(1, 10**9) for _ in range(5))])
+        command = [sys.executable, "-m", "tests.tables.writer", str(root), bucket, str(seed)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT, text=True)
+        assert writer.stdout is not None
+        with writer:
+            assert writer.stdout.readline() == "ready\n"
+            time.sleep(dice.uniform(0, longest))
+            writer.kill()
+
+
+@contextmanager
+def readers(inbox: Inbox, receipts: list[Receipt]) -> Iterator[Seen]:
+    by_id = {receipt.batch_id: receipt for receipt in receipts}
+    over, all_seen = threading.Event(), [Seen() for _ in range(READERS)]
+    seen = Seen()
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(read_on, inbox, by_id, one, over) for one in all_seen]
+        try:
+            yield seen
+        finally:
+            over.set()
+    for future in reading:
+        future.result()
+    seen.reads = sum(one.reads for one in all_seen)
+    seen.batches = sum(one.batches for one in all_seen)
+    seen.faults += [fault for one in all_seen for fault in one.faults]
+
+
+def campaign(feed: ToyFeed | S3Feed, root: Path, bucket: str, kills: int) -> Seen:
+    """Have writers killed while readers read.
+
+    Returns:
+        What they saw.
+    """
+    dataset, inbox = with_table(feed), feed.inbox()
+    first = feed.drop("2026-09-01", "id,value\n")
+    run_stage("ingest", dataset, inbox, [Delivery(first)])  # makes the table
+    receipts, longest = received(feed), 6.0 if bucket else 0.3
+    with readers(inbox, receipts) as seen, ThreadPoolExecutor(WRITERS) as pool:
+        killing = [
+            pool.submit(
+                kill_writers, root, bucket, kills // WRITERS, random.Random(number), longest
+            )
+            for number in range(WRITERS)
+        ]
+        for future in killing:
+            future.result()
+        while sum(batches(inbox).values()) == 0:  # a busy machine: all were killed too soon
+            longest *= 2
+            kill_writers(root, bucket, 1, random.Random(kills), longest)
+    check_repaired(dataset, inbox, receipts)
+    return seen
+
+
+def check_repaired(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> None:
+    """What was missed is added, and then the table has what counts."""
+    maintain(dataset, inbox.lake, EVER)
+    assert missing(dataset, inbox.lake, "rows", EVER) == []
+    assert batches(inbox) == {one.batch_id: one.rows for one in current_view(receipts)}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", [16, pytest.param(200, marks=pytest.mark.slow)])
+def test_readers_see_whole_batches_only_and_each_once(tmp_path: Path, kills: int) -> None:
+    seen = campaign(make_toy(tmp_path), tmp_path, "", kills)
+    print(f"{kills} kills, {seen.reads} reads, {seen.batches} batches seen", seen.faults[:3])
+    assert seen.faults == []
+    assert seen.batches > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_so_they_do_on_s3(tmp_path: Path, bucket: str) -> None:
+    seen = campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 40)
+    print(f"{seen.reads} reads, {seen.batches} batches seen", seen.faults[:3])
+    assert seen.faults == []
+    assert seen.batches > 0
