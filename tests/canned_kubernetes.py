@@ -12,6 +12,7 @@ from kubernetes.config import new_client_from_config
 
 from sandbox.kubernetes import Cluster, Image
 from sandbox.kubernetes.selectors import Object
+from tests.patience import SOON
 
 NAMESPACE = "scoring"
 IMAGE = "flagfall:1"
@@ -37,7 +38,7 @@ def run_pod(cluster: Cluster, pod: Object) -> tuple[str, str]:
     """Run a pod to its end: its phase, and what it printed."""
     api = CoreV1Api(new_client_from_config(str(cluster.kubeconfig())))
     name = api.create_namespaced_pod(NAMESPACE, pod).metadata.name
-    give_up = time.monotonic() + 50
+    give_up = time.monotonic() + SOON
     while (phase := _phase(api, name)) in ("Pending", "Running") and time.monotonic() < give_up:
         time.sleep(0.1)
     log = api.read_namespaced_pod_log(name, NAMESPACE, _preload_content=False).data

@@ -29,6 +29,7 @@ from flagfall.landing.manifest import missing, read_manifest
 from flagfall.publish import AT_ONCE, data_files, publish
 from flagfall.stores import Fetched, open_store
 from flagfall.stores.s3 import S3Store
+from tests.patience import SOON
 from tests.s3 import S3Server
 from tests.zone import zone_at
 
@@ -468,7 +469,7 @@ class TestWhereverItIsPublished:
 
         def wait_for_others(source: Path, key: str) -> None:
             if key == "00.csv":
-                assert all(others.acquire(timeout=10) for _ in range(29))
+                assert all(others.acquire(timeout=SOON) for _ in range(29))
             others.release()
 
         before_upload(monkeypatch, place, wait_for_others)
@@ -599,7 +600,7 @@ def test_a_process_that_is_ended_half_way_is_completed_by_the_next(
     number: signal.Signals,
 ) -> None:
     publishing.send_signal(number)
-    out, err = publishing.communicate(timeout=20)
+    out, err = publishing.communicate(timeout=SOON)
     finished = puts(s3)
     assert publishing.returncode != 0
     assert (out, "Traceback" in err) == ("", False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.feeds import S3Feed, make_s3_toy
+from tests.patience import SOON
 from tests.s3 import S3Server
 
 
@@ -22,7 +23,7 @@ def feed(tmp_path: Path, s3: S3Server, bucket: str) -> S3Feed:
 def flagfall(feed: S3Feed, *arguments: str) -> str:
     environment = {**os.environ, "FLAGFALL_DATASETS": str(feed.root / "datasets")}
     command = [sys.executable, "-m", "flagfall", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SOON)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

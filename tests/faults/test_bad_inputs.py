@@ -26,6 +26,7 @@ from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from tests.faults.bad_inputs import CASES, FORMULA, GOOD, HTML, MARKER, Case, dataset_file, drop
+from tests.patience import SOON
 from tests.s3 import S3Server
 
 pytestmark = pytest.mark.timeout(240)  # whichever test is first has the run in its setup
@@ -303,7 +304,7 @@ def test_no_bomb_fills_memory_or_disk(tmp_path: Path) -> None:
     for case in bombs:
         drop(case, tmp_path / "landing")
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "datasets/bad.yaml"), str(100 << 20)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SOON, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     *found, grown = (line.split() for line in done.stdout.splitlines())
     assert Counter(map(tuple, found)) == Counter((case.name, case.reason) for case in bombs)

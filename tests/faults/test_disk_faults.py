@@ -27,6 +27,7 @@ from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores.local import LocalStore
 from tests.faults.house import MARKER, House, make_feed, rows
 from tests.feeds import ToyFeed
+from tests.patience import SOON
 
 PROJECT = Path(__file__).parents[2]
 ROOM = "size=8m,nr_inodes=10k"
@@ -301,7 +302,7 @@ async def campaign(place: Place, make: Callable[[Place], Harm], between: bool) -
 
             house.after_claim[f"date=2026-11-02/{MARKER}"] = act
             drop(place.landing, "2026-11-02", 3, 4)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SOON):
                 await done.wait()
         else:
             drop(place.landing, "2026-11-02", 3, 4)
@@ -440,7 +441,7 @@ class TestLimitsOfInotifyThatAreUsedUp:
 
     @pytest.mark.invariant(1)
     def test_sweeps_find_what_no_hint_tells_of(self, tmp_path: Path) -> None:
-        said, _ = starved(HOUSE, tmp_path, "max_inotify_instances").communicate(timeout=50)
+        said, _ = starved(HOUSE, tmp_path, "max_inotify_instances").communicate(timeout=SOON)
         assert "ledger () () [[1], [2], [3]] []" in said, said
         assert "sweeps go on" in said
         assert re.search(r"no hints: .*Too many open files.*raise fs.inotify", said), said

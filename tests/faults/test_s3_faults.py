@@ -48,6 +48,7 @@ from flagfall.stores.s3 import S3Store
 from flagfall.watch.loop import News, Timing, announcements
 from tests.faults.s3_proxy import S3Proxy, Seen
 from tests.feeds import BY_DAY, S3Feed, make_s3_toy
+from tests.patience import SOON
 from tests.s3 import S3Server
 
 BATCHES = 6
@@ -501,7 +502,7 @@ class TestPatience:
         url = await asyncio.to_thread(s3.make_queue, feed.bucket)
         feed = make_s3_toy(feed.root, feed.bucket, sqs_queue=url.replace(s3.url, patient.url))
         waiting = asyncio.create_task(first(announcements(feed.inbox, Timing(sweep_every=0.5))))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON):
             while not all(any(map(which, patient.seen)) for which in (is_of_s3, is_of_sqs)):
                 await asyncio.to_thread(time.sleep, 0.1)
         patient.set(share=1.0, kinds=(kind,))

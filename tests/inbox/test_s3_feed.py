@@ -27,9 +27,8 @@ from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import Entry, Store
 from flagfall.watch.loop import Timing, Watcher, announcements, wait_for
 from tests.feeds import Clock, S3Feed, make_s3_toy
+from tests.patience import SOON
 from tests.s3 import S3Server
-
-SOON = 10.0
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.watch.loop import Timing, announcements
 from tests.feeds import Clock, S3Feed, ToyFeed
+from tests.patience import SOON
 from tests.s3 import S3Server
 from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
 
@@ -430,7 +431,7 @@ class TestTheWatch:
     ) -> None:
         (marker,) = await asyncio.to_thread(received, toy, clock, DAYS[0])
         timing = Timing(sweep_every=0.05, redeliver_after=0.2)
-        async with asyncio.timeout(10), aclosing(announcements(toy.inbox, timing)) as items:
+        async with asyncio.timeout(SOON), aclosing(announcements(toy.inbox, timing)) as items:
             assert await anext(items) == (marker,)
             assert await anext(items) == (marker,)
 
@@ -452,7 +453,7 @@ class TestTheWatch:
         before = await asyncio.to_thread(start)
         clock.advance(timedelta(seconds=10))
         timing = Timing(sweep_every=1.0, redeliver_after=5.0)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON):
             async with aclosing(announcements(lambda: feed.inbox(clock), timing)) as items:
                 assert await anext(items) == (marker,)
         assert marker.key < before == await asyncio.to_thread(start)

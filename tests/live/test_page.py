@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Frame, Page
 from sandbox.s3 import LocalS3
 from tests.browser import open_browser
 from tests.live.page_airflow import BUCKET, PageAirflow, fill, page_airflow
+from tests.patience import SOON
 
 with warnings.catch_warnings(action="ignore"):  # what Airflow's API server imports
     from flagfall.plugin.app import router
@@ -332,6 +333,7 @@ def opened(live: PageAirflow, browser: Browser) -> Iterator[Callable[..., Page]]
 
     def open_page(path: str, user: str = "admin", theme: str = "light", width: int = 1280) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900})
+        context.set_default_timeout(SOON * 1000)
         contexts.append(context)
         token = live.token(user)
         context.add_cookies([{"name": "_token", "value": token, "url": live.url}])

@@ -29,6 +29,7 @@ from sandbox.kubernetes import Cluster
 from tests.canned_kubernetes import canned_kubernetes, ended_pods, run_pod
 from tests.feeds import S3Feed, ToyFeed
 from tests.operators.test_stages import Events, Instance
+from tests.patience import SOON
 from tests.s3 import S3Server
 from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
 
@@ -200,7 +201,7 @@ def test_its_command_line_writes_predictions_on_s3(
 def assert_all_deleted(cluster: Cluster) -> None:
     """There was a pod, and none is left; to end takes a moment."""
     assert ended_pods(cluster)
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + SOON
     while cluster.pods() and time.monotonic() < give_up:
         time.sleep(0.05)
     assert cluster.pods() == []

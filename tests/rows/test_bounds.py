@@ -16,6 +16,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows import Checked, DataFile, check_files
+from tests.patience import SOON
 
 LINE_LIMIT = Limits().row_bytes
 EXPAND_BYTES, EXPAND_RATIO = Limits().expand_bytes, Limits().expand_ratio
@@ -201,7 +202,7 @@ def grown_by(folder: Path, source: Path, columns: list[dict[str, object]]) -> tu
     output = folder / "output"
     output.mkdir()
     command = [sys.executable, "-c", MEASURE, described, str(source), str(output)]
-    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, timeout=SOON)
     rows, grown = done.stdout.split()
     return int(rows), int(grown)
 

@@ -17,10 +17,10 @@ from blockbuster import blockbuster_ctx
 
 from flagfall.stores import inotify_process
 from flagfall.stores.inotify import _Watch, directory_hints
+from tests.patience import SOON
 
 # ruff: noqa: ASYNC240  (the tests may block their own event loop for a file)
 
-SOON = 10.0
 """Seconds within which what must come has come, however busy the machine is."""
 
 

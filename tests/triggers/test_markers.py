@@ -24,8 +24,8 @@ from flagfall.triggers import MarkerFeedTrigger, MarkerTrigger
 from flagfall.watch import outage
 from flagfall.watch.loop import News, Timing
 from tests.feeds import ToyFeed
+from tests.patience import SOON
 
-SOON = 30.0
 FEED = {
     "dataset": "toy",
     "landing": {

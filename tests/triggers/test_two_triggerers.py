@@ -13,9 +13,9 @@ from contextlib import aclosing, contextmanager
 from flagfall.dataset.feed import Feed, LakeAddress
 from flagfall.landing.zone import LandingAddress
 from flagfall.triggers import MarkerFeedTrigger
+from tests.patience import SOON
 from tests.s3 import S3Server
 
-SOON = 30.0
 MARKER = "date={date}/_SUCCESS"
 SENSOR = """
 import asyncio

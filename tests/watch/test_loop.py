@@ -32,9 +32,9 @@ from flagfall.watch.sweeper import Sweeper
 from flagfall.watch.threads import in_thread
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
+from tests.patience import SOON
 from tests.watch.test_shared_poll import ScriptedStore
 
-SOON = 30.0
 """Seconds within which what is expected must have come."""
 NOT_A_DIRECTORY = "a part of the path is not a directory; check the URI in the dataset file"
 
@@ -358,7 +358,7 @@ class TestAFeedThatCannotBeLookedAt:
         signs: list[str] = []
         monkeypatch.setattr(LocalStore, "put", lambda _, key, data: signs.append(key))
         feed = announcements(toy.inbox, Timing(), naps.clock, naps.sleep)
-        async with aclosing(feed) as items, asyncio.timeout(50):
+        async with aclosing(feed) as items, asyncio.timeout(SOON):
             told = [await anext(items) for _ in range(3)]
         assert not store.fails
         assert len(naps.taken) == 1000, "one look for every pause"

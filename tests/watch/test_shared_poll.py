@@ -20,9 +20,9 @@ from flagfall.watch import shared_poll as module
 from flagfall.watch import sweeper, waiters
 from flagfall.watch.looks import Look, Watch
 from flagfall.watch.shared_poll import SharedPoll, shared_poll
+from tests.patience import SOON
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-SOON = 5.0
 
 
 class ScriptedStore:
