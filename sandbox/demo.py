@@ -58,7 +58,7 @@ WHERE = ("FLAGFALL_DATASETS", "FLAGFALL_DATA")
 """Variables that say where the demo has its feed."""
 BUCKET = "flagfall-demo"
 CONN_ID = "flagfall_s3"
-RUN_PATIENCE = 300.0
+RUN_PATIENCE = 600.0
 """Seconds from a marker to its report after which the demo gives up."""
 
 console = Console()

@@ -50,7 +50,6 @@ def lines(language: str, start: str) -> list[str]:
     return list(dict.fromkeys(line for line in found if line.startswith(start)))
 
 
-@pytest.mark.timeout(240)  # a dozen processes, each with its imports
 def test_the_commands_of_the_readme_run_as_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

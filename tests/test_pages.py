@@ -135,7 +135,6 @@ def site(sphinx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 class TestSite:
     def test_make_docs_builds_it(self) -> None:
         subprocess.run(["make", "docs"], cwd=ROOT, check=True)

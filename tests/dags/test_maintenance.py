@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
-import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
 from flagfall.dags import pipelines
@@ -49,7 +48,6 @@ def test_the_operator_returns_what_went(tmp_path: Path, clock: Clock) -> None:
     assert task.execute({}) == {"reports": nothing, "staged": nothing, "landing": nothing}
 
 
-@pytest.mark.timeout(240)
 def test_airflow_runs_it(tmp_path: Path) -> None:
     two_feeds(tmp_path)
     done = run_once(tmp_path / "datasets", dag="flagfall_maintenance")

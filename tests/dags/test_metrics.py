@@ -66,7 +66,6 @@ def watched(toy: ToyFeed) -> None:
     toy.inbox().lake.store.put("watch.json", sign.model_dump_json().encode())
 
 
-@pytest.mark.timeout(300)
 def test_a_run_sends_what_became_of_its_batches(tmp_path: Path, server: StatsdServer) -> None:
     toy = make_toy(tmp_path)
     watched(toy)
@@ -102,7 +101,6 @@ def test_a_run_sends_what_became_of_its_batches(tmp_path: Path, server: StatsdSe
     }
 
 
-@pytest.mark.timeout(300)
 def test_a_collector_of_opentelemetry_gets_the_same(tmp_path: Path) -> None:
     toy = make_toy(tmp_path)
     watched(toy)

@@ -13,8 +13,6 @@ from flagfall.lake.output import LATEST
 from tests.dags.one_run import DAGS, run_once
 from tests.late import LateFeeds, make_late
 
-pytestmark = [pytest.mark.timeout(300)]
-
 
 @pytest.fixture
 def feeds(tmp_path: Path) -> LateFeeds:

@@ -10,8 +10,6 @@ from flagfall.lake.records import Evaluation
 from tests.dags.one_run import run_once
 from tests.scored import GOOD, POISON, make_scored_toy
 
-pytestmark = [pytest.mark.timeout(300)]
-
 
 @pytest.mark.invariant(5)
 def test_a_batch_that_cannot_be_scored_makes_a_red_run_that_finishes_and_reports_the_others(

@@ -27,8 +27,6 @@ from tests.feeds import ToyFeed, make_toy
 from tests.scored import POISON, make_scored_toy
 from tests.smtp import Mailbox, smtp_server
 
-pytestmark = [pytest.mark.timeout(300)]
-
 SMTP = "airflow.providers.smtp.notifications.smtp.SmtpNotifier"
 MAIL = "{to: t@example.com, from_email: u@example.com}"
 NOTIFY = f"notify: [{{notifier: {SMTP}, arguments: {MAIL}}}]"

@@ -20,8 +20,6 @@ STEPS = list(steps(DOCKERFILE))
 COPIED = [s for s in STEPS if s.name == "COPY" and not s.text.startswith("--from=")]
 SOURCES = sorted({source for step in COPIED for source in step.text.split()[:-1]})
 
-pytestmark = pytest.mark.timeout(600)
-
 
 def pinned(package: str, file: str = "requirements.txt") -> str:
     found = re.search(rf"^{package}==(\S+)", (ROOT / file).read_text(), re.MULTILINE)

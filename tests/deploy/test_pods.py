@@ -292,7 +292,6 @@ class TestThePodThatStartsAPod:
         assert triggerer["serviceAccount"]["name"] == "flagfall-triggerer"
 
 
-@pytest.mark.timeout(300)
 def test_with_nothing_but_the_pods_environment_its_command_asks_the_api_to_start_its_task(
     pods: Pods, tmp_path: Path
 ) -> None:
@@ -474,7 +473,6 @@ def ports(policy: models.V1NetworkPolicy) -> set[int]:
     return {port.port for rule in policy.spec.egress for port in rule.ports}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("more", "imported"), [(MODEL, "[]"), (MODEL + RESOURCES, "['kubernetes']")]
 )

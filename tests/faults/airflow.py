@@ -16,11 +16,10 @@ import psycopg2
 
 from sandbox.airflow import TRIGGERER, LocalAirflow
 from sandbox.postgres import Postgres
+from tests.patience import SOON
 
 RESTART_AFTER = 1.0
 """Seconds after which a component that died is started again."""
-PATIENCE = 60.0
-"""Seconds in which the database has to answer again."""
 SECOND = "second-triggerer"
 SITE = Path(__file__).parent / "site"
 
@@ -62,7 +61,7 @@ class HarmedAirflow(LocalAirflow):
 
     def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Rows of Airflow's own database, as soon as it answers."""
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + SOON
         while True:
             try:
                 if self._postgres is None:

@@ -25,9 +25,9 @@ from tests.faults.airflow import SITE, kill
 from tests.faults.comparison import Comparison, S3Files, Verdict
 from tests.faults.producer import Drop, S3Producer
 from tests.faults.world import Line
+from tests.patience import A_RUN
 
 FIRST_DAY = date(2013, 10, 1)
-PATIENCE = 300.0
 NAME = "flights"
 SOON_QUEUED_AGAIN = {
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
@@ -107,11 +107,11 @@ class FlightsWorld:
 
     def wait(self, true: Callable[[], object], what: str) -> None:
         """Wait until ``true()``."""
-        self.airflow.wait_until(true, what, PATIENCE)
+        self.airflow.wait_until(true, what, A_RUN)
 
     def judge(self, drops: Sequence[Drop]) -> Verdict:
-        """Wait until all is quiet and well, at most ``PATIENCE`` seconds."""
-        give_up = time.monotonic() + PATIENCE
+        """Wait until all is quiet and well, at most ``A_RUN`` seconds."""
+        give_up = time.monotonic() + A_RUN
         while time.monotonic() < give_up:
             self.airflow.check()
             if self._is_quiet() and (verdict := self._verdict(drops)).is_clean:

@@ -29,8 +29,6 @@ from tests.faults.bad_inputs import CASES, FORMULA, GOOD, HTML, MARKER, Case, da
 from tests.patience import SOON
 from tests.s3 import S3Server
 
-pytestmark = pytest.mark.timeout(240)  # whichever test is first has the run in its setup
-
 GOOD_DAYS = ("good-first", "good-middle", "good-last")
 REMEDY = re.compile(
     r"write|expected|use a|use shorter|name (each|every|them)|rename|split|close|drop|shorten|leave"

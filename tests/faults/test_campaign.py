@@ -11,7 +11,7 @@ from tests.faults import habits, harm
 from tests.faults.world import Line, World, world
 
 FEEDS = ("night", "dusk", "dawn", "burst", "capped", "cloud", "success")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,6 @@ def check(line: Line) -> None:
     assert not verdict.undone, f"{line.harm}: left undone"
 
 
-@pytest.mark.timeout(1200)  # four minutes; a retry that fails, too, waits longer
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(3)
 def test_a_process_dies_at_every_point_that_matters(running: World) -> None:

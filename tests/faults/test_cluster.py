@@ -10,7 +10,7 @@ from tests.faults import cluster
 from tests.faults.cluster import ClusterWorld, cluster_world
 from tests.faults.test_campaign import check
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from tests.faults.test_campaign import check
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(420),
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
 ]
 

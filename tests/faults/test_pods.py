@@ -9,7 +9,7 @@ import pytest
 from tests.faults.pods import HARM, PodsWorld, harm_pods, pods_world
 from tests.faults.test_campaign import check
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from tests.faults.airflow import HarmedAirflow
 from tests.faults.comparison import Comparison, DiskFiles, Files, S3Files, Verdict
 from tests.faults.producer import Drop, FlightRows, Producer, Rows, S3Producer, ToyRows
 from tests.faults.s3_proxy import S3Proxy
+from tests.patience import A_RUN
 
 ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "dags"
@@ -126,7 +127,7 @@ class World:
         lake = DiskFiles(Path(dataset.lake.uri) / name)
         return FeedUnderTest(dataset, Producer(dataset, rows, outbox), lake, scored)
 
-    def wait(self, true: Callable[[], object], what: str, patience: float = 180.0) -> None:
+    def wait(self, true: Callable[[], object], what: str, patience: float = A_RUN) -> None:
         """Wait until ``true()``."""
         self.airflow.wait_until(true, what, patience)
 
@@ -145,7 +146,7 @@ class World:
         active = "select 1 from dag_run where dag_id = ? and state in ('queued', 'running')"
         return not feed.pending() and not self.airflow.query(active, feed.dag_id)
 
-    def judge(self, feed: FeedUnderTest, drops: Sequence[Drop], patience: float = 240.0) -> Verdict:
+    def judge(self, feed: FeedUnderTest, drops: Sequence[Drop], patience: float = A_RUN) -> Verdict:
         """Wait until a feed has gone quiet and all is well, at most ``patience`` seconds."""
         give_up = time.monotonic() + patience
         while time.monotonic() < give_up:

@@ -16,6 +16,7 @@ from flagfall.publish import DEFAULT_MARKER
 from sandbox.airflow import LocalAirflow
 from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
+from tests.patience import A_RUN
 from tests.scored import train_toy, with_model
 from tests.smtp import Mailbox, smtp_server
 
@@ -139,7 +140,7 @@ class Live:
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": paused})
 
-    def wait(self, true: Any, what: str, patience: float = 90.0) -> None:
+    def wait(self, true: Any, what: str, patience: float = A_RUN) -> None:
         self.airflow.wait_until(true, what, patience)
 
     def tasks(self, dag_id: str, task_id: str = "%") -> list[dict[str, Any]]:

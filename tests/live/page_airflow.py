@@ -23,6 +23,7 @@ from sandbox.airflow import LocalAirflow
 from sandbox.history import write_past
 from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
+from tests.patience import A_RUN
 
 BUCKET = "page-lake"
 USERS = "admin:admin,viewer:viewer,user:user,other:user:team_b"
@@ -124,7 +125,7 @@ class PageAirflow:
         rows = json.loads(path.read_text()).get("rows", []) if path.exists() else []
         return any(row["label"] == label and row.get("report") for row in rows)
 
-    def wait(self, true: Any, what: str, patience: float = 90.0) -> None:
+    def wait(self, true: Any, what: str, patience: float = A_RUN) -> None:
         self.airflow.wait_until(true, what, patience)
 
     def path(self, name: str, marker: Marker) -> str:

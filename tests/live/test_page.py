@@ -25,7 +25,6 @@ from tests.patience import SOON
 with warnings.catch_warnings(action="ignore"):  # what Airflow's API server imports
     from flagfall.plugin.app import router
 
-pytestmark = [pytest.mark.timeout(300)]
 FOREIGN = "https://evil.example"
 NOT_THERE = "2026-11-01/nothing.0123456789abcdef"
 

@@ -18,8 +18,6 @@ from flagfall.lake.records import Staged
 from sandbox.flights import weather_of
 from tests.live.conftest import FEEDS, WATCHING, Live
 
-pytestmark = [pytest.mark.timeout(300)]
-
 
 @pytest.mark.invariant(2)
 def test_a_burst_of_200_markers_is_taken_in_whole_by_a_run_that_saw_one_event(live: Live) -> None:

@@ -22,8 +22,6 @@ from sandbox.flights import LABELLED, write_arrivals, write_day, write_evening
 
 DAY = date(2013, 12, 11)
 
-pytestmark = [pytest.mark.timeout(300)]
-
 
 def take_in(dataset: Dataset, source: Path) -> Inbox:
     """Have a batch published and go through all stages."""

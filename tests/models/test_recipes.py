@@ -20,7 +20,7 @@ from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from tests.models.conftest import ZOO
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/models.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from flagfall.cli import deadline
 from flagfall.errors import HOPELESS_EXIT
 from tests.models.zoo_feed import NO_TASK, Scored, ZooFeed, all_models, flagfall, score_whole
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 REFUSED = {
     "batch": "scores differ by .* with 1 rows at once: a row's score must not depend on others",

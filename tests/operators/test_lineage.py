@@ -27,7 +27,6 @@ def names(event: Event, side: str) -> list[str]:
     return [place["name"] for place in event[side]]
 
 
-@pytest.mark.timeout(300)
 def test_stages_say_what_they_read_and_wrote_with_counts_and_quality(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

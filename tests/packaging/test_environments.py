@@ -15,7 +15,7 @@ from tests.packaging.test_distributions import ROOT, built
 from tests.s3 import CREDENTIALS, S3Server
 from tests.scored import GOOD, make_scored_toy
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 UV = Path(sys.executable).with_name("uv")
 MINE = """\

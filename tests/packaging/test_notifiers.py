@@ -20,7 +20,7 @@ from tests.feeds import make_toy
 from tests.packaging.test_distributions import ROOT, built
 from tests.packaging.test_environments import Environment, install
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 PROVIDERS = (
     "apache-airflow-providers-apprise==2.4.1",

@@ -16,9 +16,9 @@ from sandbox.kubernetes import Cluster, Image
 from sandbox.kubernetes.image import can_mount
 from sandbox.kubernetes.memory import MemoryGroup
 from sandbox.kubernetes.selectors import Object, selector
+from tests.patience import SOON
 
 NAMESPACE = "flagfall"
-PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def pod(script: str, image: str = "known", name: str = "a-pod") -> Object:
 
 def reaches(api: CoreV1Api, *phases: str) -> Object:
     """The pod as soon as it is in one of these phases."""
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + SOON
     while time.monotonic() < give_up:
         found = api.read_namespaced_pod("a-pod", NAMESPACE)
         if found.status.phase in phases:
@@ -105,7 +105,7 @@ def test_a_pod_that_is_deleted_may_end_itself_until_its_grace_is_over(
     began = time.monotonic()
     api.delete_namespaced_pod("a-pod", NAMESPACE)
     while cluster.pods():
-        assert time.monotonic() - began < PATIENCE
+        assert time.monotonic() - began < SOON
         time.sleep(0.05)
     assert time.monotonic() - began >= 1
     _, last = cluster.past()["a-pod"][-1]
@@ -114,7 +114,7 @@ def test_a_pod_that_is_deleted_may_end_itself_until_its_grace_is_over(
 
 def test_a_pod_of_an_unknown_image_waits(api: CoreV1Api, cluster: Cluster) -> None:
     api.create_namespaced_pod(NAMESPACE, pod("true", image="unknown"))
-    give_up = time.monotonic() + PATIENCE
+    give_up = time.monotonic() + SOON
     while not (found := cluster.pods()[0]["status"].get("containerStatuses")):
         assert time.monotonic() < give_up
     assert found[0]["state"]["waiting"]["reason"] == "ImagePullBackOff"

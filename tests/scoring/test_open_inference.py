@@ -66,7 +66,6 @@ def features_of(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 class TestRealServers:
     def test_every_row_is_scored_as_the_embedded_engine_scores_it(
         self, served: tuple[str, str], tmp_path: Path
@@ -122,7 +121,6 @@ class TestRealServers:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("served", ["triton"], indirect=True)
 def test_a_request_with_more_rows_than_triton_takes_is_an_error_with_its_words(
     served: tuple[str, str], tmp_path: Path

@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.airflow import answers, free_port
+from tests.patience import SOON
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / ".flagfall"
-PATIENCE = 120.0
-"""Seconds in which a server has to be ready."""
 
 
 @contextmanager
@@ -96,7 +95,7 @@ def _running(
             start_new_session=True,
         )
     try:
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + SOON
         while not answers(f"{url}/v2/models/{model}/ready"):
             if process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"no server; the end of its log:\n{log.read_text()[-2000:]}")

@@ -37,7 +37,6 @@ def test_a_fault_can_be_put_back(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FOUND_SOON)
 def test_a_fault_that_is_put_back_is_found(name: str) -> None:
     """The others take thousands of seeds: `make simulate MUTANTS=1`."""

@@ -161,7 +161,6 @@ def check_repaired(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> N
     assert batches(inbox) == {one.batch_id: one.rows for one in current_view(receipts)}
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [16, pytest.param(200, marks=pytest.mark.slow)])
 def test_readers_see_whole_batches_only_and_each_once(tmp_path: Path, kills: int) -> None:
     seen = campaign(make_toy(tmp_path), tmp_path, "", kills)
@@ -171,7 +170,6 @@ def test_readers_see_whole_batches_only_and_each_once(tmp_path: Path, kills: int
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_so_they_do_on_s3(tmp_path: Path, bucket: str) -> None:
     seen = campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 40)
     print(f"{seen.reads} reads, {seen.batches} batches seen", seen.faults[:3])
