@@ -14,7 +14,8 @@ from tests.simulation.simulate import Outcome, simulate, workspace
 CHUNK = 100
 """Seeds that a process does at a time."""
 CHUNKS = 20
-"""Chunks after which a process is replaced: greenlets of killed actors are never freed."""
+"""Chunks after which a process is replaced: greenlets of killed actors are never freed. All are at
+once, since Python 3.11's pool may wait for ever where it is to replace one (gh-115634)."""
 MOST = 10_000
 """Seeds within which every fault that is put back into the code has to be found."""
 
@@ -37,8 +38,10 @@ def _each(do: object, items: Sequence[object], jobs: int) -> Iterator[object]:
         yield from map(do, items)
         return
     spawned = multiprocessing.get_context("spawn")  # a fork would take locks of polars with it
-    with ProcessPoolExecutor(jobs, spawned, max_tasks_per_child=CHUNKS) as pool:
-        yield from pool.map(do, items)
+    at_once = jobs * CHUNKS
+    for start in range(0, len(items), at_once):
+        with ProcessPoolExecutor(jobs, spawned) as pool:
+            yield from pool.map(do, items[start : start + at_once])
 
 
 def _chunk(seeds: Iterable[int]) -> list[Outcome]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.simulation import campaign
 from tests.simulation.campaign import find, outcomes
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.simulate import simulate, workspace
@@ -23,6 +24,12 @@ FOUND_SOON = [
 def test_whatever_happens_every_delivery_counts_once_and_whole(first: int) -> None:
     wrong = [one for one in outcomes(range(first, first + 50), jobs=1) if one.faults]
     assert not wrong, "`make simulate SEED=<number>` shows what happened"
+
+
+def test_processes_are_replaced_and_every_seed_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "CHUNK", 1)
+    monkeypatch.setattr(campaign, "CHUNKS", 2)
+    assert [one.seed for one in outcomes(range(6), jobs=2)] == list(range(6))
 
 
 def test_a_seed_replays_what_happened() -> None:
