@@ -52,6 +52,20 @@ def pyarrow(uri: str) -> list[str]:
     return table["batch"].to_pylist()
 
 
+def spark(uri: str) -> list[str]:
+    """PySpark's own client, answered by Sail: no package of Python brings Delta for the JVM."""
+    from pysail.spark import SparkConnectServer
+    from pyspark.sql import SparkSession
+
+    os.environ |= {name.upper(): value for name, value in options().items()}
+    server = SparkConnectServer(ip="127.0.0.1", port=0)
+    server.start(background=True)
+    _, port = server.listening_address
+    session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+    found = session.read.format("delta").load(uri).select("batch").collect()
+    return [row["batch"] for row in found]
+
+
 if __name__ == "__main__":
     print(json.dumps(Counter(globals()[sys.argv[1]](sys.argv[2]))), flush=True)
     os._exit(0)  # PyArrow's threads of S3 sometimes abort where Python ends in the usual way

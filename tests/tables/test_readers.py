@@ -20,7 +20,7 @@ from tests.tables.feed import uri_of, with_table
 from tests.test_docs import ROOT, blocks
 
 ENVIRONMENT = Path(__file__).parents[2] / ".flagfall" / "readers"
-READERS = ["duckdb", "pandas", "pyarrow"]
+READERS = ["duckdb", "pandas", "pyarrow", "spark"]
 """Polars reads in all other tests."""
 
 
