@@ -33,16 +33,17 @@ def apart(dataset: Dataset) -> float:
 def may_be_behind(inbox: Inbox, marker: Marker, files: Iterable[Expected]) -> bool:
     """Whether what is seen may lack what is there, or more may come: the marker has no hash of it.
 
-    On a share everything may, that came a short while ago by any clock. On S3 a file that was
-    written after the marker tells that more may come; where most are written within one second,
+    On a share everything may, that came a short while ago by any clock; and where its times are
+    whole seconds, another delivery within the marker's second looks just like it. On S3 a file that
+    was written after the marker tells that more may come; where most are written within one second,
     ``settling`` waits for its end.
     """
     store = inbox.landing.store
     keys = [file.key for file in files if file.sha256 is None]
-    if not (store.is_remote and keys):
+    if not store.is_remote:
         return False
     if not store.metered and abs(inbox.clock() - marker.landed_at) < REMEMBERED_FOR:
-        return True
+        return bool(keys) or marker.landed_at.microsecond == 0
     return any(entry.landed_at > marker.landed_at for entry in store.find(keys))
 
 

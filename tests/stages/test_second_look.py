@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,3 +76,28 @@ def test_on_a_share_nothing_new_is_taken_in_at_the_first_look(
     done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
     assert not failures
     assert [delivery.rows for delivery in done] == [2]
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("microsecond", [0, 4000])
+def test_whole_seconds_of_a_share_are_looked_at_twice_also_where_the_marker_has_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, microsecond: int
+) -> None:
+    """A second delivery within the second of the first one has its size and its times."""
+    toy = make_toy(tmp_path, "SHA256SUMS")
+    folder = toy.landing / DAY
+    folder.mkdir(parents=True)
+    data = b"id,value\n1,1\n"
+    (folder / "a.csv").write_bytes(data)
+    (folder / "SHA256SUMS").write_text(f"{sha256(data).hexdigest()}  a.csv\n")
+    inbox = toy.inbox()
+    (marker,) = inbox.landing.find(f"{DAY}/SHA256SUMS")
+    marker = replace(marker, landed_at=marker.landed_at.replace(microsecond=microsecond))
+    monkeypatch.setattr(LocalStore, "is_remote", True)
+    waited: list[float] = []
+    patience = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr(shard, "time", patience)
+    done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
+    assert not failures
+    assert [delivery.rows for delivery in done] == [1]
+    assert bool(waited) == (microsecond == 0)
