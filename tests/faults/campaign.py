@@ -278,6 +278,7 @@ def render(found: Sequence[Row]) -> str:
         kills=sum(row.times for row in ours if row.harm.startswith("kill")),
         restart=next(row for row in ours if row.harm.startswith("kill of the triggerer")),
         bad=next(row for row in ours if row.reasons),
+        simulated=next(row for row in ours if row.part == "simulation"),
         minutes=round(sum(longest.values()) / 60),
         today=datetime.now(UTC).date(),
         airflow=version("apache-airflow"),

@@ -1,7 +1,7 @@
-"""Reads a table as others do, with their own libraries: ``python readers.py NAME URI``.
+"""Reads a table as others do, with their own libraries: ``python readers.py NAME URI COLUMN...``.
 
-It runs in the environment of ``make readers`` and prints the rows by batch as JSON. On S3 the
-environment has the credentials.
+It runs in the environment of ``make readers``. For each line that it is given it reads the table
+and prints the rows, as JSON. On S3 the environment has the credentials.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -19,7 +21,7 @@ def options() -> dict[str, str]:
     return {"AWS_ALLOW_HTTP": "true"} if "AWS_ENDPOINT_URL" in os.environ else {}
 
 
-def duckdb(uri: str) -> list[str]:
+def duckdb(uri: str, columns: Sequence[str]) -> list[Sequence[Any]]:
     import duckdb
 
     database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
@@ -34,38 +36,53 @@ def duckdb(uri: str) -> list[str]:
             f"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', REGION 'us-east-1',"
             f" ENDPOINT '{host}', URL_STYLE 'path', USE_SSL false)"
         )
-    found = database.sql(f"SELECT batch FROM delta_scan('{uri}')").fetchall()
-    return [batch for (batch,) in found]
+    return database.sql(f"SELECT {', '.join(columns)} FROM delta_scan('{uri}')").fetchall()
 
 
-def pandas(uri: str) -> list[str]:
+def pandas(uri: str, columns: Sequence[str]) -> list[Sequence[Any]]:
     from deltalake import DeltaTable
 
-    frame = DeltaTable(uri, storage_options=options()).to_pandas()
-    return list(frame["batch"])
+    frame = DeltaTable(uri, storage_options=options()).to_pandas(columns=list(columns))
+    return frame.to_numpy().tolist()
 
 
-def pyarrow(uri: str) -> list[str]:
+def pyarrow(uri: str, columns: Sequence[str]) -> list[Sequence[Any]]:
     from deltalake import DeltaTable
 
-    table = DeltaTable(uri, storage_options=options()).to_pyarrow_table(columns=["batch"])
-    return table["batch"].to_pylist()
+    table = DeltaTable(uri, storage_options=options()).to_pyarrow_table(columns=list(columns))
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
 
-def spark(uri: str) -> list[str]:
-    """PySpark's own client, answered by Sail: no package of Python brings Delta for the JVM."""
+@cache
+def sail() -> Any:
+    """Answers PySpark's client, until this process ends."""
     from pysail.spark import SparkConnectServer
-    from pyspark.sql import SparkSession
 
-    os.environ |= {name.upper(): value for name, value in options().items()}
+    os.environ |= options()
     server = SparkConnectServer(ip="127.0.0.1", port=0)
     server.start(background=True)
-    _, port = server.listening_address
-    session = SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
-    found = session.read.format("delta").load(uri).select("batch").collect()
-    return [row["batch"] for row in found]
+    return server
+
+
+@cache
+def spark_session() -> Any:
+    """PySpark's own client. Sail answers it: no package of Python brings Delta for the JVM."""
+    from pyspark.sql import SparkSession
+
+    _, port = sail().listening_address
+    return SparkSession.builder.remote(f"sc://127.0.0.1:{port}").getOrCreate()
+
+
+def spark(uri: str, columns: Sequence[str]) -> list[Sequence[Any]]:
+    table = spark_session().read.format("delta").load(uri)
+    return [tuple(row) for row in table.select(*columns).collect()]
+
+
+def main(name: str, uri: str, *columns: str) -> None:
+    for _ in sys.stdin:
+        print(json.dumps(globals()[name](uri, columns)), flush=True)
+    os._exit(0)  # PyArrow's threads of S3 sometimes abort where Python ends in the usual way
 
 
 if __name__ == "__main__":
-    print(json.dumps(Counter(globals()[sys.argv[1]](sys.argv[2]))), flush=True)
-    os._exit(0)  # PyArrow's threads of S3 sometimes abort where Python ends in the usual way
+    main(*sys.argv[1:])

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,15 @@ from flagfall.stages.shard import Delivery, run_stage
 from flagfall.tables.frames import EVER
 from flagfall.tables.upkeep import maintain, missing
 from tests.feeds import S3Feed, ToyFeed, make_s3_toy, make_toy
-from tests.tables.feed import batches, read, with_table
+from tests.tables.feed import batches, read, uri_of, with_table
+from tests.tables.others import reading
 
-MARKERS, DELIVERIES, READERS, WRITERS = 12, 3, 4, 4
+MARKERS, DELIVERIES, WRITERS = 12, 3, 4
 PROJECT = Path(__file__).parents[2]
+COLUMNS = ("batch", "id")
+
+Read = Callable[[], Sequence[Sequence[Any]]]
+"""Gives these columns of every row that is in the table."""
 
 
 @dataclass
@@ -61,13 +67,13 @@ def received(feed: ToyFeed | S3Feed) -> list[Receipt]:
     return receipts
 
 
-def look(inbox: Inbox, receipts: dict[str, Receipt], turns: dict[str, int]) -> Iterator[str | None]:
+def look(read: Read, receipts: dict[str, Receipt], turns: dict[str, int]) -> Iterator[str | None]:
     """What is wrong with each batch in the table; ``None`` where nothing is."""
-    rows = read(inbox)
-    if rows.select("batch", "id").is_duplicated().any():
+    rows = Counter((batch, row) for batch, row in read())
+    if rows.total() > len(rows):
         yield "a row is there twice"
     markers: Counter[str] = Counter()
-    for batch, found in rows["batch"].value_counts().iter_rows():
+    for batch, found in Counter(batch for batch, _ in rows).items():
         receipt = receipts[batch]
         key = receipt.marker.key
         markers[key] += 1
@@ -84,12 +90,12 @@ def look(inbox: Inbox, receipts: dict[str, Receipt], turns: dict[str, int]) -> I
         yield f"{sorted(lost)}: gone"
 
 
-def read_on(inbox: Inbox, receipts: dict[str, Receipt], seen: Seen, over: threading.Event) -> None:
+def read_on(read: Read, receipts: dict[str, Receipt], seen: Seen, over: threading.Event) -> None:
     turns: dict[str, int] = {}
     is_last = False
     while not is_last:
         is_last = over.is_set()
-        for fault in look(inbox, receipts, turns):
+        for fault in look(read, receipts, turns):
             if fault is None:
                 seen.batches += 1
             else:
@@ -111,34 +117,45 @@ def kill_writers(root: Path, bucket: str, kills: int, dice: random.Random, longe
 
 
 @contextmanager
-def readers(inbox: Inbox, receipts: list[Receipt]) -> Iterator[Seen]:
+def readers(receipts: list[Receipt], reads: Mapping[str, Read]) -> Iterator[dict[str, Seen]]:
+    """What each of them sees meanwhile."""
     by_id = {receipt.batch_id: receipt for receipt in receipts}
-    over, all_seen = threading.Event(), [Seen() for _ in range(READERS)]
-    seen = Seen()
-    with ThreadPoolExecutor(READERS) as pool:
-        reading = [pool.submit(read_on, inbox, by_id, one, over) for one in all_seen]
+    over, seen = threading.Event(), {name: Seen() for name in reads}
+    with ThreadPoolExecutor(len(reads)) as pool:
+        reading = [pool.submit(read_on, reads[name], by_id, seen[name], over) for name in reads]
         try:
             yield seen
         finally:
             over.set()
     for future in reading:
         future.result()
-    seen.reads = sum(one.reads for one in all_seen)
-    seen.batches = sum(one.batches for one in all_seen)
-    seen.faults += [fault for one in all_seen for fault in one.faults]
 
 
-def campaign(feed: ToyFeed | S3Feed, root: Path, bucket: str, kills: int) -> Seen:
+def campaign(
+    feed: ToyFeed | S3Feed, root: Path, bucket: str, kills: int, others: Sequence[str] = ()
+) -> dict[str, Seen]:
     """Have writers killed while readers read.
 
+    Args:
+        feed: What is in the table.
+        root: Where it is.
+        bucket: Of a feed on S3.
+        kills: How many.
+        others: Libraries that read beside polars.
+
     Returns:
-        What they saw.
+        What each library saw.
     """
     dataset, inbox = with_table(feed), feed.inbox()
     first = feed.drop("2026-09-01", "id,value\n")
     run_stage("ingest", dataset, inbox, [Delivery(first)])  # makes the table
     receipts, longest = received(feed), 6.0 if bucket else 0.3
-    with readers(inbox, receipts) as seen, ThreadPoolExecutor(WRITERS) as pool:
+    with ExitStack() as stack:
+        reads: dict[str, Read] = {"polars": lambda: read(inbox).select(COLUMNS).rows()}
+        uri = uri_of(inbox)
+        reads |= {name: stack.enter_context(reading(name, uri, *COLUMNS)) for name in others}
+        seen = stack.enter_context(readers(receipts, reads))
+        pool = stack.enter_context(ThreadPoolExecutor(WRITERS))
         killing = [
             pool.submit(
                 kill_writers, root, bucket, kills // WRITERS, random.Random(number), longest
@@ -161,17 +178,21 @@ def check_repaired(dataset: Dataset, inbox: Inbox, receipts: list[Receipt]) -> N
     assert batches(inbox) == {one.batch_id: one.rows for one in current_view(receipts)}
 
 
-@pytest.mark.parametrize("kills", [16, pytest.param(200, marks=pytest.mark.slow)])
-def test_readers_see_whole_batches_only_and_each_once(tmp_path: Path, kills: int) -> None:
-    seen = campaign(make_toy(tmp_path), tmp_path, "", kills)
-    print(f"{kills} kills, {seen.reads} reads, {seen.batches} batches seen", seen.faults[:3])
-    assert seen.faults == []
-    assert seen.batches > 0
+def check(seen: dict[str, Seen]) -> None:
+    print({name: (one.reads, one.batches, one.faults[:3]) for name, one in seen.items()})
+    assert [one.faults for one in seen.values()] == [[]] * len(seen)
+    assert all(one.batches for one in seen.values())
+
+
+def test_a_reader_sees_whole_batches_only_and_each_once(tmp_path: Path) -> None:
+    check(campaign(make_toy(tmp_path), tmp_path, "", 16))
 
 
 @pytest.mark.slow
-def test_so_they_do_on_s3(tmp_path: Path, bucket: str) -> None:
-    seen = campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 40)
-    print(f"{seen.reads} reads, {seen.batches} batches seen", seen.faults[:3])
-    assert seen.faults == []
-    assert seen.batches > 0
+def test_so_do_other_libraries(tmp_path: Path) -> None:
+    check(campaign(make_toy(tmp_path), tmp_path, "", 200, ["duckdb", "pandas", "spark"]))
+
+
+@pytest.mark.slow
+def test_so_do_they_on_s3(tmp_path: Path, bucket: str) -> None:
+    check(campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 40, ["duckdb", "pandas"]))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,37 +16,27 @@ from tests.feeds import S3Feed, ToyFeed, make_s3_toy, make_toy
 from tests.late import in_tables, make_late, make_late_s3
 from tests.scored import GOOD, make_scored_toy
 from tests.tables.feed import uri_of, with_table
+from tests.tables.others import READERS, reading, required_readers
 from tests.test_docs import ROOT, blocks
 
-ENVIRONMENT = Path(__file__).parents[2] / ".flagfall" / "readers"
-READERS = ["duckdb", "pandas", "pyarrow", "spark"]
-"""Polars reads in all other tests."""
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def python() -> Path:
-    if not (ENVIRONMENT / ".done").exists():
-        why = "DuckDB and pandas are not installed, or not whole; run `make readers`"
-        if os.environ.get("FLAGFALL_REQUIRE_SERVERS") == "1":
-            pytest.fail(why)
-        pytest.skip(why)
-    return ENVIRONMENT / "bin/python"
+    return required_readers()
 
 
-def counted(python: Path, reader: str, uri: str) -> dict[str, int]:
+def counted(reader: str, uri: str) -> dict[str, int]:
     """Rows by batch, as a reader counts them."""
-    script = Path(__file__).with_name("readers.py")
-    command = [str(python), str(script), reader, uri]
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=inherited)
-    assert ran.returncode == 0, ran.stderr
-    return dict(json.loads(ran.stdout))
+    with reading(reader, uri, "batch") as read:
+        return dict(Counter(batch for (batch,) in read()))
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("place", ["disk", "s3"])
 def test_a_table_of_outcomes(
-    place: str, reader: str, tmp_path: Path, python: Path, request: pytest.FixtureRequest
+    place: str, reader: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     bucket = request.getfixturevalue("bucket") if place == "s3" else ""
     feeds = in_tables(make_late_s3(tmp_path, bucket) if bucket else make_late(tmp_path))
@@ -56,18 +45,25 @@ def test_a_table_of_outcomes(
     feeds.learn()
     feeds.happen("2026-11-22", "id,delay\n1,0\n3,5\n")
     feeds.learn()
-    assert counted(python, reader, uri_of(feeds.toy.inbox(), "outcomes")) == {scored.batch_id: 3}
+    assert counted(reader, uri_of(feeds.toy.inbox(), "outcomes")) == {scored.batch_id: 3}
 
 
-PRELUDE = """\
+DUCKDB = """\
 import duckdb
 from pathlib import Path
 (file,) = Path(duckdb.__file__).parents[1].glob("duckdb_extension_delta/extensions/*/*")
 duckdb.load_extension(str(file))  # otherwise DuckDB downloads it
 """
+SPARK = f"""\
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from readers import spark_session
+spark = spark_session()
+"""
+PRELUDES = {"import duckdb": DUCKDB, "spark.read": SPARK}
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_what_the_page_shows_runs_as_it_stands(number: int, tmp_path: Path, python: Path) -> None:
     toy = make_scored_toy(tmp_path)
     dataset, inbox = with_table(toy), toy.inbox()
@@ -76,10 +72,11 @@ def test_what_the_page_shows_runs_as_it_stands(number: int, tmp_path: Path, pyth
         done = run_stage(stage, dataset, inbox, done)
     code = blocks((ROOT / "docs/tables.md").read_text(), "python")[number]
     code = code.replace("/data/lake/flights/tables/predictions", uri_of(inbox, "predictions"))
-    command = [sys.executable, "-c", code]
-    if "polars" not in code:
-        command = [str(python), "-c", PRELUDE + code]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    prelude = "".join(text for line, text in PRELUDES.items() if line in code)
+    script = tmp_path / "shown.py"
+    script.write_text(prelude + code)
+    interpreter = sys.executable if "polars" in code else str(python)
+    ran = subprocess.run([interpreter, script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert str(done[0].marker.landed_at.date()) in ran.stdout
 
@@ -98,12 +95,12 @@ def corrected(feed: ToyFeed | S3Feed) -> tuple[str, dict[str, int]]:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_table_on_a_disk(reader: str, tmp_path: Path, python: Path) -> None:
+def test_a_table_on_a_disk(reader: str, tmp_path: Path) -> None:
     uri, rows = corrected(make_toy(tmp_path))
-    assert counted(python, reader, uri) == rows
+    assert counted(reader, uri) == rows
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_table_on_s3(reader: str, tmp_path: Path, bucket: str, python: Path) -> None:
+def test_a_table_on_s3(reader: str, tmp_path: Path, bucket: str) -> None:
     uri, rows = corrected(make_s3_toy(tmp_path, bucket))
-    assert counted(python, reader, uri) == rows
+    assert counted(reader, uri) == rows
