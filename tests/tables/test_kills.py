@@ -190,9 +190,9 @@ def test_a_reader_sees_whole_batches_only_and_each_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_so_do_other_libraries(tmp_path: Path) -> None:
-    check(campaign(make_toy(tmp_path), tmp_path, "", 200, ["duckdb", "pandas", "spark"]))
+    check(campaign(make_toy(tmp_path), tmp_path, "", 80, ["duckdb", "pandas", "spark"]))
 
 
 @pytest.mark.slow
 def test_so_do_they_on_s3(tmp_path: Path, bucket: str) -> None:
-    check(campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 40, ["duckdb", "pandas"]))
+    check(campaign(make_s3_toy(tmp_path, bucket), tmp_path, bucket, 20, ["duckdb", "pandas"]))
