@@ -353,13 +353,15 @@ class Evaluation(_Stored):
     """How well a batch went.
 
     Attributes:
-        task: What its model says of a row. The next six are of a binary one.
+        task: What its model says of a row. The next seven are of a binary one.
         labelled: Rows whose label is known; of every task.
         positives: Labelled rows that are positive.
         auc: Area under the ROC curve; ``None`` unless both classes are there. So for the next two.
         average_precision: Area under precision over recall.
         brier: Mean squared difference of score and outcome; ``None`` without labels.
         calibration_gap: Mean score minus share of positives, over labelled rows.
+        expected_auc: What all scores let one expect, labelled or not; ``None`` in records of older
+            releases.
         scores: Enough for a distribution, a ROC curve and a calibration plot over many batches.
         multiclass: Figures of a multiclass model; ``None`` of others. So for the next two.
         own: Figures of the team's own function; ``None`` stands for one without a value.
@@ -380,6 +382,7 @@ class Evaluation(_Stored):
     average_precision: float | None = None
     brier: float | None = None
     calibration_gap: float | None = None
+    expected_auc: float | None = None
     scores: Scores = Scores()
     multiclass: Multiclass | None = None
     regression: Regression | None = None

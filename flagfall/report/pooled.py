@@ -38,6 +38,7 @@ class Pool:
     _score_sum: float = 0.0
     _brier_sum: float = 0.0
     _auc: float | None = None
+    _expected_auc: float | None = None
 
     @classmethod
     def of(cls, evaluations: Iterable[Evaluation | None]) -> Pool:
@@ -60,6 +61,7 @@ class Pool:
         )
         self._brier_sum += (evaluation.brier or 0.0) * evaluation.labelled
         self._auc = evaluation.auc
+        self._expected_auc = evaluation.expected_auc
         for pool in (self.multiclass, self.regression, self.anomaly):
             pool.add(evaluation)
 
@@ -73,8 +75,11 @@ class Pool:
         """The AUC that all scores let one expect if they are calibrated; ``None`` without scores.
 
         A row with a score of 0.3 counts as 0.3 of a positive one and 0.7 of a negative one: the
-        expected confusion of calibrated scores, which NannyML documents as CBPE.
+        expected confusion of calibrated scores, which NannyML documents as CBPE. Exact for one
+        batch, as ``auc`` is.
         """
+        if self.batches == 1 and self._expected_auc is not None:
+            return self._expected_auc
         rows = self.scores.sum(axis=0)
         return binned_auc(rows * (1 - _CENTRES), rows * _CENTRES)
 

@@ -24,7 +24,30 @@ def roc_auc(labels: Labels, scores: Scores) -> float:
         labels: Shape [n], with at least one True and one False.
         scores: Shape [n].
     """
-    found, false = _cumulated(labels, scores)
+    return _area(*_cumulated(labels, scores))
+
+
+def expected_auc(scores: Scores) -> float | None:
+    """The AUC that calibrated scores let one expect, without any label.
+
+    A row with a score of 0.3 counts as 0.3 of a positive row and 0.7 of a negative one (NannyML
+    documents the method as CBPE).
+
+    Args:
+        scores: Probabilities, of shape [n].
+
+    Returns:
+        ``None`` where no row can be positive, or none negative.
+    """
+    ranked = np.sort(scores.astype(np.float64))[::-1]
+    ends = _ends(ranked)
+    found = np.cumsum(ranked)[ends]
+    false = ends + 1 - found
+    return _area(found, false) if scores.size and found[-1] > 0 and false[-1] > 0 else None
+
+
+def _area(found: Counts | Values, false: Counts | Values) -> float:
+    """Under the ROC curve, from what ``_cumulated`` returns."""
     at_once = np.diff(false, prepend=0)
     before = np.concatenate([[0], found[:-1]])
     return float((at_once * (before + found)).sum() / (2.0 * found[-1] * false[-1]))
@@ -57,11 +80,16 @@ def brier_score(labels: Labels, scores: Scores) -> float:
 def _cumulated(labels: Labels, scores: Scores) -> tuple[Counts, Counts]:
     """Count positive and negative rows that score at least s, for each score s, largest first."""
     order = np.argsort(scores, kind="stable")[::-1]
-    ranked, is_last = scores[order], np.ones(scores.size, np.bool_)
-    is_last[:-1] = ranked[1:] != ranked[:-1]
-    ends = np.flatnonzero(is_last)
+    ends = _ends(scores[order])
     found = np.cumsum(labels[order], dtype=np.int64)[ends]
     return found, ends + 1 - found
+
+
+def _ends(ranked: Scores) -> Counts:
+    """The place of the last row of each score."""
+    is_last = np.ones(ranked.size, np.bool_)
+    is_last[:-1] = ranked[1:] != ranked[:-1]
+    return np.flatnonzero(is_last)
 
 
 def auc_error(positives: int, negatives: int) -> float:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from flagfall.dataset.thresholds import Thresholds
 from flagfall.lake import records
 from flagfall.lake.receipts import Receipts
 from flagfall.lake.records import Evaluation, Look
@@ -18,7 +20,7 @@ from flagfall.report.as_known import Known, as_known_cells
 from flagfall.report.pooled import Pool
 from flagfall.report.run import report_run
 from flagfall.report.trend import Period
-from flagfall.scoring.evaluations.binary import histogram
+from flagfall.scoring.evaluations.binary import Binary, histogram
 from flagfall.scoring.metrics import roc_auc
 from flagfall.verdict.look import verdict_of
 from sandbox.reads import counting
@@ -201,3 +203,18 @@ def test_calibrated_scores_let_one_expect_the_auc_that_comes() -> None:
     pool = Pool(batches=1)
     pool.scores[0] = histogram(scores)
     assert pool.expected_auc == pytest.approx(roc_auc(happened, scores), abs=0.005)
+
+
+def test_the_expectation_for_a_batch_of_rare_events_is_not_that_of_one_bin() -> None:
+    random = np.random.default_rng(1)
+    scores = (random.beta(0.5, 200, 200_000)).astype(np.float32)
+    happened = random.random(scores.size) < scores
+    evaluator = Binary()
+    evaluator.add(
+        pl.DataFrame({"score": scores}), pl.Series([None] * scores.size, dtype=pl.Boolean)
+    )
+    record = evaluator.findings(Thresholds()).record
+    evaluation = Evaluation(
+        batch_id="a", rows=scores.size, **record, drift=(), alerts=(), model_version="1"
+    )
+    assert Pool.of([evaluation]).expected_auc == pytest.approx(roc_auc(happened, scores), abs=0.02)

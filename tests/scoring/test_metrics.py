@@ -19,6 +19,7 @@ from flagfall.scoring.metrics import (
     auc_error,
     average_precision,
     brier_score,
+    expected_auc,
     log_losses,
     macro_f1,
     r_squared,
@@ -106,3 +107,17 @@ def test_the_error_of_an_auc_is_that_of_scores_that_say_nothing() -> None:
     found = [roc_auc(labels, random.random(200).astype(np.float32)) for _ in range(400)]
     assert np.std(found) == pytest.approx(auc_error(40, 160), rel=0.1)
     assert auc_error(0, 9) == 0
+
+
+@pytest.mark.parametrize("scores", [[0.3, 0.3, 0.9], [0.001, 0.002, 0.0004], [0.0, 1.0], [0.5]])
+def test_the_auc_to_expect_is_scikit_learns_with_scores_as_weights(scores: list[float]) -> None:
+    both = np.array([*scores, *scores])
+    labels = np.repeat([1, 0], len(scores))
+    weights = np.where(labels == 1, both, 1 - both)
+    wanted = roc_auc_score(labels, both, sample_weight=weights)
+    assert expected_auc(np.array(scores)) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("scores", [[], [0.0, 0.0], [1.0]])
+def test_no_auc_is_to_be_expected_of_one_class(scores: list[float]) -> None:
+    assert expected_auc(np.array(scores, np.float32)) is None
