@@ -148,13 +148,18 @@ def _is_as_read(inbox: Inbox, clearing: Clearing) -> bool:
 
 
 def _leave(inbox: Inbox, clearing: Clearing) -> bool:
-    """Delete the marker, then its files; nothing where another delivery lies there by now."""
+    """Delete the marker, then its files; no more where another delivery lies there by now.
+
+    That may count files that its producer left as they were. So the marker is asked for at each.
+    """
     landing, key = inbox.landing, clearing.marker.key
     for now in landing.find(key):
         if not landing.is_still(now, clearing.marker):
             return False
         landing.store.delete(key)
     for entry in landing.store.find(list(clearing.versions)):
+        if landing.find(key):
+            return False
         if entry.version == clearing.versions[entry.key]:
             landing.store.delete(entry.key)
     return True

@@ -9,6 +9,7 @@ import pytest
 
 from flagfall.errors import DatasetInvalid, ModelInvalid
 from flagfall.inbox.replays import Wish, hand_out_again, plan_replay
+from flagfall.publish import publish
 from flagfall.stores import open_store
 from flagfall.upkeep.clearing import find_due
 from flagfall.verdict.look import late
@@ -314,3 +315,39 @@ def test_what_cannot_be_meant_is_refused(
     settings = {key: value.format(root=tmp_path) for key, value in landing.items()}
     with pytest.raises(DatasetInvalid, match=says):
         make_toy(tmp_path, **settings)
+
+
+@pytest.mark.invariant(4)
+def test_files_of_a_delivery_that_comes_while_the_one_before_leaves_stay(
+    make: Make, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a producer that copies only what has changed."""
+    feed = make(**DELETE)
+    source = tmp_path / "producer" / DAY
+    source.mkdir(parents=True)
+    (source / "a.csv").write_text("id,value\n7,1\n")
+    feed.drop(DAY)
+    run(feed, clock)
+    clock.advance(WEEK)
+    (source / "rows.csv").write_text("id,value\n1,0.5\n2,1.5\n3,1\n")
+    publish(source, str(tmp_path / "changed"))
+    landing = feed.inbox().landing.store
+    delete, left = type(landing).delete, [DAY]
+
+    def deliver_then(store: object, key: str) -> None:
+        delete(store, key)  # type: ignore[arg-type]
+        if key.endswith("datapackage.json") and left:
+            left.clear()
+            for name in ("rows.csv", "datapackage.json"):
+                put(feed, f"date={DAY}/{name}", (tmp_path / "changed" / name).read_bytes())
+
+    monkeypatch.setattr(type(landing), "delete", deliver_then)
+    maintain(feed, clock)
+    assert not left
+    assert {key.rpartition("/")[2] for key in of_day(feed, DAY)} == {
+        "a.csv",
+        "rows.csv",
+        "datapackage.json",
+    }
+    (receipt,) = run(feed, clock)
+    assert (receipt.status, receipt.rows) == ("accepted", 4)
