@@ -73,7 +73,7 @@ def table(
     found = find_dataset(dataset)
     do = upkeep.maintain if maintain else upkeep.catch_up
     for kept in do(found, Inbox(Feed.of(found)).lake, _day(since)):
-        say(kept.sentence if maintain else f"{kept.kind}: {kept.added:,} batches added")
+        say(kept.sentence if maintain else kept.news)
 
 
 def _day(since: datetime | None) -> date:
@@ -98,8 +98,9 @@ def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -
             _print(found_rows)
             return
         _write(found_rows, to)
-    done = receipts if kind == "rows" else [one for one in receipts if one.batch_id in records]
-    say(f"{to}: {kind} of {len(done):,} batches")
+    gone = len(receipts) - len(records) if kind == "rows" else 0
+    left = f"; those of {gone:,} are gone from the lake (lake.keep.staged)" if gone else ""
+    say(f"{to}: {kind} of {len(records):,} batches{left}")
 
 
 def _write(found: pl.LazyFrame, to: Path) -> None:

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePosixPath
+from string import ascii_letters, digits
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -322,6 +323,7 @@ class Dataset(Section):
             raise Misfit(("dialect", "header"), why)
         if self.lake.table and (taken := self._taken_by_tables()):
             raise ValueError(f"expected other names than {sorted(taken)}, which lake.table uses")
+        self._tables_can_be_read()
         self._tasks_are_there()
         self._thresholds_fit()
         self._features_fit()
@@ -346,6 +348,13 @@ class Dataset(Section):
         """Columns whose names tables need; they have none that differ in case only."""
         names = [column.name.lower() for column in self.table.fields]
         return {*CARRIED} & {*names} | {name for name in names if names.count(name) > 1}
+
+    def _tables_can_be_read(self) -> None:
+        """Readers of Delta tables disagree on whether names are percent-encoded."""
+        odd = sorted({*self.lake.uri} - {*ascii_letters, *digits, *"-_.+@:/~"})
+        if self.lake.table and odd:
+            why = f"expected a place without {''.join(odd)!r} for lake.table: not all readers of"
+            raise Misfit(("lake", "uri"), f"{why} Delta tables find it, got {self.lake.uri!r}")
 
     @cached_property
     def since(self) -> str:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from random import uniform
+from textwrap import shorten
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
@@ -42,6 +43,12 @@ SETTINGS = {
     "delta.setTransactionRetentionDuration": "interval 30 days",
 }
 """Few log files to read for each commit, and turns of 30 days: none is under way for longer."""
+LONGEST = 300
+"""Characters of what delta-rs says."""
+_REMEDY = (
+    "if it stays so, remove the table's folder, and `flagfall table DATASET` makes it again of the"
+    " lake"
+)
 LOOKS = 1_000_000
 """More evaluations of outcomes than a delivery has."""
 
@@ -122,6 +129,7 @@ class Table:
         return self._commit(first, frames, False) + self._commit(later, frames, True)
 
     def _commit(self, deliveries: Sequence[Taken], frames: Frames, replaces: bool) -> int:
+        why = ""
         for attempt in range(ATTEMPTS if deliveries else 0):
             with self._errors():
                 table = self._opened() or self._made(frames(deliveries))
@@ -130,12 +138,13 @@ class Table:
                     return 0
                 try:
                     self._write(table, new, frames(new), replaces)
-                except CommitFailedError:
+                except CommitFailedError as error:
+                    why = _in_a_line(error)
                     time.sleep(uniform(0, min(2, 0.05 * 2**attempt)))
                 else:
                     return len(new)
         if deliveries:
-            raise StoreUnavailable(self.uri, f"others committed first, {ATTEMPTS} times")
+            raise StoreUnavailable(self.uri, f"refused {ATTEMPTS} times, the last time: {why}")
         return 0
 
     def _write(
@@ -249,13 +258,14 @@ class Table:
         """Translate delta-rs's errors."""
         try:
             yield
-        except (DeltaError, OSError) as error:
-            raise StoreUnavailable(self.uri, _in_a_line(error)) from error
+        except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+            raise StoreUnavailable(self.uri, f"{_in_a_line(error)}; {_REMEDY}") from error
 
 
 def _in_a_line(error: Exception) -> str:
-    """What delta-rs says in several lines, with colours and arrows."""
-    return " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())
+    """What delta-rs says in several lines, with colours and arrows, or with all that it knows."""
+    line = " ".join(re.sub(r"\x1b\[\d+m|↳", " ", str(error)).split())
+    return shorten(line, LONGEST, placeholder=" …") if " " in line[:LONGEST] else line[:LONGEST]
 
 
 def _new(table: DeltaTable, deliveries: Sequence[Taken]) -> Iterator[Taken]:

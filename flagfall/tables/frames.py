@@ -16,6 +16,7 @@ from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
+from flagfall.tables.todays_columns import in_form
 
 Kind = Literal["rows", "predictions", "outcomes"]
 """What a table is of: accepted rows, what the model said of them, or what became of them."""
@@ -82,7 +83,7 @@ def counting(
     """
     empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind)})
     frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
-    return pl.concat(frames, how="diagonal")
+    return pl.concat(frames, how="diagonal" if kind == "rows" else "diagonal_relaxed")
 
 
 def _known(dataset: Dataset, kind: Kind) -> dict[str, pl.DataType]:
@@ -109,21 +110,12 @@ def _frames(
         folder = scratch / receipt.batch_id
         folder.mkdir(exist_ok=True)
         for part in lake.parts(record, folder):
-            rows = _in_form(dataset, kind, pl.scan_parquet(part))
+            rows = pl.scan_parquet(part)
+            if kind == "rows":
+                rows = in_form(dataset, rows)
             if isinstance(record, LateEvaluation):
                 rows = rows.with_columns(pl.lit(record.number, pl.Int32).alias(LOOK))
             yield _carrying(rows, receipt)
-
-
-def _in_form(dataset: Dataset, kind: Kind, part: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows with the dataset's columns of today, which may be newer than the part."""
-    if kind != "rows":
-        return part
-    there = part.collect_schema()
-    return part.select(
-        pl.col(name) if name in there else pl.lit(None, dtype=kind_of_values).alias(name)
-        for name, kind_of_values in staged_schema(dataset).items()
-    )
 
 
 def _carrying(part: pl.LazyFrame, receipt: Receipt) -> pl.LazyFrame:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from flagfall.extras import require
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt
+from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
 from flagfall.tables.frames import Done, Kind, counting, kinds_of, records_of, what_counts
 
@@ -30,6 +31,8 @@ AT_ONCE = 500
 """Batches in a commit, at most."""
 ROWS_AT_ONCE = 2_000_000
 """Rows in a commit, at most; a batch that has more is a commit of its own."""
+TURNS_KEPT = timedelta(days=29)
+"""A little less than a table keeps turns (``delta.SETTINGS``)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Kept:
         joined: Files that were joined.
         into: Files that they were made to.
         removed: Files that nobody needs any more.
+        gone: Batches that it lacks, and whose rows are not in the lake any more.
     """
 
     kind: Kind
@@ -49,6 +53,7 @@ class Kept:
     joined: int = 0
     into: int = 0
     removed: int = 0
+    gone: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -59,8 +64,14 @@ class Kept:
     @property
     def sentence(self) -> str:
         """In words."""
+        files = f"{self.joined:,} files joined into {self.into:,}, {self.removed:,} removed"
+        return f"{self.news}, {files}"
+
+    @property
+    def news(self) -> str:
+        """What was added, and what could not be."""
         added = f"{self.kind}: {self.added:,} batches added"
-        return f"{added}, {self.joined:,} files joined into {self.into:,}, {self.removed:,} removed"
+        return f"{added}; the rows of {self.gone:,} are gone from the lake" if self.gone else added
 
 
 def has_tables(dataset: Dataset) -> bool:
@@ -83,6 +94,9 @@ def open_table(dataset: Dataset, lake: Lake, kind: Kind) -> Table:
 def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]) -> int:
     """Add batches to a table, a few in each commit; those that it has are left.
 
+    A table forgets turns after ``TURNS_KEPT``. So of batches that are older, as where somebody
+    clears the tasks of last quarter, it is looked up in its rows which ones it lacks.
+
     Args:
         dataset: Their dataset.
         lake: Its lake.
@@ -95,8 +109,18 @@ def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]
     Raises:
         StoreError: The lake or the table cannot be read or written to.
     """
-    table, known = open_table(dataset, lake, kind), Receipts(lake.store)
     last = current_view(receipts)
+    old = [one for one in last if one.received_at < datetime.now(UTC) - TURNS_KEPT]
+    if old:
+        lacks = missing(dataset, lake, kind, min(map(day_of, old)))
+        names = {one.batch_id for one in old} - {one.batch_id for one in lacks}
+        last = [one for one in last if one.batch_id not in names]
+    return _commit(dataset, lake, kind, last)
+
+
+def _commit(dataset: Dataset, lake: Lake, kind: Kind, last: Sequence[Receipt]) -> int:
+    """The same of batches that the table lacks, as far as is known."""
+    table, known = open_table(dataset, lake, kind), Receipts(lake.store)
     records = records_of(lake, kind, last)
     added = 0
     for some in _groups(list(_ready(lake, kind, last, records))):
@@ -197,7 +221,7 @@ def commit_missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> int
     Returns:
         How many batches were added.
     """
-    return commit(dataset, lake, kind, missing(dataset, lake, kind, since))
+    return _commit(dataset, lake, kind, missing(dataset, lake, kind, since))
 
 
 def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
@@ -209,7 +233,15 @@ def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
     if not has_tables(dataset):
         hint = "set lake.table: delta in its file"
         raise NotThere("table of dataset", dataset.name, hint)
-    return [Kept(kind, commit_missing(dataset, lake, kind, since)) for kind in kinds_of(dataset)]
+    return [_caught_up(dataset, lake, kind, since) for kind in kinds_of(dataset)]
+
+
+def _caught_up(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> Kept:
+    lacks = missing(dataset, lake, kind, since)
+    added = _commit(dataset, lake, kind, lacks)
+    is_short = kind == "rows" and added < len(lacks)
+    gone = len(lacks) - len(records_of(lake, kind, lacks)) if is_short else 0
+    return Kept(kind, added, gone=gone)
 
 
 def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
@@ -224,5 +256,6 @@ def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
     for one in catch_up(dataset, lake, since):
         table = open_table(dataset, lake, one.kind)
         files = table.optimize()
-        kept.append(Kept(one.kind, one.added, **files, removed=table.vacuum()))
+        joined, into = files["joined"], files["into"]
+        kept.append(replace(one, joined=joined, into=into, removed=table.vacuum()))
     return kept

@@ -1,0 +1,62 @@
+"""Staged rows with the columns that their dataset has today, which may be others than it had then.
+
+A column that is new is empty. A value of a column whose type changed stays where the new type can
+hold it: a number as text, an integer as a number, a day as its midnight. Else it is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import polars as pl
+
+from flagfall.dataset.columns import staged_schema
+from flagfall.dataset.schema import Dataset
+
+_DATE, _TIME = pl.Date(), pl.Datetime("us")
+_INTEGER, _NUMBER, _TEXT = pl.Int64(), pl.Float64(), pl.String()
+
+
+def in_form(dataset: Dataset, part: pl.LazyFrame, unchanged: Collection[str] = ()) -> pl.LazyFrame:
+    """Rows with today's columns.
+
+    Args:
+        dataset: Their dataset.
+        part: As they were staged.
+        unchanged: Columns that keep the type that they had.
+    """
+    there = part.collect_schema()
+    return part.select(
+        pl.col(name)
+        if name in there and name in unchanged
+        else _as(there.get(name), kind, pl.col(name)).alias(name)
+        for name, kind in staged_schema(dataset).items()
+    )
+
+
+def _as(there: pl.DataType | None, wanted: pl.DataType, values: pl.Expr) -> pl.Expr:
+    """Values as another type has them; ``there`` is ``None`` where the column is new."""
+    if there == wanted:
+        return values
+    kept = _KEPT.get((there, wanted)) if there is not None else None
+    if there is not None and wanted == _TEXT:
+        return values.cast(_TEXT)
+    return pl.lit(None, dtype=wanted) if kept is None else kept(values)
+
+
+def _whole(values: pl.Expr) -> pl.Expr:
+    return pl.when(values == values.round(0)).then(values.cast(_INTEGER, strict=False))
+
+
+def _midnight(values: pl.Expr) -> pl.Expr:
+    return pl.when(values == values.dt.truncate("1d")).then(values.cast(_DATE))
+
+
+_KEPT: dict[tuple[pl.DataType, pl.DataType], Callable[[pl.Expr], pl.Expr]] = {
+    (_INTEGER, _NUMBER): lambda values: values.cast(_NUMBER),
+    (_NUMBER, _INTEGER): _whole,
+    (_DATE, _TIME): lambda values: values.cast(_TIME),
+    (_TIME, _DATE): _midnight,
+    (_TEXT, _INTEGER): lambda values: values.cast(_INTEGER, strict=False),
+    (_TEXT, _NUMBER): lambda values: values.cast(_NUMBER, strict=False),
+}
