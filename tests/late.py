@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from flagfall.dataset.loader import read_dataset
@@ -17,6 +18,7 @@ from tests.scored import make_scored_s3_toy, make_scored_toy
 
 SCORED = "id,value\n1,0.9\n2,0.7\n3,0.6\n4,0.2\n"
 """Scores are values."""
+NOW = timedelta()
 LABEL = "label: {{from: truth, expr: delay > 15, title: Late{more}}}\n"
 TRUTH = """\
 title: What happened
@@ -39,26 +41,28 @@ class AnyLateFeeds:
     truth: ToyFeed | S3Feed
     clock: Clock
 
-    def score(self, day: str, text: str = SCORED) -> Marker:
-        """Publish a day of rows and have it scored."""
-        return self._run(self.toy, day, text, STAGES)
+    def score(self, day: str, text: str = SCORED, ago: timedelta = NOW) -> Marker:
+        """Publish a day of rows and have it scored; it landed some time ago."""
+        marker = self.toy.drop(day, text)
+        return self.score_again(replace(marker, landed_at=marker.landed_at - ago))
 
-    def happen(self, day: str, text: str) -> Marker:
-        """Publish outcomes and have them taken in."""
-        return self._run(self.truth, day, text, STAGES[:1])
+    def score_again(self, marker: Marker) -> Marker:
+        """Have a delivery scored."""
+        return _run(self.toy, self.clock, marker, STAGES)
 
-    def _run(self, feed: ToyFeed | S3Feed, day: str, text: str, stages: tuple[str, ...]) -> Marker:
-        marker = feed.drop(day, text)
-        inbox = feed.inbox(self.clock)
-        deliveries = [Delivery(marker)]
-        for stage in stages:
-            deliveries = run_stage(stage, feed.dataset, inbox, deliveries)
-        return marker
+    def happen(self, day: str, text: str, ago: timedelta = NOW) -> Marker:
+        """Publish outcomes and have them taken in; they landed some time ago."""
+        marker = self.truth.drop(day, text)
+        return self.take_again(replace(marker, landed_at=marker.landed_at - ago))
 
-    def learn(self) -> Learned:
+    def take_again(self, marker: Marker) -> Marker:
+        """Have a delivery of outcomes taken in."""
+        return _run(self.truth, self.clock, marker, STAGES[:1])
+
+    def learn(self, run: str = "") -> Learned:
         """Evaluate what outcomes have come."""
-        inboxes = (feed.inbox(self.clock) for feed in (self.toy, self.truth))
-        return learn(self.toy.dataset, *inboxes)
+        toy, truth = (feed.inbox(self.clock) for feed in (self.toy, self.truth))
+        return learn(self.toy.dataset, toy, self.truth.dataset, truth, run)
 
     def known(self, marker: Marker) -> LateEvaluation | None:
         """The evaluation of a batch that counts."""
@@ -66,6 +70,14 @@ class AnyLateFeeds:
         receipt = inbox.receipts.find(marker)
         assert receipt is not None
         return last_late(inbox.lake.store, [receipt]).get(marker.batch_id)
+
+
+def _run(feed: ToyFeed | S3Feed, clock: Clock, marker: Marker, stages: tuple[str, ...]) -> Marker:
+    inbox = feed.inbox(clock)
+    deliveries = [Delivery(marker)]
+    for stage in stages:
+        deliveries = run_stage(stage, feed.dataset, inbox, deliveries)
+    return marker
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 
 from flagfall.dataset.loader import dataset_files, find_dataset
 from flagfall.dataset.model import Label
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import Problem
+
+LOOKS_ON = timedelta(days=7)
+"""How long batches are looked at after the time of which outcomes count for them: what came in
+time is known although Airflow was away for some days."""
+
+
+def rows_are_kept(label: Label) -> timedelta:
+    """How long staged outcomes have to be there: a batch may be joined to them for so long."""
+    return 2 * label.within + LOOKS_ON
 
 
 def outcome_feed(dataset: Dataset, folder: Path | None = None) -> Dataset:
@@ -87,10 +98,11 @@ def _of_feed_key(dataset: Dataset, feed: Dataset) -> Iterator[Problem]:
 
 def _of_keep(label: Label, feed: Dataset) -> Iterator[Problem]:
     """Rows of outcomes are there for as long as they count."""
-    keep, least = feed.lake.keep.staged, 2 * label.within
+    keep, least = feed.lake.keep.staged, rows_are_kept(label)
     if keep is not None and keep < least:
-        why = f"expected lake.keep.staged of {feed.name}.yaml to be twice as long ({least.days}d)"
-        yield Problem("label.within", None, f"{why} or left out, it is {keep.days}d")
+        why = f"expected lake.keep.staged of {feed.name}.yaml to be twice as long and"
+        why = f"{why} {LOOKS_ON.days}d ({ceil(least / timedelta(days=1))}d), or left out"
+        yield Problem("label.within", None, f"{why}; it is {keep.days}d")
 
 
 def _place(dataset: Dataset) -> str:

@@ -249,7 +249,8 @@ class Inbox:
                 landing zone.
         """
         again = self.next_replay(marker, deliveries)
-        again = replace(again, landed_at=self.clock(), staged_from=staged_from)
+        now, first = self.clock(), marker.delivered_at
+        again = replace(again, landed_at=now, first_landed_at=first, staged_from=staged_from)
         self.lake.store.create(_replay_key(again), _note(again))
         return again
 

@@ -19,23 +19,44 @@ an outcome for, and which batches were evaluated again on the last day that any 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreUnavailable
+from flagfall.errors import StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.records import Evaluation, LateEvaluation, Part, Receipt
 from flagfall.lake.rollups import Rollups, day_of
+from flagfall.logs import logger
 from flagfall.stores import Store
+
+log = logger(__name__)
 
 FOLDER = "outcomes"
 KNOWN = "known"
 MATCHED = "matched"
 _LEARNED = f"{FOLDER}/learned.json"
+_NUMBERED = re.compile(r"(\d{6,})\.json", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was known of batches.
+
+    Attributes:
+        numbers: Of their last evaluations, by batch id; a batch that has none is left out.
+        last: The last evaluations that can be read.
+    """
+
+    numbers: dict[str, int]
+    last: dict[str, LateEvaluation]
 
 
 def last_late(
@@ -43,20 +64,26 @@ def last_late(
 ) -> dict[str, LateEvaluation]:
     """The late evaluations that count, by batch id; a batch that has none is left out.
 
-    One listing says which there are.
+    One listing says which there are. One that is damaged is named in the log, and the one before it
+    counts.
 
     Args:
         store: The dataset's folder in the lake.
         receipts: Of the batches.
         rollups: Where they may be; ``None`` to read each by itself.
     """
+    return looked(store, receipts, rollups).last
+
+
+def looked(store: Store, receipts: Iterable[Receipt], rollups: Rollups | None = None) -> Looked:
+    """As ``last_late``, with the numbers of those that are there."""
     by_id = {receipt.batch_id: receipt for receipt in receipts}
     last = last_looks(store, by_id.values())
     rolled = rollups.late(day_of(by_id[name]) for name in last) if rollups else {}
     found = {name: one for name, one in rolled.items() if last.get(name) == one.number}
     lacking = [by_id[name] for name in last if name not in found]
-    read = in_parallel(lambda one: read_late(store, one, last[one.batch_id]), lacking)
-    return found | {record.batch_id: record for record in read}
+    read = in_parallel(lambda one: legible_late(store, one, last[one.batch_id]), lacking)
+    return Looked(last, found | {one.batch_id: one for one in read if one is not None})
 
 
 def last_looks(store: Store, receipts: Iterable[Receipt]) -> dict[str, int]:
@@ -64,17 +91,40 @@ def last_looks(store: Store, receipts: Iterable[Receipt]) -> dict[str, int]:
     places = {_folder(receipt): receipt.batch_id for receipt in receipts}
     last: dict[str, int] = {}
     for key in store.names(FOLDER, min(places)) if places else ():
-        folder, _, name = key.rpartition("/")
-        if (batch_id := places.get(folder)) is not None:
-            number = int(name.removesuffix(".json"))
+        number, batch_id = number_of(key), places.get(key.rpartition("/")[0])
+        if number and batch_id is not None:
             last[batch_id] = max(number, last.get(batch_id, 0))
     return last
 
 
-def read_late(store: Store, receipt: Receipt, number: int) -> LateEvaluation:
-    """A late evaluation of a batch."""
-    read = store.read(f"{_folder(receipt)}/{number:06d}.json", RECORD_LIMIT)
-    return LateEvaluation.model_validate_json(read)
+def number_of(key: str) -> int:
+    """The number in the key of a late evaluation; 0 of what else lies there."""
+    found = _NUMBERED.fullmatch(key.rpartition("/")[2])
+    return int(found[1]) if found else 0
+
+
+def legible_late(store: Store, receipt: Receipt, number: int) -> LateEvaluation | None:
+    """A late evaluation; where it is damaged or gone, which is logged, the last one before it."""
+    for earlier in range(number, 0, -1):
+        try:
+            return _read_late(store, receipt, earlier)
+        except (FileNotFoundError, StoreRefused) as error:
+            log.warning("%s", printable(str(error)))
+    return None
+
+
+def _read_late(store: Store, receipt: Receipt, number: int) -> LateEvaluation:
+    """A late evaluation of a batch.
+
+    Raises:
+        StoreRefused: It is damaged.
+    """
+    key = f"{_folder(receipt)}/{number:06d}.json"
+    try:
+        return LateEvaluation.model_validate_json(store.read(key, RECORD_LIMIT))
+    except ValidationError as damaged:
+        why = f"this record is damaged ({damaged.error_count()} mistakes); restore it, or remove it"
+        raise StoreRefused(f"{store.uri}/{key}", why) from damaged
 
 
 def add_late(
@@ -97,7 +147,7 @@ def add_late(
         record = record.model_copy(update={"parts": parts})
     if store.create(key, record.to_json()):
         return
-    there = LateEvaluation.model_validate_json(store.read(key, RECORD_LIMIT))
+    there = _read_late(store, receipt, record.number)
     for name in {part.name for part in record.parts} - {part.name for part in there.parts}:
         store.delete(f"{KNOWN}/{record.batch_id}/{name}")
     if there.made_of != record.made_of:

@@ -413,12 +413,14 @@ class LateEvaluation(_Stored):
 
     Attributes:
         number: Counts the evaluations of the batch from 1; the last one counts.
-        made_of: Hash of the ids of the deliveries that outcomes were taken of, in their order.
+        made_of: Hash of the label's expression and of the ids of the deliveries that outcomes were
+            taken of, in their order.
         deliveries: How many these are.
         at: When outcomes were joined (UTC).
         evaluation: By these outcomes; without drift.
         parts: The outcomes, with the key columns; none in records of older releases.
         earlier: What the evaluations before it knew; none in records of older releases.
+        run: The run that evaluated it; empty where that has no name.
     """
 
     batch_id: str
@@ -429,6 +431,7 @@ class LateEvaluation(_Stored):
     evaluation: Evaluation
     parts: tuple[Part, ...] = ()
     earlier: tuple[Look, ...] = ()
+    run: str = ""
 
     @property
     def looks(self) -> tuple[Look, ...]:

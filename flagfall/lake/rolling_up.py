@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 
 from flagfall.concurrency import in_parallel
-from flagfall.lake.outcomes import last_looks, read_late
+from flagfall.lake.outcomes import last_looks, legible_late
 from flagfall.lake.output import Lake
 from flagfall.lake.records import Evaluation, Receipt
 from flagfall.lake.rollups import Held, Rolled, day_of
@@ -85,8 +85,8 @@ def _rolled(
     lacking = [name for name in accepted if known.get(name) is None]
     known |= zip(lacking, in_parallel(partial(lake.legible, Evaluation), lacking), strict=True)
     looked = [one for one in receipts if one.batch_id in looks]
-    read = in_parallel(lambda one: read_late(lake.store, one, looks[one.batch_id]), looked)
-    late = {record.batch_id: record for record in read}
+    read = in_parallel(lambda one: legible_late(lake.store, one, looks[one.batch_id]), looked)
+    late = {record.batch_id: record for record in read if record is not None}
     for one in receipts:
         name = one.batch_id
         yield (

@@ -269,6 +269,7 @@ class Marker:
         replay: 0 for the delivery itself, n for the n-th time that a person handed it out again.
         staged_from: Of a replay, the batch id whose staged rows it takes in again; empty for the
             files in the landing zone.
+        first_landed_at: Of a replay, when the delivery itself landed (UTC).
     """
 
     uri: str
@@ -279,6 +280,7 @@ class Marker:
     fields: dict[str, str]
     replay: int = 0
     staged_from: str = ""
+    first_landed_at: datetime | None = None
 
     @cached_property
     def batch_id(self) -> str:
@@ -298,6 +300,11 @@ class Marker:
         return digest_of(self.key)
 
     @property
+    def delivered_at(self) -> datetime:
+        """When its producer delivered it (UTC), however often it was handed out again."""
+        return self.first_landed_at or self.landed_at
+
+    @property
     def order(self) -> tuple[datetime, str]:
         """What markers are sorted by: the order in which they landed."""
         return self.landed_at, self.key
@@ -308,17 +315,24 @@ class Marker:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for XCom and JSON."""
-        return {**asdict(self), "landed_at": self.landed_at.isoformat()}
+        plain = {**asdict(self), "landed_at": self.landed_at.isoformat()}
+        first = plain.pop("first_landed_at")
+        return plain if first is None else {**plain, "first_landed_at": first.isoformat()}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Marker:
         """The inverse of ``to_dict``; fields that a later release added are ignored."""
-        landed_at = datetime.fromisoformat(plain["landed_at"]).astimezone(UTC)
         known = {name: plain[name] for name in _NAMES if name in plain}
-        return cls(**{**known, "landed_at": landed_at})
+        times = {name: _moment(known[name]) for name in _TIMES if name in known}
+        return cls(**{**known, **times})
 
 
 _NAMES = tuple(field.name for field in fields(Marker))
+_TIMES = ("landed_at", "first_landed_at")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def in_order(markers: Sequence[Marker]) -> list[Marker]:

@@ -1,9 +1,11 @@
 """Outcomes: how well batches were scored, evaluated when another feed brings what really happened.
 
-A batch waits for outcomes until ``label.within`` after it landed. Each delivery of outcomes that
-counts is matched by key with the predictions that count, once. Where the deliveries that have
-outcomes for a batch are others than before, because one was added or corrected, the batch is
-evaluated again of all of them. So nothing is counted twice, however often this runs.
+The outcomes of a batch are those that were delivered until ``label.within`` after it, and for as
+long before (see ``lake.outcome_deliveries``). Each such delivery is matched by key with its
+predictions, once. Where the deliveries that have outcomes for a batch are others than before,
+because one was added or corrected, the batch is evaluated again of all of them. So nothing is
+counted twice, however often this runs. A batch is looked at for some days more than it waits, so
+what came in time is known although nobody looked in time.
 """
 
 from __future__ import annotations
@@ -16,30 +18,26 @@ from pathlib import Path
 
 import polars as pl
 
+from flagfall.dataset.model import Label
+from flagfall.dataset.outcomes import LOOKS_ON
 from flagfall.dataset.schema import KNOWN_AT, OUTCOME, Dataset
-from flagfall.errors import FlagfallError, NotThere
+from flagfall.errors import FlagfallError, NotThere, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.outcomes import (
-    add_late,
-    last_late,
-    note_learned,
-    read_matched,
-    write_matched,
-)
+from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window, outcome_deliveries
+from flagfall.lake.outcomes import Looked, add_late, looked, note_learned
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.receipts import current_view
-from flagfall.lake.records import Evaluation, LateEvaluation, Predicted, Receipt, Staged
+from flagfall.lake.records import Evaluation, LateEvaluation, Predicted, Receipt
 from flagfall.logs import logger
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.labels import LABEL, Says, no_labels
-from flagfall.scoring.late_labels import ORDER, last_outcomes
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.reference import Reference
+from flagfall.stages.outcome_rows import OutcomeRows, legible
 from flagfall.tables.upkeep import commit_missing, has_tables
 
 log = logger(__name__)
 
-_BATCH = "outcomes.batch"
 _TIME = pl.Datetime("us", "UTC")
 
 
@@ -48,23 +46,24 @@ class Learned:
     """What a look at outcomes has brought.
 
     Attributes:
-        batches: Receipts of the batches that were evaluated again, in the order of landing.
-        failures: Errors of those that could not be.
+        batches: Receipts of the batches that were evaluated again, in the order of landing; also
+            those that an earlier try of the same run evaluated, before it died.
+        failures: Errors of those that could not be, and of outcomes that could not be read.
     """
 
     batches: tuple[Receipt, ...]
     failures: tuple[FlagfallError, ...]
 
 
-def learn(dataset: Dataset, inbox: Inbox, outcomes: Inbox) -> Learned:
+def learn(dataset: Dataset, inbox: Inbox, feed: Dataset, outcomes: Inbox, run: str = "") -> Learned:
     """As ``evaluate_outcomes``, and then have the dataset's table show it, where it has one.
 
     Also what an earlier look could not commit. A table that fails is one of the failures.
     """
-    learned = evaluate_outcomes(dataset, inbox, outcomes)
+    learned = evaluate_outcomes(dataset, inbox, feed, outcomes, run)
     if not has_tables(dataset):
         return learned
-    since = _waits_since(dataset, inbox).date()
+    since = _looks_since(_label(dataset), inbox).date()
     try:
         added = commit_missing(dataset, inbox.lake, "outcomes", since)
     except FlagfallError as error:
@@ -74,55 +73,77 @@ def learn(dataset: Dataset, inbox: Inbox, outcomes: Inbox) -> Learned:
     return learned
 
 
-def evaluate_outcomes(dataset: Dataset, inbox: Inbox, outcomes: Inbox) -> Learned:
+def evaluate_outcomes(
+    dataset: Dataset, inbox: Inbox, feed: Dataset, outcomes: Inbox, run: str = ""
+) -> Learned:
     """Evaluate the batches whose outcomes have come, or were corrected, since the last time.
 
     Args:
         dataset: The dataset whose rows are scored.
         inbox: Its inbox.
-        outcomes: That of the feed that brings the outcomes.
+        feed: The dataset that brings the outcomes.
+        outcomes: Its inbox.
+        run: Names the run that this is a try of; empty for none.
 
     Raises:
-        StoreError: One of the two lakes cannot be reached.
-        NotThere: Rows of outcomes are gone.
+        StoreError: One of the two lakes cannot be reached, or that of the outcomes is empty, which
+            it was not before.
     """
-    waiting = _waiting(dataset, inbox)
-    # before the deliveries: see ``add_late``
-    last = last_late(inbox.lake.store, waiting, inbox.lake.rollups)
-    deliveries = _deliveries(dataset, outcomes)
-    look = _Look(dataset, inbox.lake, outcomes.lake)
+    waiting = _waiting(_label(dataset), inbox)
+    before = looked(inbox.lake.store, waiting, inbox.lake.rollups)  # first: see ``add_late``
+    deliveries = _deliveries(_label(dataset), waiting, outcomes, before)
+    rows = OutcomeRows(dataset, inbox.lake, feed, outcomes.lake, inbox.clock())
+    look = _Look(dataset, inbox, rows, run)
     sources = look.sources(waiting, deliveries)
-    done, failures = [], []
-    for receipt in waiting:
+    due = [one for one in waiting if look.is_due(one, sources[one.batch_id], before)]
+    if due:  # before they are: a worker that dies between the two is to leave no alert unseen
+        note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in due])
+    done = {name for name, one in before.last.items() if run and one.run == run}
+    failures = list(rows.failures.values())
+    for receipt in due:
         try:
-            if look.evaluate(inbox, receipt, sources[receipt.batch_id], last):
-                done.append(receipt)
+            look.evaluate(receipt, sources[receipt.batch_id], before)
+            done.add(receipt.batch_id)
         except FlagfallError as error:
             log.exception("%s: outcomes of %s failed", dataset.name, receipt.batch_id)
             failures.append(error)
-    if done:
-        note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in done])
-    return Learned(tuple(done), tuple(failures))
+    return Learned(tuple(one for one in waiting if one.batch_id in done), tuple(failures))
 
 
-def _waiting(dataset: Dataset, inbox: Inbox) -> list[Receipt]:
-    """Batches that count and wait for outcomes, in the order of landing."""
-    since = _waits_since(dataset, inbox)
+def _label(dataset: Dataset) -> Label:
+    assert dataset.late_label is not None, "only for datasets with outcomes of another feed"
+    return dataset.late_label
+
+
+def _waiting(label: Label, inbox: Inbox) -> list[Receipt]:
+    """Batches that count and are looked at, in the order of landing."""
+    since = _looks_since(label, inbox)
     found = current_view(inbox.receipts.since(since.date()))
     return [one for one in found if one.rows and one.marker.landed_at > since]
 
 
-def _waits_since(dataset: Dataset, inbox: Inbox) -> datetime:
-    """What landed before waits for outcomes no more."""
-    assert dataset.late_label is not None, "only for datasets with outcomes of another feed"
-    return inbox.clock() - dataset.late_label.within
+def _looks_since(label: Label, inbox: Inbox) -> datetime:
+    """What landed before is looked at no more."""
+    return inbox.clock() - label.within - LOOKS_ON
 
 
-def _deliveries(dataset: Dataset, outcomes: Inbox) -> list[Receipt]:
-    """Deliveries of outcomes that count and may be of a waiting batch, in the order of landing."""
-    assert dataset.late_label is not None, "only for datasets with outcomes of another feed"
-    since = outcomes.clock() - 2 * dataset.late_label.within
-    return [one for one in current_view(outcomes.receipts.since(since.date())) if one.rows]
+def _deliveries(
+    label: Label, waiting: Sequence[Receipt], outcomes: Inbox, before: Looked
+) -> list[OutcomeDelivery]:
+    """Deliveries of outcomes that may be of a batch, in the order in which they were delivered.
+
+    Raises:
+        StoreUnavailable: There is none at all, although outcomes were joined before.
+    """
+    if not waiting:
+        return []
+    since = min(Window.of(one, label.within).since for one in waiting)
+    receipts = outcomes.receipts.since(since.date())
+    if not receipts and any(one.deliveries for one in before.last.values()):
+        why = "there is no receipt in it, and outcomes of it were joined before. Is it mounted? If"
+        why = f"{why} the feed was renamed, move its lake along"
+        raise StoreUnavailable(outcomes.lake.store.uri, why)
+    return outcome_deliveries(receipts)
 
 
 class _Look:
@@ -130,107 +151,60 @@ class _Look:
 
     Args:
         dataset: The dataset whose rows are scored.
-        lake: Its lake.
-        outcomes: That of the feed that brings the outcomes.
+        inbox: Its inbox.
+        rows: Reads predictions and outcomes.
+        run: Names the run; empty for none.
     """
 
-    def __init__(self, dataset: Dataset, lake: Lake, outcomes: Lake) -> None:
+    def __init__(self, dataset: Dataset, inbox: Inbox, rows: OutcomeRows, run: str) -> None:
         self._dataset = dataset
-        self._lake = lake
-        self._outcomes = outcomes
-        self._key = list(dataset.outcome_key)
+        self._label = _label(dataset)
+        self._inbox = inbox
+        self._lake: Lake = inbox.lake
+        self._rows = rows
+        self._run = run
 
     def sources(
-        self, waiting: Sequence[Receipt], deliveries: Sequence[Receipt]
+        self, waiting: Sequence[Receipt], deliveries: Sequence[OutcomeDelivery]
     ) -> dict[str, list[Receipt]]:
         """The deliveries that have outcomes for each batch, in their order, by batch id."""
-        found: dict[str, list[Receipt]] = {receipt.batch_id: [] for receipt in waiting}
+        windows = {one.batch_id: Window.of(one, self._label.within) for one in waiting}
+        found: dict[str, list[Receipt]] = {name: [] for name in windows}
         for delivery in deliveries:
-            matched = self._matched(delivery.batch_id, list(found))
-            for batch_id, rows in matched.items():
-                if rows and batch_id in found:
-                    found[batch_id].append(delivery)
+            asked = [name for name, window in windows.items() if delivery.counts_in(window)]
+            matched = self._rows.matched(delivery.receipt, asked) if asked else {}
+            for name in asked:
+                if matched.get(name):
+                    found[name].append(delivery.receipt)
         return found
 
-    def _matched(self, delivery: str, waiting: Sequence[str]) -> dict[str, int]:
-        """Rows of each batch that a delivery has an outcome for. Each pair is matched once."""
-        known = read_matched(self._lake.store, delivery)
-        missing = [batch_id for batch_id in waiting if batch_id not in known]
-        if not missing:
-            return known
-        new = self._match(delivery, missing)
-        if not new:
-            return known
-        matched = {one: rows for one, rows in known.items() if one in set(waiting)} | new
-        write_matched(self._lake.store, delivery, matched)
-        return matched
+    def is_due(self, receipt: Receipt, sources: Sequence[Receipt], before: Looked) -> bool:
+        """Whether a batch's outcomes are of other deliveries, or read otherwise, than before."""
+        last = before.last.get(receipt.batch_id)
+        return bool(sources) if last is None else last.made_of != self._made_of(sources)
 
-    def _match(self, delivery: str, batch_ids: Sequence[str]) -> dict[str, int]:
-        """The same, looked up; batches that are not scored yet are left out."""
-        records = list(filter(None, self._lake.find_all(Predicted, batch_ids)))
-        if not records:
-            return {}
-        with self._lake.scratch() as folder:
-            theirs = self._delivered(delivery, folder).select(self._key)
-            ours = [
-                rows.with_columns(pl.lit(one.batch_id).alias(_BATCH))
-                for one in records
-                for rows in self._predicted(one, folder)
-            ]
-            both = pl.concat(ours).join(theirs, on=self._key, how="semi")
-            counted = both.group_by(_BATCH).len().collect(engine="streaming")
-        return dict.fromkeys((one.batch_id for one in records), 0) | dict(counted.iter_rows())
+    def _made_of(self, sources: Sequence[Receipt]) -> str:
+        ids = (delivery.batch_id for delivery in sources)
+        return hashlib.sha256("\n".join((self._label.expr, *ids)).encode()).hexdigest()
 
-    def _delivered(self, delivery: str, folder: Path) -> pl.LazyFrame:
-        """The rows of a delivery of outcomes."""
-        staged = self._outcomes.find(Staged, delivery)
-        if staged is None:
-            why = "replay the delivery, and let lake.keep.staged be twice label.within"
-            raise NotThere("staged outcomes of batch", delivery, why)
-        place = folder / f"outcomes-{delivery}"
-        place.mkdir(exist_ok=True)
-        return pl.scan_parquet(list(self._outcomes.parts(staged, place)))
-
-    def _predicted(self, predicted: Predicted, folder: Path) -> Iterator[pl.LazyFrame]:
-        """The keys of a batch's predictions, part by part."""
-        for file in self._files(predicted, folder):
-            yield pl.scan_parquet(file).select(self._key)
-
-    def _files(self, predicted: Predicted, folder: Path) -> Iterator[Path]:
-        place = folder / f"predictions-{predicted.batch_id}"
-        place.mkdir(exist_ok=True)
-        return self._lake.parts(predicted, place)
-
-    def evaluate(
-        self,
-        inbox: Inbox,
-        receipt: Receipt,
-        sources: Sequence[Receipt],
-        last: dict[str, LateEvaluation],
-    ) -> bool:
-        """Evaluate a batch, if its outcomes are of other deliveries than at the last time.
-
-        Returns:
-            Whether it was evaluated.
-        """
-        before, made_of = last.get(receipt.batch_id), _hash(sources)
-        if before.made_of == made_of if before else not sources:
-            return False
+    def evaluate(self, receipt: Receipt, sources: Sequence[Receipt], before: Looked) -> None:
+        """Evaluate a batch by the outcomes of these deliveries."""
+        last = before.last.get(receipt.batch_id)
         with self._lake.scratch() as folder:
             files: list[tuple[Path, int]] = []
             record = LateEvaluation(
                 batch_id=receipt.batch_id,
-                number=before.number + 1 if before else 1,
-                made_of=made_of,
+                number=before.numbers.get(receipt.batch_id, 0) + 1,
+                made_of=self._made_of(sources),
                 deliveries=len(sources),
-                at=inbox.clock(),
-                earlier=before.looks if before else (),
+                at=self._inbox.clock(),
+                run=self._run,
+                earlier=last.looks if last else (),
                 evaluation=self._evaluation(receipt.batch_id, sources, folder, files),
             )
             add_late(self._lake.store, receipt, record, files)
         name, found = f"{self._dataset.name}: {receipt.batch_id}", record.evaluation
         log.info("%s: outcomes known of %d of %d rows", name, found.labelled, found.rows)
-        return True
 
     def _evaluation(
         self,
@@ -265,46 +239,31 @@ class _Look:
 
     def _is_enough(self, evaluation: Evaluation) -> bool:
         """Whether so many outcomes are known that thresholds say something."""
-        assert self._dataset.late_label is not None, "only with outcomes of another feed"
-        return evaluation.labelled >= self._dataset.late_label.enough * evaluation.rows
+        return evaluation.labelled >= self._label.enough * evaluation.rows
 
     def _known(self, outcomes: pl.DataFrame) -> pl.DataFrame:
         """Those that are known, as others read them."""
         known = outcomes.filter(pl.col(LABEL).is_not_null())
-        return known.select(*self._key, pl.col(LABEL).alias(OUTCOME), KNOWN_AT)
+        return known.select(*self._rows.key, pl.col(LABEL).alias(OUTCOME), KNOWN_AT)
 
     def _labelled(
         self, predicted: Predicted, sources: Sequence[Receipt]
     ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """The predictions of a batch, part by part, and for each row its key, label and time."""
         says = Says(predicted.task, predicted.classes, predicted.positive, predicted.named)
-        with self._lake.scratch() as folder:
-            files = list(self._files(predicted, folder))
-            outcomes = self._last(says, sources, files, folder) if sources else None
+        uri = self._lake.uri(Predicted, predicted.batch_id)
+        with legible(uri), self._lake.scratch() as folder:
+            files = list(self._rows.files(predicted, folder))
+            outcomes = self._rows.last(says, sources, files, folder) if sources else None
             for rows in map(pl.read_parquet, files):
                 if rows.height:
                     yield rows, self._labels(says, rows, outcomes)
 
-    def _last(
-        self, says: Says, sources: Sequence[Receipt], files: Sequence[Path], folder: Path
-    ) -> pl.DataFrame:
-        rows = [self._delivered(delivery.batch_id, folder) for delivery in sources]
-        wanted = pl.scan_parquet(list(files)).select(self._key)
-        found = last_outcomes(self._dataset, says, rows, wanted)
-        times = pl.Series([delivery.received_at for delivery in sources], dtype=_TIME)
-        return found.with_columns(times.gather(found[ORDER]).alias(KNOWN_AT)).drop(ORDER)
-
     def _labels(
         self, says: Says, rows: pl.DataFrame, outcomes: pl.DataFrame | None
     ) -> pl.DataFrame:
-        keys = rows.select(self._key)
+        keys = rows.select(self._rows.key)
         if outcomes is None:
             never = pl.lit(None, dtype=_TIME).alias(KNOWN_AT)
             return keys.with_columns(no_labels(says, rows.height), never)
-        return keys.join(outcomes, on=self._key, how="left", maintain_order="left")
-
-
-def _hash(sources: Sequence[Receipt]) -> str:
-    """What an evaluation is made of."""
-    ids = (delivery.batch_id for delivery in sources)
-    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+        return keys.join(outcomes, on=self._rows.key, how="left", maintain_order="left")

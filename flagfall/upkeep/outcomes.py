@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
+from flagfall.dataset.outcomes import rows_are_kept
 from flagfall.dataset.schema import Dataset
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.outcomes import FOLDER, KNOWN, MATCHED
+from flagfall.lake.outcomes import FOLDER, KNOWN, MATCHED, number_of
 from flagfall.stores import Entry, Store
 from flagfall.upkeep.dropping import Old
 
@@ -27,7 +28,7 @@ def find_left(dataset: Dataset, inbox: Inbox) -> list[Old]:
         return []
     store, now = inbox.lake.store, inbox.clock()
     replaced = tuple(_replaced(store, now - GRACE))
-    age = 2 * dataset.late_label.within + GRACE
+    age = rows_are_kept(dataset.late_label) + GRACE
     found = (entry for entry in store.list(MATCHED) if entry.landed_at < now - age)
     return [Old(KNOWN, GRACE, replaced), Old(MATCHED, age, tuple((entry,) for entry in found))]
 
@@ -39,7 +40,7 @@ def _replaced(store: Store, limit: datetime) -> Iterator[tuple[Entry, ...]]:
         parts[entry.key.split("/")[1]].append(entry)
     last = _numbers(store.list(FOLDER), limit) if parts else {}
     for batch_id, of_batch in parts.items():
-        old = tuple(one for one in of_batch if _number_of(one) < last.get(batch_id, 0))
+        old = tuple(one for one in of_batch if 0 < _written_for(one) < last.get(batch_id, 0))
         if old:
             yield old
 
@@ -48,13 +49,14 @@ def _numbers(listed: Iterable[Entry], limit: datetime) -> Mapping[str, int]:
     """The last evaluation by batch that was written before ``limit``."""
     last: dict[str, int] = {}
     for entry in listed:
-        _, day, *rest = entry.key.split("/")
-        if day.startswith("landed=") and entry.landed_at < limit:
-            batch_id, name = rest
-            last[batch_id] = max(last.get(batch_id, 0), int(name.partition(".")[0]))
+        number = number_of(entry.key)
+        if number and entry.landed_at < limit:
+            batch_id = entry.key.split("/")[-2]
+            last[batch_id] = max(last.get(batch_id, 0), number)
     return last
 
 
-def _number_of(part: Entry) -> int:
-    """Of the evaluation that a part was written for."""
-    return int(part.key.split("/")[2].partition("-")[0])
+def _written_for(part: Entry) -> int:
+    """Number of the evaluation that a part was written for; 0 of what else lies there."""
+    number = part.key.split("/")[2].partition("-")[0]
+    return int(number) if number.isdecimal() else 0

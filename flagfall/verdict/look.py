@@ -119,7 +119,8 @@ def _learned(
     store = inbox.lake.store
     wanted = learned_on(store, at.date()) - {receipt.batch_id for receipt in today}
     newest = [one for one in current if one.batch_id in wanted][-JUDGED:]
-    return {name: record.evaluation for name, record in last_late(store, newest).items()}
+    late = last_late(store, newest).items()
+    return {name: one.evaluation for name, one in late if one.at.date() == at.date()}
 
 
 def _unfinished(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
+from flagfall.dataset.outcomes import LOOKS_ON
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
@@ -48,7 +49,7 @@ def _tables(
     operator: MaintenanceOperator, dataset: Dataset, inbox: Inbox
 ) -> dict[str, dict[str, int]]:
     late = dataset.late_label
-    back = max(LOOKS_BACK, late.within) if late is not None else LOOKS_BACK
+    back = max(LOOKS_BACK, late.within + LOOKS_ON) if late is not None else LOOKS_BACK
     since = (inbox.clock() - back).date()
     kept = maintain(dataset, inbox.lake, since)
     for one in kept:

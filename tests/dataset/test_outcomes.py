@@ -37,7 +37,13 @@ def test_two_files_that_fit_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("truth", "id", "uid", "label.from", "expected a column 'id' in truth.yaml"),
         ("truth", "type: integer", "type: string", "label.from", "it is string there"),
         ("truth", "  primaryKey: [id]\n", "", "label.from", "no two outcomes for one row"),
-        ("truth", "/lake}", "/lake, keep: {staged: 30d}}", "label.within", "twice as long (60d)"),
+        (
+            "truth",
+            "/lake}",
+            "/lake, keep: {staged: 30d}}",
+            "label.within",
+            "twice as long and 7d (67d)",
+        ),
     ],
 )
 def test_each_mistake_has_its_place(

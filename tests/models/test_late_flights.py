@@ -43,7 +43,7 @@ def test_late_outcomes_say_the_same_as_outcomes_that_came_with_the_rows(
     write_evening(DAY, tmp_path / "evening")
     write_arrivals(DAY, tmp_path / "landed")
     inbox = take_in(evening, tmp_path / "evening")
-    learned = evaluate_outcomes(evening, inbox, take_in(landed, tmp_path / "landed"))
+    learned = evaluate_outcomes(evening, inbox, landed, take_in(landed, tmp_path / "landed"))
     (late,) = last_late(inbox.lake.store, learned.batches).values()
 
     monkeypatch.setenv("FLAGFALL_DATA", str(tmp_path / "at once"))

@@ -141,8 +141,7 @@ def test_outcomes_may_come_before_their_rows_are_scored(feeds: LateFeeds) -> Non
 
 
 def test_outcomes_that_come_after_the_period_change_nothing(feeds: LateFeeds) -> None:
-    scored = feeds.score(DAY)
-    feeds.clock.advance(timedelta(days=31))
+    scored = feeds.score(DAY, ago=timedelta(days=31))
     feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
     assert feeds.learn().batches == ()
     assert feeds.known(scored) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flagfall.dataset.outcomes import rows_are_kept
 from flagfall.lake.outcomes import FOLDER, KNOWN, MATCHED
 from flagfall.landing.marker import Marker
 from flagfall.upkeep.run import do_upkeep, plan_upkeep
@@ -77,7 +78,7 @@ def test_a_part_that_no_evaluation_names_yet_stays(feeds: AnyLateFeeds) -> None:
 def test_look_ups_go_when_their_delivery_cannot_be_asked_for(feeds: AnyLateFeeds) -> None:
     twice_known(feeds)
     assert feeds.toy.dataset.late_label is not None
-    feeds.clock.advance(2 * feeds.toy.dataset.late_label.within + timedelta(hours=23))
+    feeds.clock.advance(rows_are_kept(feeds.toy.dataset.late_label) + timedelta(hours=23))
     assert maintain(feeds)["matched"] == 0
     assert len(names(feeds, MATCHED)) == 2
     feeds.clock.advance(timedelta(hours=2))

@@ -1,0 +1,74 @@
+"""Which deliveries of outcomes count for a batch: those of a time around the batch's own.
+
+A batch and a delivery of outcomes have the time at which their producers delivered them, however
+often they were handed out again. So a replay, by another model or other rules, is joined to the
+same outcomes as before, and the order of deliveries stays. What happens after the time of a batch
+changes nothing for it: neither outcomes, nor a correction of outcomes that came in time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flagfall.lake.receipts import delivery_order
+from flagfall.lake.records import Receipt
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time of which outcomes count for a batch (UTC), both ends included."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def of(cls, batch: Receipt, within: timedelta) -> Window:
+        """From ``within`` before a batch was delivered to as long after."""
+        at = batch.marker.delivered_at
+        return cls(at - within, at + within)
+
+
+@dataclass(frozen=True)
+class OutcomeDelivery:
+    """An accepted delivery of outcomes.
+
+    Attributes:
+        receipt: Its receipt.
+        replaced_at: When a delivery came that superseded it; ``None`` where none did.
+    """
+
+    receipt: Receipt
+    replaced_at: datetime | None = None
+
+    def counts_in(self, window: Window) -> bool:
+        """Whether its outcomes count for the batch of a window."""
+        if not window.since <= self.receipt.marker.delivered_at <= window.until:
+            return False
+        return self.replaced_at is None or self.replaced_at > window.until
+
+
+def outcome_deliveries(receipts: Iterable[Receipt]) -> list[OutcomeDelivery]:
+    """Those with rows, in the order in which their producer delivered them."""
+    markers: defaultdict[str, list[Receipt]] = defaultdict(list)
+    for receipt in receipts:
+        if receipt.status == "accepted":
+            markers[receipt.marker.key].append(receipt)
+    found = [one for of_marker in markers.values() for one in _of_marker(of_marker)]
+    return sorted(found, key=lambda one: _order(one.receipt))
+
+
+def _of_marker(receipts: Sequence[Receipt]) -> list[OutcomeDelivery]:
+    ordered = sorted(receipts, key=delivery_order)
+    found = []
+    for place, receipt in enumerate(ordered):
+        later = (one.marker.delivered_at for one in ordered[place + 1 :])
+        if receipt.rows:
+            found.append(OutcomeDelivery(receipt, min(later, default=None)))
+    return found
+
+
+def _order(receipt: Receipt) -> tuple[datetime, datetime]:
+    return receipt.marker.delivered_at, receipt.received_at

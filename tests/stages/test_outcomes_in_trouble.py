@@ -1,0 +1,260 @@
+"""Outcomes in trouble: times that pass, replays, and what is damaged, gone or of another type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flagfall.dataset.loader import read_dataset
+from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
+from flagfall.lake.outcomes import MATCHED, learned_on
+from flagfall.landing.marker import Marker
+from flagfall.stages import outcomes
+from tests.feeds import ToyFeed
+from tests.late import LateFeeds, make_late
+
+DAY, NEXT, LATER = "2026-11-20", "2026-11-21", "2026-11-22"
+OTHER = "2026-11-18"
+WITHIN = timedelta(days=30)
+
+
+@pytest.fixture
+def feeds(tmp_path: Path) -> LateFeeds:
+    return make_late(tmp_path)
+
+
+def known(feeds: LateFeeds, marker: Marker) -> tuple[int, int]:
+    """Rows with a known outcome, and those that are late."""
+    found = feeds.known(marker)
+    assert found is not None
+    return found.evaluation.labelled, found.evaluation.positives
+
+
+class TestTimes:
+    def test_outcomes_that_came_early_stay_known_as_time_passes(self, feeds: LateFeeds) -> None:
+        feeds.happen(DAY, "id,delay\n1,30\n2,0\n", ago=timedelta(days=29))
+        feeds.happen(OTHER, "id,delay\n3,30\n", ago=timedelta(days=31))
+        scored = feeds.score(NEXT)
+        feeds.learn()
+        assert known(feeds, scored) == (2, 1)
+        for _ in range(8):
+            feeds.clock.advance(timedelta(days=4))
+            assert feeds.learn().batches == ()
+        assert known(feeds, scored) == (2, 1)
+
+    def test_outcomes_that_came_in_time_are_known_although_nobody_looked_in_time(
+        self, feeds: LateFeeds
+    ) -> None:
+        scored = feeds.score(DAY, ago=timedelta(days=33))
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n", ago=timedelta(days=4))
+        feeds.happen(LATER, "id,delay\n3,30\n", ago=timedelta(days=2))
+        feeds.learn()
+        assert known(feeds, scored) == (2, 1)
+
+    def test_a_correction_that_comes_after_the_time_changes_nothing(self, feeds: LateFeeds) -> None:
+        scored = feeds.score(DAY, ago=timedelta(days=33))
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n", ago=timedelta(days=4))
+        feeds.happen(NEXT, "id,delay\n1,0\n", ago=timedelta(days=2))
+        feeds.learn()
+        assert known(feeds, scored) == (2, 1)
+
+    def test_rows_that_lake_keep_dropped_are_not_asked_for(self, feeds: LateFeeds) -> None:
+        old = feeds.happen(DAY, "id,delay\n1,30\n")
+        drop_staged(feeds.truth, old)
+        feeds.clock.advance(2 * WITHIN + timedelta(days=7, hours=1))
+        scored = feeds.score(NEXT, ago=-(feeds.clock() - old.landed_at))
+        feeds.happen(LATER, "id,delay\n2,0\n", ago=-(feeds.clock() - old.landed_at))
+        assert feeds.learn().failures == ()
+        assert known(feeds, scored) == (1, 0)
+
+
+class TestReplays:
+    def test_a_replay_of_outcomes_does_not_come_after_what_was_delivered_later(
+        self, feeds: LateFeeds
+    ) -> None:
+        scored = feeds.score(DAY)
+        first = feeds.happen(NEXT, "id,delay\n1,30\n2,30\n")
+        feeds.happen(LATER, "id,delay\n1,0\n")
+        feeds.clock.advance(timedelta(hours=1))
+        again = feeds.truth.inbox(feeds.clock).replay(first.batch_id, "staged")
+        feeds.take_again(again)
+        feeds.clock.advance(timedelta(hours=1))
+        feeds.take_again(feeds.truth.inbox(feeds.clock).replay(again.batch_id, "staged"))
+        feeds.learn()
+        assert known(feeds, scored) == (2, 1)
+
+    def test_a_replay_by_another_model_is_joined_to_the_outcomes_of_its_own_time(
+        self, feeds: LateFeeds
+    ) -> None:
+        first = feeds.score(DAY, ago=timedelta(days=100))
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n", ago=timedelta(days=99))
+        feeds.happen(LATER, "id,delay\n1,0\n3,30\n", ago=timedelta(days=1))
+        again = feeds.toy.inbox(feeds.clock).replay(first.batch_id, "staged")
+        feeds.score_again(again)
+        feeds.learn()
+        assert known(feeds, again) == (2, 1)
+
+
+class TestWhatCannotBeRead:
+    @pytest.fixture
+    def two(self, feeds: LateFeeds) -> tuple[Marker, Marker]:
+        """Two batches, the second of another row."""
+        return feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.3\n")
+
+    @pytest.mark.parametrize("what", ["record.json", "*.parquet"])
+    @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"{")])
+    def test_predictions_hold_up_no_other_batch(
+        self,
+        feeds: LateFeeds,
+        two: tuple[Marker, Marker],
+        what: str,
+        harm: Callable[[Path], object],
+    ) -> None:
+        for path in Path(feeds.toy.root, "lake/toy/predictions", two[0].batch_id).glob(what):
+            harm(path)
+        feeds.happen(NEXT, "id,delay\n1,30\n8,30\n")
+        learned = feeds.learn()
+        assert [one.batch_id for one in learned.batches] == [two[1].batch_id]
+        is_unscored = what == "record.json" and harm is Path.unlink
+        assert [type(one) for one in learned.failures] == ([] if is_unscored else [StoreRefused])
+
+    @pytest.mark.parametrize("harm", ["gone", "damaged", "a part gone"])
+    def test_outcomes_hold_up_no_other_delivery(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker], harm: str
+    ) -> None:
+        lost = feeds.happen(LATER, "id,delay\n1,30\n")
+        feeds.happen(NEXT, "id,delay\n2,30\n8,30\n")
+        drop_staged(feeds.truth, lost, harm)
+        learned = feeds.learn()
+        assert len(learned.batches) == 2
+        (failure,) = learned.failures
+        assert isinstance(failure, NotThere if harm == "gone" else StoreRefused)
+        assert lost.batch_id in str(failure)
+        assert known(feeds, two[0]) == (1, 1)
+
+    def test_an_evaluation_that_is_damaged_is_followed_by_another_one(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        feeds.happen(NEXT, "id,delay\n1,30\n8,30\n")
+        feeds.learn()
+        (record,) = evaluations(feeds, two[0])
+        record.write_bytes(record.read_bytes()[:100])
+        assert feeds.known(two[0]) is None
+        assert "this record is damaged" in caplog.text
+        assert [one.batch_id for one in feeds.learn().batches] == [two[0].batch_id]
+        assert known(feeds, two[0]) == (1, 1)
+        assert [path.name for path in evaluations(feeds, two[0])] == ["000001.json", "000002.json"]
+
+    def test_of_a_damaged_evaluation_the_one_before_counts(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker]
+    ) -> None:
+        for day, rows in ((NEXT, "1,30\n"), (LATER, "2,0\n")):
+            feeds.happen(day, f"id,delay\n{rows}")
+            feeds.learn()
+        evaluations(feeds, two[0])[-1].write_text("{")
+        assert known(feeds, two[0]) == (1, 1)
+
+    def test_files_that_others_leave_among_evaluations_are_none(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker]
+    ) -> None:
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        (record,) = evaluations(feeds, two[0])
+        for name in (".DS_Store", "000007.json~", "notes.json"):
+            record.with_name(name).write_text("x")
+        assert feeds.learn().failures == ()
+        assert known(feeds, two[0]) == (1, 1)
+
+    def test_a_lake_of_outcomes_that_is_away_is_no_lake_without_outcomes(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker]
+    ) -> None:
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        Path(feeds.truth.root, "lake").rename(feeds.truth.root / "elsewhere")
+        with pytest.raises(StoreUnavailable, match="Is it mounted\\? If the feed was renamed"):
+            feeds.learn()
+        assert known(feeds, two[0]) == (1, 1)
+
+
+class TestAWorkerThatDies:
+    def test_leaves_no_alert_unseen_and_its_batches_to_the_next_try_of_its_run(
+        self, feeds: LateFeeds, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scored = feeds.score(DAY)
+        other = feeds.score(OTHER, "id,value\n8,0.3\n")
+        feeds.happen(NEXT, "id,delay\n1,30\n8,30\n")
+        add = outcomes.add_late
+
+        def die_after(*arguments: object, **settings: object) -> None:
+            add(*arguments, **settings)  # type: ignore[arg-type]
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(outcomes, "add_late", die_after)
+            with pytest.raises(KeyboardInterrupt):
+                feeds.learn("a run")
+        store = feeds.toy.inbox().lake.store
+        assert scored.batch_id in learned_on(store, feeds.clock().date())
+        both = [scored.batch_id, other.batch_id]
+        assert sorted(one.batch_id for one in feeds.learn("a run").batches) == sorted(both)
+        assert feeds.learn("another run").batches == ()
+
+
+class TestDatasetFilesThatChange:
+    def test_outcomes_are_read_anew_when_the_label_is(self, feeds: LateFeeds) -> None:
+        scored = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n2,90\n")
+        feeds.learn()
+        changed = edited(feeds, "toy", "delay > 15", "delay > 60")
+        assert [one.batch_id for one in changed.learn().batches] == [scored.batch_id]
+        assert known(changed, scored) == (2, 1)
+
+    def test_a_column_that_outcomes_gained_is_empty_in_earlier_ones(self, feeds: LateFeeds) -> None:
+        scored = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
+        gained = "type: number}\n    - {name: cancelled, type: boolean}"
+        feeds = edited(feeds, "truth", "type: number}", gained)
+        feeds = edited(feeds, "toy", "delay > 15", "delay > 15 OR cancelled")
+        feeds.happen(LATER, "id,delay,cancelled\n3,,true\n4,0,false\n")
+        assert feeds.learn().failures == ()
+        assert known(feeds, scored) == (3, 2)  # 0 OR unknown is unknown
+
+    def test_a_key_of_another_type_matches_what_has_that_type(self, feeds: LateFeeds) -> None:
+        old = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        for name in ("toy", "truth"):
+            feeds = edited(feeds, name, "name: id, type: integer", "name: id, type: string")
+        new = feeds.score(OTHER, "id,value\na,0.3\n1,0.2\n")
+        feeds.happen(LATER, "id,delay\na,30\n1,0\n")
+        assert feeds.learn().failures == ()
+        assert (known(feeds, old), known(feeds, new)) == ((1, 1), (2, 1))
+        for file in (feeds.toy.root / "lake/toy" / MATCHED).iterdir():
+            file.unlink()
+        assert feeds.learn().batches == ()
+
+
+def evaluations(feeds: LateFeeds, marker: Marker) -> list[Path]:
+    return sorted((feeds.toy.root / "lake/toy/outcomes").glob(f"*/{marker.batch_id}/*"))
+
+
+def drop_staged(feed: ToyFeed, marker: Marker, how: str = "gone") -> None:
+    """Harm staged rows of a delivery."""
+    folder = feed.root / "lake/truth/staged" / marker.batch_id
+    for path in folder.iterdir():
+        if how == "gone" or (how == "a part gone" and path.suffix == ".parquet"):
+            path.unlink()
+        elif path.suffix == ".parquet":
+            path.write_bytes(path.read_bytes()[:50])
+
+
+def edited(feeds: LateFeeds, name: str, old: str, new: str) -> LateFeeds:
+    """The feeds, with another text in a dataset file."""
+    file = feeds.toy.root / "datasets" / f"{name}.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    feed = replace(getattr(feeds, name), dataset=read_dataset(file))
+    return replace(feeds, **{name: feed})
