@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
 
@@ -80,6 +81,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             termination_message_policy="FallbackToLogsOnError",
             log_pod_spec_on_failure=False,
             termination_grace_period=TO_END,
+            on_kill_action="keep_pod",  # a triggerer kills what another one has taken over, too
             deferrable=True,
             **kwargs,
         )
@@ -117,11 +119,16 @@ class PodInferenceOperator(KubernetesPodOperator):
 
         Raises:
             PodRefused: It failed on what trying again cannot help.
-            AirflowException: It failed otherwise; either message has the end of its log.
+            AirflowException: It failed otherwise; either message has the end of its log. Or it is
+                gone, and predictions are missing.
             NotThere: It ended well and there are no predictions.
         """
         try:
             super().trigger_reentry(context, event)
+        except PodNotFoundException:
+            if self._conclude(context):
+                raise
+            return  # it was done before it was deleted
         except Exception:
             self._conclude(context)
             raise

@@ -268,6 +268,43 @@ async def test_a_pod_that_wrote_elsewhere_is_found_out(
     assert context["ti"].left["return_value"] == []
 
 
+async def test_a_pod_goes_on_where_its_trigger_moves_to_another_triggerer(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any]
+) -> None:
+    """A triggerer that was slow for four seconds calls ``on_kill`` of what it has lost."""
+    task = inference(prepared(in_pod(make_scored_toy(tmp_path)), GOOD))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    trigger = deferred.value.trigger
+    await trigger.on_kill()
+    assert not any("deletionTimestamp" in pod["metadata"] for pod in cluster.pods())
+    event = await anext(trigger.run())
+    task.trigger_reentry(context, event.payload)
+    assert len(context["ti"].left["return_value"]) == 1
+
+
+@pytest.mark.parametrize("cmds", [["flagfall"], ["false"]], ids=["done", "not done"])
+async def test_a_pod_that_is_gone_has_done_what_the_lake_has_of_it(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any], cmds: list[str]
+) -> None:
+    task = inference(prepared(in_pod(make_scored_toy(tmp_path)), GOOD))
+    task.cmds = cmds
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    event = await anext(deferred.value.trigger.run())
+    for pod in cluster.pods():
+        cluster.delete(pod["metadata"]["name"], 0)
+    assert_all_deleted(cluster)
+    gone = {**event.payload, "status": "error"}
+    if cmds == ["flagfall"]:
+        task.trigger_reentry(context, gone)
+        assert len(context["ti"].left["return_value"]) == 1
+    else:
+        with pytest.raises(AirflowException, match="not found after resuming"):
+            task.trigger_reentry(context, gone)
+        assert context["ti"].left["return_value"] == []
+
+
 def test_a_shard_of_which_nothing_was_accepted_needs_no_pod(
     tmp_path: Path, cluster: Cluster, context: dict[str, Any]
 ) -> None:
