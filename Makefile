@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps
 
-.PHONY: airflow-3.2 chart demo rehearse docs image test test-slow simulate bench campaign check format lock model readers servers zoo clean
+.PHONY: airflow-3.2 chart demo executors rehearse docs image test test-slow simulate bench campaign check format lock model readers servers zoo clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.cluster)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
@@ -16,6 +16,10 @@ demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV
 
 rehearse:
 	$(MAKE) demo EXECUTOR=kubernetes
+
+# The demo on S3 with each executor in turn, and one table of all: tasks, pods, seconds. ARGS="celery kubernetes" for some.
+executors: $(VENV)/.dev
+	$(BIN)/python -m sandbox.executors $(ARGS)
 
 # Side by side: most tests wait. Those of one file share what they start, such as an Airflow.
 PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from flagfall.errors import FlagfallError
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds in which Airflow has to be up."""
 GRACE = 8.0
 """Seconds between asking a process to end and ending it."""

@@ -113,12 +113,12 @@ class DiskProducer:
 class S3Producer:
     """Uploads batches to a bucket with plain boto3, as a user's own code does.
 
-    Args:
+    Attributes:
         server: The S3.
     """
 
     def __init__(self, server: LocalS3) -> None:
-        self._server = server
+        self.server = server
         self.settings: Mapping[str, str] = {
             "FLAGFALL_DATA": f"s3://{server.bucket}",
             "FLAGFALL_CONN_ID": CONN_ID,
@@ -128,10 +128,33 @@ class S3Producer:
 
     def hand_over(self, batch: Path, landing: str) -> None:
         """See ``Producer.hand_over``."""
-        s3 = self._server.client("s3")
-        folder = landing.removeprefix(f"s3://{self._server.bucket}/")
+        s3 = self.server.client("s3")
+        folder = landing.removeprefix(f"s3://{self.server.bucket}/")
         for file in (*data_files(batch), batch / DEFAULT_MARKER):
-            s3.upload_file(str(file), self._server.bucket, f"{folder}/{batch.name}/{file.name}")
+            s3.upload_file(str(file), self.server.bucket, f"{folder}/{batch.name}/{file.name}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A demo that has come to its end; all that it started is up.
+
+    Attributes:
+        home: Its folder.
+        producer: Who dropped the batches.
+        airflow: Who took them in.
+        outcomes: What became of each evening.
+        seconds: From the first drop until the outcomes of all were joined.
+    """
+
+    home: Path
+    producer: Producer
+    airflow: LocalAirflow
+    outcomes: Sequence[Outcome]
+    seconds: float
+
+
+Build = Callable[[Path, Mapping[str, str]], LocalAirflow]
+"""Gives an Airflow that is not started: of the demo's folder, and the settings."""
 
 
 def run_demo(
@@ -149,14 +172,35 @@ def run_demo(
     Raises:
         DemoFailed: Something did not come out as it must; it says what, and where to look.
     """
-    home = (root or Path.cwd()) / ".flagfall" / "demo"
+    airflow = airflows()[executor]
     with (
         interruptible(),
-        _alone(home),
-        _producer(store if executor == "local" else "s3", home) as producer,
-        _environment(settings := {**producer.settings, "FLAGFALL_DATASETS": str(_datasets(home))}),
+        shown(store if executor == "local" else "s3", airflow, root) as demo,
     ):
-        _run(keep, home, producer, _airflow(executor, home, settings))
+        if keep:
+            _keep(demo.airflow)
+
+
+@contextmanager
+def shown(store: str, airflow: Build, root: Path | None = None) -> Iterator[Shown]:
+    """Run the demo to its end; end all that it started when this is left.
+
+    Args:
+        store: ``disk`` or ``s3``.
+        airflow: Gives the Airflow to run it.
+        root: As of ``run_demo``.
+
+    Raises:
+        DemoFailed: As of ``run_demo``.
+    """
+    home = (root or Path.cwd()) / ".flagfall" / "demo"
+    with (
+        _alone(home),
+        _producer(store, home) as producer,
+        _environment(settings := {**producer.settings, "FLAGFALL_DATASETS": str(_datasets(home))}),
+        _started(airflow(home, settings)) as running,
+    ):
+        yield _show_all(home, producer, running)
 
 
 def _datasets(home: Path) -> Path:
@@ -183,38 +227,52 @@ def _producer(store: str, home: Path) -> Iterator[Producer]:
         yield S3Producer(server)
 
 
-def _airflow(executor: str, home: Path, settings: Mapping[str, str]) -> LocalAirflow:
-    if executor == "celery":
+def airflows() -> dict[str, Build]:
+    """The Airflow of each executor; what only one of them needs is imported for that one."""
+
+    def local(home: Path, settings: Mapping[str, str]) -> LocalAirflow:
+        return LocalAirflow(home / "airflow", PROJECT / "dags", settings)
+
+    def celery(home: Path, settings: Mapping[str, str]) -> LocalAirflow:
         from sandbox.cluster import LocalCluster  # PostgreSQL's client
 
         return LocalCluster(home / "airflow", settings)
-    if executor == "kubernetes":
+
+    def kubernetes(home: Path, settings: Mapping[str, str]) -> LocalAirflow:
         from sandbox.rehearsal import LocalKubernetes  # the Kubernetes client
 
         return LocalKubernetes(home / "airflow", settings)
-    return LocalAirflow(home / "airflow", PROJECT / "dags", settings)
+
+    return {"local": local, "celery": celery, "kubernetes": kubernetes}
 
 
-def _run(keep: bool, home: Path, producer: Producer, airflow: LocalAirflow) -> None:
-    dataset = find_dataset(DATASET, home / "datasets")
+@contextmanager
+def _started(airflow: LocalAirflow) -> Iterator[LocalAirflow]:
+    """Start an Airflow that watches both feeds; end it."""
     try:
         console.print(f"starting Airflow: {', '.join(airflow.components)} …")
-        with console.status("waiting for Airflow …") as spinner:
-            started = time.monotonic()
+        with console.status("waiting for Airflow …"):
+            began = time.monotonic()
             airflow.start()
             _wait_for_watcher(airflow)
-            console.print(f"Airflow is up in {time.monotonic() - started:.0f} s")
-            arrivals = find_dataset(OUTCOMES, home / "datasets")
-            outcomes = _Days(dataset, arrivals, airflow, home, producer).go(spinner)
-        _show(outcomes)
-        for table in airflow.tables():
-            console.print(table)
-        _verify(outcomes)
-        _show_report(dataset, home)
-        if keep:
-            _keep(airflow)
+        console.print(f"Airflow is up in {time.monotonic() - began:.0f} s")
+        yield airflow
     finally:
         airflow.stop()
+
+
+def _show_all(home: Path, producer: Producer, airflow: LocalAirflow) -> Shown:
+    dataset, arrivals = (find_dataset(name, home / "datasets") for name in (DATASET, OUTCOMES))
+    began = time.monotonic()
+    with console.status("dropping the first evening …") as spinner:
+        outcomes = _Days(dataset, arrivals, airflow, home, producer).go(spinner)
+    seconds = time.monotonic() - began
+    _show(outcomes)
+    for table in airflow.tables():
+        console.print(table)
+    _verify(outcomes)
+    _show_report(dataset, home)
+    return Shown(home, producer, airflow, outcomes, seconds)
 
 
 @contextmanager
@@ -247,7 +305,7 @@ def _wait_for_watcher(airflow: LocalAirflow) -> None:
     watching = (
         "select id from trigger where classpath like '%MarkerFeedTrigger' and triggerer_id > 0"
     )
-    airflow.wait_until(lambda: len(airflow.query(watching)) == 2, "the triggers did not start")
+    airflow.wait_until(lambda: len(airflow.query(watching)) >= 2, "the triggers did not start")
     read = f"select 1 from dag where dag_id in {DAGS}"
     airflow.wait_until(lambda: len(airflow.query(read)) == 3, "the DAGs were not read")
 

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sandbox.kubernetes import Cluster
+from sandbox.kubernetes.selectors import Object
 
 MEBI = 1024 * 1024
 
@@ -22,6 +23,7 @@ class Life:
         task: As ``dag_id.task_id``; the name of a pod that is no task's.
         waited: Seconds from its creation until its container ran.
         ran: Seconds that its container ran.
+        ended: When that was over, by the monotonic clock.
         outcome: ``Succeeded``, ``Failed`` or ``Deleted``.
         peak: The most memory that it took, in bytes; 0 where the machine does not say.
     """
@@ -29,6 +31,7 @@ class Life:
     task: str
     waited: float
     ran: float
+    ended: float
     outcome: str
     peak: int
 
@@ -43,15 +46,18 @@ def lives(cluster: Cluster) -> Iterator[Life]:
             last = states[-1][1]
             peak = cluster.peaks.get(name, 0)
             outcome = _phase(last)
-            yield Life(_task(last, name), started - began, ended - started, outcome, peak)
+            times = started - began, ended - started, ended
+            yield Life(task_of(last), *times, outcome, peak)
 
 
-def _phase(pod: Mapping[str, Mapping[str, str]]) -> str:
-    return pod["status"]["phase"]
+def _phase(pod: Object) -> str:
+    return str(pod["status"]["phase"])
 
 
-def _task(pod: Mapping[str, Mapping[str, Mapping[str, str]]], name: str) -> str:
+def task_of(pod: Object) -> str:
+    """The task of a pod, as ``dag_id.task_id``; the pod's name where it is no task's."""
     given = pod["metadata"].get("annotations") or {}
+    name = str(pod["metadata"]["name"])
     return f"{given['dag_id']}.{given['task_id']}" if "task_id" in given else name
 
 

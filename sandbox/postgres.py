@@ -58,7 +58,11 @@ class Postgres:
     def query(self, sql: str, *values: object) -> list[dict[str, Any]]:
         """Rows of the database; ``?`` stands for a value."""
         connection = psycopg2.connect(
-            host="127.0.0.1", port=self.port, user="airflow", dbname="airflow", connect_timeout=5
+            host="127.0.0.1",
+            port=self.port,
+            user="airflow",
+            dbname="airflow",
+            connect_timeout=PATIENCE,
         )
         try:
             with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:

@@ -8,6 +8,7 @@ connection comes from the environment of API server and triggerer, not from AWS 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -28,6 +29,8 @@ from sandbox.postgres import Postgres
 PROJECT = Path(__file__).resolve().parent.parent
 DEPLOY = PROJECT / "deploy"
 NAMESPACE = "flagfall"
+MODEL_IMAGE = "flagfall-model:0.1.0"
+"""The image for `engine: pod`. Its containers have a role for S3; here variables of boto3 have."""
 HELD = ("scheduler", "triggerer", "dag-processor", "api-server")
 """Components that are held to the memory that the values give them."""
 NAMES = {"dag-processor": "dagProcessor", "api-server": "apiServer"}
@@ -75,6 +78,17 @@ def image(
     )
 
 
+def role(connection: str) -> dict[str, str]:
+    """Variables by which boto3 reaches what an Airflow connection leads to."""
+    given = json.loads(connection)
+    return {
+        "AWS_ACCESS_KEY_ID": given["login"],
+        "AWS_SECRET_ACCESS_KEY": given["password"],
+        "AWS_DEFAULT_REGION": given["extra"]["region_name"],
+        "AWS_ENDPOINT_URL": given["extra"]["endpoint_url"],
+    }
+
+
 class LocalKubernetes(LocalAirflow):
     """Airflow's components on PostgreSQL, with the KubernetesExecutor on a stand-in.
 
@@ -99,8 +113,7 @@ class LocalKubernetes(LocalAirflow):
         self._postgres = Postgres()
         self._values = values()
         self._groups: dict[str, MemoryGroup] = {}
-        tag = f"{self._values['images']['airflow']['repository']}:{self._image_tag}"
-        images = {tag: image(Path(settings["FLAGFALL_DATASETS"]), in_pods, shared)}
+        images = self._images(settings, in_pods or {}, shared)
         self.cluster = Cluster(home.absolute() / "cluster", images, NAMESPACE)
         super().__init__(home, PROJECT / "dags", {**self._shipped(settings), **settings})
         self._give_pods(settings)
@@ -108,6 +121,21 @@ class LocalKubernetes(LocalAirflow):
             self.components[f"triggerer-{number}"] = TRIGGERER
         for number in range(2, self._values["scheduler"]["replicas"] + 1):
             self.components[f"scheduler-{number}"] = SCHEDULER
+
+    def _images(
+        self,
+        settings: Mapping[str, str],
+        in_pods: Mapping[str, str],
+        shared: Mapping[str, Path] | None,
+    ) -> dict[str, Image]:
+        """The image of tasks, and that of `engine: pod`, by name."""
+        tag = f"{self._values['images']['airflow']['repository']}:{self._image_tag}"
+        own = role(settings[f"AIRFLOW_CONN_{settings['FLAGFALL_CONN_ID'].upper()}"])
+        datasets = Path(settings["FLAGFALL_DATASETS"])
+        return {
+            tag: image(datasets, in_pods, shared),
+            MODEL_IMAGE: image(datasets, {**in_pods, **own}, shared),
+        }
 
     @property
     def _image_tag(self) -> str:

@@ -101,6 +101,11 @@ class Cluster:
 
     def kubeconfig(self) -> Path:
         """A file by which clients find it."""
+        file = self._folder / "kubeconfig.json"
+        file.write_text(self._config())
+        return file
+
+    def _config(self) -> str:
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -109,13 +114,11 @@ class Cluster:
             "users": [{"name": "me", "user": {}}],
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
         }
-        file = self._folder / "kubeconfig.json"
-        file.write_text(json.dumps(config))
-        return file
+        return json.dumps(config)
 
     def connection(self) -> str:
-        """An Airflow connection that leads here, as JSON."""
-        extra = {"kube_config_path": str(self.kubeconfig()), "namespace": self.namespace}
+        """An Airflow connection that leads here, as JSON; it names no file, which a pod lacks."""
+        extra = {"kube_config": self._config(), "namespace": self.namespace}
         return json.dumps({"conn_type": "kubernetes", "extra": extra})
 
     def pods(self, labels: str = "") -> list[Object]:

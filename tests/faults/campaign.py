@@ -181,15 +181,15 @@ def _partitions(folder: Path) -> Iterator[Iterator[Line]]:
 
 
 def _cut_off(running: cluster.ClusterWorld) -> Iterator[Line]:
-    for service in ("S3", "Airflow's API", "the broker"):
-        yield partitions.cut_a_worker(running, service)
+    for services in (["S3"], ["Airflow's API"], ["S3", "Airflow's API"], ["the broker"]):
+        yield partitions.cut_a_worker(running, *services)
     yield partitions.cut_a_triggerer(running, "the database")
 
 
 @contextmanager
 def _kubernetes(folder: Path) -> Iterator[Iterator[Line]]:
     with pods.pods_world(folder) as running:
-        yield (pods.harm_pods(running, what) for what in pods.HARM)
+        yield pods.harm_pods(running, pods.rounds())
 
 
 SEEDS = int(os.environ.get("SEEDS", 100_000))

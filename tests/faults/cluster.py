@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import ClassVar
 from unittest.mock import patch
 
 from flagfall.dataset.feed import Feed
@@ -99,34 +100,41 @@ class FlightsWorld:
     inbox: Inbox
     files: S3Files
     faults: Path
+    patience: ClassVar[float] = A_RUN
 
     @property
     def airflow(self) -> LocalAirflow:
         """Who takes them in."""
         raise NotImplementedError
 
+    @property
+    def dag_id(self) -> str:
+        """Their pipeline."""
+        return f"{self.producer.dataset.name}_pipeline"
+
     def wait(self, true: Callable[[], object], what: str) -> None:
         """Wait until ``true()``."""
-        self.airflow.wait_until(true, what, A_RUN)
+        self.airflow.wait_until(true, what, self.patience)
 
     def judge(self, drops: Sequence[Drop]) -> Verdict:
-        """Wait until all is quiet and well, at most ``A_RUN`` seconds."""
-        give_up = time.monotonic() + A_RUN
+        """Wait until all is quiet and well, at most ``patience`` seconds."""
+        give_up = time.monotonic() + self.patience
         while time.monotonic() < give_up:
             self.airflow.check()
-            if self._is_quiet() and (verdict := self._verdict(drops)).is_clean:
+            if self.is_quiet() and (verdict := self._verdict(drops)).is_clean:
                 return verdict
             time.sleep(1)
         return self._verdict(drops)
 
-    def _is_quiet(self) -> bool:
+    def is_quiet(self) -> bool:
+        """Whether nothing is pending and no run is under way."""
         active = "select 1 from dag_run where state in ('queued', 'running') and dag_id = ?"
-        return not self.inbox.pending() and not self.airflow.query(active, f"{NAME}_pipeline")
+        return not self.airflow.query(active, self.dag_id) and not self.inbox.pending()
 
     def _verdict(self, drops: Sequence[Drop]) -> Verdict:
         log = self.faults / "finished.log"
         finished = log.read_text() if log.exists() else ""
-        key = find_dataset(NAME).table.primary_key
+        key = self.producer.dataset.table.primary_key
         return Comparison(self.files, key, True, finished).judge(drops)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,35 +67,81 @@ def partitioned_world(folder: Path) -> Iterator[ClusterWorld]:
         yield running
 
 
-def cut_a_worker(world: ClusterWorld, service: str, times: int = 1) -> Line:
-    """Cut the worker that runs a stage off from a service, and heal it later."""
+def cut_a_worker(world: ClusterWorld, *services: str, times: int = 1) -> Line:
+    """Cut the worker that runs a stage off from services, and heal it later.
 
-    def harm() -> list[Drop]:
-        drops = world.producer.drop(2)
-        _cut(world, world.where(STAGE_RUNS), service)
-        return drops
-
-    return _line(world, f"a worker that runs a stage cannot reach {service}", times, harm)
+    The line says how many of the tasks that it ran then were given to another worker.
+    """
+    drops: list[Drop] = []
+    held: list[Try] = []
+    for _ in range(times):
+        drops += world.producer.drop(2)
+        name = world.where(STAGE_RUNS)
+        for service in services:
+            _network(world).cut(name, service)
+        held += _held(world, name)
+        time.sleep(CUT)
+        _network(world).heal()
+        world.judge(drops)
+    tries = {one: later_tries(world, one) for one in held}
+    for one, found in tries.items():
+        print(f"{one.task_id} on {one.hostname}: {found}", flush=True)
+    moved = sum(any(host != one.hostname for _, host, _ in tries[one]) for one in held)
+    what = f"a worker that runs a stage cannot reach {' and '.join(services)}"
+    given = f"{moved} of {len(held)} tasks given to another"
+    return _line(world, f"{what} for {CUT:.0f} s, {given}", times, drops)
 
 
 def cut_a_triggerer(world: ClusterWorld, service: str, times: int = 1) -> Line:
-    """Cut the triggerer that watches off from a service; batches land meanwhile."""
+    """Cut the triggerer that watches off from a service; batches land meanwhile.
 
-    def harm() -> list[Drop]:
-        network = _network(world)
-        network.cut(world.where(WATCHED), service)
-        drops = world.producer.drop(2)
+    The line says how often the other one watched before the network healed.
+    """
+    drops: list[Drop] = []
+    moved = 0
+    for _ in range(times):
+        name = world.where(WATCHED)
+        _network(world).cut(name, service)
+        drops += world.producer.drop(2)
         time.sleep(CUT)
-        network.heal()
-        return drops
+        moved += world.where(WATCHED) != name
+        _network(world).heal()
+        world.judge(drops)
+    what = f"the triggerer that watches cannot reach {service}"
+    given = f"the other took over {moved} of {times} times"
+    return _line(world, f"{what} for {CUT:.0f} s, {given}", times, drops)
 
-    return _line(world, f"the triggerer that watches cannot reach {service}", times, harm)
+
+@dataclass(frozen=True)
+class Try:
+    """A task that a worker runs, as Airflow's database has it."""
+
+    task_id: str
+    run_id: str
+    map_index: int
+    try_number: int
+    hostname: str
 
 
-def _cut(world: ClusterWorld, name: str, service: str) -> None:
-    _network(world).cut(name, service)
-    time.sleep(CUT)
-    _network(world).heal()
+TRY = [one.name for one in fields(Try)]
+
+
+def _held(world: ClusterWorld, name: str) -> list[Try]:
+    running = f"select {', '.join(TRY)} from task_instance where state = 'running' and hostname = ?"
+    return [Try(**row) for row in world.cluster.query(running, name)]
+
+
+def later_tries(world: ClusterWorld, first: Try) -> list[tuple[int, str, str]]:
+    """Number, worker and end of each try of a task since one of them."""
+    tables = "task_instance", "task_instance_history"
+    sql = " union ".join(
+        f"select try_number, hostname, state from {table} where task_id = ? and run_id = ?"
+        " and map_index = ? and try_number >= ?"
+        for table in tables
+    )
+    task = first.task_id, first.run_id, first.map_index, first.try_number
+    rows = world.cluster.query(f"{sql} order by 1", *task, *task)
+    return [(row["try_number"], row["hostname"], str(row["state"])) for row in rows]
 
 
 def _network(world: ClusterWorld) -> Network:
@@ -102,9 +149,5 @@ def _network(world: ClusterWorld) -> Network:
     return world.cluster.network
 
 
-def _line(world: ClusterWorld, what: str, times: int, harm: Callable[[], list[Drop]]) -> Line:
-    drops: list[Drop] = []
-    for _ in range(times):
-        drops += harm()
-        world.judge(drops)
-    return Line(f"{what} for {CUT:.0f} s (Celery)", times, len(drops), world.judge(drops))
+def _line(world: ClusterWorld, what: str, times: int, drops: list[Drop]) -> Line:
+    return Line(f"{what} (Celery)", times, len(drops), world.judge(drops))

@@ -48,13 +48,16 @@ class ToyRows:
 
 
 class FlightRows:
-    """Real flights, a few at a time."""
+    """Real flights, a few at a time.
 
-    def __init__(self) -> None:
+    Args:
+        after: How many flights are left for others.
+    """
+
+    def __init__(self, after: int = 0) -> None:
         complete = all_flights().drop_nulls(["tailnum", "sched_dep_time", "sched_arr_time"])
-        self._slices = complete.unique(
-            ["date", "carrier", "flight", "origin"], maintain_order=True
-        ).iter_slices(ROWS)
+        whole = complete.unique(["date", "carrier", "flight", "origin"], maintain_order=True)
+        self._slices = whole.slice(after).iter_slices(ROWS)
 
     def write(self, folder: Path) -> frozenset[str]:
         rows = next(self._slices)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from sandbox.airflow import LocalAirflow
 from sandbox.s3 import LocalS3
 from tests.feeds import S3Feed, ToyFeed
 from tests.patience import A_RUN
+from tests.public_api import PublicApi
 from tests.scored import train_toy, with_model
 from tests.smtp import Mailbox, smtp_server
 
@@ -111,7 +110,7 @@ class Live:
         self.airflow = airflow
         self.root = root
         self.box = box
-        self._token = ""
+        self._api = PublicApi(airflow)
 
     def dataset(self, name: str) -> Dataset:
         return read_dataset(self.root / "datasets" / f"{name}.yaml")
@@ -124,18 +123,7 @@ class Live:
 
     def call(self, method: str, path: str, body: object) -> Any:
         """Ask Airflow's public API."""
-        if not self._token:
-            login = {"username": "admin", "password": self.airflow.password}
-            self._token = self._send("POST", "/auth/token", login)["access_token"]
-        return self._send(method, f"/api/v2/{path}", body)
-
-    def _send(self, method: str, path: str, body: object) -> Any:
-        request = urllib.request.Request(f"{self.airflow.url}{path}", method=method)
-        request.add_header("Content-Type", "application/json")
-        if self._token:
-            request.add_header("Authorization", f"Bearer {self._token}")
-        with urllib.request.urlopen(request, json.dumps(body).encode(), timeout=30) as answer:
-            return json.loads(answer.read())
+        return self._api.call(method, path, body)
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.call("PATCH", f"dags/{dag_id}?update_mask=is_paused", {"is_paused": paused})
