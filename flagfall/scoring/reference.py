@@ -80,10 +80,10 @@ class CategoryBins(_Frozen):
 
     def count(self, values: pl.Series) -> Counts:
         """Rows of ``values`` by bin, other texts and those without a value last."""
-        present = values.drop_nulls().cast(pl.String())
-        tally = dict(present.value_counts().iter_rows())
+        tally = dict(values.cast(pl.String()).value_counts().iter_rows())
         known = [tally.get(text, 0) for text in self.counts]
-        return np.array([*known, len(present) - sum(known), values.null_count()], dtype=np.int64)
+        missing = values.null_count()
+        return np.array([*known, len(values) - missing - sum(known), missing], dtype=np.int64)
 
     @property
     def reference(self) -> Counts:
@@ -156,9 +156,11 @@ def fit_bins(values: pl.Series) -> NumberBins | CategoryBins:
 
 def _present(values: pl.Series) -> npt.NDArray[np.floating[Any]]:
     """The values that are there, as numbers."""
-    physical = values.to_physical()
+    physical = values.to_physical() if values.dtype.is_temporal() else values
     numbers = physical if physical.dtype.is_float() else physical.cast(pl.Float64())
-    return numbers.fill_nan(None).drop_nulls().to_numpy()
+    found: npt.NDArray[np.floating[Any]] = numbers.to_numpy()  # null is NaN
+    present: npt.NDArray[np.floating[Any]] = found[~np.isnan(found)]
+    return present
 
 
 def fit_number(values: pl.Series) -> NumberBins:

@@ -16,7 +16,7 @@ from flagfall.lake.records import Drift, Evaluation, Predicted, Staged
 from flagfall.scoring.drift import Tally
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.evaluations.alerts import drift_alerts
-from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
+from flagfall.scoring.feature_maker import feature_maker
 from flagfall.scoring.labels import Says, no_labels, read_labels
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.model_folder import REFERENCE_FILE
@@ -50,10 +50,10 @@ def aligned(
         place.mkdir()
     pairs = zip(lake.parts(staged, places[0]), lake.parts(predicted, places[1]), strict=True)
     for rows_file, predictions_file in pairs:
-        rows, predictions = pl.scan_parquet(rows_file), pl.read_parquet(predictions_file)
-        key = keys(dataset, rows, rows_file.name).collect()
-        assert key.equals(predictions.select(key.columns)), "parts are not aligned"
-        yield ScoredPart(key, rows, predictions)
+        rows, predictions = pl.read_parquet(rows_file), pl.read_parquet(predictions_file)
+        key = keys(dataset, rows, rows_file.name)
+        assert key.equals(predictions[key.columns]), "parts are not aligned"
+        yield ScoredPart(key, rows.lazy(), predictions)
 
 
 class Gathered:
@@ -142,9 +142,7 @@ class _DriftOf:
 _AGAIN = "run `flagfall model init` again"
 
 
-@cache_last
-def _maker(dataset: Dataset) -> FeatureMaker:
-    return feature_maker(dataset)
+_maker = cache_last(feature_maker)
 
 
 class _Own:

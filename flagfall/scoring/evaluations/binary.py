@@ -62,8 +62,8 @@ class Binary:
     def add(self, predictions: pl.DataFrame, labels: pl.Series) -> None:
         """See ``Evaluator.add``."""
         scores = predictions["score"].to_numpy()
-        known = labels.is_not_null().to_numpy()
-        positive = labels.fill_null(False).to_numpy()
+        real = labels.cast(pl.Float32()).to_numpy()  # null is NaN
+        known, positive = ~np.isnan(real), real == 1
         for row, wanted in enumerate((~known, known & ~positive, positive)):
             self._histograms[row] += histogram(scores[wanted])
         self._all.append(scores)
