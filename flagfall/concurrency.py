@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from itertools import islice
+from itertools import chain, islice
 from threading import Thread
 from typing import TypeVar
 
@@ -42,17 +42,22 @@ def in_order(
 
     Args:
         do: What is done to each; several at once.
-        items: Drawn one by one, here, and no sooner than they are needed.
+        items: Drawn one by one, here, and no sooner than they are needed. One alone is done here.
         threads: How many work.
         ahead: Items that wait or are done already, beyond those that are worked on.
 
     Raises:
         Exception: Whatever ``do`` or ``items`` raises; nothing more is begun then.
     """
+    todo = iter(items)
+    first = list(islice(todo, 2))
+    if len(first) < 2:
+        yield from map(do, first)  # starting a thread takes longer than many a small item
+        return
     running: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
+            for item in chain(first, todo):
                 running.append(pool.submit(do, item))
                 if len(running) >= threads + ahead:
                     yield running.popleft().result()

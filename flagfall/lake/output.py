@@ -203,9 +203,16 @@ def _parts(record: AnyRecord) -> tuple[Part, ...]:
     return () if isinstance(record, Evaluation) else record.parts
 
 
+def below(folder: Path) -> Path:
+    """A folder in a scratch folder for local copies, which may have the names of what is made."""
+    sources = folder / "sources"
+    sources.mkdir()
+    return sources
+
+
 def part_name(index: int) -> str:
     """File name of the ``index``-th part, counted from 0."""
     return f"part-{index:05d}.parquet"
 
 
-__all__ = ["Lake", "Part", "part_name"]
+__all__ = ["Lake", "Part", "below", "part_name"]

@@ -25,7 +25,7 @@ from flagfall.rows.output import Parts, Place, Placed, RejectedRows
 from flagfall.rows.parquet_rows import check_parquet, parquet_rows
 from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
 from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
-from flagfall.rows.source import Block, Bounds, DataFile, is_empty, size_of
+from flagfall.rows.source import Block, Bounds, DataFile, is_empty
 
 REPEATED = "primaryKey: repeats an earlier row"
 
@@ -234,8 +234,11 @@ class _Batch:
         """Write rows, and return the accepted ones."""
         kept, repeated = keys.split(sifted.accepted)
         parts.add(_with_source(self.rules.values(kept), group, kept[ROW], parts.schema))
-        reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
-        rejected.add(group, pl.concat([sifted.rejected, repeated.select(ROW, reasons)]))
+        bad = sifted.rejected
+        if repeated.height:
+            reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
+            bad = pl.concat([bad, repeated.select(ROW, reasons)])
+        rejected.add(group, bad)
         return kept
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:
@@ -304,4 +307,4 @@ def _grouped(blocks: Iterator[Placed]) -> Iterator[list[Placed]]:
 def _size_if_small(block: Block) -> int:
     if block.rows.height + block.broken.height > GROUP_ROWS:
         return GROUP_BYTES
-    return size_of(block.rows) + size_of(block.broken)
+    return block.size

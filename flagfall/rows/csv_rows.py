@@ -30,6 +30,7 @@ from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
     CLIP,
+    NONE_BROKEN,
     Block,
     Bounds,
     DataFile,
@@ -203,7 +204,6 @@ class _Layout:
 
     Attributes:
         width: Columns of the file.
-        width: Columns of the file.
         header: Names of the columns; empty for a file without a header.
         places: Where the wanted ones are, by name; absent ones are in folders' names, or left out.
         wanted: The dataset's columns.
@@ -222,15 +222,17 @@ class _Layout:
         swallowed = self._swallowed(records, good)
         kept = records if good.all() else records.take(good)
         rows, lines = self._columns(file, kept), pl.Series(kept.line, dtype=pl.Int64)
-        broken = [
-            self._broken(records.take(~good & ~swallowed)),
-            self._lines_of(records, swallowed),
-        ]
+        broken = []
+        if not good.all():
+            broken = [
+                self._broken(records.take(~good & ~swallowed)),
+                self._lines_of(records, swallowed),
+            ]
         if again := self._headers(file, kept, rows):
             first = ~pl.int_range(rows.height, eager=True).is_in(again)
             rows, lines = rows.filter(first), lines.filter(first)
             broken.append(self._headers_of_one_column(kept, again))
-        return Block(rows, lines, pl.concat(broken))
+        return Block(rows, lines, pl.concat(broken) if broken else NONE_BROKEN)
 
     def _swallowed(self, records: _Records, good: Mask) -> Mask:
         """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""
@@ -257,9 +259,11 @@ class _Layout:
             BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
                 after it cannot be those of the first header.
         """
-        first = rows[next(iter(self.places))]
-        headers = []
-        for row in pl.arg_where(first.is_in(self.header), eager=True).to_list():
+        suspicious = rows[next(iter(self.places))].is_in(self.header)
+        headers: list[int] = []
+        if not suspicious.any():
+            return headers
+        for row in suspicious.arg_true().to_list():
             fields = fields_of(records.whole_text(row), self.separator)
             if fields == self.header:
                 headers.append(row)
@@ -282,7 +286,8 @@ class _Layout:
             raise _not_rows(file, records) from error
         if rows.height != len(records.start):
             raise _not_rows(file, records)
-        found = rows.select(pl.col(str(place)).alias(name) for name, place in self.places.items())
+        found = rows[[str(place) for place in self.places.values()]]
+        found.columns = list(self.places)
         return file.completed(found, self.wanted)
 
     def _read(self, data: bytes) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from flagfall.lake.output import part_name
@@ -25,6 +26,8 @@ PART_BYTES = 64 << 20
 """A part ends when its rows have this many bytes."""
 
 ROWS_FILE = "rows.jsonl"
+
+_BLOCK, _AT = "block", "at"
 
 OTHER_REASONS = "other reasons"
 """Counts rows with further reasons, once there are ``limits.reasons`` different ones."""
@@ -83,34 +86,10 @@ class Place:
     file: str
     counted: Literal["line", "row_number"]
 
-    def encode(self, block: Block, rejected: pl.DataFrame) -> pl.DataFrame:
-        """The place of each rejected row, and its line of JSON."""
-        rows = block.rows[rejected[ROW]]
-        texts = rows.select(
-            text_of(dtype, pl.col(name)).str.slice(0, CLIP).alias(name)
-            for name, dtype in rows.schema.items()
-        )
-        place = pl.DataFrame({self.counted: block.lines[rejected[ROW]]})
-        fields = place.with_columns(rejected[REASONS], texts.to_struct("row"))
-        return fields.select(
-            pl.col(self.counted).alias("at"), (self._opening + _json(pl.all())).alias("json")
-        )
-
-    def encode_broken(self, broken: pl.DataFrame) -> pl.DataFrame:
-        """The same for rows that have no columns; ``text`` is the line as it stands."""
-        reasons = pl.concat_list("reason").alias(REASONS)
-        place = _json(pl.col("line").alias(self.counted), reasons).str.strip_suffix("}")
-        line = pl.concat_str(self._opening, place, pl.lit(',"row":{},'), _json(pl.col("text")))
-        return broken.select(pl.col("line").alias("at"), line.alias("json"))
-
     @property
-    def _opening(self) -> pl.Expr:
-        return pl.lit(f'{{"file":{json.dumps(self.file)},')
-
-
-def _json(*columns: pl.Expr) -> pl.Expr:
-    """The columns as an object of JSON, without the opening brace."""
-    return pl.struct(*columns).struct.json_encode().str.slice(1)
+    def opening(self) -> str:
+        """Begins an object of JSON; the number follows."""
+        return f'{{"file":{json.dumps(self.file)},"{self.counted}":'
 
 
 class Placed(NamedTuple):
@@ -118,6 +97,42 @@ class Placed(NamedTuple):
 
     place: Place
     block: Block
+
+
+def _rejected_lines(group: Sequence[Placed], rejected: pl.DataFrame) -> pl.DataFrame:
+    """Rejected rows of some blocks: number of the block, line, reasons, and the line of JSON."""
+    rows = pl.concat(placed.block.rows for placed in group)[rejected[ROW]]
+    texts = rows.select_seq(
+        pl.struct(
+            text_of(dtype, pl.col(name)).str.slice(0, CLIP).alias(name)
+            for name, dtype in rows.schema.items()
+        ).alias("row")
+    )
+    ends = np.cumsum([placed.block.rows.height for placed in group])
+    block = pl.Series(_BLOCK, np.searchsorted(ends, rejected[ROW].to_numpy(), side="right"))
+    at = pl.concat(placed.block.lines for placed in group)[rejected[ROW]].alias(_AT)
+    return _lines(group, texts.hstack([block, at, rejected[REASONS]]), _json(REASONS, "row"))
+
+
+def _broken_lines(group: Sequence[Placed]) -> pl.DataFrame:
+    """The same of rows that have no columns; ``text`` is the line as it stands."""
+    broken = pl.concat(placed.block.broken for placed in group)
+    heights = [placed.block.broken.height for placed in group]
+    block = pl.Series(_BLOCK, np.repeat(np.arange(len(group)), heights))
+    found = broken.hstack([block]).with_columns_seq(pl.concat_list("reason").alias(REASONS))
+    text = _json(REASONS).str.strip_suffix("}") + pl.lit(',"row":{},') + _json("text")
+    return _lines(group, found.rename({"line": _AT}), text)
+
+
+def _lines(group: Sequence[Placed], found: pl.DataFrame, rest: pl.Expr) -> pl.DataFrame:
+    openings = pl.Series("opening", [placed.place.opening for placed in group])[found[_BLOCK]]
+    line = pl.concat_str("opening", pl.col(_AT), pl.lit(","), rest)
+    return found.hstack([openings]).select_seq(_BLOCK, _AT, REASONS, line.alias("json"))
+
+
+def _json(*columns: str) -> pl.Expr:
+    """The columns as an object of JSON, without the opening brace."""
+    return pl.struct(*columns).struct.json_encode().str.slice(1)
 
 
 class RejectedRows:
@@ -148,24 +163,24 @@ class RejectedRows:
             group: The blocks.
             rejected: Of the schema ``REJECTED``: positions in the rows of all blocks, and reasons.
         """
-        if not rejected.height and not any(placed.block.broken.height for placed in group):
-            return
-        start = 0
-        for placed in group:
-            end = start + placed.block.rows.height
-            own = rejected.filter(pl.col(ROW).is_between(start, end, closed="left"))
-            self._add(placed, own.with_columns(pl.col(ROW) - start))
-            start = end
+        found = []
+        if any(placed.block.broken.height for placed in group):
+            found.append(_broken_lines(group))
+        if rejected.height:
+            found.append(_rejected_lines(group, rejected))
+        if found:
+            self._add(found)
 
-    def _add(self, placed: Placed, rejected: pl.DataFrame) -> None:
-        place, block = placed
-        self.rows += rejected.height + block.broken.height
-        for reasons in (block.broken["reason"], rejected[REASONS].explode()):
-            found = sorted(reasons.value_counts().iter_rows(), key=lambda row: (-row[1], row[0]))
-            for reason, count in found:
-                self._count(reason, count)
-        lines = pl.concat([place.encode(block, rejected), place.encode_broken(block.broken)])
-        self._write(lines.sort("at", maintain_order=True)["json"])
+    def _add(self, found: Sequence[pl.DataFrame]) -> None:
+        counted = []
+        for kind, lines in enumerate(found):
+            self.rows += lines.height
+            reasons = lines[[_BLOCK, REASONS]].lazy().explode(REASONS)
+            counts = reasons.group_by(_BLOCK, REASONS).len().collect()
+            counted += [(block, kind, -n, reason) for block, reason, n in counts.iter_rows()]
+        for _, _, count, reason in sorted(counted):
+            self._count(reason, -count)
+        self._write(pl.concat(reversed(found)).sort(_BLOCK, _AT, maintain_order=True)["json"])
 
     def _count(self, reason: str, count: int) -> None:
         is_known = reason in self.reasons or len(self.reasons) < self._limits.reasons

@@ -48,6 +48,7 @@ class KeyLog:
         self._key = list(key)
         self._known = known
         self._rows = 0
+        self._blocks = 0
         # Random, so nobody can prepare keys that share hashes.
         self._seed = secrets.randbits(64)
         self._log = path.open("wb")
@@ -56,13 +57,19 @@ class KeyLog:
         """The rows to keep, and those that repeat an earlier one."""
         if not self._key:
             return rows, rows.clear()
-        first = rows.select(pl.struct(self._key).is_first_distinct()).to_series()
+        key = pl.struct(self._key)
+        first, hashes = rows.select_seq(
+            key.is_first_distinct().alias("first"), key.hash(self._seed).alias("hash")
+        )
         if self._known is not None:
             first = first & ~self._repeats_of_earlier_blocks(first)
-        kept = rows.filter(first)
-        hashes = kept.select(pl.struct(self._key).hash(self._seed)).to_series()
+        self._blocks += 1
+        if first.all():
+            kept, repeated = rows, rows.clear()
+        else:
+            kept, repeated, hashes = rows.filter(first), rows.filter(~first), hashes.filter(first)
         self._log.write(hashes.to_numpy().tobytes())
-        return kept, rows.filter(~first)
+        return kept, repeated
 
     def _repeats_of_earlier_blocks(self, first: pl.Series) -> pl.Series:
         assert self._known is not None
@@ -73,7 +80,9 @@ class KeyLog:
         return pl.Series(repeats)
 
     def close(self) -> None:
-        """Close the log."""
+        """Close the log. It is empty where no key can be in two blocks."""
+        if self._blocks < 2:
+            self._log.truncate(0)
         self._log.close()
 
 
@@ -93,6 +102,8 @@ def find_repeats(
     """
     rows = log.stat().st_size // 8
     flags: Flags | None = None
+    if not rows:
+        return flags
     for entries in _buckets(log, rows):
         repeats = _repeats(_suspects(entries), parts, part_rows, key)
         if not len(repeats):

@@ -22,6 +22,7 @@ ROW = "row"
 REASONS = "reasons"
 REJECTED = pl.Schema({ROW: pl.UInt32(), REASONS: pl.List(pl.String())})
 """Columns of rejected rows."""
+_NONE_REJECTED = pl.DataFrame(schema=REJECTED)
 
 ENUM_SHOWN = 10
 """Values of an ``enum`` that a reason names."""
@@ -85,38 +86,43 @@ class RowRules:
         self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
         broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
         self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()
-        names = [column.name for column in self._columns]
-        self.key = [value_of(names.index(name)) for name in dataset.table.primary_key]
+        self._names = [column.name for column in self._columns]
+        self._values = [value_of(index) for index in range(len(self._columns))]
+        self.key = [value_of(self._names.index(name)) for name in dataset.table.primary_key]
+        self._prepared: dict[tuple[pl.DataType, ...], list[pl.Expr]] = {}
 
     def split(self, rows: pl.DataFrame) -> Sifted:
         """Accept or reject every row; both keep the order. May be called by several threads."""
-        prepared = self._with_sql_rules(self._prepare(rows))
-        good = prepared.select(self._keeps_all.fill_null(True).alias(_GOOD))[_GOOD]
-        values = map(value_of, range(len(self._columns)))
-        accepted = prepared.select(ROW, *values, *self._sql_names).filter(good)
+        # One after the other here: callers have a thread for each of several blocks.
+        prepared = self._with_sql_rules(rows.select_seq(self._expressions(rows)))
+        good = prepared.select_seq(self._keeps_all.fill_null(True).alias(_GOOD)).to_series()
+        accepted = prepared[[ROW, *self._values, *self._sql_names]]
+        if good.all():
+            return Sifted(accepted, _NONE_REJECTED)
         # Checking each rule costs more, and only bad rows need it.
-        rejected = prepared.filter(~good).select(ROW, self._reasons.alias(REASONS))
-        return Sifted(accepted, rejected)
+        rejected = prepared.filter(~good).select_seq(ROW, self._reasons.alias(REASONS))
+        return Sifted(accepted.filter(good), rejected)
 
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
         """Accepted rows with exactly the dataset's columns."""
-        return accepted.select(
-            pl.col(value_of(index)).alias(column.name) for index, column in enumerate(self._columns)
-        )
+        values = accepted[self._values]
+        values.columns = self._names
+        return values
 
-    def _prepare(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def _expressions(self, rows: pl.DataFrame) -> list[pl.Expr]:
         """By position: whether there is a value, and the value or null where it cannot be read."""
-        raw = [(rows.schema[column.name], pl.col(column.name)) for column in self._columns]
-        given = [self._is_given(dtype, value) for dtype, value in raw]
-        values = [
-            cast_value(column, dtype, pl.when(is_given).then(value))
-            for column, (dtype, value), is_given in zip(self._columns, raw, given, strict=True)
-        ]
-        return rows.select(
-            pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW),
-            *(expression.alias(_given(index)) for index, expression in enumerate(given)),
-            *(expression.alias(value_of(index)) for index, expression in enumerate(values)),
-        )
+        dtypes = tuple(rows.schema[name] for name in self._names)
+        if dtypes not in self._prepared:
+            self._prepared[dtypes] = list(self._prepare(dtypes))
+        return self._prepared[dtypes]
+
+    def _prepare(self, dtypes: Sequence[pl.DataType]) -> Iterator[pl.Expr]:
+        yield pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW)
+        for index, (column, dtype) in enumerate(zip(self._columns, dtypes, strict=True)):
+            raw = pl.col(column.name)
+            is_given = self._is_given(dtype, raw)
+            yield is_given.alias(_given(index))
+            yield cast_value(column, dtype, pl.when(is_given).then(raw)).alias(value_of(index))
 
     def _with_sql_rules(self, prepared: pl.DataFrame) -> pl.DataFrame:
         if not self._sql_names:

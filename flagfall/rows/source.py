@@ -10,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -68,6 +69,7 @@ class DataFile:
 
 BROKEN = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "text": pl.String()})
 """Rows that could not be split into columns: where, why, and the clipped line as it stands."""
+NONE_BROKEN = pl.DataFrame(schema=BROKEN)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,11 @@ class Block:
     rows: pl.DataFrame
     lines: pl.Series
     broken: pl.DataFrame
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the values (see ``size_of``)."""
+        return size_of(self.rows) + size_of(self.broken)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def size_of(rows: pl.DataFrame) -> int:
     """Bytes of the values; unlike ``estimated_size``, the same however they lie in memory."""
     if not rows.height:
         return 0
-    texts = rows.select(pl.col(pl.String()).str.len_bytes().sum())
+    texts = rows.select_seq(pl.col(pl.String()).str.len_bytes().sum())
     return 8 * rows.height * rows.width + sum(
         int(total or 0) for row in texts.rows() for total in row
     )

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import tenacity
-
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
@@ -152,17 +150,14 @@ def _retry_refusals(read: Callable[[], _ANY], check: Callable[[], None]) -> _ANY
     Raises:
         BatchInvalid: This read alone is refused, each time.
     """
-    trying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_refused),
-        stop=tenacity.stop_after_attempt(REFUSALS),
-        before_sleep=lambda _: check(),
-        reraise=True,
-    )
-    return trying(read)
-
-
-def _is_refused(error: BaseException) -> bool:
-    return isinstance(error, BatchInvalid) and error.reason == "not-readable"
+    for _ in range(1, REFUSALS):
+        try:
+            return read()
+        except BatchInvalid as error:
+            if error.reason != "not-readable":
+                raise
+        check()
+    return read()
 
 
 def _check_there(inbox: Inbox, marker: Marker) -> None:

@@ -21,7 +21,7 @@ from flagfall.concurrency import cache_last, in_order, thread_count
 from flagfall.dataset.columns import key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.lake.output import Lake, part_name
+from flagfall.lake.output import Lake, below, part_name
 from flagfall.lake.records import Featured, Part, Predicted
 from flagfall.scoring.features import Constants
 from flagfall.scoring.model import Model, open_model, scorer_of
@@ -64,11 +64,11 @@ def infer(dataset: Dataset, lake: Lake, batch_id: str) -> Predicted:
     scoring = _Scoring(model, key_columns(dataset), _names(featured, model))
     if featured.rows:
         model.check(scoring.names)
-    with lake.scratch() as sources, lake.scratch() as folder:
+    with lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(featured.parts))]
         sums = {
             part: _write_part(scoring, features, predicted, targets[part])
-            for part, features, predicted in _scored(scoring, lake.parts(featured, sources))
+            for part, features, predicted in _scored(scoring, lake.parts(featured, below(folder)))
         }
         in_order_of_parts = [sums[part] for part in range(len(targets))]
         return lake.finish(_record(dataset, featured, model, in_order_of_parts), targets)
@@ -171,16 +171,15 @@ def _scored(
 def _score(scoring: _Scoring, piece: _Slice) -> tuple[_Slice, pl.DataFrame]:
     if not piece.rows.height:
         return piece, scoring.model.no_predictions()
-    inputs = piece.rows.select(
-        pl.col(f"{FEATURE_PREFIX}{name}").alias(name) for name in scoring.names
-    )
+    inputs = piece.rows[[f"{FEATURE_PREFIX}{name}" for name in scoring.names]]
+    inputs.columns = list(scoring.names)
     return piece, scoring.model.predict(inputs)
 
 
 def _write_part(
     scoring: _Scoring, features: pl.DataFrame, predicted: pl.DataFrame, target: Path
 ) -> _Sums:
-    scoring.model.keyed(features.select(scoring.key), predicted).write_parquet(target)
+    scoring.model.keyed(features[list(scoring.key)], predicted).write_parquet(target)
     return _sums(predicted)
 
 

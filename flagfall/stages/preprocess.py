@@ -16,7 +16,7 @@ from flagfall.concurrency import cache_last, in_order, thread_count
 from flagfall.dataset.columns import SOURCE, key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
-from flagfall.lake.output import Lake, part_name
+from flagfall.lake.output import Lake, below, part_name
 from flagfall.lake.records import Featured, Part, Staged
 from flagfall.logs import logger
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
@@ -57,9 +57,9 @@ def preprocess(dataset: Dataset, lake: Lake, batch_id: str) -> Featured:
     staged = lake.find(Staged, batch_id)
     if staged is None:
         raise NotThere("staged output of batch", batch_id, "run ingest first")
-    with lake.scratch() as sources, lake.scratch() as folder:
+    with lake.scratch() as folder:
         targets = [folder / part_name(index) for index in range(len(staged.parts))]
-        pairs = zip(lake.parts(staged, sources), targets, strict=True)
+        pairs = zip(lake.parts(staged, below(folder)), targets, strict=True)
         write = partial(_write_part, dataset, maker)
         names = list(in_order(write, pairs, min(thread_count(), PARTS_AT_ONCE)))
         return lake.finish(_record(staged, version, _the_same(dataset, staged, names)), targets)
@@ -107,36 +107,37 @@ def _write_part(dataset: Dataset, maker: FeatureMaker, files: tuple[Path, Path])
     Written for speed, not for size: features are read once.
     """
     source, target = files
-    rows = pl.read_parquet(source).lazy()
-    features = maker.make(rows)
-    key = keys(dataset, rows, source.name).collect()
-    named = features.rename({name: f"{FEATURE_PREFIX}{name}" for name in features.columns})
+    rows = pl.read_parquet(source)
+    features = maker.make(rows.lazy())
+    names = tuple(features.columns)
+    key = keys(dataset, rows, source.name)
+    named = [column.alias(f"{FEATURE_PREFIX}{column.name}") for column in features]
     key.hstack(named).write_parquet(target, compression="lz4", statistics=False)
     _name_infinite(dataset, rows, source.name, key)
-    return tuple(features.columns)
+    return names
 
 
-def keys(dataset: Dataset, rows: pl.LazyFrame, part: str) -> pl.LazyFrame:
+def keys(dataset: Dataset, rows: pl.DataFrame, part: str) -> pl.DataFrame:
     """What names each staged row.
 
     Rows that an older release staged without a key have their part and their number in it.
     """
-    if dataset.table.primary_key or SOURCE[0] in rows.collect_schema():
-        return rows.select(key_columns(dataset))
+    if dataset.table.primary_key or SOURCE[0] in rows.columns:
+        return rows[list(key_columns(dataset))]
     number = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(SOURCE[1])
     return rows.select(pl.lit(part).alias(SOURCE[0]), number)
 
 
-def _name_infinite(dataset: Dataset, rows: pl.LazyFrame, part: str, key: pl.DataFrame) -> None:
+def _name_infinite(dataset: Dataset, rows: pl.DataFrame, part: str, key: pl.DataFrame) -> None:
     """Log how many rows are infinite, and the first of them, by feature."""
     numbers = [feature for feature in dataset.features if feature.encode == "number"]
     found = [infinite_expression(feature) for feature in numbers]
-    infinite = rows.select(
+    infinite = rows.select_seq(
         pl.struct(one.sum().alias("rows"), one.arg_true().first().alias("first")).alias(
             feature.name
         )
         for feature, one in zip(numbers, found, strict=True)
-    ).collect()
+    )
     for column in infinite:
         first = column[0]
         if first["rows"]:
