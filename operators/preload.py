@@ -11,13 +11,14 @@ works with at its first call.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
-
-from flagfall.stages import STAGES
+from pkgutil import walk_packages
 
 _AIRFLOW = ("airflow.sdk.execution_time.supervisor", "airflow.sdk.execution_time.task_runner")
 _WORK = ("claiming", "staging", "reporting")
+_ROOMS = ("flagfall.stages", "flagfall.report")
 _ENGINE = "flagfall.scoring.engines.onnx"
 """Its library may not be installed; other engines import nothing that takes long."""
 
@@ -25,12 +26,17 @@ _ENGINE = "flagfall.scoring.engines.onnx"
 def preload() -> None:
     """Import what the tasks of a pipeline need."""
     ours = (f"flagfall.operators.work.{name}" for name in _WORK)
-    stages = (f"flagfall.stages.{name}" for name in STAGES)
-    for name in (*_AIRFLOW, "flagfall.dags", *ours, *stages):
+    for name in (*_AIRFLOW, "flagfall.dags", "flagfall.stores.local", *ours, *_modules()):
         import_module(name)
     with suppress(ImportError):
         import_module(_ENGINE)
     gc.freeze()  # no collection writes to memory that tasks share
+
+
+def _modules() -> Iterator[str]:
+    """Those of whole rooms, which they themselves import only when they need them."""
+    for room in _ROOMS:
+        yield from (one.name for one in walk_packages(import_module(room).__path__, f"{room}."))
 
 
 preload()

@@ -12,7 +12,7 @@ import pytest
 from sandbox.airflow import LOCAL, read_settings
 from sandbox.cluster import CELERY
 
-NEEDED = ("polars", "onnxruntime", "flagfall.stages.evaluate", "flagfall.report.run")
+NEEDED = ("polars", "onnxruntime", "matplotlib", "flagfall.stages.evaluate", "flagfall.report.page")
 
 LOCAL_WORKER = """\
 import multiprocessing, os, sys
@@ -71,13 +71,13 @@ def test_a_task_of_the_local_executor_finds_its_imports_done_and_can_use_them(
     tmp_path: Path, settings: Path | None
 ) -> None:
     pytest.importorskip("airflow.utils.process_utils")
-    *found, groups = said(LOCAL_WORKER, tmp_path, settings)[-5:]
+    *found, groups = said(LOCAL_WORKER, tmp_path, settings)[-6:]
     assert set(NEEDED) <= set(found) or settings is None
     assert groups == "7"
 
 
 def test_a_celery_worker_imports_what_tasks_need(tmp_path: Path) -> None:
-    assert set(said(CELERY_WORKER, tmp_path, CELERY)[-4:]) == set(NEEDED)
+    assert set(said(CELERY_WORKER, tmp_path, CELERY)[-5:]) == set(NEEDED)
 
 
 def test_polars_starts_no_threads_that_a_task_would_miss(tmp_path: Path) -> None:
