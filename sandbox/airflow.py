@@ -39,8 +39,6 @@ TRIGGERER = ("triggerer", "--skip-serve-logs")
 """No log servers, which would listen everywhere."""
 SETTINGS = Path(__file__).resolve().parent.parent / "deploy" / "airflow.env"
 """What makes Airflow go on soon after a crash: the same as a deployment's."""
-LOCAL = SETTINGS.with_name("local.env")
-"""And what the LocalExecutor adds."""
 
 
 class AirflowFailed(FlagfallError):
@@ -114,7 +112,7 @@ class LocalAirflow:
         """What a process needs so that it talks to this Airflow."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
         path = f"{self._python.parent}{os.pathsep}{inherited.get('PATH', '')}"
-        defaults = {**read_settings(SETTINGS), **read_settings(LOCAL), **self._defaults()}
+        defaults = {**read_settings(SETTINGS), **self._defaults()}
         return {**inherited, "PATH": path, **defaults, **self._settings}
 
     def _defaults(self) -> dict[str, str]:

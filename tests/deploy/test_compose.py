@@ -76,9 +76,8 @@ def test_every_setting_is_one_that_airflow_describes(services: dict[str, Any], n
         if variable.startswith("AIRFLOW__"):
             _, section, option = variable.lower().split("__")
             assert option in conf.configuration_description[section]["options"]
-    assert services[name]["env_file"] == ["airflow.env", "local.env"]
-    for file in services[name]["env_file"]:
-        assert read_settings(DEPLOY / file)
+    assert services[name]["env_file"] == ["airflow.env"]
+    assert read_settings(DEPLOY / "airflow.env")
 
 
 def test_components_start_when_the_database_is_made(services: dict[str, Any]) -> None:
