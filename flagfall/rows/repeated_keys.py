@@ -81,9 +81,9 @@ class KeyLog:
 
     def close(self) -> None:
         """Close the log. It is empty where no key can be in two blocks."""
-        if self._blocks < 2:
-            self._log.truncate(0)
-        self._log.close()
+        with self._log:  # closed also where a full disk takes no more
+            if self._blocks < 2:
+                self._log.truncate(0)
 
 
 def find_repeats(
