@@ -15,7 +15,7 @@ from flagfall.report.trend import Period
 
 
 def closed_before(dataset: Dataset, now: datetime) -> datetime | None:
-    """Batches that landed until then wait for no outcomes any more.
+    """Batches that were delivered until then wait for no outcomes any more.
 
     Returns:
         ``None`` where batches have their outcomes, so none is waited for.
@@ -38,8 +38,8 @@ def late_tile(counted: Sequence[Batch], closed: datetime | None) -> list[Tile]:
     tally = _Tally()
     for batch in counted:
         if batch.evaluation is not None:
-            landed = batch.receipt.marker.landed_at
-            tally.add(batch.evaluation, is_over=closed is not None and landed <= closed)
+            at = batch.receipt.marker.delivered_at
+            tally.add(batch.evaluation, is_over=closed is not None and at <= closed)
     if not tally.rows:
         return []
     return [Tile("Outcomes known", share(tally.known / tally.rows), tally.note)]

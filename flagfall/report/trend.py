@@ -68,7 +68,7 @@ class Trend:
         history: Current accepted deliveries.
         batches: Deliveries of this run.
         psi_max: The dataset's drift threshold.
-        closed: Batches that landed before wait for no outcomes; ``None``: none does.
+        closed: Batches that were delivered before wait for no outcomes; ``None``: none does.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Trend:
             period.pool.add(evaluation)
             if evaluation.looks:
                 period.looked.append((receipt.marker.landed_at, evaluation))
-            if self._closed is not None and receipt.marker.landed_at <= self._closed:
+            if self._closed is not None and receipt.marker.delivered_at <= self._closed:
                 period.never += evaluation.rows - evaluation.labelled
             self._add_drift(period, evaluation.drift)
 

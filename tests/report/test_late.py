@@ -185,6 +185,17 @@ def test_an_evaluation_remembers_so_many_looks_and_no_more(
     assert [look.labelled for look in known.looks] == [3, 4]
 
 
+def test_a_replay_of_a_batch_whose_time_is_over_waits_for_no_outcomes(feeds: LateFeeds) -> None:
+    old = feeds.score(DAY, ago=timedelta(days=40))
+    again = feeds.toy.inbox(feeds.clock).replay(old.batch_id, "staged")
+    feeds.score_again(again)
+    feeds.learn()
+    report_run(feeds.toy.dataset, feeds.toy.inbox(feeds.clock), "a run", [again])
+    text = (feeds.toy.root / "lake/toy/reports/latest.html").read_text()
+    assert "4 never came" in text
+    assert "may still come" not in text
+
+
 def test_pages_say_how_much_is_known(feeds: LateFeeds) -> None:
     feeds.score(DAY)
     feeds.happen(NEXT, "id,delay\n1,30\n2,5\n")
