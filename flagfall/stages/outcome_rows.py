@@ -22,6 +22,7 @@ from flagfall.lake.records import Predicted, Receipt, Staged
 from flagfall.logs import logger
 from flagfall.scoring.labels import Says
 from flagfall.scoring.late_labels import ORDER, last_outcomes
+from flagfall.stores.os_errors import disk_errors
 from flagfall.tables.todays_columns import in_form
 
 log = logger(__name__)
@@ -178,9 +179,15 @@ class OutcomeRows:
 
 @contextmanager
 def legible(uri: str) -> Iterator[None]:
-    """Say of rows that are damaged or gone where they are."""
+    """Say of rows that are damaged or gone where they are; a full disk is not their fault.
+
+    Raises:
+        StoreRefused: They are damaged or gone.
+        StoreUnavailable: The disk is full, or cannot be read or written.
+    """
     try:
-        yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+        with disk_errors(uri):
+            yield
+    except (pl.exceptions.PolarsError, FileNotFoundError) as error:
         why = f"its rows cannot be read ({str(error).splitlines()[0]}); replay the batch"
         raise StoreRefused(uri, why) from error

@@ -49,6 +49,9 @@ _REMEDY = (
     "if it stays so, remove the table's folder, and `flagfall table DATASET` makes it again of the"
     " lake"
 )
+_STORAGE = re.compile(r"Generic \w+ error|The operation lacked")
+"""In what delta-rs says where the storage is full, away or refuses: the table may be sound. These
+are words of Rust's ``object_store``, the last ones for missing rights or credentials."""
 LOOKS = 1_000_000
 """More evaluations of outcomes than a delivery has."""
 
@@ -259,7 +262,9 @@ class Table:
         try:
             yield
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            raise StoreUnavailable(self.uri, f"{_in_a_line(error)}; {_REMEDY}") from error
+            why = _in_a_line(error)
+            why = why if _STORAGE.search(why) else f"{why}; {_REMEDY}"
+            raise StoreUnavailable(self.uri, why) from error
 
 
 def _in_a_line(error: Exception) -> str:

@@ -38,8 +38,8 @@ def evaluate(operator: OutcomesOperator, context: Context) -> list[dict[str, Any
     """
     dataset = find_dataset(operator.dataset, operator.datasets)
     feed = outcome_feed(dataset, operator.datasets)
-    inboxes = Inbox(Feed.of(dataset)), Inbox(Feed.of(feed))
-    learned = learn(dataset, inboxes[0], feed, inboxes[1], run=context["run_id"])
+    inbox, outcomes = Inbox(Feed.of(dataset)), Inbox(Feed.of(feed))
+    learned = learn(dataset, inbox, feed, outcomes, run=context["run_id"])
     markers = [receipt.marker.to_dict() for receipt in learned.batches]
     rows = sum(receipt.rows for receipt in learned.batches)
     update(operator.outlets, context, {"batches": len(markers), "rows": rows})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flagfall.dataset.loader import read_dataset
@@ -14,6 +16,7 @@ from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, learned_on
 from flagfall.landing.marker import Marker
 from flagfall.stages import outcomes
+from flagfall.stages.outcome_rows import legible
 from tests.feeds import ToyFeed
 from tests.late import LateFeeds, make_late
 
@@ -178,6 +181,19 @@ class TestWhatCannotBeRead:
         with pytest.raises(StoreUnavailable, match="Is it mounted\\? If the feed was renamed"):
             feeds.learn()
         assert known(feeds, two[0]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "make room there"),
+        (pl.exceptions.ComputeError("write failed (os error 28)"), "make room there"),
+        (OSError(errno.EIO, "Input/output error"), "check it and its mount"),
+    ],
+)
+def test_a_disk_that_is_full_or_broken_is_no_fault_of_the_rows(error: Exception, says: str) -> None:
+    with pytest.raises(StoreUnavailable, match=says), legible("/lake/toy/predictions/a"):
+        raise error
 
 
 class TestAWorkerThatDies:

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from flagfall.dataset.schema import Dataset
+from flagfall.inbox.inbox import Inbox
+from flagfall.landing.marker import Marker
 from flagfall.stages import shard
 from flagfall.stages.shard import Delivery, try_stage
 from flagfall.stores import Entry
@@ -18,6 +21,18 @@ from flagfall.stores.local import LocalStore
 from tests.feeds import make_s3_toy, make_toy
 
 DAY = "date=2026-11-01"
+
+
+def taken_in(
+    dataset: Dataset, inbox: Inbox, marker: Marker, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, list[float]]:
+    """Rows that were taken in, and the pauses between looks, which take no time here."""
+    pauses: list[float] = []
+    patience = SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+    monkeypatch.setattr(shard, "time", patience)
+    (done,), failures = try_stage("ingest", dataset, inbox, [Delivery(marker)])
+    assert not failures
+    return done.rows, pauses
 
 
 @pytest.mark.invariant(1)
@@ -42,11 +57,8 @@ def test_a_second_look_does_not_believe_the_listing_of_the_first_one(
         return fetch(key, target, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "fetch", meanwhile)
-    patience = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    monkeypatch.setattr(shard, "time", patience)
-    done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
-    assert not failures
-    assert [delivery.rows for delivery in done] == [2]
+    rows, _ = taken_in(toy.dataset, inbox, marker, monkeypatch)
+    assert rows == 2
 
 
 @pytest.mark.invariant(1)
@@ -71,11 +83,8 @@ def test_on_a_share_nothing_new_is_taken_in_at_the_first_look(
         return (e for e in listing(store, *args, **kwargs) if not shown or e.key in shown)
 
     monkeypatch.setattr(inbox.landing.store, "list", partial(remembered, inbox.landing.store))
-    patience = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
-    monkeypatch.setattr(shard, "time", patience)
-    done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
-    assert not failures
-    assert [delivery.rows for delivery in done] == [2]
+    rows, _ = taken_in(toy.dataset, inbox, marker, monkeypatch)
+    assert rows == 2
 
 
 @pytest.mark.invariant(1)
@@ -94,10 +103,6 @@ def test_whole_seconds_of_a_share_are_looked_at_twice_also_where_the_marker_has_
     (marker,) = inbox.landing.find(f"{DAY}/SHA256SUMS")
     marker = replace(marker, landed_at=marker.landed_at.replace(microsecond=microsecond))
     monkeypatch.setattr(LocalStore, "is_remote", True)
-    waited: list[float] = []
-    patience = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
-    monkeypatch.setattr(shard, "time", patience)
-    done, failures = try_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
-    assert not failures
-    assert [delivery.rows for delivery in done] == [1]
-    assert bool(waited) == (microsecond == 0)
+    rows, pauses = taken_in(toy.dataset, inbox, marker, monkeypatch)
+    assert rows == 1
+    assert bool(pauses) == (microsecond == 0)

@@ -28,7 +28,7 @@ from flagfall.stages.shard import Delivery, run_stage, try_stage
 from flagfall.stores import aws, forget_stores, open_store
 from flagfall.tables import delta
 from flagfall.tables.frames import EVER
-from flagfall.tables.upkeep import catch_up, commit, maintain, missing
+from flagfall.tables.upkeep import catch_up, commit, maintain, missing, open_table
 from tests.faults.s3_proxy import S3Proxy
 from tests.feeds import ToyFeed, make_s3_toy, make_toy
 from tests.s3 import S3Server
@@ -312,6 +312,18 @@ class TestOnS3:
                 take_in(dataset, inbox, [marker])
         assert proxy.counts()[harm]
         assert batches(inbox) == {marker.batch_id: 2}
+
+    @pytest.mark.parametrize("harm", ["error500", "reset", "denied403"])
+    def test_a_storage_that_fails_is_no_reason_to_remove_a_table(
+        self, harm: str, tmp_path: Path, bucket: str, proxy: S3Proxy
+    ) -> None:
+        feed = make_s3_toy(tmp_path, bucket)
+        dataset, inbox = with_table(feed), feed.inbox()
+        take_in(dataset, inbox, [feed.drop("2026-11-01")])
+        proxy.set(share=1.0, kinds=(harm,), only=r"/tables/")
+        with pytest.raises(StoreUnavailable) as caught:
+            open_table(dataset, inbox.lake, "rows").optimize()
+        assert "remove" not in str(caught.value)
 
     def test_its_commits_are_created_and_never_overwritten(
         self, tmp_path: Path, bucket: str, s3: S3Server
