@@ -1,5 +1,7 @@
 """The long campaign, ``make campaign``: an hour of harm, and ``docs/reliability.md`` from it.
 
+What each part found is a file of ``docs/reliability``, so a part can be done again alone.
+
 Needs root, for a small disk of its own, and Redis.
 """
 
@@ -30,10 +32,9 @@ from tests.faults.world import ALL, Line, World, world
 from tests.simulation.campaign import outcomes
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+FOUND = PAGE.with_suffix("")
+"""The folder with what was found: a file of each part, a row in each line."""
 TEMPLATE = Path(__file__).with_name("reliability.md.j2")
-
-
-RECORD = Path(".flagfall") / "campaign.jsonl"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Row:
 
     Attributes:
         part: Of the campaign.
+        date: Of its day, in UTC.
         seconds: How long the part took until then.
         reasons: For bad input, how many cases ended with each reason.
     """
 
     part: str
+    date: str
     harm: str
     times: int
     markers: int
@@ -70,7 +73,8 @@ def _row(part: str, line: Line, seconds: float) -> Row:
         print("  ", what, flush=True)
     counts = len(found.lost), len(found.twice), len(found.undone)
     times = round(found.median, 1), round(found.longest, 1)
-    return Row(part, line.harm, line.times, line.markers, *counts, *times, seconds, line.reasons)
+    what = part, str(datetime.now(UTC).date()), line.harm, line.times, line.markers
+    return Row(*what, *counts, *times, seconds, line.reasons)
 
 
 @contextmanager
@@ -240,7 +244,7 @@ BY_NAME = ("partitions", "kubernetes")
 
 def run(part: str) -> None:
     """Do a part of the harm; its rows take the place of those that were there."""
-    kept = [row for row in rows() if row.part != part]
+    kept: list[Row] = []
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="flagfall-", ignore_cleanup_errors=True) as tmp,
@@ -249,15 +253,18 @@ def run(part: str) -> None:
         for line in lines:
             kept.append(_row(part, line, round(time.monotonic() - began)))
             print(kept[-1], flush=True)
-            RECORD.parent.mkdir(exist_ok=True)
-            RECORD.write_text("".join(json.dumps(asdict(row)) + "\n" for row in kept))
+            FOUND.mkdir(exist_ok=True)
+            _file(part).write_text("".join(json.dumps(asdict(row)) + "\n" for row in kept))
+
+
+def _file(part: str) -> Path:
+    return FOUND / f"{part}.jsonl"
 
 
 def rows() -> list[Row]:
-    """What was measured so far."""
-    if not RECORD.exists():
-        return []
-    return [Row(**json.loads(line)) for line in RECORD.read_text().splitlines()]
+    """What was found so far."""
+    files = (file for part in PARTS if (file := _file(part)).exists())
+    return [Row(**json.loads(line)) for file in files for line in file.read_text().splitlines()]
 
 
 def render(found: Sequence[Row]) -> str:
@@ -268,7 +275,7 @@ def render(found: Sequence[Row]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    ours = [row for part in PARTS if part != "stock" for row in found if row.part == part]
+    ours = [row for row in found if row.part != "stock"]
     theirs = [row for row in found if row.part == "stock"]
     longest = {part: max((r.seconds for r in found if r.part == part), default=0) for part in PARTS}
     return environment.from_string(TEMPLATE.read_text()).render(
@@ -280,7 +287,7 @@ def render(found: Sequence[Row]) -> str:
         bad=next(row for row in ours if row.reasons),
         simulated=next(row for row in ours if row.part == "simulation"),
         minutes=round(sum(longest.values()) / 60),
-        today=datetime.now(UTC).date(),
+        days=sorted({row.date for row in found}),
         airflow=version("apache-airflow"),
         cores=psutil.cpu_count(),
     )
