@@ -117,7 +117,11 @@ DAYS = Layout("folders of 1,000 files", "date={date}/_SUCCESS", "date=*/_SUCCESS
 def ours(zone: Path, layout: Layout, lake: Path, ahead: timedelta) -> Sweep:
     """A sweep as the watcher does it, in a steady state: all that is there has its receipt.
 
-    With a clock that is ahead of the landing, the watermark says so; else every single receipt.
+    Args:
+        zone: What is swept.
+        layout: Its.
+        lake: A folder for the receipts.
+        ahead: By how much the clock is ahead of the landing.
     """
     from flagfall.dataset.feed import Feed, LakeAddress
     from flagfall.inbox.inbox import Inbox
@@ -126,10 +130,7 @@ def ours(zone: Path, layout: Layout, lake: Path, ahead: timedelta) -> Sweep:
     landing = LandingAddress(uri=str(zone), marker=layout.marker)
     feed = Feed(dataset="sweeps", landing=landing, lake=LakeAddress(uri=str(lake)))
     inbox = Inbox(feed, lambda: datetime.now(UTC) + ahead)
-    if ahead:
-        inbox.shortcuts.advance([], inbox.shortcuts.full_scope())
-    else:
-        file_receipts(inbox.pending(), lake)
+    file_receipts(inbox.pending(), lake)
     assert not inbox.pending(), "everything has its receipt"
     return lambda: asyncio.to_thread(lambda: inbox.sweep(inbox.shortcuts.scope()))
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from airflow.providers.amazon.aws.log.s3_task_handler import S3RemoteLogIO
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused
@@ -29,7 +30,7 @@ from tests.test_s3_readme import LAKE, LANDING, buckets, drop, feed, rights
 
 __all__ = ["buckets"]  # a fixture
 PAGE = (DEPLOY.parent / "docs/security.md").read_text()
-POLICY, OF_API_SERVER = (json.loads(block) for block in blocks(PAGE, "json"))
+POLICY, OF_API_SERVER, OF_LOGS = (json.loads(block) for block in blocks(PAGE, "json"))
 
 
 @pytest.mark.usefixtures("buckets")
@@ -86,6 +87,20 @@ def test_the_api_server_may_show_all_of_a_feed_and_write_nothing(
         for key in ("receipts/replays/x.json", "ledger.json", "feeds.json"):
             with pytest.raises(StoreRefused, match="access denied"):
                 open_store(f"{LAKE}/toy").put(key, b"")
+
+
+@pytest.mark.usefixtures("buckets")
+def test_a_log_is_uploaded_and_added_to(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    policy = json.loads(json.dumps(OF_LOGS).replace("our-bucket", "our-lake"))
+    home = "s3://our-lake/logs"
+    logs = S3RemoteLogIO(remote_base=home, base_log_folder=tmp_path, delete_local_copy=True)
+    with rights(s3, monkeypatch, policy):
+        assert [logs.write(line, f"{home}/attempt=1.log") for line in "ab"] == [True, True]
+        assert logs.s3_read(f"{home}/attempt=1.log") == "a\nb"
 
 
 def drop_again(root: Path) -> None:
