@@ -31,8 +31,6 @@ MARKERS = 10
 """Markers among data files."""
 A_FOLDER = 1000
 """Files of a day."""
-LATER = timedelta(days=1)
-"""By how much the clock is ahead where markers were received long ago."""
 MOST_ROUNDS = 5
 BEAT = 0.002
 """Seconds between two beats of the timer that tells how long the loop was held."""
@@ -114,22 +112,15 @@ RECEIVED = Layout("markers in one folder", "day-{name}.ready", "day-*.ready", gr
 DAYS = Layout("folders of 1,000 files", "date={date}/_SUCCESS", "date=*/_SUCCESS", grow_days)
 
 
-def ours(zone: Path, layout: Layout, lake: Path, ahead: timedelta) -> Sweep:
-    """A sweep as the watcher does it, in a steady state: all that is there has its receipt.
-
-    Args:
-        zone: What is swept.
-        layout: Its.
-        lake: A folder for the receipts.
-        ahead: By how much the clock is ahead of the landing.
-    """
+def ours(zone: Path, layout: Layout, lake: Path) -> Sweep:
+    """A sweep as the watcher does it, in a steady state: all that is there has its receipt."""
     from flagfall.dataset.feed import Feed, LakeAddress
     from flagfall.inbox.inbox import Inbox
     from flagfall.landing.zone import LandingAddress
 
     landing = LandingAddress(uri=str(zone), marker=layout.marker)
     feed = Feed(dataset="sweeps", landing=landing, lake=LakeAddress(uri=str(lake)))
-    inbox = Inbox(feed, lambda: datetime.now(UTC) + ahead)
+    inbox = Inbox(feed)
     file_receipts(inbox.pending(), lake)
     assert not inbox.pending(), "everything has its receipt"
     return lambda: asyncio.to_thread(lambda: inbox.sweep(inbox.shortcuts.scope()))
@@ -174,10 +165,7 @@ def sweeps_of(zone: Path, layout: Layout, files: int, most: int) -> Iterator[tup
     """Every kind of sweep of a landing zone."""
     yield "os.walk", bare(zone)
     with tempfile.TemporaryDirectory(dir=zone.parent) as lake:
-        yield "Flagfall", ours(zone, layout, Path(lake), LATER)
-    if layout is RECEIVED and files <= most:
-        with tempfile.TemporaryDirectory(dir=zone.parent) as lake:
-            yield "Flagfall, landed just now", ours(zone, layout, Path(lake), timedelta())
+        yield "Flagfall", ours(zone, layout, Path(lake))
     yield "FileTrigger", file_trigger_glob(f"{zone}/{layout.wildcard}")
     if layout is not DAYS and files <= most:
         yield "DirectoryFileDeleteTrigger", directory_scan(zone)
