@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import lightgbm
@@ -23,37 +20,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from analyst_rules import CONSTANTS, KEY, MODEL, PATTERNS, RANGES, REQUIRED, Times
 
-KEY = ["date", "carrier", "flight", "origin"]
 WHOLE = {"flight": "int32", "sched_dep_time": "int16", "sched_arr_time": "int16"}
 WHOLE |= {"distance": "int16"}
 TEXTS = {"carrier": "category", "tailnum": "category", "origin": "category", "dest": "category"}
 GAPPY = dict.fromkeys(["seats", "built", "temp", "humid", "wind_speed"], "float64")
 GAPPY |= dict.fromkeys(["precip", "pressure", "visib", "arr_delay"], "float64")
 TYPES = WHOLE | TEXTS | GAPPY
-REQUIRED = [*KEY, "tailnum", "dest", "sched_dep_time", "sched_arr_time", "distance"]
-RANGES = {
-    "flight": (1, np.inf), "sched_dep_time": (0, 2400), "sched_arr_time": (0, 2400),
-    "distance": (1, 6000), "seats": (1, 900), "built": (1950, 2013), "temp": (-40, 130),
-    "humid": (0, 100), "wind_speed": (0, 150), "precip": (0, np.inf), "pressure": (900, 1100),
-    "visib": (0, 10),
-}  # fmt: skip
-PATTERNS = {"carrier": "[A-Z0-9]{2}", "origin": "EWR|JFK|LGA", "dest": "[A-Z]{3}"}
-MODEL, CONSTANTS = "model.txt", "constants.json"
-
-
-class Times:
-    """Seconds by part of the script."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-
-    @contextmanager
-    def of(self, part: str) -> Iterator[None]:
-        """Count what is done within."""
-        began = time.monotonic()
-        yield
-        self.seconds[part] += time.monotonic() - began
 
 
 def chunks(path: Path, rows: int | None, engine: str) -> Iterator[pd.DataFrame]:

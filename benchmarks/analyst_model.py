@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import polars as pl
-from analyst import CONSTANTS, MODEL
+from analyst_rules import CONSTANTS, MODEL
 
 from flagfall.dataset.loader import find_dataset
 from flagfall.scoring.features import Constants

@@ -1,9 +1,9 @@
 """From a CSV file in the landing zone to predictions: rows a second and peak memory.
 
-Beside the script that a careful analyst would write (``analyst.py``), and beside what this machine
-can do at most: reading the bytes, hashing them, the rules, onnxruntime, writing Parquet, each by
-itself. Every measurement is a process of its own. ``make bench`` makes the environment
-of the script.
+Beside the scripts that a careful analyst would write, with pandas, polars and DuckDB
+(``analyst*.py``), and beside what this machine can do at most: reading the bytes, hashing them, the
+rules, onnxruntime, writing Parquet, each by itself. Every measurement is a process of its own.
+``make bench`` makes the environment of the scripts.
 """
 
 from __future__ import annotations
@@ -60,14 +60,19 @@ FLAGFALL = "Flagfall"
 WHOLE = "script, whole file"
 WHOLE_ARROW = "script, whole file, pyarrow's reader"
 CHUNKS = "script, chunks"
-SCRIPT = Path(__file__).parent / "analyst.py"
-WATCHED = Path(__file__).parent / "watched.py"
-SCRIPTS: dict[str, list[str]] = {
-    WHOLE: [],
-    WHOLE_ARROW: ["--engine", "pyarrow"],
-    CHUNKS: ["--chunk", str(CHUNK)],
+POLARS = "script with polars, whole file"
+DUCKDB = "script with DuckDB, whole file"
+HERE = Path(__file__).parent
+WATCHED = HERE / "watched.py"
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    WHOLE: ("analyst.py",),
+    WHOLE_ARROW: ("analyst.py", "--engine", "pyarrow"),
+    CHUNKS: ("analyst.py", "--chunk", str(CHUNK)),
+    POLARS: ("analyst_polars.py",),
+    DUCKDB: ("analyst_duckdb.py",),
 }
-OFTEN, OFTEN_TO = 3, 1_000_000
+"""Each with its options."""
+OFTEN, OFTEN_TO = 3, 5_000_000
 """How often each side is run, up to this size; larger files once."""
 
 MEBIBYTE = 1 << 20
@@ -83,6 +88,9 @@ LIMITS = {
     "infer, one thread": "onnxruntime, one thread",
     "write": "write the rows as Parquet",
 }
+BY_POLARS = "polars alone: typed rows that keep all rules, each key once, the hash, Parquet"
+"""What ingest does, but for what it says about rows that it leaves out."""
+INGEST = "Flagfall's ingest"
 SUM = "sum of the parts"
 SUM_ONE = "sum of the parts, onnxruntime on one thread"
 STAGES_SUM = "Flagfall, the three stages"
@@ -290,10 +298,12 @@ def measure(rows: int, model: Path, asked: Asked) -> tuple[dict[str, Run], dict[
         if rows == asked.compared:
             done = run([sys.executable, __file__, "limits"], folder, asked.seconds)
             others["limits"] = done.parts
+            others["by polars"] = middle(often, partial(by_polars, source, folder, asked.seconds))
             others["bytes"] = sizes_on_disk(source, folder / "lake" / "flights")
-        for side, options in SCRIPTS.items():
+        for side, (script, *options) in SCRIPTS.items():
             target = folder / "script.parquet"
-            command = [str(ANALYST), str(SCRIPT), str(source), str(target), str(model), *options]
+            files = [str(path) for path in (HERE / script, source, target, model)]
+            command = [str(ANALYST), *files, *options]
             bound = None if side == CHUNKS else asked.memory
             once = partial(run, command, folder, asked.seconds, bound)
             runs[side] = middle(often, once)
@@ -301,6 +311,20 @@ def measure(rows: int, model: Path, asked: Asked) -> tuple[dict[str, Run], dict[
             if rows == asked.compared and not runs[side].ended:
                 others.setdefault("parity", {})[side] = compare(folder, target)
     return runs, others
+
+
+def by_polars(source: Path, folder: Path, limit: float) -> Run:
+    """What ingest does, by polars alone; its seconds are those of the work, without imports."""
+    command = [
+        str(ANALYST),
+        str(HERE / "ingest_polars.py"),
+        str(source),
+        str(folder / "polars.parquet"),
+    ]
+    done = run(command, folder, limit)
+    return replace(
+        done, seconds=sum(done.parts[part] for part in ("hash", "read and clean", "write"))
+    )
 
 
 def sizes_on_disk(source: Path, lake: Path) -> dict[str, int]:
@@ -395,14 +419,17 @@ def parts(size: int, runs: dict[str, Run]) -> Table:
     return Table("data_plane_parts", columns, tuple(cells))
 
 
-def limit_table(size: int, seconds: dict[str, float], ours: Run) -> Table:
+def limit_table(size: int, seconds: dict[str, float], polars: Run, ours: Run) -> Table:
     """Each part alone, their sum, and ours."""
     assert ours.seconds is not None, "limits are measured where ours ended"
+    assert polars.seconds is not None, "the file is no larger than memory"
     counted = {name: value for name, value in seconds.items() if name in SUMMED}
     one = {**counted, "infer": seconds["infer, one thread"]}
     stages = sum(ours.parts[stage] for stage in STAGES)
     lines = {
         **{LIMITS[name]: value for name, value in seconds.items()},
+        BY_POLARS: polars.seconds,
+        INGEST: ours.parts["ingest"],
         SUM: sum(counted.values()),
         SUM_ONE: sum(one.values()),
         STAGES_SUM: stages,
@@ -448,7 +475,7 @@ def train(folder: Path) -> Path:
         raise SystemExit(f"{ANALYST} is missing; run `make .flagfall/analyst/.done`")
     # Its threads are not to spin while they wait: what else runs would hold them up.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"}
-    command = [ANALYST, Path(__file__).parent / "analyst_model.py", folder]
+    command = [ANALYST, HERE / "analyst_model.py", folder]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder
 
@@ -476,7 +503,8 @@ def main() -> None:
     found(totals(runs))
     found(slopes(runs))
     found(parts(asked.compared, runs[asked.compared]))
-    found(limit_table(asked.compared, others["limits"], runs[asked.compared][FLAGFALL]))
+    compared = runs[asked.compared][FLAGFALL]
+    found(limit_table(asked.compared, others["limits"], others["by polars"], compared))
     found(parity(asked.compared, others["parity"]))
     found(byte_table(asked.compared, others["bytes"]))
 
