@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -60,6 +61,7 @@ class Batch:
         is_broken: Whether its marker cannot be read, for good; then nothing is certain.
         is_clean: Whether the marker was never there while its data were not complete.
         is_crowded: Whether anything was written after the marker, in the same step of the clock.
+        careless: Draws when data are written again without the marker; ``None``: never.
     """
 
     day: str
@@ -76,6 +78,7 @@ class Batch:
     is_crowded: bool = False
     marker_at: float = 0.0
     done: list[str] = field(default_factory=list)
+    careless: random.Random | None = None
 
     @property
     def key(self) -> str:
@@ -121,14 +124,17 @@ class Batch:
         if self.volume.flavour.objects or self.schedule.random.random() < 0.4:
             self.volume.replace(key, data)
         else:
-            is_marker = key == self.key  # it is small: one write
-            half = 0 if is_marker else data.rfind(b"\n", 0, len(data) - 1) + 1
-            node = self.volume.open(key)
-            for piece in filter(None, (data[:half], data[half:])):
-                self._pause()
-                self.volume.append(node, piece, key)
+            self._write_in_place(key, data)
         if mtime is not None and not self.volume.flavour.objects and key in self.volume.files:
             self.volume.utime(key, mtime)
+
+    def _write_in_place(self, key: str, data: bytes) -> None:
+        is_marker = key == self.key  # it is small: one write
+        half = 0 if is_marker else data.rfind(b"\n", 0, len(data) - 1) + 1
+        node = self.volume.open(key)
+        for piece in filter(None, (data[:half], data[half:])):
+            self._pause()
+            self.volume.append(node, piece, key)
 
     def _new_content(self, column: str = "id") -> dict[str, bytes]:
         """Data that nobody has written before; as many bytes as the others."""
@@ -250,6 +256,14 @@ class Batch:
     def _remove_at_once(self, key: str) -> None:
         self.volume.remove(key)
 
+    def overwrite(self) -> None:
+        """Write other data under the marker that stands: which of them count, nobody can know."""
+        self.is_clean, self.standing = False, None
+        write = self.volume.replace if self.volume.flavour.objects else self._write_in_place
+        for key, data in self._new_content().items():
+            write(key, data)
+            self._pause()
+
     def touch(self) -> None:
         """Another mtime; nothing else."""
         if self.key in self.volume.files:
@@ -307,7 +321,16 @@ class Batch:
             self.done.append(step.__name__)
             step()
             self._rest()
+            self._be_careless()
         if self.standing is None and random.random() < 0.7:
             self._note("PRODUCER", "deliver")
             self.done.append("deliver")
             self.deliver()
+
+    def _be_careless(self) -> None:
+        """Overwrite just when a worker has read the data and is about to say that they count."""
+        while self.careless and self.key in self.volume.files and self.careless.random() < 0.6:
+            self.schedule.after_staging(2 * HOUR)
+            self._note("PRODUCER", "overwrite")
+            self.done.append("overwrite")
+            self.overwrite()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -102,7 +103,7 @@ class Schedule:
         self._count = 0
         self._hub = getcurrent()
         self._watched: list[tuple[int, Actor]] = []
-        self._listeners: list[Actor] = []
+        self._listeners: list[tuple[Actor, str, str]] = []
         self._processes: dict[int, Process] = {}
         self._outside = Process("oracle", Host("oracle"), frail=False)
         self.operations = 0
@@ -200,10 +201,17 @@ class Schedule:
 
     def after_listing(self, patience: float) -> None:
         """Wait until somebody begins to list the landing zone, or for so many seconds."""
-        actor = getcurrent()
-        self._listeners.append(actor)
+        self._after("list", "/landing/$", patience)
+
+    def after_staging(self, patience: float) -> None:
+        """Wait until somebody begins to write staged rows, or for so many seconds."""
+        self._after("put", ".*staged/", patience)
+
+    def _after(self, did: str, what: str, patience: float) -> None:
+        listener = getcurrent(), did, what
+        self._listeners.append(listener)
         self.wait(patience)
-        self._listeners.remove(actor)
+        self._listeners.remove(listener)
 
     def note(self, did: str, what: str, outcome: str = "") -> None:
         """Write a line of the trace."""
@@ -252,8 +260,8 @@ class Schedule:
         self.note(did, what, "GOES ON")
 
     def _wake_watchers(self, did: str, what: str) -> None:
-        if self._listeners and did == "list" and what == "/landing/":
-            for actor in self._listeners:
+        for actor, operation, pattern in self._listeners:
+            if did == operation and re.match(pattern, what):
                 self.wake(actor)
         if self._watched:
             due = [actor for count, actor in self._watched if count <= self.operations]

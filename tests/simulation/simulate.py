@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import random as chance
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ DAYS = ("2026-11-21", "2026-11-20", "2026-11-22", "2026-07-05")
 """Of batches; the last is one that nobody expects any more."""
 MOST_APART = 1.0
 """Seconds by which clocks of hosts and S3 may differ: see docs/install.md."""
+CARELESS = 1 / 8
+"""Share of the seeds in which producers also write data again without the marker."""
 LANDING, LAKE = "/landing", "/lake"
 
 DATASET = """\
@@ -101,8 +104,10 @@ class World:
         self.pipeline.names_keys = flavour.objects
         self.landing.listeners.append(self.pipeline.changed)
         days = random.sample(DAYS, len(DAYS))
+        careless = chance.Random(f"careless {seed}")  # so that it changes nothing in other seeds
+        draws = careless if careless.random() < CARELESS else None
         self.batches = [
-            Batch(day, number, self.layout, self.landing, schedule)
+            Batch(day, number, self.layout, self.landing, schedule, careless=draws)
             for number, day in enumerate(days[: random.randint(1, 4)])
         ]
         self.landing.listeners += [batch.hear for batch in self.batches]
