@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
@@ -69,7 +70,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             service_account_name=pod.service_account or None,
             pod_template_file=pod.template or None,
             kubernetes_conn_id=pod.conn_id,
-            labels={"app": "flagfall", "flagfall-dataset": dataset},
+            labels={"app": "flagfall", "flagfall-dataset": make_safe_label_value(dataset)},
             container_resources=k8s.V1ResourceRequirements(
                 requests={"cpu": pod.cpu, "memory": pod.memory}, limits={"memory": pod.memory}
             ),

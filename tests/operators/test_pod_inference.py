@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
 from kubernetes.client import ApiClient
 
-from flagfall.dataset.loader import read_dataset
+from flagfall.dataset.loader import find_dataset, read_dataset
 from flagfall.errors import HOPELESS, DatasetsInvalid, NotThere, PodRefused
 from flagfall.lake.records import Predicted
 from flagfall.operators import StageOperator, providers
@@ -35,6 +36,8 @@ from tests.scored import GOOD, POISON, make_scored_s3_toy, make_scored_toy
 
 DAGS = Path(__file__).parents[2] / "dags"
 ENGINE = "engine: pod, pod: {image: 'flagfall:1', service_account: scorer, cpu: 2, memory: 4Gi}"
+LABEL = re.compile("([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
+"""Values that Kubernetes takes for a label, of up to 63 characters."""
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +145,21 @@ def test_the_request_names_image_command_rights_and_resources(
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/tmp"]
+
+
+@pytest.mark.parametrize("name", ["tail_", "a__b", "a" * 63])
+def test_kubernetes_takes_the_pod_of_every_name_that_a_dataset_may_have(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any], datasets: Path, name: str
+) -> None:
+    in_pod(make_scored_toy(tmp_path))
+    (datasets / "toy.yaml").rename(datasets / f"{name}.yaml")
+    pod = find_dataset(name).model.pod  # type: ignore[union-attr]
+    task = PodInferenceOperator(task_id="t", dataset=name, batches=[], pod=pod)  # type: ignore[arg-type]
+    wanted = request(task, context)["metadata"]
+    values = wanted["labels"].values()
+    assert [value for value in values if len(value) > 63 or not LABEL.fullmatch(value)] == []
+    assert len(wanted["name"]) <= 63
+    assert re.fullmatch("[a-z0-9]([-a-z0-9]*[a-z0-9])?", wanted["name"])
 
 
 def test_the_pod_gets_the_variables_that_its_dataset_file_takes_and_no_others(
