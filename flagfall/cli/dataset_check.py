@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from flagfall.cli.model_check import try_model
 from flagfall.cli.model_init import says_of
 from flagfall.dataset.loader import datasets_folder, with_lines
@@ -32,9 +34,9 @@ def check_dataset(dataset: Dataset) -> str:
         One line that says what was found.
 
     Raises:
-        DatasetInvalid: A date format, a pattern, a rule or a notifier cannot be used; the model's
-            folder lacks something, was trained on other features, or does not score several rows at
-            once.
+        DatasetInvalid: A date format, a pattern, a rule, a notifier or the template of a pod cannot
+            be used; the model's folder lacks something, was trained on other features, or does not
+            score several rows at once.
         FeatureInvalid: An expression does not work on the columns, or the label cannot be what the
             model predicts.
         CodeInvalid: A file of the team's own code cannot be used.
@@ -44,6 +46,7 @@ def check_dataset(dataset: Dataset) -> str:
         require("delta")
     _check_notifiers(dataset)
     _check_rules(dataset)
+    _check_template(dataset)
     check_expressions(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
@@ -141,6 +144,23 @@ def _check_rules(dataset: Dataset) -> None:
         RowRules(dataset)
     except DatasetInvalid as invalid:
         raise _invalid(dataset, invalid.problems) from invalid
+
+
+def _check_template(dataset: Dataset) -> None:
+    pod = dataset.model.pod if dataset.model else None
+    if pod and pod.template and (why := _why_no_pod(Path(pod.template))):
+        why = f"expected a pod in YAML, {why}"
+        raise _invalid(dataset, [Problem("model.pod.template", None, why)])
+
+
+def _why_no_pod(file: Path) -> str:
+    try:
+        found = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
+    except FileNotFoundError:
+        return f"there is no file {file}: relative paths start at the project's root"
+    except (OSError, yaml.YAMLError) as error:
+        return f"{file} cannot be read: {' '.join(str(error).split())}"
+    return "" if isinstance(found, dict) else f"got {type(found).__name__} in {file}"
 
 
 def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:

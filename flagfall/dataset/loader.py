@@ -99,6 +99,7 @@ _EXPECTED = {
     "dict_type": "expected a mapping",
     "tuple_type": "expected a list",
     "list_type": "expected a list",
+    "int_type": "expected a whole number",
     "string_type": "expected text (put it in quotes if it is meant so)",
     "string_too_short": "expected some text",
     "string_pattern_mismatch": "expected lower-case letters, digits and _, a letter first",

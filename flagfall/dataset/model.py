@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from flagfall.dataset.kubernetes import Cpu, Image, Memory, Namespace, ServiceAccount
 from flagfall.dataset.values import (
-    Amount,
     Interval,
     Misfit,
     Scalar,
@@ -130,11 +130,11 @@ class Pod(Section):
         starts_within: What has not started after this counts as failed.
     """
 
-    image: str = Field(min_length=1)
-    namespace: str = ""
-    service_account: str = ""
-    cpu: Amount = "500m"
-    memory: Amount = "1Gi"
+    image: Image
+    namespace: Namespace = ""
+    service_account: ServiceAccount = ""
+    cpu: Cpu = "500m"
+    memory: Memory = "1Gi"
     template: str = ""
     conn_id: str = "kubernetes_default"
     starts_within: Interval = timedelta(minutes=10)

@@ -8,10 +8,9 @@ from pydantic import (
     Field,
 )
 
+from flagfall.dataset.kubernetes import Cpu, Memory
 from flagfall.dataset.values import (
-    Cpu,
     Interval,
-    Memory,
     Section,
 )
 

@@ -1,4 +1,4 @@
-"""Values in a dataset file: durations, shares, quantities; and the error where one does not fit."""
+"""Values in a dataset file: durations, ages, shares; and the error where one does not fit."""
 
 from __future__ import annotations
 
@@ -25,12 +25,6 @@ _CALENDAR = re.compile(r"-?P[^T]*[YM]")
 
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-_CPU = re.compile(r"\d+(\.\d{1,3})?|\d+m")
-
-
-_MEMORY = re.compile(r"\d+(\.\d+)?[MGT]i?")
 
 
 class Misfit(ValueError):
@@ -70,21 +64,6 @@ def _scalar(value: object) -> object:
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"expected a finite number, got {value!r}")
     return value
-
-
-def _quantity(form: re.Pattern[str], expected: str, value: object) -> str:
-    text = "" if isinstance(value, bool) else str(value)
-    if not form.fullmatch(text) or not re.search("[1-9]", text):
-        raise ValueError(f"expected {expected}, got {value!r}")
-    return text
-
-
-def _cpu(value: object) -> str:
-    return _quantity(_CPU, "CPUs such as 2, 0.5 or 500m", value)
-
-
-def _memory(value: object) -> str:
-    return _quantity(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value)
 
 
 _AGE = re.compile(r"(\d{1,5})\s*([dy])")
@@ -166,19 +145,3 @@ def each_once(key: str, names: list[str]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise Misfit((key, index, "name"), f"expected every name once, got {name!r} twice")
-
-
-_QUANTITY = re.compile(r"\d+(\.\d+)?([munkMGTPE]|[KMGTPE]i)?")
-
-
-def _amount(value: object) -> object:
-    if isinstance(value, bool) or not _QUANTITY.fullmatch(str(value)):
-        raise ValueError(f"expected an amount such as 2, 500m or 2Gi, got {value!r}")
-    return str(value)
-
-
-Amount = Annotated[str, BeforeValidator(_amount)]
-
-
-Cpu = Annotated[str, BeforeValidator(_cpu)]
-Memory = Annotated[str, BeforeValidator(_memory)]

@@ -27,6 +27,10 @@ _ON_OF_A_NOTICE = re.compile(r"notify\[\d+\]\.on")
 """A key that YAML reads as true, and people know from elsewhere."""
 
 
+_EXACT = 2**53
+"""Whole numbers below are exact as floats."""
+
+
 DEEPEST = 100
 """Levels of a file: libyaml's composer calls itself at each, until the process has no stack."""
 
@@ -150,7 +154,8 @@ def _number_as_text(value: str) -> str:
         number = float(value.replace(",", ""))
     except ValueError:
         return ""
-    return f"; YAML reads {value} as text: write {number!r} if it is a number"
+    shown = int(number) if number.is_integer() and abs(number) < _EXACT else number
+    return f"; YAML reads {value} as text: write {shown!r} if it is a number"
 
 
 def _check_depth(text: str) -> None:

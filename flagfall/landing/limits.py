@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _bytes(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int):
+        example = f"{20 << 30} for 20 GiB"
+        raise ValueError(f"expected a number of bytes, such as {example}, got {value!r}")
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
 class Limits(BaseModel):
@@ -33,21 +45,21 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    marker_bytes: int = Field(default=4 << 20, gt=0, le=16 << 20)
+    marker_bytes: Bytes = Field(default=4 << 20, gt=0, le=16 << 20)
     files: int = Field(default=10_000, gt=0, le=100_000)
-    batch_bytes: int = Field(default=64 << 30, gt=0)
-    row_bytes: int = Field(default=1 << 20, gt=0, le=1 << 30)
+    batch_bytes: Bytes = Field(default=64 << 30, gt=0)
+    row_bytes: Bytes = Field(default=1 << 20, gt=0, le=1 << 30)
     columns: int = Field(default=10_000, gt=0)
-    expand_bytes: int = Field(default=64 << 20, gt=0)
+    expand_bytes: Bytes = Field(default=64 << 20, gt=0)
     expand_ratio: int = Field(default=200, gt=0)
-    parquet_memory: int = Field(default=1 << 30, gt=0, le=1 << 40)
-    rejected_bytes: int = Field(default=64 << 20, gt=0)
+    parquet_memory: Bytes = Field(default=1 << 30, gt=0, le=1 << 40)
+    rejected_bytes: Bytes = Field(default=64 << 20, gt=0)
     reasons: int = Field(default=1_000, gt=0, le=10_000)
     batches_per_run: int = Field(default=5_000, gt=0)
     backlog_per_run: int = Field(default=500, gt=0)
     active_tasks: int = Field(default=4, ge=0)
     shard_batches: int = Field(default=500, gt=0)
-    shard_bytes: int = Field(default=1 << 30, gt=0)
+    shard_bytes: Bytes = Field(default=1 << 30, gt=0)
 
     @property
     def why_batch_bytes(self) -> str:

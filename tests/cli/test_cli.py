@@ -961,6 +961,28 @@ class TestCheck:
         problem = "notify[0].notifier: 'no.such.Notifier' cannot be imported"
         assert re.search(rf"toy\.yaml: line \d+: {re.escape(problem)}", ran.err)
 
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            (None, "expected a pod in YAML, there is no file "),
+            ("a: [", "expected a pod in YAML, "),
+            ("just text", "expected a pod in YAML, "),
+        ],
+    )
+    def test_a_template_that_is_no_pod_is_told(
+        self, flagfall: CommandLine, tmp_path: Path, text: str | None, says: str
+    ) -> None:
+        file = make_scored_toy(tmp_path).root / "datasets" / "toy.yaml"
+        pod = "engine: pod, pod: {image: a, template: pod.yaml}"
+        file.write_text(file.read_text().replace("task: binary", f"task: binary, {pod}"))
+        if text is not None:
+            (tmp_path / "pod.yaml").write_text(text)
+        ran = flagfall("check")
+        assert (ran.code, ran.err.count("\n")) == (65, 1)
+        assert re.search(rf"toy\.yaml: line \d+: model\.pod\.template: {re.escape(says)}", ran.err)
+        (tmp_path / "pod.yaml").write_text("spec: {}")
+        assert flagfall("check").code == 0
+
     def test_what_does_not_fit_is_told_for_every_dataset(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:

@@ -290,7 +290,55 @@ MISTAKES = [
             ("2", "4GB", "memory", "got '4GB'"),
             ("2", "4m", "memory", "got '4m'"),
             ("2", "0Gi", "memory", "got '0Gi'"),
+            ("2", "1Mi", "memory", "expected 128Mi or more: a Python process"),
+            ("2", "127.9Mi", "memory", "got '127.9Mi'"),
+            ("2", "134M", "memory", "got '134M'"),
         ]
+    ),
+    # a pod of the model's own
+    *(
+        Mistake(
+            "  path: models/toy",
+            f"  path: models/toy\n  engine: pod\n  pod:\n    {lines}",
+            line,
+            f"model.pod.{key}",
+            says,
+        )
+        for lines, line, key, says in [
+            ("image: a\n    cpu: 0", 25, "cpu", "expected CPUs such as 2, 0.5 or 500m, got 0"),
+            ("image: a\n    cpu: 2Gi", 25, "cpu", "got '2Gi'"),
+            ("image: a\n    memory: 4", 25, "memory", "expected memory with a unit"),
+            ("image: a\n    memory: 400m", 25, "memory", "got '400m'"),
+            ("image: a\n    memory: 1Mi", 25, "memory", "expected 128Mi or more"),
+            ("image: a\n    namespace: My NS", 25, "namespace", "such as flagfall, got 'My NS'"),
+            ("image: a\n    namespace: a.b", 25, "namespace", "lower-case letters, digits and -"),
+            (f"image: a\n    namespace: {'a' * 64}", 25, "namespace", "63 characters at most"),
+            ("image: a\n    service_account: Task", 25, "service_account", "got 'Task'"),
+            ("image: a\n    service_account: a_b", 25, "service_account", "digits, - and ."),
+            ("image: Registry Example/a b", 24, "image", "without blanks"),
+            ("image: Flagfall:1", 24, "image", "lower-case"),
+            ("image: https://registry.example/a", 24, "image", "registry.example/flagfall:0.1.0"),
+            ("image: 'a:'", 24, "image", "got 'a:'"),
+            ("image: ''", 24, "image", "got ''"),
+        ]
+    ),
+    Mistake(
+        "lake:\n",
+        "limits: {batch_bytes: 20GB}\nlake:\n",
+        5,
+        "limits.batch_bytes",
+        "expected a number of bytes, such as 21474836480 for 20 GiB, got '20GB'",
+    ),
+    Mistake("lake:\n", "limits: {row_bytes: 2.5}\nlake:\n", 5, "limits.row_bytes", "got 2.5"),
+    Mistake(
+        "lake:\n", "limits: {shard_bytes: 2e9}\nlake:\n", 5, "limits.shard_bytes", "2000000000 if"
+    ),
+    Mistake(
+        "lake:\n",
+        "limits: {files: many}\nlake:\n",
+        5,
+        "limits.files",
+        "expected a whole number, got 'many'",
     ),
     Mistake(
         "lake:\n",
@@ -349,6 +397,27 @@ def test_a_mistake_is_told_by_file_line_key_and_what_was_expected(
     assert mistake.says in problem.message
     assert str(invalid).startswith(f"{path}: ")
     assert "\n" not in str(invalid)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "flagfall",
+        "flagfall:0.1.0",
+        "localhost:5000/a/b-c__d.e:V1_x",
+        "Registry.Example/a",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/flagfall",
+        f"registry.example/flagfall@sha256:{'a1' * 32}",
+        f"[::1]:5000/flagfall:1@sha256:{'a1' * 32}",
+    ],
+)
+def test_every_image_that_a_registry_may_have_is_taken(tmp_path: Path, image: str) -> None:
+    pod = f"engine: pod\n  pod: {{image: '{image}', namespace: a-1, service_account: a.b-1}}"
+    text = edited("path: models/toy", f"path: models/toy\n  {pod}")
+    model = read_dataset(write(tmp_path, text)).model
+    assert model is not None
+    assert model.pod is not None
+    assert model.pod.image == image
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
