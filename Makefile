@@ -43,7 +43,8 @@ simulate: $(VENV)/.dev
 # Render every values file with Airflow's chart, which you have: make chart CHART=airflow-1.22.0.tgz. Each object
 # is validated and checked against ours; no cluster is asked.
 chart: $(VENV)/.dev
-	@test -f "$(CHART)" || { echo "make chart CHART=airflow-1.22.0.tgz: name the chart's file"; exit 1; }
+	@test -n "$(CHART)" || { echo "make chart CHART=airflow-1.22.0.tgz: name the chart's file"; exit 1; }
+	@test -f "$(CHART)" || { echo "make chart: there is no file $(CHART)"; exit 1; }
 	$(BIN)/python -m tests.deploy.chart $(CHART)
 
 # Build the image with podman or docker and run it as the policies want it; BASE=name takes another base of Python.

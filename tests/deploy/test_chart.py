@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_python import Chart
 
 from tests.deploy.chart import FILES, invalid, main, ours, render
@@ -75,3 +77,97 @@ class TestWhatIsSeen:
     def test_an_environment_that_is_not_there(self, given: dict[str, Any]) -> None:
         given["extraConfigMaps"] = {}
         assert sum("there is no ConfigMap" in fault for fault in faults(given)) == 2
+
+    def test_an_environment_from_a_secret_is_one(self, given: dict[str, Any]) -> None:
+        sources = [*yaml.safe_load(given["extraEnvFrom"]), {"secretRef": {"name": "mine"}}]
+        given["extraEnvFrom"] = yaml.safe_dump(sources)
+        assert faults(given) == ()
+
+    def test_a_mount_without_a_path_is_said_by_the_validator(self, given: dict[str, Any]) -> None:
+        given["volumeMounts"][1]["mountPat"] = given["volumeMounts"][1].pop("mountPath")
+        assert any("'mountPath' is a required property" in fault for fault in faults(given))
+
+    @pytest.mark.parametrize(
+        ("where", "setting", "says"),
+        [
+            ("pod", {"runAsUser": 0}, "it may run as root"),
+            ("pod", {"runAsNonRoot": False}, "it may run as root"),
+            ("containers", {"runAsUser": 0}, "it may run as root"),
+            ("containers", {"allowPrivilegeEscalation": True}, "it may gain privileges"),
+            ("containers", {"privileged": True}, "it may gain privileges"),
+            ("containers", {"capabilities": {"add": ["SYS_ADMIN"]}}, "it keeps capabilities"),
+            (
+                "containers",
+                {"capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}},
+                "it keeps capabilities",
+            ),
+            ("containers", {"capabilities": None}, "it keeps capabilities"),
+        ],
+    )
+    def test_rights_that_no_container_needs(
+        self, given: dict[str, Any], where: str, setting: dict[str, Any], says: str
+    ) -> None:
+        given["securityContexts"][where] |= setting
+        assert faults(given) == (f"Deployment flagfall-triggerer: triggerer: {says}",)
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "AIRFLOW__CORE__FERNET_KEY",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+            "AIRFLOW__API_AUTH__JWT_SECRET",
+            "AIRFLOW_CONN_LAKE",
+            "AWS_SECRET_ACCESS_KEY",
+            "SMTP_PASSWORD",
+            "FLAGFALL_TOKEN_SCORING",
+        ],
+    )
+    def test_a_secret_that_everybody_may_read(self, given: dict[str, Any], key: str) -> None:
+        given["extraConfigMaps"]["flagfall-environment"]["data"] += f"{key}: x\n"
+        (fault,) = faults(given)
+        assert fault.startswith(f"ConfigMap flagfall-environment: {key} looks like a secret")
+
+    def test_a_setting_that_is_no_secret(self, given: dict[str, Any]) -> None:
+        harmless = "AIRFLOW__LOGGING__REMOTE_LOG_CONN_ID: x\nFLAGFALL_CONN_ID: x\n"
+        given["extraConfigMaps"]["flagfall-environment"]["data"] += harmless
+        assert faults(given) == ()
+
+    def test_a_request_that_is_over_its_limit(self, given: dict[str, Any]) -> None:
+        given["triggerer"]["resources"] = {
+            "requests": {"memory": "4Gi"},
+            "limits": {"memory": "4G"},
+        }
+        (fault,) = faults(given)
+        assert fault.endswith("triggerer: it requests more memory than its limit")
+
+    def test_an_amount_that_is_none(self, given: dict[str, Any]) -> None:
+        given["triggerer"]["resources"] = {"limits": {"memory": "4 gigs"}}
+        (fault,) = faults(given)
+        assert "4 gigs" in fault
+
+    def test_a_secret_for_the_registry_that_a_tasks_pod_does_not_have(
+        self, given: dict[str, Any]
+    ) -> None:
+        given["imagePullSecrets"] = [{"name": "registry"}]
+        (fault,) = faults(given)
+        assert "imagePullSecrets are not in pod_template.yaml: a task's pod gets no image" in fault
+
+
+@pytest.mark.parametrize(
+    ("chart", "says"), [("", "name the chart's file"), ("/no/such.tgz", "no file /no/such.tgz")]
+)
+def test_make_names_the_chart_that_is_not_there(chart: str, says: str) -> None:
+    ran = subprocess.run(
+        ["make", "--old-file", ".venv/.dev", "chart", f"CHART={chart}"],
+        cwd=STAND_IN.parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode != 0
+    assert says in ran.stdout
+
+
+def test_a_kind_of_object_that_kubernetes_does_not_have_is_said() -> None:
+    scaled = {"apiVersion": "keda.sh/v1", "kind": "ScaledObject", "metadata": {"name": "a"}}
+    assert "ScaledObject a: Kubernetes 1.37: keda.sh/v1 is not known" in list(invalid((scaled,)))
