@@ -9,7 +9,7 @@ from secrets import token_bytes, token_hex
 
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE_USER = 50000
-"""The user of the image, where the folder below is root's."""
+"""The user of the image: where root runs this, in a project that is root's."""
 
 
 def user() -> int:

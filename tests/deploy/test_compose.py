@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +116,21 @@ class TestSecrets:
         monkeypatch.setattr(os, "getuid", lambda: who)
         user = runpy.run_path(str(DEPLOY / "compose_secrets.py"))["user"]()
         assert user == who or (who == 0 and user > 0)
+
+    @pytest.mark.parametrize("owner", [0, 1234])
+    def test_their_user_may_write_where_the_commands_of_the_file_make_the_folder(
+        self, tmp_path: Path, owner: int
+    ) -> None:
+        """As root the owner of the project's folder is tried, too."""
+        (tmp_path / "deploy").mkdir()
+        shutil.copy(DEPLOY / "compose_secrets.py", tmp_path / "deploy")
+        if os.getuid() == 0:
+            os.chown(tmp_path, owner, owner)
+        commands = TEXT.partition("#\n#   ")[2].partition("#   docker")[0].replace("\n#   ", "\n")
+        subprocess.run(["sh", "-ec", commands], cwd=tmp_path, check=True)
+        made = (tmp_path / ".flagfall" / "compose").stat()
+        assert f"FLAGFALL_UID={made.st_uid}\n" in (tmp_path / "deploy/.env").read_text()
+        assert made.st_uid > 0
 
     def test_git_leaves_them_alone(self) -> None:
         ignored = (DEPLOY.parent / ".gitignore").read_text().splitlines()
