@@ -200,6 +200,23 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert missing == []
 
 
+OURS = "benchmarks|dags|deploy|docs|flagfall|operators|plugin|requirements|sandbox|tests|triggers"
+NAMED = re.compile(rf"(?<![\w./$:-])(?:{OURS})/[\w./-]*\w\.[a-z]\w*\b(?![*<{{])")
+"""A file in a folder of ours; those in ``datasets/`` and ``models/`` may be the reader's."""
+SPEAKING = [
+    *PAGES,
+    *(path for path in (ROOT / "deploy").rglob("*") if path.is_file()),
+    *(ROOT / name for name in ("Makefile", "CHANGELOG.md", "pyproject.toml")),
+]
+
+
+@pytest.mark.parametrize("page", SPEAKING, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_ours_that_are_named_exist(page: Path) -> None:
+    named = set(NAMED.findall(page.read_text()))
+    missing = [name for name in named if not any((d / name).exists() for d in (ROOT, page.parent))]
+    assert missing == []
+
+
 def test_every_invariant_has_a_test_that_is_marked_with_it() -> None:
     design = (ROOT / "docs/design.md").read_text()
     section = design.partition("## Invariants")[2].partition("\n## ")[0]
