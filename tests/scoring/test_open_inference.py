@@ -297,7 +297,7 @@ def test_a_redirect_is_not_followed(canned: Canned) -> None:
         ("engine: open-inference, server: {url: a}", r"model\.server\.url: expected a URL such as"),
         ("engine: open-inference, server: {url: 'http://me:pw@a'}", "without user"),
         ("engine: pod", r"model\.engine: expected a section model\.pod"),
-        ("engine: pod, pod: {image: a, cpu: lots}", r"model\.pod\.cpu: expected an amount such as"),
+        ("engine: pod, pod: {image: a, cpu: lots}", r"model\.pod\.cpu: expected CPUs such as"),
     ],
 )
 def test_a_mistake_in_the_section_is_named(tmp_path: Path, model: str, why: str) -> None:
