@@ -38,10 +38,12 @@ class OutcomeDelivery:
     Attributes:
         receipt: Its receipt.
         replaced_at: When a delivery came that superseded it; ``None`` where none did.
+        replaces: Ids of the earlier deliveries of its marker.
     """
 
     receipt: Receipt
     replaced_at: datetime | None = None
+    replaces: tuple[str, ...] = ()
 
     def counts_in(self, window: Window) -> bool:
         """Whether its outcomes count for the batch of a window."""
@@ -66,7 +68,8 @@ def _of_marker(receipts: Sequence[Receipt]) -> list[OutcomeDelivery]:
     for place, receipt in enumerate(ordered):
         later = (one.marker.delivered_at for one in ordered[place + 1 :])
         if receipt.rows:
-            found.append(OutcomeDelivery(receipt, min(later, default=None)))
+            replaces = tuple(one.batch_id for one in ordered[:place])
+            found.append(OutcomeDelivery(receipt, min(later, default=None), replaces))
     return found
 
 

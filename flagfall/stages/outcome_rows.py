@@ -16,9 +16,10 @@ from flagfall.concurrency import in_parallel
 from flagfall.dataset.outcomes import rows_are_kept
 from flagfall.dataset.schema import KNOWN_AT, Dataset
 from flagfall.errors import FlagfallError, NotThere, StoreRefused
+from flagfall.lake.outcome_deliveries import OutcomeDelivery
 from flagfall.lake.outcomes import read_matched, write_matched
 from flagfall.lake.output import Lake
-from flagfall.lake.records import Predicted, Receipt, Staged
+from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.logs import logger
 from flagfall.scoring.labels import Says
 from flagfall.scoring.late_labels import ORDER, last_outcomes
@@ -74,6 +75,19 @@ class OutcomeRows:
         matched = {one: rows for one, rows in known.items() if one in set(asked)} | new
         write_matched(self._lake.store, delivery.batch_id, matched)
         return matched
+
+    def may_be_known_by(self, delivery: OutcomeDelivery, last: LateEvaluation) -> bool:
+        """Whether what is known of a batch may be of a delivery that cannot be read.
+
+        Or of an earlier delivery of its marker. Look-ups say of which it is not.
+        """
+        receipt = delivery.receipt
+        if receipt.batch_id not in self.failures:
+            return False
+        was_there = receipt.received_at <= last.at
+        names = (*delivery.replaces, receipt.batch_id) if was_there else delivery.replaces
+        looked_up = (read_matched(self._lake.store, name) for name in names)
+        return any(matched.get(last.batch_id) != 0 for matched in looked_up)
 
     def _is_kept(self, delivery: Receipt) -> bool:
         """Whether its rows have to be there still."""

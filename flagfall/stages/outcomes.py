@@ -94,8 +94,9 @@ def evaluate_outcomes(
     deliveries = _deliveries(_label(dataset), waiting, outcomes, before)
     rows = OutcomeRows(dataset, inbox.lake, feed, outcomes.lake, inbox.clock())
     look = _Look(dataset, inbox, rows, run)
-    sources = look.sources(waiting, deliveries)
-    due = [one for one in waiting if look.is_due(one, sources[one.batch_id], before)]
+    sources = look.sources(waiting, deliveries, before)
+    sure = [one for one in waiting if one.batch_id in sources]
+    due = [one for one in sure if look.is_due(one, sources[one.batch_id], before)]
     if due:  # before they are: a worker that dies between the two is to leave no alert unseen
         note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in due])
     done = {name for name, one in before.last.items() if run and one.run == run}
@@ -165,10 +166,14 @@ class _Look:
         self._run = run
 
     def sources(
-        self, waiting: Sequence[Receipt], deliveries: Sequence[OutcomeDelivery]
+        self, waiting: Sequence[Receipt], deliveries: Sequence[OutcomeDelivery], before: Looked
     ) -> dict[str, list[Receipt]]:
-        """The deliveries that have outcomes for each batch, in their order, by batch id."""
+        """The deliveries that have outcomes for each batch, in their order, by batch id.
+
+        A batch is left out if what is known of it may be lost because something cannot be read.
+        """
         windows = {one.batch_id: Window.of(one, self._label.within) for one in waiting}
+        unsure: set[str] = set()
         found: dict[str, list[Receipt]] = {name: [] for name in windows}
         for delivery in deliveries:
             asked = [name for name, window in windows.items() if delivery.counts_in(window)]
@@ -176,7 +181,19 @@ class _Look:
             for name in asked:
                 if matched.get(name):
                     found[name].append(delivery.receipt)
-        return found
+                elif name not in matched and self._may_lose(name, delivery, before):
+                    unsure.add(name)
+        if unsure:
+            names = ", ".join(sorted(unsure))
+            log.warning("%s: left as it is, until all is readable: %s", self._dataset.name, names)
+        return {name: of for name, of in found.items() if name not in unsure}
+
+    def _may_lose(self, batch_id: str, delivery: OutcomeDelivery, before: Looked) -> bool:
+        """Whether a batch that a delivery was not looked up for may lose what is known of it."""
+        last = before.last.get(batch_id)
+        if last is None:
+            return False
+        return batch_id in self._rows.failures or self._rows.may_be_known_by(delivery, last)
 
     def is_due(self, receipt: Receipt, sources: Sequence[Receipt], before: Looked) -> bool:
         """Whether a batch's outcomes are of other deliveries, or read otherwise, than before."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, learned_on
+from flagfall.lake.output import Lake
+from flagfall.lake.records import Staged
 from flagfall.landing.marker import Marker
 from flagfall.stages import outcomes
 from flagfall.stages.outcome_rows import legible
@@ -139,6 +143,51 @@ class TestWhatCannotBeRead:
         assert lost.batch_id in str(failure)
         assert known(feeds, two[0]) == (1, 1)
 
+    @pytest.mark.parametrize("harm", ["gone", "damaged", "a part gone", "away"])
+    def test_a_correction_of_outcomes_takes_nothing_away_that_is_known(
+        self,
+        feeds: LateFeeds,
+        two: tuple[Marker, Marker],
+        harm: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
+        feeds.happen("2026-11-17", "id,delay\n8,30\n")
+        feeds.learn()
+        feeds.clock.advance(timedelta(hours=1))
+        correction = feeds.happen(NEXT, "id,delay\n1,30\n2,30\n")
+        feeds.happen(LATER, "id,delay\n3,0\n8,0\n")
+        with unreadable(feeds, correction, harm, monkeypatch):
+            learned = feeds.learn()
+        (failure,) = learned.failures
+        assert correction.batch_id in str(failure)
+        assert [one.batch_id for one in learned.batches] == [two[1].batch_id]
+        assert (known(feeds, two[0]), known(feeds, two[1])) == ((2, 1), (1, 0))
+        assert feeds.learn().failures == ()
+        assert known(feeds, two[0]) == (3, 2)
+
+    def test_outcomes_that_were_known_stay_known_though_look_ups_are_lost(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lost = feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        shutil.rmtree(feeds.toy.root / "lake/toy" / MATCHED)
+        with unreadable(feeds, lost, "damaged", monkeypatch):
+            assert feeds.learn().batches == ()
+        assert known(feeds, two[0]) == (1, 1)
+
+    def test_new_outcomes_hold_up_no_batch_of_which_something_is_known(
+        self, feeds: LateFeeds, two: tuple[Marker, Marker], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        feeds.clock.advance(timedelta(hours=1))
+        lost = feeds.happen(OTHER, "id,delay\n3,30\n")
+        feeds.happen(LATER, "id,delay\n2,30\n")
+        with unreadable(feeds, lost, "damaged", monkeypatch):
+            assert len(feeds.learn().failures) == 1
+        assert known(feeds, two[0]) == (2, 2)
+
     def test_an_evaluation_that_is_damaged_is_followed_by_another_one(
         self, feeds: LateFeeds, two: tuple[Marker, Marker], caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -255,6 +304,30 @@ class TestDatasetFilesThatChange:
 
 def evaluations(feeds: LateFeeds, marker: Marker) -> list[Path]:
     return sorted((feeds.toy.root / "lake/toy/outcomes").glob(f"*/{marker.batch_id}/*"))
+
+
+@contextmanager
+def unreadable(
+    feeds: LateFeeds, marker: Marker, how: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Staged outcomes of a delivery cannot be read for a while, or their storage is away."""
+    folder = feeds.truth.root / "lake/truth/staged" / marker.batch_id
+    if how != "away":
+        shutil.copytree(folder, kept := feeds.truth.root / "kept")
+        drop_staged(feeds.truth, marker, how)
+        yield
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        return
+    find = Lake.find
+
+    def away(self: Lake, kind: type[Staged], batch_id: str) -> Staged | None:
+        if batch_id == marker.batch_id and kind is Staged:
+            raise StoreUnavailable(str(folder), "timed out")
+        return find(self, kind, batch_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "find", away)
+        yield
 
 
 def drop_staged(feed: ToyFeed, marker: Marker, how: str = "gone") -> None:
