@@ -19,6 +19,7 @@
     ├── ModelCrashed          the process that runs a model; may heal by itself
     └── StoreError
         ├── StoreRefused          permission, credentials, an address that cannot be right
+        │   ├── Damaged               output in the lake that is damaged or gone
         │   ├── AccessDenied          an object that may not be read; others perhaps may
         │   ├── NameTooLong           a path that the file system does not take
       │   └── NotAFile              a link, a FIFO or a directory where a file is expected
@@ -231,6 +232,10 @@ class StoreError(FlagfallError):
 
 class StoreRefused(StoreError):
     """The store refuses, and will refuse again until somebody changes something."""
+
+
+class Damaged(StoreRefused):
+    """Output in the lake is damaged, or a part of it is gone."""
 
 
 class AccessDenied(StoreRefused):

@@ -62,7 +62,8 @@ def replay(
         hint = "give either a batch, or --since, --until, --reason or --model-version"
         raise NotThere("batch", batch, hint)
     if batch:
-        say(f"{inbox.replay(batch, wish.source).batch_id} is pending")
+        again = inbox.replay(batch, wish.source)
+        say(f"{again.batch_id} is pending, from {'staged' if again.staged_from else 'landing'}")
         return
     with at_work("finding batches"):
         plan = plan_replay(found, inbox, wish)

@@ -240,19 +240,36 @@ class Inbox:
     def hand_out(
         self, marker: Marker, deliveries: Iterable[Receipt], staged_from: str = ""
     ) -> Marker:
-        """Ask for the next replay of a delivery; one that was asked for before stays as it is.
+        """Ask for the next replay of a delivery; see ``in_the_way``.
 
         Args:
             marker: Any delivery of a version of its marker.
             deliveries: Receipts of that marker.
             staged_from: Batch id whose staged rows are taken in again; empty for the files in the
                 landing zone.
+
+        Returns:
+            The replay that is pending now.
         """
         again = self.next_replay(marker, deliveries)
         now, first = self.clock(), marker.delivered_at
         again = replace(again, landed_at=now, first_landed_at=first, staged_from=staged_from)
-        self.lake.store.create(_replay_key(again), _note(again))
+        if not self.lake.store.create(_replay_key(again), _note(again)):
+            if (there := self.in_the_way(again)) is not None:
+                return there
+            self.lake.store.put(_replay_key(again), _note(again))
         return again
+
+    def in_the_way(self, again: Marker) -> Marker | None:
+        """The same replay, if it was asked for before and stays as it is.
+
+        One from another source is replaced, until its rows are staged: then a worker is about to
+        write its receipt.
+        """
+        there = self._handed_out(_replay_key(again))
+        if there is None or there.staged_from == again.staged_from:
+            return there
+        return there if self.lake.has(Staged, again.batch_id) else None
 
 
 def _replay_key(marker: Marker) -> str:

@@ -161,7 +161,7 @@ def hand_out_again(inbox: Inbox, plan: Plan) -> list[Marker]:
     """
 
     def hand_out(found: Found) -> Marker:
-        rows = found.receipt.batch_id if plan.source == "staged" else ""
+        rows = _rows_from(found, plan.source)
         return inbox.hand_out(found.receipt.marker, found.deliveries, rows)
 
     return list(in_parallel(hand_out, plan.batches))
@@ -235,8 +235,16 @@ def _judged(
     else:
         found = _lying_there(inbox, there, found)
     again = inbox.next_replay(found.receipt.marker, found.deliveries)
+    again = replace(again, staged_from=_rows_from(found, wish.source))
     is_pending = not found.left_out and again.batch_id in pending
-    return replace(found, left_out="a replay of it is pending") if is_pending else found
+    if is_pending and inbox.in_the_way(again) is not None:
+        return replace(found, left_out="a replay of it is pending")
+    return found
+
+
+def _rows_from(found: Found, source: ReplaySource) -> str:
+    """Batch id whose staged rows are taken; empty for the files in the landing zone."""
+    return found.receipt.batch_id if source == "staged" else ""
 
 
 def _lying_there(inbox: Inbox, there: Mapping[str, Marker], found: Found) -> Found:

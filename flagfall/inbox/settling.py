@@ -51,7 +51,7 @@ def look_at(marker: Marker, inbox: Inbox, dataset: Dataset) -> Look:
     of it alone.
     """
     if marker.staged_from:
-        staged = inbox.lake.find(Staged, marker.staged_from)
+        staged = inbox.lake.legible(Staged, marker.staged_from)
         return Look(marker, sum(file.bytes for file in staged.files) if staged else 0, True)
     now, settle = inbox.clock(), dataset.landing.settle
     try:

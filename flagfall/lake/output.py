@@ -33,7 +33,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from flagfall.concurrency import in_parallel
-from flagfall.errors import StoreRefused, printable
+from flagfall.errors import Damaged, StoreRefused, printable
 from flagfall.lake.records import (
     Challenged,
     Evaluation,
@@ -94,7 +94,7 @@ class Lake:
         """The record of a finished stage, or ``None``.
 
         Raises:
-            StoreRefused: It is damaged.
+            Damaged: It is damaged.
         """
         key = f"{_FOLDERS[kind]}/{batch_id}/record.json"
         try:
@@ -106,7 +106,7 @@ class Lake:
                 f"this record is damaged ({damaged.error_count()} mistakes); restore it, or remove"
             )
             why = f"{why} it and replay {batch_id}"
-            raise StoreRefused(f"{self.store.uri}/{key}", why) from damaged
+            raise Damaged(f"{self.store.uri}/{key}", why) from damaged
 
     def has(self, kind: type[AnyRecord], batch_id: str) -> bool:
         """Whether a stage is finished, without reading its record."""

@@ -13,15 +13,17 @@ import polars as pl
 
 from flagfall.dataset.columns import SOURCE, polars_schema
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import BatchInvalid
+from flagfall.errors import BatchInvalid, Damaged
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
 from flagfall.stages.accepted import accept
+from flagfall.tables.legible import legible, read_through
 
 FROM_LANDING = "`flagfall replay --from landing` takes it from the landing zone"
+_NO_ROWS = "no-staged-rows"
 
 
 def take_again(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Receipt:
@@ -57,23 +59,42 @@ def _check_counts(marker: Marker, turns: Turns) -> None:
 
 def _copied(dataset: Dataset, lake: Lake, marker: Marker) -> Staged:
     """The rows as output of this delivery."""
-    gone = f"{marker.uri}: the staged rows of {marker.staged_from} are gone; {FROM_LANDING}"
-    source = lake.find(Staged, marker.staged_from)
-    if source is None:
-        raise BatchInvalid("no-staged-rows", gone)
+    source = _source(lake, marker)
     names = [part_name(index) for index in range(len(source.parts))]
     with lake.scratch() as folder:
-        try:
-            for part, name in zip(source.parts, names, strict=True):
-                key = f"{lake.folder(Staged, source.batch_id)}/{part.name}"
-                lake.store.fetch(key, folder / name)
-        except FileNotFoundError as missing:
-            raise BatchInvalid("no-staged-rows", gone) from missing
         files = [folder / name for name in names]
+        try:
+            for part, file in zip(source.parts, files, strict=True):
+                _fetch(lake, f"{lake.folder(Staged, source.batch_id)}/{part.name}", file)
+        except Damaged as damaged:
+            raise BatchInvalid(_NO_ROWS, f"{marker.uri}: {damaged}") from damaged
         _check_columns(dataset, marker, files)
         parts = [p.model_copy(update={"name": n}) for p, n in zip(source.parts, names, strict=True)]
         news = {"batch_id": marker.batch_id, "parts": tuple(parts)}
         return lake.finish(source.model_copy(update=news), files)
+
+
+def _source(lake: Lake, marker: Marker) -> Staged:
+    """The record of the rows."""
+    try:
+        found = lake.find(Staged, marker.staged_from)
+    except Damaged as damaged:
+        raise BatchInvalid(_NO_ROWS, f"{marker.uri}: {damaged}; or {FROM_LANDING}") from damaged
+    if found is None:
+        why = f"{marker.uri}: the staged rows of {marker.staged_from} are gone; {FROM_LANDING}"
+        raise BatchInvalid(_NO_ROWS, why)
+    return found
+
+
+def _fetch(lake: Lake, key: str, file: Path) -> None:
+    """Copy a part that can be read.
+
+    Raises:
+        Damaged: It is damaged or gone.
+    """
+    with legible(f"{lake.store.uri}/{key}", FROM_LANDING):
+        lake.store.fetch(key, file)
+        read_through(pl.scan_parquet(file))
 
 
 def _check_columns(dataset: Dataset, marker: Marker, files: list[Path]) -> None:

@@ -6,7 +6,6 @@ What cannot be read is noted as a failure of its batch or delivery, and holds up
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.logs import logger
 from flagfall.scoring.labels import Says
 from flagfall.scoring.late_labels import ORDER, last_outcomes
-from flagfall.stores.os_errors import disk_errors
+from flagfall.tables.legible import legible, read_through
 from flagfall.tables.todays_columns import in_form
 
 log = logger(__name__)
@@ -150,7 +149,7 @@ class OutcomeRows:
 
     def _check_readable(self, theirs: pl.LazyFrame, delivery: Receipt) -> None:
         with legible(self._outcomes.uri(Staged, delivery.batch_id)):
-            theirs.select(pl.all().count()).collect(engine="streaming")
+            read_through(theirs)
 
     def delivered(self, delivery: str, folder: Path) -> pl.LazyFrame:
         """The rows of a delivery of outcomes, with the columns that the feed has now.
@@ -189,19 +188,3 @@ class OutcomeRows:
         found = last_outcomes(self._dataset, says, rows, wanted)
         times = pl.Series([delivery.received_at for delivery in sources], dtype=_TIME)
         return found.with_columns(times.gather(found[ORDER]).alias(KNOWN_AT)).drop(ORDER)
-
-
-@contextmanager
-def legible(uri: str) -> Iterator[None]:
-    """Say of rows that are damaged or gone where they are; a full disk is not their fault.
-
-    Raises:
-        StoreRefused: They are damaged or gone.
-        StoreUnavailable: The disk is full, or cannot be read or written.
-    """
-    try:
-        with disk_errors(uri):
-            yield
-    except (pl.exceptions.PolarsError, FileNotFoundError) as error:
-        why = f"its rows cannot be read ({str(error).splitlines()[0]}); replay the batch"
-        raise StoreRefused(uri, why) from error

@@ -33,7 +33,8 @@ from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.labels import LABEL, Says, no_labels
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.reference import Reference
-from flagfall.stages.outcome_rows import OutcomeRows, legible
+from flagfall.stages.outcome_rows import OutcomeRows
+from flagfall.tables.legible import legible
 from flagfall.tables.upkeep import commit_missing, has_tables
 
 log = logger(__name__)

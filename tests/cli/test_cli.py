@@ -644,7 +644,7 @@ class TestReplay:
         accept(toy.inbox(), marker)
         ran = flagfall("replay", "toy", marker.batch_id)
         (again,) = toy.inbox().pending()
-        assert (ran.code, ran.out) == (0, f"{again.batch_id} is pending\n")
+        assert (ran.code, ran.out) == (0, f"{again.batch_id} is pending, from landing\n")
         assert again.batch_id != marker.batch_id
 
     def test_a_batch_that_never_was_says_where_to_look(

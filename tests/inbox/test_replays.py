@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import ModelInvalid
 from flagfall.inbox.claim import claim
+from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.replays import Plan, Wish, hand_out_again, plan_replay
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import current_view
@@ -263,6 +264,74 @@ def test_rows_that_leave_between_plan_and_run_are_a_rejected_replay(
     assert receipt is not None
     assert receipt.reason == "no-staged-rows"
     assert counting(toy) == [first]
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def damage_a_page(path: Path) -> None:
+    """The end of the file, where its columns are named, stays as it is."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+
+
+@pytest.mark.parametrize(
+    ("which", "harm"),
+    [("*.parquet", cut_short), ("*.parquet", damage_a_page), ("record.json", cut_short)],
+)
+def test_a_replay_of_damaged_rows_is_rejected_with_the_file_and_a_remedy_that_works(
+    toy: ToyFeed, clock: Clock, which: str, harm: Callable[[Path], None]
+) -> None:
+    toy.drop(DAYS[0])
+    run(toy, clock)
+    (first,) = counting(toy)
+    (damaged,) = (toy.root / "lake/toy/staged" / first.batch_id).glob(which)
+    harm(damaged)
+    ask(toy, STAGED)
+    (refused,) = run(toy, clock)
+    receipt = toy.inbox().receipts.find(refused.marker)
+    assert receipt is not None
+    assert receipt.reason == "no-staged-rows"
+    assert str(damaged) in receipt.message
+    assert "`flagfall replay --from landing`" in receipt.message
+    assert counting(toy) == [first]
+    clock.advance(timedelta(minutes=1))
+    toy.inbox(clock).replay(first.batch_id)
+    assert [one.status for one in run(toy, clock)] == ["accepted"]
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+def test_the_last_source_that_somebody_asks_for_counts(
+    toy: ToyFeed, clock: Clock, how: str
+) -> None:
+    toy.drop(DAYS[0])
+    run(toy, clock)
+    (first,) = counting(toy)
+    for source, rows in ((STAGED, first.batch_id), (Wish(), ""), (STAGED, first.batch_id)):
+        if how == "many":
+            assert len(ask(toy, source).batches) == 1
+            assert ask(toy, source).why_left_out == {"a replay of it is pending": 1}
+        else:
+            toy.inbox().replay(first.batch_id, source.source)
+        assert [one.staged_from for one in toy.inbox().pending()] == [rows]
+
+
+def test_a_replay_whose_rows_are_staged_already_keeps_its_source(
+    toy: ToyFeed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker died, or is about to write the receipt."""
+    toy.drop(DAYS[0])
+    run(toy, clock)
+    (first,) = counting(toy)
+    again = toy.inbox(clock).replay(first.batch_id, "staged")
+    with monkeypatch.context() as patched:
+        patched.setattr("flagfall.inbox.inbox.Inbox.receive", Inbox.check_place)
+        with pytest.raises(TypeError):
+            run_stage("ingest", toy.dataset, toy.inbox(clock), [Delivery(again)])
+    assert toy.inbox().replay(first.batch_id) == again
+    assert ask(toy, Wish()).why_left_out == {"a replay of it is pending": 1}
+    assert toy.inbox().pending() == [again]
 
 
 def test_rows_of_other_columns_than_the_dataset_has_now_are_refused(

@@ -20,7 +20,7 @@ from flagfall.lake.output import Lake
 from flagfall.lake.records import Staged
 from flagfall.landing.marker import Marker
 from flagfall.stages import outcomes
-from flagfall.stages.outcome_rows import legible
+from flagfall.tables.legible import legible
 from tests.feeds import ToyFeed
 from tests.late import LateFeeds, make_late
 
