@@ -42,7 +42,15 @@ def report_run(
     receipts: Mapping[str, Receipt] | None = None,
     is_latest: bool = True,
 ) -> dict[str, Any]:
-    """As ``write_run_report``, as plain values for XCom and JSON."""
+    """As ``write_run_report``, as plain values for XCom and JSON.
+
+    Raises:
+        NotThere: No delivery has a receipt.
+    """
+    receipts = decided(inbox, markers) if receipts is None else receipts
+    if not receipts:
+        names = ", ".join(marker.batch_id for marker in markers[:3])
+        raise NotThere("receipt for batch", names, "run its ingest stage first")
     return plain_report(write_run_report(dataset, inbox, run, markers, receipts, is_latest))
 
 
@@ -71,18 +79,12 @@ def write_run_report(
         receipts: Their receipts (see ``decided``); ``None`` to look them up.
         is_latest: Whether the report replaces ``latest.html``.
         run_link: Where the run itself can be seen; empty where nobody knows.
-
-    Raises:
-        NotThere: No delivery has a receipt.
     """
     require("report")
     from flagfall.report.page import write_report
 
     known = decided(inbox, markers) if receipts is None else receipts
     own = [known[marker.batch_id] for marker in markers if marker.batch_id in known]
-    if not own:
-        names = ", ".join(marker.batch_id for marker in markers[:3])
-        raise NotThere("receipt for batch", names, "run its ingest stage first")
     found = inbox.receipts.since((inbox.clock() - WINDOW).date(), known)
     facts = _facts(dataset, inbox, markers, found, own)
     verdict = judge(dataset, facts)

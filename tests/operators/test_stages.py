@@ -176,6 +176,17 @@ def test_the_report_tells_of_what_was_received_and_fails_with_the_names_of_the_o
     assert not context["outlet_events"][report].extra
 
 
+def test_a_run_that_received_nothing_has_a_report_and_fails_with_the_names(
+    toy: ToyFeed, context: dict[str, Any]
+) -> None:
+    marker = toy.drop("2026-11-01")
+    task = reporting(claiming().execute(context))
+    with pytest.raises(NotFinished, match=f"1 of 1 batches .* not finished: {marker.batch_id};"):
+        task.execute(context)
+    page = toy.root / "lake" / "toy" / "reports" / f"{task.link.rpartition('/')[2]}.html"
+    assert " has landed and was not taken in" in page.read_text()
+
+
 def test_a_marker_that_was_taken_away_is_no_delivery_of_the_run(
     toy: ToyFeed, context: dict[str, Any]
 ) -> None:
