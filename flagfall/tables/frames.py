@@ -80,10 +80,24 @@ def counting(
         kind: Rows, predictions or outcomes.
         batches: Their receipts and records (see ``records_of``); one without has no rows.
         scratch: Folder for local copies; they are read as long as the frame is.
+
+    Raises:
+        NotThere: Columns of theirs have names of what they carry.
     """
+    _check_names(dataset, lake, kind)
     empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind)})
     frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
     return pl.concat(frames, how="diagonal" if kind == "rows" else "diagonal_relaxed")
+
+
+def _check_names(dataset: Dataset, lake: Lake, kind: Kind) -> None:
+    """Refuse to put what rows carry in place of the producer's values."""
+    keys = {"predictions": dataset.table.primary_key, "outcomes": dataset.outcome_key}
+    own = keys.get(kind, [column.name for column in dataset.table.fields])
+    if taken := {*CARRIED} & {*own}:
+        why = "an export has columns of its own of this name. Name them otherwise, in the data and"
+        why = f"{why} the dataset file, or read the Parquet files in {lake.store.uri}/staged"
+        raise NotThere("export of columns named", ", ".join(sorted(taken)), why)
 
 
 def _known(dataset: Dataset, kind: Kind) -> dict[str, pl.DataType]:

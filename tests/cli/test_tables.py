@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from flagfall.dataset.loader import read_dataset
 from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage
 from tests.cli.test_cli import CommandLine, flagfall, shell
@@ -104,6 +105,58 @@ class TestPredictions:
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
         assert "it has no model" in flagfall.refused("predictions", "toy")
+
+
+class TestNamesThatExportsNeed:
+    """A feed without tables may have columns of these names; it is taken in as any other."""
+
+    def test_are_refused_where_the_producers_values_would_be_lost(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        toy = renamed(make_scored_toy(tmp_path), "id", "batch")
+        batch = scored(toy, "batch,value\n1,0.5\n")
+        for what in ("rows", "predictions"):
+            said = flagfall.refused(what, "toy", "--to", tmp_path / "export.csv")
+            assert "no export of columns named 'batch'" in said
+        assert f"{tmp_path}/lake/toy/staged" in flagfall.refused("rows", "toy")
+        assert not (tmp_path / "export.csv").exists()
+        (staged,) = (tmp_path / "lake/toy/staged" / batch).glob("*.parquet")
+        assert pl.read_parquet(staged)["batch"].to_list() == [1]
+
+    def test_of_a_column_that_predictions_do_not_have_concern_rows_only(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        make_scored_toy(tmp_path)
+        file = tmp_path / "datasets/toy.yaml"
+        more = "  fields:\n    - {name: marker, type: string, optional: true}\n"
+        file.write_text(file.read_text().replace("  fields:\n", more))
+        batch = scored(ToyFeed(tmp_path, read_dataset(file)), GOOD)
+        assert f"{batch},date=2026-11-01/" in flagfall("predictions", "toy").out
+        assert "'marker'" in flagfall.refused("rows", "toy")
+
+    def test_of_the_key_concern_outcomes_too(self, flagfall: CommandLine, tmp_path: Path) -> None:
+        feeds = make_late(tmp_path)
+        for name in ("toy", "truth"):
+            renamed(getattr(feeds, name), "id", "landed_day", name, tmp_path)
+        assert "'landed_day'" in flagfall.refused("outcomes", "toy")
+
+
+def renamed(
+    toy: ToyFeed, old: str, new: str, name: str = "toy", root: Path | None = None
+) -> ToyFeed:
+    """The feed, with another name of its key."""
+    file = (root or toy.root) / f"datasets/{name}.yaml"
+    text = file.read_text().replace(f"name: {old},", f"name: {new},")
+    file.write_text(text.replace(f"primaryKey: [{old}]", f"primaryKey: [{new}]"))
+    return ToyFeed(toy.root, read_dataset(file))
+
+
+def scored(toy: ToyFeed, text: str) -> str:
+    """Have a batch scored, and give its id."""
+    done = [Delivery(toy.drop("2026-11-01", text))]
+    for stage in ("ingest", "preprocess", "infer"):
+        done = run_stage(stage, toy.dataset, toy.inbox(), done)
+    return done[0].marker.batch_id
 
 
 class TestOutcomes:
