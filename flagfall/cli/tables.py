@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flagfall.cli.console import DatasetName, nobody_reads, say
+from flagfall.cli.console import DatasetName, end, nobody_reads, say
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, StoreRefused
@@ -72,8 +72,10 @@ def table(
 
     found = find_dataset(dataset)
     do = upkeep.maintain if maintain else upkeep.catch_up
-    for kept in do(found, Inbox(Feed.of(found)).lake, _day(since)):
+    tables = do(found, Inbox(Feed.of(found)).lake, _day(since))
+    for kept in tables:
         say(kept.sentence if maintain else kept.news)
+    end([failure for kept in tables for failure in kept.failures])
 
 
 def _day(since: datetime | None) -> date:
@@ -81,8 +83,9 @@ def _day(since: datetime | None) -> date:
 
 
 def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -> None:
-    # polars: as above
-    from flagfall.tables.frames import check_kind, counting, records_of, what_counts
+    import polars as pl  # as above
+
+    from flagfall.tables.frames import check_kind, counting, damaged, records_of, what_counts
 
     if to is not None and to.suffix not in (".parquet", ".csv"):
         raise NotThere("format of file", str(to), "give it a name that ends in .parquet or .csv")
@@ -93,14 +96,23 @@ def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -
     records = records_of(inbox.lake, kind, receipts)
     batches = [(receipt, records.get(receipt.batch_id)) for receipt in receipts]
     with inbox.lake.scratch() as scratch:
-        found_rows = counting(found, inbox.lake, kind, batches, scratch)
-        if to is None:
-            _print(found_rows)
-            return
-        _write(found_rows, to)
+        try:
+            _give(counting(found, inbox.lake, kind, batches, scratch), to)
+        except (FileNotFoundError, pl.exceptions.PolarsError):
+            end([*damaged(found, inbox.lake, kind, records.values(), scratch).values()])
+            raise
+    if to is None:
+        return
     gone = len(receipts) - len(records) if kind == "rows" else 0
     left = f"; those of {gone:,} are gone from the lake (lake.keep.staged)" if gone else ""
     say(f"{to}: {kind} of {len(records):,} batches{left}")
+
+
+def _give(found: pl.LazyFrame, to: Path | None) -> None:
+    if to is None:
+        _print(found)
+    else:
+        _write(found, to)
 
 
 def _write(found: pl.LazyFrame, to: Path) -> None:
@@ -112,15 +124,25 @@ def _write(found: pl.LazyFrame, to: Path) -> None:
     part = to.with_name(f".{to.name}.part")
     try:
         part.open("wb").close()
+    except OSError as error:
+        raise _unwritable(to, error) from error
+    try:
         if to.suffix == ".csv":
             found.sink_csv(part)
         else:
             found.sink_parquet(part)
         os.replace(part, to)
+    except FileNotFoundError:  # a file of the lake: the place was there
+        raise
     except OSError as error:
+        raise _unwritable(to, error) from error
+    finally:
         with suppress(OSError):
             part.unlink()
-        raise StoreRefused(str(to), f"cannot be written: {error.strerror or error}") from error
+
+
+def _unwritable(to: Path, error: OSError) -> StoreRefused:
+    return StoreRefused(str(to), f"cannot be written: {error.strerror or error}")
 
 
 def _print(found: pl.LazyFrame) -> None:

@@ -11,11 +11,12 @@ import polars as pl
 
 from flagfall.dataset.columns import staged_schema
 from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, Dataset
-from flagfall.errors import NotThere
+from flagfall.errors import Damaged, NotThere
 from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
+from flagfall.tables.legible import legible, read_through
 from flagfall.tables.todays_columns import in_form
 
 Kind = Literal["rows", "predictions", "outcomes"]
@@ -88,6 +89,38 @@ def counting(
     empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind)})
     frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
     return pl.concat(frames, how="diagonal" if kind == "rows" else "diagonal_relaxed")
+
+
+def damaged(
+    dataset: Dataset, lake: Lake, kind: Kind, records: Iterable[Done], scratch: Path
+) -> dict[str, Damaged]:
+    """Read all rows of some batches, after an error, and say which ones are damaged or gone.
+
+    Returns:
+        An error for each such batch, with a remedy, by batch id.
+    """
+    found: dict[str, Damaged] = {}
+    for record in records:
+        try:
+            _read_through(lake, record, scratch, _remedy(dataset, kind, record.batch_id))
+        except Damaged as error:
+            found[record.batch_id] = error
+    return found
+
+
+def _read_through(lake: Lake, record: Done, scratch: Path, remedy: str) -> None:
+    (folder := scratch / record.batch_id).mkdir(exist_ok=True)
+    files = lake.parts(record, folder)
+    for part in record.parts:
+        with legible(f"{lake.uri(type(record), record.batch_id)}/{part.name}", remedy):
+            read_through(pl.scan_parquet(next(files)))
+
+
+def _remedy(dataset: Dataset, kind: Kind, batch_id: str) -> str:
+    command = f"flagfall replay {dataset.name} {batch_id}"
+    if kind == "rows":
+        return f"`{command}` takes the batch in again"
+    return f"`{command} --from staged` has the batch scored again, and its outcomes joined"
 
 
 def _check_names(dataset: Dataset, lake: Lake, kind: Kind) -> None:

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import NotThere
+from flagfall.errors import Damaged, NotThere, StoreError
 from flagfall.extras import require
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt
 from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
-from flagfall.tables.frames import Done, Kind, counting, kinds_of, records_of, what_counts
+from flagfall.tables.frames import (
+    Done,
+    Kind,
+    counting,
+    damaged,
+    kinds_of,
+    records_of,
+    what_counts,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,6 +54,7 @@ class Kept:
         into: Files that they were made to.
         removed: Files that nobody needs any more.
         gone: Batches that it lacks, and whose rows are not in the lake any more.
+        failures: Of batches that it lacks because they are damaged.
     """
 
     kind: Kind
@@ -54,6 +63,7 @@ class Kept:
     into: int = 0
     removed: int = 0
     gone: int = 0
+    failures: tuple[Damaged, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -72,6 +82,15 @@ class Kept:
         """What was added, and what could not be."""
         added = f"{self.kind}: {self.added:,} batches added"
         return f"{added}; the rows of {self.gone:,} are gone from the lake" if self.gone else added
+
+    def check(self) -> None:
+        """See that no batch was left out; each that was is in the log.
+
+        Raises:
+            Damaged: One was.
+        """
+        if self.failures:
+            raise self.failures[0]
 
 
 def has_tables(dataset: Dataset) -> bool:
@@ -107,6 +126,7 @@ def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]
         How many were added.
 
     Raises:
+        Damaged: A batch is; the others were added.
         StoreError: The lake or the table cannot be read or written to.
     """
     last = current_view(receipts)
@@ -115,20 +135,65 @@ def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]
         lacks = missing(dataset, lake, kind, min(map(day_of, old)))
         names = {one.batch_id for one in old} - {one.batch_id for one in lacks}
         last = [one for one in last if one.batch_id not in names]
-    return _commit(dataset, lake, kind, last)
+    return _added(_commit(dataset, lake, kind, last))
 
 
-def _commit(dataset: Dataset, lake: Lake, kind: Kind, last: Sequence[Receipt]) -> int:
+def _added(kept: Kept) -> int:
+    kept.check()
+    return kept.added
+
+
+def _commit(dataset: Dataset, lake: Lake, kind: Kind, last: Sequence[Receipt]) -> Kept:
     """The same of batches that the table lacks, as far as is known."""
-    table, known = open_table(dataset, lake, kind), Receipts(lake.store)
-    records = records_of(lake, kind, last)
+    known, failures = Receipts(lake.store), list[Damaged]()
+    records = _records(lake, kind, last, failures)
+    gone = len(last) - len(records) - len(failures) if kind == "rows" else 0
     added = 0
     for some in _groups(list(_ready(lake, kind, last, records))):
         taken = list(in_parallel(partial(_taken, known, kind, records), some))
-        with lake.scratch() as scratch:
-            rows_of = partial(_rows_of, dataset, lake, kind, records, scratch)
-            added += table.commit(taken, rows_of)
-    return added
+        added += _commit_sound(dataset, lake, kind, records, taken, failures)
+    for failure in failures:
+        log.error("%s: its table of %s lacks a batch: %s", dataset.name, kind, failure)
+    return Kept(kind, added, gone=gone, failures=tuple(failures))
+
+
+def _records(
+    lake: Lake, kind: Kind, receipts: Sequence[Receipt], failures: list[Damaged]
+) -> dict[str, Done]:
+    """As ``records_of``; one that is damaged is noted."""
+    try:
+        return records_of(lake, kind, receipts)
+    except Damaged as error:
+        if len(receipts) == 1:
+            failures.append(error)
+            return {}
+    found: dict[str, Done] = {}
+    for receipt in receipts:
+        found |= _records(lake, kind, [receipt], failures)
+    return found
+
+
+def _commit_sound(
+    dataset: Dataset,
+    lake: Lake,
+    kind: Kind,
+    records: Mapping[str, Done],
+    taken: Sequence[Taken],
+    failures: list[Damaged],
+) -> int:
+    """Commit batches; if that fails because some are damaged, note these and commit the others."""
+    table = open_table(dataset, lake, kind)
+    with lake.scratch() as scratch:
+        rows_of = partial(_rows_of, dataset, lake, kind, records, scratch)
+        try:
+            return table.commit(taken, rows_of)
+        except StoreError:
+            there = [one.receipt.batch_id for one in taken if one.receipt.batch_id in records]
+            bad = damaged(dataset, lake, kind, map(records.__getitem__, there), scratch)
+            if not bad:
+                raise
+        failures += bad.values()
+        return table.commit([one for one in taken if one.receipt.batch_id not in bad], rows_of)
 
 
 def _ready(
@@ -220,8 +285,12 @@ def commit_missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> int
 
     Returns:
         How many batches were added.
+
+    Raises:
+        Damaged: A batch is; the others were added.
+        StoreError: The lake or the table cannot be read or written to.
     """
-    return _commit(dataset, lake, kind, missing(dataset, lake, kind, since))
+    return _added(_caught_up(dataset, lake, kind, since))
 
 
 def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
@@ -237,11 +306,7 @@ def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
 
 
 def _caught_up(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> Kept:
-    lacks = missing(dataset, lake, kind, since)
-    added = _commit(dataset, lake, kind, lacks)
-    is_short = kind == "rows" and added < len(lacks)
-    gone = len(lacks) - len(records_of(lake, kind, lacks)) if is_short else 0
-    return Kept(kind, added, gone=gone)
+    return _commit(dataset, lake, kind, missing(dataset, lake, kind, since))
 
 
 def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:

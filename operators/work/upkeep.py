@@ -11,7 +11,7 @@ from flagfall.dataset.outcomes import LOOKS_ON
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
-from flagfall.tables.upkeep import maintain
+from flagfall.tables.upkeep import Kept, maintain
 from flagfall.upkeep.run import do_upkeep, plan_upkeep
 
 if TYPE_CHECKING:
@@ -33,25 +33,26 @@ def run(operator: MaintenanceOperator, context: Context) -> dict[str, dict[str, 
         Batches, objects and bytes that went, by where they were; and what was done to tables.
 
     Raises:
+        Damaged: A batch is that a table lacks; all else is done.
         StoreRefused: A right to delete is missing.
         StoreUnavailable: The storage fails; another try does the rest.
     """
     dataset = find_dataset(operator.dataset, operator.datasets)
     inbox = Inbox(Feed.of(dataset))
-    tables = _tables(operator, dataset, inbox) if dataset.lake.table else {}
+    tables = _tables(operator, dataset, inbox) if dataset.lake.table else []
     done = do_upkeep(dataset, inbox, plan_upkeep(dataset, inbox))
     for sentence in done.sentences():
         operator.log.info("%s", printable(f"{dataset.name}: gone: {sentence}"))
-    return {**tables, **done.to_dict()}
+    for one in tables:
+        one.check()
+    return {**{f"table {one.kind}": one.counts for one in tables}, **done.to_dict()}
 
 
-def _tables(
-    operator: MaintenanceOperator, dataset: Dataset, inbox: Inbox
-) -> dict[str, dict[str, int]]:
+def _tables(operator: MaintenanceOperator, dataset: Dataset, inbox: Inbox) -> list[Kept]:
     late = dataset.late_label
     back = max(LOOKS_BACK, late.within + LOOKS_ON) if late is not None else LOOKS_BACK
     since = (inbox.clock() - back).date()
     kept = maintain(dataset, inbox.lake, since)
     for one in kept:
         operator.log.info("%s: %s", dataset.name, one.sentence)
-    return {f"table {one.kind}": one.counts for one in kept}
+    return kept

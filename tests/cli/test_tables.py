@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.loader import read_dataset
+from flagfall.errors import HOPELESS_EXIT
 from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage
 from tests.cli.test_cli import CommandLine, flagfall, shell
@@ -73,6 +74,20 @@ class TestRows:
         said = flagfall.refused("rows", "toy", "--to", toy.root / "rows.xlsx")
         assert "ends in .parquet or .csv" in said
 
+    @pytest.mark.parametrize("to", [(), ("--to", "rows.csv"), ("--to", "rows.parquet")])
+    @pytest.mark.parametrize("is_gone", [True, False])
+    def test_that_are_damaged_are_named(
+        self, flagfall: CommandLine, toy: ToyFeed, to: tuple[str, ...], is_gone: bool
+    ) -> None:
+        take_in(toy, "2026-11-01")
+        lost = [lose_part(toy, take_in(toy, f"2026-11-0{day}"), is_gone) for day in (2, 3)]
+        if to:
+            to = (to[0], str(toy.root / to[1]))
+        ran = flagfall("rows", "toy", *to)
+        assert ran.code == HOPELESS_EXIT
+        assert all(str(part) in line for part, line in zip(lost, ran.err.splitlines(), strict=True))
+        assert not list(toy.root.glob("*rows*"))
+
     @pytest.mark.parametrize("name", ["nowhere/rows.csv", "nowhere/rows.parquet", "folder.csv"])
     def test_a_place_that_cannot_be_written_is_named(
         self, flagfall: CommandLine, toy: ToyFeed, name: str
@@ -105,6 +120,15 @@ class TestPredictions:
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
         assert "it has no model" in flagfall.refused("predictions", "toy")
+
+
+def lose_part(toy: ToyFeed, batch: str, is_gone: bool = True) -> Path:
+    """Harm the staged rows of a batch, and give the file that did."""
+    (part,) = (toy.root / "lake/toy/staged" / batch).glob("*.parquet")
+    part.unlink()
+    if not is_gone:
+        part.write_bytes(b"PAR1")
+    return part
 
 
 class TestNamesThatExportsNeed:
@@ -194,6 +218,26 @@ class TestTable:
         assert batches(toy.inbox()) == {batch: 2}
         said = flagfall("table", "toy", "--maintain").out
         assert said == "rows: 0 batches added, 0 files joined into 0, 0 removed\n"
+
+    @pytest.mark.parametrize("option", [(), ("--maintain",)])
+    def test_a_batch_that_is_damaged_is_named_after_the_rest_is_added(
+        self, flagfall: CommandLine, toy: ToyFeed, option: tuple[str, ...]
+    ) -> None:
+        good, bad = take_in(toy, "2026-11-01"), take_in(toy, "2026-11-02")
+        part = lose_part(toy, bad)
+        file = toy.root / "datasets/toy.yaml"
+        file.write_text(file.read_text().replace("/lake}", "/lake, table: delta}"))
+        ran = flagfall("table", "toy", *option)
+        assert ran.code == HOPELESS_EXIT
+        assert ran.out.startswith("rows: 1 batches added")
+        assert str(part) in ran.err
+        assert f"`flagfall replay toy {bad}`" in ran.err
+        assert batches(toy.inbox()) == {good: 2}
+        flagfall("replay", "toy", bad)
+        (again,) = toy.inbox().pending()
+        flagfall("stage", "ingest", "toy", again.batch_id)
+        assert batches(toy.inbox()) == {good: 2, again.batch_id: 2}
+        assert flagfall("table", "toy", *option).code == 0
 
     def test_of_a_dataset_without_the_setting_is_refused(
         self, flagfall: CommandLine, toy: ToyFeed

@@ -3,11 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
 from flagfall.dags import pipelines
 from flagfall.dags.maintenance import DAILY
+from flagfall.errors import Damaged
 from flagfall.operators.maintenance import MaintenanceOperator
+from flagfall.operators.work import upkeep
+from flagfall.upkeep.run import Upkeep, do_upkeep
 from tests.dags.one_run import run_once
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.upkeep.feeds import run
@@ -68,3 +72,23 @@ def test_it_gives_tables_what_they_lack_and_fewer_files(tmp_path: Path, clock: C
     assert first["table rows"]["added"] == 2
     assert second["table rows"]["added"] == 0
     assert pl.read_delta(str(tmp_path / "lake/toy/tables/rows")).height == 4
+
+
+def test_a_batch_that_is_damaged_fails_it_when_all_else_is_done(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = make_toy(tmp_path, keep="reports: 1d")
+    for day in ("2026-11-01", "2026-11-02"):
+        toy.drop(day)
+    run(toy, clock)
+    file = tmp_path / "datasets/toy.yaml"
+    file.write_text(file.read_text().replace("lake: {", "lake: {table: delta, ", 1))
+    lake = tmp_path / "lake/toy"
+    next((lake / "staged").glob("2026-11-01*/*.parquet")).unlink()
+    done: list[Upkeep] = []
+    monkeypatch.setattr(upkeep, "do_upkeep", lambda *plan: done.append(do_upkeep(*plan)) or done[0])
+    task = MaintenanceOperator(task_id="toy", dataset="toy", datasets=tmp_path / "datasets")
+    with pytest.raises(Damaged, match=r"`flagfall replay toy 2026-11-01\."):
+        task.execute({})
+    assert pl.read_delta(str(lake / "tables/rows")).height == 2
+    assert len(done) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.errors import Damaged, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import Receipts
 from flagfall.landing.marker import Marker
@@ -20,9 +20,9 @@ from flagfall.stages.shard import Delivery, run_stage, try_stage
 from flagfall.tables import delta
 from flagfall.tables.frames import EVER
 from flagfall.tables.upkeep import TURNS_KEPT, catch_up, commit, maintain
-from tests.feeds import ToyFeed, make_toy
-from tests.late import in_tables, make_late
-from tests.tables.feed import batches, read, uri_of, with_table
+from tests.feeds import ToyFeed, make_s3_toy, make_toy
+from tests.late import AnyLateFeeds, in_tables, make_late
+from tests.tables.feed import batches, feed_of, read, uri_of, with_table
 
 NUMBER = "type: number, constraints: {minimum: 0}"
 
@@ -145,6 +145,96 @@ class TestDamage:
         (failure,) = take_in(dataset, inbox, toy.drop("2026-11-02"))
         assert "refused 2 times, the last time: " in str(failure)
         assert "features must be specified" in str(failure)
+
+
+class TestAPartOfTheLakeThatIsDamaged:
+    @pytest.fixture
+    def feeds(self, tmp_path: Path) -> AnyLateFeeds:
+        return in_tables(make_late(tmp_path))
+
+    @pytest.fixture
+    def days(self, feeds: AnyLateFeeds) -> list[Marker]:
+        """Three days that are scored, and whose outcomes are known."""
+        texts = [f"id,value\n{number},0.5\n" for number in (1, 2, 3)]
+        days = [feeds.score(f"2026-11-0{n}", text) for n, text in enumerate(texts, start=1)]
+        feeds.happen("2026-11-21", "id,delay\n1,30\n2,0\n3,30\n")
+        feeds.learn()
+        return days
+
+    @pytest.mark.parametrize("which", ["*.parquet", "record.json"])
+    @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+    def test_is_named_and_the_rest_is_added(
+        self,
+        feeds: AnyLateFeeds,
+        days: list[Marker],
+        which: str,
+        harm: Callable[[Path], object],
+    ) -> None:
+        lake = Path(feeds.toy.inbox().lake.store.uri)
+        name = days[1].batch_id
+        paths = [p for of in ("staged", "predictions") for p in (lake / of / name).glob(which)]
+        paths += (lake / "known" / name).glob("*.parquet")
+        for path in paths:
+            harm(path)
+        shutil.rmtree(lake / "tables")
+        kept = catch_up(feeds.toy.dataset, feeds.toy.inbox().lake, EVER)
+        is_gone = which == "record.json" and harm is Path.unlink
+        assert [one.added for one in kept] == [2, 2, 2]
+        assert [one.gone for one in kept] == [int(is_gone), 0, 0]
+        said = [str(failure) for one in kept for failure in one.failures]
+        expected = paths[-1:] if is_gone else paths
+        assert all(str(path) in text for path, text in zip(expected, said, strict=True))
+        assert all(f"`flagfall replay toy {name}" in text for text in said if "record" not in text)
+        for kind in ("rows", "predictions", "outcomes"):
+            assert set(batches(feeds.toy.inbox(), kind)) == {days[0].batch_id, days[2].batch_id}
+
+    def test_is_mended_by_the_replay_that_is_advised(
+        self, feeds: AnyLateFeeds, days: list[Marker]
+    ) -> None:
+        inbox = feeds.toy.inbox(feeds.clock)
+        harm_parts(inbox, "known", days[1])
+        shutil.rmtree(uri_of(inbox, "outcomes"))
+        *_, outcomes = catch_up(feeds.toy.dataset, inbox.lake, EVER)
+        assert "--from staged" in str(outcomes.failures[0])
+        again = feeds.score_again(inbox.replay(days[1].batch_id, "staged"))
+        assert feeds.learn().failures == ()
+        assert again.batch_id in batches(inbox, "outcomes")
+        assert [one.failures for one in catch_up(feeds.toy.dataset, inbox.lake, EVER)] == [()] * 3
+
+    def test_holds_up_no_outcomes(self, feeds: AnyLateFeeds, days: list[Marker]) -> None:
+        inbox = feeds.toy.inbox()
+        harm_parts(inbox, "known", days[1])
+        shutil.rmtree(uri_of(inbox, "outcomes"))
+        (failure,) = feeds.learn().failures
+        assert isinstance(failure, Damaged)
+        assert days[1].batch_id in str(failure)
+        assert set(batches(inbox, "outcomes")) == {days[0].batch_id, days[2].batch_id}
+
+    def test_holds_up_no_other_batch_of_a_shard(self, tmp_path: Path) -> None:
+        toy = make_toy(tmp_path)
+        dataset, inbox = with_table(toy), toy.inbox()
+        good, bad = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+        run_stage("ingest", toy.dataset, inbox, [Delivery(good), Delivery(bad)])
+        harm_parts(inbox, "staged", bad)
+        (failure,) = try_stage("ingest", dataset, inbox, [Delivery(good), Delivery(bad)])[1]
+        assert isinstance(failure, Damaged)
+        assert set(batches(inbox)) == {good.batch_id}
+
+    def test_on_s3_is_named_too(self, tmp_path: Path, bucket: str) -> None:
+        dataset, inbox = feed_of(tmp_path, bucket)
+        toy = make_s3_toy(tmp_path, bucket)
+        good, bad = toy.drop("2026-11-01"), toy.drop("2026-11-02")
+        run_stage("ingest", toy.dataset, inbox, [Delivery(good), Delivery(bad)])
+        (part,) = [k for k in inbox.lake.store.names(f"staged/{bad.batch_id}") if "part" in k]
+        inbox.lake.store.delete(part)
+        (rows,) = catch_up(dataset, inbox.lake, EVER)
+        assert [part in str(failure) for failure in rows.failures] == [True]
+        assert set(batches(inbox)) == {good.batch_id}
+
+
+def harm_parts(inbox: Inbox, folder: str, marker: Marker) -> None:
+    for path in Path(inbox.lake.store.uri, folder, marker.batch_id).glob("*.parquet"):
+        path.unlink()
 
 
 def test_batches_whose_rows_were_dropped_are_said_when_a_table_is_made_again(
