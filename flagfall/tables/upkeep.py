@@ -84,11 +84,13 @@ class Kept:
         return f"{added}; the rows of {self.gone:,} are gone from the lake" if self.gone else added
 
     def check(self) -> None:
-        """See that no batch was left out; each that was is in the log.
+        """See that no batch was left out.
 
         Raises:
-            Damaged: One was.
+            Damaged: One was; others that were are in the log.
         """
+        for failure in self.failures[1:]:
+            log.error("the table of %s lacks another batch: %s", self.kind, failure)
         if self.failures:
             raise self.failures[0]
 
@@ -152,8 +154,6 @@ def _commit(dataset: Dataset, lake: Lake, kind: Kind, last: Sequence[Receipt]) -
     for some in _groups(list(_ready(lake, kind, last, records))):
         taken = list(in_parallel(partial(_taken, known, kind, records), some))
         added += _commit_sound(dataset, lake, kind, records, taken, failures)
-    for failure in failures:
-        log.error("%s: its table of %s lacks a batch: %s", dataset.name, kind, failure)
     return Kept(kind, added, gone=gone, failures=tuple(failures))
 
 

@@ -55,4 +55,6 @@ def _tables(operator: MaintenanceOperator, dataset: Dataset, inbox: Inbox) -> li
     kept = maintain(dataset, inbox.lake, since)
     for one in kept:
         operator.log.info("%s: %s", dataset.name, one.sentence)
+        for failure in one.failures:
+            operator.log.error("%s: a table lacks a batch: %s", dataset.name, failure)
     return kept

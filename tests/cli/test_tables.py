@@ -230,7 +230,8 @@ class TestTable:
         ran = flagfall("table", "toy", *option)
         assert ran.code == HOPELESS_EXIT
         assert ran.out.startswith("rows: 1 batches added")
-        assert str(part) in ran.err
+        assert ran.err.startswith(f"flagfall: {part}: ")
+        assert ran.err.count("\n") == 1
         assert f"`flagfall replay toy {bad}`" in ran.err
         assert batches(toy.inbox()) == {good: 2}
         flagfall("replay", "toy", bad)

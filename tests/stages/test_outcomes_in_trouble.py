@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.loader import read_dataset
-from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
+from flagfall.errors import Damaged, NotThere, StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, learned_on
 from flagfall.lake.output import Lake
 from flagfall.lake.records import Staged
@@ -127,7 +127,7 @@ class TestWhatCannotBeRead:
         learned = feeds.learn()
         assert [one.batch_id for one in learned.batches] == [two[1].batch_id]
         is_unscored = what == "record.json" and harm is Path.unlink
-        assert [type(one) for one in learned.failures] == ([] if is_unscored else [StoreRefused])
+        assert [type(one) for one in learned.failures] == ([] if is_unscored else [Damaged])
 
     @pytest.mark.parametrize("harm", ["gone", "damaged", "a part gone"])
     def test_outcomes_hold_up_no_other_delivery(
