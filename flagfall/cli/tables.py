@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +15,9 @@ import typer
 from flagfall.cli.console import DatasetName, end, nobody_reads, say
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.errors import NotThere, StoreRefused
+from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
+from flagfall.stores.os_errors import disk_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,7 +85,7 @@ def _day(since: datetime | None) -> date:
 
 
 def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -> None:
-    import polars as pl  # as above
+    from polars.exceptions import PolarsError  # as above
 
     from flagfall.tables.frames import check_kind, counting, damaged, records_of, what_counts
 
@@ -98,7 +100,7 @@ def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -
     with inbox.lake.scratch() as scratch:
         try:
             _give(counting(found, inbox.lake, kind, batches, scratch), to)
-        except (FileNotFoundError, pl.exceptions.PolarsError):
+        except (PolarsError, OSError, StoreUnavailable):
             end([*damaged(found, inbox.lake, kind, records.values(), scratch).values()])
             raise
     if to is None:
@@ -120,29 +122,28 @@ def _write(found: pl.LazyFrame, to: Path) -> None:
 
     Raises:
         StoreRefused: There is no such folder, or it cannot be written to.
+        StoreUnavailable: The disk is full, or cannot be written.
     """
     part = to.with_name(f".{to.name}.part")
     try:
-        part.open("wb").close()
-    except OSError as error:
-        raise _unwritable(to, error) from error
-    try:
-        if to.suffix == ".csv":
-            found.sink_csv(part)
-        else:
-            found.sink_parquet(part)
-        os.replace(part, to)
-    except FileNotFoundError:  # a file of the lake: the place was there
-        raise
-    except OSError as error:
-        raise _unwritable(to, error) from error
-    finally:
+        with _writable(to):
+            part.open("wb").close()
+        with disk_errors(to):
+            found.sink_csv(part) if to.suffix == ".csv" else found.sink_parquet(part)
+        with _writable(to):
+            os.replace(part, to)
+    except BaseException:
         with suppress(OSError):
             part.unlink()
+        raise
 
 
-def _unwritable(to: Path, error: OSError) -> StoreRefused:
-    return StoreRefused(str(to), f"cannot be written: {error.strerror or error}")
+@contextmanager
+def _writable(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreRefused(str(to), f"cannot be written: {error.strerror or error}") from error
 
 
 def _print(found: pl.LazyFrame) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import HOPELESS, NotSettled, NotThere
+from flagfall.errors import HOPELESS, FlagfallError, NotSettled, NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
@@ -145,7 +145,7 @@ class _Tried:
                 self.not_settled.append(delivery)
             except Exception as error:
                 log.exception("%s failed", name)
-                self.failures.append(error)
+                self.failures.append(_damage(inbox, delivery.marker, error) or error)
             else:
                 log.info("%s %s, %.1f s", name, _outcome(result), time.monotonic() - began)
                 self.done += result
@@ -163,6 +163,23 @@ class _Tried:
             self.failures.append(error)
         else:
             log.info("%s: %d batches added to its table", self.name, added)
+
+
+def _damage(inbox: Inbox, marker: Marker, error: Exception) -> FlagfallError | None:
+    """The rows in the lake that are damaged or gone, if a stage may have failed of that."""
+    import polars as pl  # only where something failed
+
+    from flagfall.stages.damaged import check_output
+
+    if not isinstance(error, pl.exceptions.PolarsError | FileNotFoundError):
+        return None
+    try:
+        for batch_id in filter(None, (marker.staged_from, marker.batch_id)):
+            check_output(inbox.lake, batch_id)
+    except FlagfallError as damage:
+        damage.__cause__ = error
+        return damage
+    return None
 
 
 def _outcome(result: Sequence[Delivery]) -> str:

@@ -209,6 +209,46 @@ class TestOutcomes:
         assert "label.from" in flagfall.refused("outcomes", "toy")
 
 
+def harm(feed: ToyFeed, kind: str, how: str) -> str:
+    """Damage or remove the one file of a kind; gives its name."""
+    (file,) = (feed.root / "lake/toy" / kind).glob("*/*.parquet")
+    if how == "gone":
+        file.unlink()
+    else:
+        half = file.stat().st_size // 2
+        file.write_bytes(file.read_bytes()[:half] if how == "cut" else b"x" * 2 * half)
+    return file.name
+
+
+class TestARowsFileThatIsDamagedOrGone:
+    @pytest.mark.parametrize("how", ["cut", "garbage", "gone"])
+    @pytest.mark.parametrize("to", ["", "out.csv", "out.parquet"])
+    def test_is_named_and_leaves_no_export_behind(
+        self, flagfall: CommandLine, tmp_path: Path, to: str, how: str
+    ) -> None:
+        feeds = make_late(tmp_path)
+        feeds.score("2026-11-20")
+        feeds.happen("2026-11-21", "id,delay\n1,30\n2,5\n")
+        feeds.learn()
+        target = ("--to", tmp_path / to) if to else ()
+        folders = {"rows": "staged", "predictions": "predictions", "outcomes": "known"}
+        for command, folder in folders.items():
+            name = harm(feeds.toy, folder, how)
+            said = flagfall.refused(command, "toy", *target)
+            assert name in said
+            assert "replay the batch" in said
+        assert not list(tmp_path.glob(".*.part"))
+        assert not list(tmp_path.glob("out.*"))
+
+    @pytest.mark.parametrize("how", ["cut", "garbage", "gone"])
+    def test_is_named_by_a_stage(self, flagfall: CommandLine, tmp_path: Path, how: str) -> None:
+        toy = make_scored_toy(tmp_path)
+        first = [Delivery(toy.drop("2026-11-01", GOOD))]
+        (done,) = run_stage("ingest", toy.dataset, toy.inbox(), first)
+        name = harm(toy, "staged", how)
+        assert name in flagfall.refused("stage", "preprocess", "toy", done.marker.batch_id)
+
+
 class TestTable:
     def test_what_it_lacks_is_added(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         batch = take_in(toy, "2026-11-01")

@@ -1,0 +1,44 @@
+"""Which rows in the lake are damaged or gone, once something that read them has failed.
+
+polars says what is wrong with a file, and not which one it is. So the files are read one by one.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from flagfall.lake.output import Lake
+from flagfall.lake.records import Challenged, Featured, LateEvaluation, Predicted, Staged
+from flagfall.stages.outcome_rows import legible
+
+WithParts = Staged | Featured | Predicted | Challenged | LateEvaluation
+
+
+def check_parts(lake: Lake, record: WithParts | None) -> None:
+    """Read all rows of a record, a few at a time; ``None`` has none.
+
+    Raises:
+        StoreRefused: They are damaged or gone.
+        StoreUnavailable: The disk cannot be read.
+    """
+    if record is None:
+        return
+    with lake.scratch() as folder:
+        for part in record.parts:
+            one = record.model_copy(update={"parts": (part,)})
+            with legible(f"{lake.uri(type(record), record.batch_id)}/{part.name}"):
+                for file in lake.parts(one, folder):
+                    for _ in pl.scan_parquet(file).collect_batches():
+                        pass
+
+
+def check_output(lake: Lake, batch_id: str) -> None:
+    """The same for all that stages wrote for a batch.
+
+    Raises:
+        StoreRefused, StoreUnavailable: As ``check_parts``.
+    """
+    check_parts(lake, lake.find(Staged, batch_id))
+    check_parts(lake, lake.find(Featured, batch_id))
+    check_parts(lake, lake.find(Predicted, batch_id))
+    check_parts(lake, lake.find(Challenged, batch_id))
