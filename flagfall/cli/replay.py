@@ -12,7 +12,6 @@ from flagfall.cli.console import DatasetName, at_work, say
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.replays import KEYS, Plan, Wish, hand_out_again, plan_replay
 from flagfall.verdict.words import plural
@@ -59,8 +58,9 @@ def replay(
     given = (since, until, reason, source.value, model_version)
     wish = Wish.read(dict(zip(KEYS, given, strict=True)))
     if bool(batch) != wish.is_empty:
+        what = "both a batch and a range" if batch else "neither a batch nor a range"
         hint = "give either a batch, or --since, --until, --reason or --model-version"
-        raise NotThere("batch", batch, hint)
+        raise typer.BadParameter(f"there is {what}; {hint}", param_hint="BATCH")
     if batch:
         again = inbox.replay(batch, wish.source)
         say(f"{again.batch_id} is pending, from {'staged' if again.staged_from else 'landing'}")

@@ -35,6 +35,8 @@ from flagfall.stores import Entry
 
 ReplaySource = Literal["landing", "staged"]
 """Where a replay takes its rows from: the producer's files, or the lake."""
+LEFT = "it left the landing zone: use --from staged"
+"""Why a batch is not replayed from the producer's files."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,8 @@ class Inbox:
             source: From the producer's files, or from the rows in the lake.
 
         Raises:
-            NotThere: No receipt is of such a batch, or it has no staged rows to be taken again.
+            NotThere: No receipt is of such a batch, or its rows are not where they are to be taken
+                from.
             Ambiguous: Several batches have this label.
         """
         receipt = batch_named(batch, self.receipts)
@@ -223,6 +226,8 @@ class Inbox:
         if source == "staged" and not self.lake.has(Staged, receipt.batch_id):
             hint = "--from landing takes it from the landing zone"
             raise NotThere("staged rows of batch", receipt.batch_id, hint)
+        if source == "landing" and not self.landing.find(receipt.marker.key):
+            raise NotThere("marker of batch", receipt.batch_id, LEFT)
         same = self.receipts.deliveries(receipt.marker)
         rows = receipt.batch_id if source == "staged" else ""
         return self.hand_out(receipt.marker, same, rows)

@@ -738,12 +738,28 @@ class TestReplay:
     ) -> None:
         assert says in flagfall.refused("replay", "toy", *arguments)
 
-    @pytest.mark.parametrize("arguments", [[], ["a.0", "--reason", "no-data"]])
-    def test_it_wants_a_batch_or_a_reason(
-        self, flagfall: CommandLine, toy: ToyFeed, arguments: list[str]
+    @pytest.mark.parametrize(
+        ("arguments", "given"),
+        [([], "neither a batch"), (["a.0", "--since", "2026-11-01"], "both a batch")],
+    )
+    def test_it_wants_a_batch_or_a_range(
+        self, flagfall: CommandLine, toy: ToyFeed, arguments: list[str], given: str
     ) -> None:
-        said = flagfall.refused("replay", "toy", *arguments)
+        ran = flagfall("replay", "toy", *arguments)
+        said = " ".join(ran.err.replace("│", " ").split())
+        assert ran.code == ExitCode.MISSPELT
+        assert given in said
         assert "give either a batch, or --since, --until, --reason or --model-version" in said
+
+    def test_one_batch_that_left_the_landing_zone_is_refused_as_many_are(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        flagfall("stage", "ingest", "toy", toy.drop("2026-11-01").batch_id)
+        shutil.rmtree(toy.folder("2026-11-01"))
+        said = flagfall.refused("replay", "toy", "2026-11-01")
+        assert "it left the landing zone: use --from staged" in said
+        assert toy.inbox().pending() == []
+        assert flagfall("replay", "toy", "2026-11-01", "--from", "staged").code == 0
 
 
 class TestALabelNamesABatch:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory, gettempdir
 import yaml
 
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreError
+from flagfall.errors import NotThere, StoreError
 from flagfall.stores import EPOCH
 from tests.simulation.oracle import late, wrong
 from tests.simulation.pipeline import Pipeline
@@ -199,7 +199,7 @@ class World:
         inbox = self.pipeline.inbox()
         receipts = inbox.receipts.since(EPOCH.date())
         if receipts:
-            with suppress(StoreError):
+            with suppress(StoreError, NotThere):
                 inbox.replay(self.schedule.random.choice(receipts).batch_id)
 
     def _sector(self) -> None:
