@@ -66,7 +66,7 @@ class Thresholds(Section):
     missing_rise: Share | None = 0.1
     unknown_rise: Share | None = 0.05
     vanished_rows: Annotated[int, Field(ge=1)] | None = 20
-    stale_after: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 2.0
+    stale_after: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = 2.0
 
 
 OF_TASKS: dict[str, tuple[Task, ...]] = {

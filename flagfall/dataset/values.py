@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,12 +28,32 @@ _CALENDAR = re.compile(r"-?P[^T]*[YM]")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+LONGEST = timedelta(days=36_500)
+"""A longer duration, times 2 or counted from today, has no date; a timer that long cannot be set."""
+
+
 class Misfit(ValueError):
     """Something that does not fit, at a place below the one that was being checked."""
 
     def __init__(self, location: tuple[int | str, ...], message: str) -> None:
         self.location = location
         super().__init__(message)
+
+
+def _span(value: object, seconds: float) -> timedelta:
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise ValueError(f"expected a shorter duration, {_AT_MOST}, got {value!r}") from error
+
+
+_AT_MOST = f"{LONGEST.days}d (100 years) at most"
+
+
+def _computable(value: timedelta) -> timedelta:
+    if abs(value) > LONGEST:
+        raise ValueError(f"expected a shorter duration, {_AT_MOST}, got {value.days}d")
+    return value
 
 
 def _duration(value: object) -> object:
@@ -44,10 +65,7 @@ def _duration(value: object) -> object:
     if match is None:
         why = f"expected a duration with a unit, such as 30s, 15m, 2h, 1d or PT15M, got {value!r}"
         raise ValueError(why)
-    try:
-        return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
-    except OverflowError as error:
-        raise ValueError(f"expected a shorter duration, got {value!r}") from error
+    return _span(value, float(match[1]) * _UNIT_SECONDS[match[2]])
 
 
 def _bound(value: object) -> object:
@@ -66,7 +84,7 @@ def _scalar(value: object) -> object:
     return value
 
 
-_AGE = re.compile(r"(\d{1,5})\s*([dy])")
+_AGE = re.compile(r"(\d{1,9})\s*([dy])")
 _DAYS = {"d": 1, "y": 365}
 
 
@@ -74,7 +92,9 @@ def _age(value: object) -> object:
     """Whole days: upkeep is daily, and a year has 365 of them here."""
     match = _AGE.fullmatch(value.strip()) if isinstance(value, str) else None
     if isinstance(value, timedelta) or (match and int(match[1])):
-        return value if match is None else timedelta(days=int(match[1]) * _DAYS[match[2]])
+        if match is None:
+            return value
+        return _span(value, int(match[1]) * _DAYS[match[2]] * _UNIT_SECONDS["d"])
     raise ValueError(f"expected days or years, such as 90d or 2y, got {value!r}")
 
 
@@ -85,12 +105,13 @@ def _since(value: object) -> object:
     raise ValueError(f"expected all, or a day such as 2024-01-01 without quotes, got {value!r}")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_computable)]
 
 
 Age = Annotated[
     timedelta,
     BeforeValidator(_age),
+    AfterValidator(_computable),
     PlainSerializer(lambda age: f"{age.days}d", return_type=str, when_used="json"),
 ]
 

@@ -42,7 +42,10 @@ class _Stored(_Record):
 
 
 def _marker(value: Any) -> Any:
-    return Marker.from_dict(value) if isinstance(value, dict) else value
+    try:
+        return Marker.from_dict(value) if isinstance(value, dict) else value
+    except (KeyError, TypeError) as damaged:  # pydantic names a ValueError only
+        raise ValueError(f"no marker: {damaged}") from damaged
 
 
 MarkerJson = Annotated[Marker, BeforeValidator(_marker), PlainSerializer(Marker.to_dict)]

@@ -14,16 +14,16 @@ says what is to go; whoever comes after a worker that died does the rest, and no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import RECORD_LIMIT
+from flagfall.lake.receipts import batch_id_of
 from flagfall.lake.records import Evaluation, MarkerJson, Receipt, listing_of
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
@@ -60,8 +60,9 @@ class Clearing(BaseModel):
 def find_due(dataset: Dataset, inbox: Inbox) -> list[Clearing]:
     """What may leave the landing zone now. Changes nothing."""
     limit = inbox.clock() - dataset.landing.grace
-    begun = list(_begun(inbox.lake.store))
-    known = {clearing.marker.batch_id for clearing in begun}
+    notes = list(inbox.lake.store.names(NOTES))
+    begun = list(filter(None, (_begun(inbox.lake.store, key) for key in notes)))
+    known = {batch_id_of(key) for key in notes}
     wanted = {marker.key for marker in inbox.pending(inbox.shortcuts.full_scope())}
     old = [marker for marker in inbox.landing.markers() if marker.landed_at <= limit]
     asked = [m for m in old if m.batch_id not in known and m.key not in wanted]
@@ -69,9 +70,18 @@ def find_due(dataset: Dataset, inbox: Inbox) -> list[Clearing]:
     return [*begun, *filter(None, found)]
 
 
-def _begun(store: Store) -> Iterator[Clearing]:
-    for key in store.names(NOTES):
-        yield Clearing.model_validate_json(store.read(key, RECORD_LIMIT))
+def _begun(store: Store, key: str) -> Clearing | None:
+    """What a note says; ``None`` where it is done meanwhile, or damaged: its batch is left alone."""
+    try:
+        return Clearing.model_validate_json(store.read(key, RECORD_LIMIT))
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        why = "this note of a batch that leaves the landing zone is damaged, so the batch is left"
+        log.warning(
+            "%s/%s: %s alone; remove the note, and it is looked at anew", store.uri, key, why
+        )
+        return None
 
 
 def _due(marker: Marker, dataset: Dataset, inbox: Inbox, limit: datetime) -> Clearing | None:

@@ -84,6 +84,7 @@ def on(column: str, constraints: str) -> str:
 
 
 C = "schema.fields[0].constraints"
+KEEP, STALE = "lake.keep.staged", "thresholds.stale_after"
 MISTAKES = [
     # shape
     Mistake("title: A toy feed", "title: 2013", 1, "title", "expected text"),
@@ -123,6 +124,13 @@ MISTAKES = [
     Mistake("lag: 1d", "lag: 1 week", 9, "arrival.lag", "a duration with a unit"),
     Mistake("lag: 1d", "lag: P1X", 9, "arrival.lag", "duration"),
     Mistake("lag: 1d", "lag: 9999999999d", 9, "arrival.lag", "a shorter duration"),
+    Mistake("lag: 1d", "lag: 36501d", 9, "arrival.lag", "36500d (100 years) at most, got 36501d"),
+    Mistake("lag: 1d", "lag: -P36501D", 9, "arrival.lag", "100 years"),
+    *(
+        Mistake("  uri: lake", f"  uri: lake\n  keep: {{staged: {age}}}", 7, KEEP, "100 years")
+        for age in ("3000y", "99999d", "999999999y")
+    ),
+    Mistake("title:", "thresholds: {stale_after: 1.0e+9}\ntitle:", 1, STALE, "1000000"),
     Mistake("deadline: 2h", "deadline: -PT1S", 11, "arrival.deadline", "greater than or equal"),
     Mistake("lake:\n", "watch: {sweep_every: 0s}\nlake:\n", 5, "watch.sweep_every", "greater than"),
     # the marker and its partition

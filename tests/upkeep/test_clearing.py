@@ -351,3 +351,26 @@ def test_files_of_a_delivery_that_comes_while_the_one_before_leaves_stay(
     }
     (receipt,) = run(feed, clock)
     assert (receipt.status, receipt.rows) == ("accepted", 4)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"marker": {}}', '{"marker": {"landed_at": 7}}'])
+def test_a_damaged_note_is_named_and_only_its_batch_stays(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    """A note says that the archive has the batch, so a damaged one must not be taken for one."""
+    archive = tmp_path / "archive"
+    feed = make_toy(tmp_path, after_receipt="move", archive=str(archive))
+    for day in (DAY, "2026-11-02"):
+        feed.drop(day)
+    first, second = run(feed, clock)
+    clock.advance(WEEK)
+    note = f"clearing/{first.batch_id}.json"
+    feed.inbox().lake.store.put(note, content.encode())
+    assert maintain(feed, clock).to_dict()["landing"]["batches"] == 1
+    assert f"{note}: this note" in caplog.text
+    assert of_day(feed, DAY)
+    assert [path.name for path in archive.iterdir()] == [second.batch_id]
+    feed.inbox().lake.store.delete(note)
+    maintain(feed, clock)
+    assert not of_day(feed, DAY)
+    assert {path.name for path in archive.iterdir()} == {first.batch_id, second.batch_id}
