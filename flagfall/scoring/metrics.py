@@ -131,15 +131,25 @@ def log_losses(probabilities: Scores) -> Values:
 def r_squared(real: Values, predicted: Values) -> float | None:
     """1 − squared errors / squared distances of the real values from their mean.
 
+    Args:
+        real, predicted: As ``held`` returns them.
+
     Returns:
-        ``None`` where all real values are the same, or there is none.
+        ``None`` where all real values are the same, or there is none; ``-LARGEST`` at least.
     """
     if not real.size:
         return None
     spread = np.square(real - real.mean()).sum()
-    return finite(1 - np.square(predicted - real).sum() / spread) if spread > 0 else None
+    if spread <= 0:
+        return None
+    with np.errstate(over="ignore"):
+        return max(float(1 - np.square(predicted - real).sum() / spread), -LARGEST)
 
 
-def finite(figure: float) -> float | None:
-    """The figure; ``None`` where it is too large for a float64."""
-    return float(figure) if np.isfinite(figure) else None
+LARGEST = 1e150
+"""Values beyond it count as it: the sum of the squares of many is a float64, too."""
+
+
+def held(values: Values) -> Values:
+    """The values, none beyond ``LARGEST``: no figure of them is infinite, which JSON has not."""
+    return np.clip(values, -LARGEST, LARGEST)

@@ -292,19 +292,26 @@ def test_a_rejected_batch_has_the_page_of_its_models_task_and_no_share_that_nobo
     assert "AUC</th>" not in page
 
 
-@pytest.mark.parametrize("truth", [[1e200], [1e308, -1e308]])
+@pytest.mark.parametrize("truth", [[1e200], [1e200, 0, 0, 0], [1.7e308, -1.7e308]])
 def test_a_label_beyond_all_measure_breaks_no_record_and_is_told_in_a_line(
     tmp_path: Path, truth: list[float]
 ) -> None:
-    """Its square is infinite, which JSON does not have: no one could read the evaluation."""
-    feed = make(tmp_path, "regression", more="thresholds: {mae_max: 5}\n")
+    """Its square is infinite, which JSON does not have: no one could read the evaluation.
+
+    A figure that is not known would switch its threshold off.
+    """
+    limits = {"mae_max": 5, "rmse_max": 5, "r2_min": 0.5, "bias_max": 5}
+    more = f"thresholds: {{{', '.join(f'{name}: {limit}' for name, limit in limits.items())}}}\n"
+    feed = make(tmp_path, "regression", more=more)
     rows = rows_of("regression", 200)
     rows = rows.with_columns(truth=pl.Series(truth * (200 // len(truth))))
     evaluation, _ = run(feed, DAYS[0], rows)
     assert evaluation.labelled == 200
     assert all(len(alert) < 120 for alert in evaluation.alerts)
+    said = {alert.split()[0] for alert in evaluation.alerts}
+    assert said >= {"MAE", "RMSE", "bias" if sum(truth) else "RMSE", "R²" if truth[1:] else "MAE"}
     report = report_run(feed.dataset, feed.inbox(), "run", [feed.marker(DAYS[0])])
-    assert report["verdict"] == "attention" or truth[0] > 1e300
+    assert report["verdict"] == "attention"
     assert "nan" not in plain(Path(report["uri"]).read_text(encoding="utf-8"))
 
 

@@ -14,12 +14,14 @@ from sklearn.metrics import (
 )
 
 from flagfall.scoring.metrics import (
+    LARGEST,
     Labels,
     Scores,
     auc_error,
     average_precision,
     brier_score,
     expected_auc,
+    held,
     log_losses,
     macro_f1,
     r_squared,
@@ -99,6 +101,11 @@ def test_r_squared_is_scikit_learns_and_none_without_differences(
         assert found is None
     else:
         assert found == pytest.approx(r2_score(real, predicted), abs=1e-9)
+
+
+def test_r_squared_of_nearly_equal_values_and_huge_errors_is_known() -> None:
+    real = np.array([1.0, 1.0 + 1e-12])
+    assert r_squared(real, held(np.array([1e200, 0.0]))) == -LARGEST
 
 
 def test_the_error_of_an_auc_is_that_of_scores_that_say_nothing() -> None:

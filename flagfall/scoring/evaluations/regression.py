@@ -15,7 +15,7 @@ from flagfall.lake.records import Regression
 from flagfall.scoring.evaluations import value_bins
 from flagfall.scoring.evaluations.alerts import CLEARLY, above, below, figure_text
 from flagfall.scoring.evaluations.evaluator import Findings
-from flagfall.scoring.metrics import finite, r_squared
+from flagfall.scoring.metrics import held, r_squared
 
 ENOUGH_ROWS = 30
 """Labelled rows from which on a model can be called worse than the mean."""
@@ -43,11 +43,11 @@ class RegressionEvaluator:
     def findings(self, thresholds: Thresholds) -> Findings:
         """See ``Evaluator.findings``."""
         none = [np.empty(0, np.float64)]
-        values, labels = (np.concatenate(parts or none) for parts in (self._values, self._labels))
+        both = (np.concatenate(parts or none) for parts in (self._values, self._labels))
+        values, labels = map(held, both)
         known = ~np.isnan(labels)
-        with np.errstate(over="ignore", invalid="ignore"):  # a square may be beyond a float64
-            figures = self._figures(values, labels, known)
-            worse = _worse_than_the_mean(labels[known], values[known], figures.r2)
+        figures = self._figures(values, labels, known)
+        worse = _worse_than_the_mean(labels[known], values[known], figures.r2)
         record = {"labelled": int(known.sum()), "regression": figures}
         return Findings(record, (*regression_alerts(thresholds, figures), *worse))
 
@@ -58,17 +58,17 @@ class RegressionEvaluator:
         over = value_bins.fit_range(values, self._over)
         sums = {"known": known, "error": error, "square": np.square(error)}
         binned = value_bins.fill(values, over, sums)
-        mean = finite(values.mean())
+        mean = float(values.mean())
         if not known.any():
             return Regression(mean=mean, bins=binned)
         real, off = labels[known], error[known]
         return Regression(
-            mae=finite(np.abs(off).mean()),
-            rmse=finite(np.sqrt(np.square(off).mean())),
+            mae=float(np.abs(off).mean()),
+            rmse=float(np.sqrt(np.square(off).mean())),
             r2=r_squared(real, values[known]),
-            bias=finite(off.mean()),
-            real_mean=finite(real.mean()),
-            real_spread=finite(real.std()),
+            bias=float(off.mean()),
+            real_mean=float(real.mean()),
+            real_spread=float(real.std()),
             mean=mean,
             bins=binned,
         )
@@ -93,6 +93,8 @@ def _worse_than_the_mean(real: Values, predicted: Values, r2: float | None) -> t
     """
     if r2 is None or r2 >= 0 or real.size < ENOUGH_ROWS:
         return ()
+    scale = max(np.abs(real).max(), np.abs(predicted).max())  # the square of a square is infinite
+    real, predicted = real / scale, predicted / scale
     more = np.square(predicted - real) - np.square(real - real.mean())
     if more.mean() <= CLEARLY * more.std(ddof=1) / np.sqrt(real.size):
         return ()

@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from flagfall.lake.records import ValueBins
+from flagfall.scoring.metrics import LARGEST
 
 MOST_BINS = 64
 """Bins over a range, about; half as many at least, where it is wider than a point."""
 _OUTER = 0.005
 """Share of rows at either end that a range may leave to the outer bins."""
 _NARROWEST = 2.0**-40
-_LARGEST = 1e150
-"""Its square is a float64, too."""
 
 Values = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.floating] | npt.NDArray[np.bool_] | npt.NDArray[np.integer]
@@ -53,7 +52,7 @@ def fill(values: Values, over: tuple[float, float], sums: Mapping[str, Reals]) -
 
 def _kept(sums: Reals) -> Values:
     """Sums that JSON has, and that can be added up again: a square may be infinite."""
-    return np.clip(np.nan_to_num(sums, posinf=_LARGEST, neginf=-_LARGEST), -_LARGEST, _LARGEST)
+    return np.clip(np.nan_to_num(sums, posinf=LARGEST, neginf=-LARGEST), -LARGEST, LARGEST)
 
 
 def _width(low: float, high: float) -> float:
