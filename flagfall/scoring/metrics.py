@@ -132,7 +132,8 @@ def r_squared(real: Values, predicted: Values) -> float | None:
     """1 − squared errors / squared distances of the real values from their mean.
 
     Args:
-        real, predicted: As ``held`` returns them.
+        real: As ``held`` returns them.
+        predicted: The same.
 
     Returns:
         ``None`` where all real values are the same, or there is none; ``-LARGEST`` at least.

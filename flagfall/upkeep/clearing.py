@@ -71,16 +71,17 @@ def find_due(dataset: Dataset, inbox: Inbox) -> list[Clearing]:
 
 
 def _begun(store: Store, key: str) -> Clearing | None:
-    """What a note says; ``None`` where it is done meanwhile, or damaged: its batch is left alone."""
+    """What a note says; ``None`` where it is done meanwhile, or damaged.
+
+    The batch of a damaged one is left alone: nobody knows whether the archive has it.
+    """
     try:
         return Clearing.model_validate_json(store.read(key, RECORD_LIMIT))
     except FileNotFoundError:
         return None
     except ValidationError:
-        why = "this note of a batch that leaves the landing zone is damaged, so the batch is left"
-        log.warning(
-            "%s/%s: %s alone; remove the note, and it is looked at anew", store.uri, key, why
-        )
+        why = "this note is damaged, so its batch stays in the landing zone; remove the note"
+        log.warning("%s/%s: %s", store.uri, key, why)
         return None
 
 
