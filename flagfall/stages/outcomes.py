@@ -5,7 +5,8 @@ long before (see ``lake.outcome_deliveries``). Each such delivery is matched by 
 predictions, once. Where the deliveries that have outcomes for a batch are others than before,
 because one was added or corrected, the batch is evaluated again of all of them. So nothing is
 counted twice, however often this runs. A batch is looked at for some days more than it waits, so
-what came in time is known although nobody looked in time.
+what came in time is known although nobody looked in time. What a model of another task scored stays
+as it was evaluated: today's label says nothing of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
-from flagfall.dataset.model import Label
+from flagfall.dataset.model import Label, Task
 from flagfall.dataset.outcomes import LOOKS_ON
 from flagfall.dataset.schema import KNOWN_AT, OUTCOME, Dataset
 from flagfall.errors import FlagfallError, NotThere, StoreUnavailable
@@ -32,6 +33,7 @@ from flagfall.logs import logger
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.labels import LABEL, Says, no_labels
 from flagfall.scoring.model import scorer_of
+from flagfall.scoring.model_folder import declared_task
 from flagfall.scoring.reference import Reference
 from flagfall.stages.outcome_rows import OutcomeRows
 from flagfall.tables.legible import legible
@@ -98,6 +100,7 @@ def evaluate_outcomes(
     sources = look.sources(waiting, deliveries, before)
     sure = [one for one in waiting if one.batch_id in sources]
     due = [one for one in sure if look.is_due(one, sources[one.batch_id], before)]
+    due = look.of_todays_task(due, waiting)
     if due:  # before they are: a worker that dies between the two is to leave no alert unseen
         note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in due])
     done = {name for name, one in before.last.items() if run and one.run == run}
@@ -200,6 +203,28 @@ class _Look:
         """Whether a batch's outcomes are of other deliveries, or read otherwise, than before."""
         last = before.last.get(receipt.batch_id)
         return bool(sources) if last is None else last.made_of != self._made_of(sources)
+
+    def of_todays_task(self, due: Sequence[Receipt], waiting: Sequence[Receipt]) -> list[Receipt]:
+        """Those that a model of today's task scored; the others are named in the log."""
+        today = self._task_today(waiting) if due else None
+        other = {one.batch_id for one in due if self._task(one) not in (None, today)}
+        if today is None or not other:
+            return list(due)
+        names = ", ".join(sorted(other))
+        why = f"the model's task is {today} now, and was another one when these were scored, so"
+        log.warning("%s: %s they stay as they were evaluated: %s", self._dataset.name, why, names)
+        return [one for one in due if one.batch_id not in other]
+
+    def _task_today(self, waiting: Sequence[Receipt]) -> Task | None:
+        """As the model's folder says, else as the batch that was scored last has it."""
+        last = sorted(waiting, key=lambda one: one.received_at, reverse=True)
+        found = (task for task in map(self._task, last) if task is not None)
+        return declared_task(scorer_of(self._dataset)) or next(found, None)
+
+    def _task(self, receipt: Receipt) -> Task | None:
+        """Of the model that scored a batch; ``None`` where none did, or nobody can read it."""
+        predicted = self._lake.legible(Predicted, receipt.batch_id)
+        return predicted.task if predicted else None
 
     def _made_of(self, sources: Sequence[Receipt]) -> str:
         ids = (delivery.batch_id for delivery in sources)

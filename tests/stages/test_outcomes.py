@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flagfall.errors import StoreUnavailable
+from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, add_late
 from flagfall.lake.output import LATEST
+from flagfall.lake.records import Predicted
 from flagfall.report.run import report_run
-from flagfall.scoring.features import FeatureInvalid
+from flagfall.scoring.evaluations import open_evaluator
+from flagfall.scoring.evaluations.evaluator import Evaluator
+from flagfall.scoring.reference import Reference
+from flagfall.stages import outcomes
 from tests.late import LateFeeds, make_late, make_late_s3
 
 
@@ -177,17 +181,23 @@ def test_two_workers_never_let_the_earlier_look_count(feeds: LateFeeds) -> None:
     assert feeds.known(scored) == known
 
 
-def test_a_batch_that_fails_does_not_hold_up_the_others(feeds: LateFeeds) -> None:
+def test_a_batch_that_fails_does_not_hold_up_the_others(
+    feeds: LateFeeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = feeds.score(DAY)
     broken = feeds.score("2026-11-19", "id,value\n5,0.5\n")
-    for part in (feeds.toy.root / "lake/toy/predictions" / broken.batch_id).glob("*.json"):
-        text = part.read_text().replace('"binary"', '"multiclass"')
-        part.write_text(text)
+    failed = StoreRefused("somewhere", "something")
+
+    def failing(predicted: Predicted, reference: Reference | None) -> Evaluator:
+        if predicted.batch_id == broken.batch_id:
+            raise failed
+        return open_evaluator(predicted, reference)
+
+    monkeypatch.setattr(outcomes, "open_evaluator", failing)
     feeds.happen(NEXT, "id,delay\n1,30\n2,0\n5,1\n")
     learned = feeds.learn()
     assert [one.batch_id for one in learned.batches] == [good.batch_id]
-    (failure,) = learned.failures
-    assert isinstance(failure, FeatureInvalid)
+    assert learned.failures == (failed,)
 
 
 def test_on_s3_the_report_shows_what_came_and_the_next_look_finds_nothing_new(

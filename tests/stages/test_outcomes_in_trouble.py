@@ -278,6 +278,26 @@ class TestDatasetFilesThatChange:
         assert [one.batch_id for one in changed.learn().batches] == [scored.batch_id]
         assert known(changed, scored) == (2, 1)
 
+    @pytest.mark.parametrize("is_scored", [True, False])
+    def test_a_model_of_another_task_leaves_what_was_scored_before_as_it_was_evaluated(
+        self, feeds: LateFeeds, caplog: pytest.LogCaptureFixture, is_scored: bool
+    ) -> None:
+        old, never = feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.5\n")
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
+        feeds.learn()
+        feeds = edited(feeds, "toy", "expr: delay > 15", "expr: delay")
+        feeds = edited(feeds, "toy", "task: binary", "task: regression")
+        new = feeds.score("2026-11-19", "id,value\n5,0.5\n") if is_scored else None
+        feeds.happen(LATER, "id,delay\n2,30\n5,7\n8,1\n")
+        found = feeds.learn()
+        assert found.failures == ()
+        assert [one.batch_id for one in found.batches] == ([new.batch_id] if new else [])
+        assert known(feeds, old) == (2, 1)
+        assert feeds.known(never) is None
+        (said,) = (record for record in caplog.messages if "stay as they were" in record)
+        assert old.batch_id in said
+        assert never.batch_id in said
+
     def test_a_column_that_outcomes_gained_is_empty_in_earlier_ones(self, feeds: LateFeeds) -> None:
         scored = feeds.score(DAY)
         feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
