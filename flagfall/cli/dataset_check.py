@@ -13,7 +13,7 @@ from flagfall.cli.model_init import says_of
 from flagfall.dataset.loader import datasets_folder, with_lines
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
-from flagfall.dataset.outcomes import misfits, outcome_feed, why_no_feed
+from flagfall.dataset.outcomes import misfits, misfits_of_feed, outcome_feed, why_no_feed
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.extras import require
@@ -96,6 +96,8 @@ def _check_outcomes(dataset: Dataset, says: Says) -> None:
     feed = outcome_feed(dataset)
     if problems := misfits(dataset, feed):
         raise _invalid(dataset, problems)
+    if problems := misfits_of_feed(dataset, feed):
+        raise _invalid(feed, problems)
     check_late_label(dataset, feed, says)
 
 

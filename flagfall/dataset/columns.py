@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from flagfall.dataset.model import Task
 from flagfall.dataset.schema import Dataset
 
 
@@ -38,3 +39,12 @@ def staged_schema(dataset: Dataset) -> pl.Schema:
 def polars_schema(dataset: Dataset) -> pl.Schema:
     """The dataset's columns as ingest writes them."""
     return pl.Schema({column.name: polars_type(column.type) for column in dataset.table.fields})
+
+
+OUTCOME_TYPES: dict[Task, pl.DataType] = {
+    "binary": pl.Boolean(),
+    "multiclass": pl.String(),
+    "regression": pl.Float64(),
+    "anomaly": pl.Boolean(),
+}
+"""Of a label or an outcome, by the model's task."""

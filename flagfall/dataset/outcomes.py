@@ -50,7 +50,7 @@ def why_no_feed(dataset: Dataset, folder: Path | None = None) -> list[Problem]:
 
 
 def misfits(dataset: Dataset, feed: Dataset) -> list[Problem]:
-    """What keeps outcomes from being joined to predictions; keys are of the scored dataset's file.
+    """What keeps outcomes from being joined; keys are of the scored dataset's file.
 
     Args:
         dataset: The dataset whose rows are scored.
@@ -59,7 +59,19 @@ def misfits(dataset: Dataset, feed: Dataset) -> list[Problem]:
     label = dataset.late_label
     assert label is not None, "only for datasets with outcomes of another feed"
     found = list(_of_key(dataset, label)) or list(_of_columns(dataset, feed))
-    return [*(found or _of_feed_key(dataset, feed)), *_of_keep(label, feed)]
+    return found or list(_of_feed_key(dataset, feed))
+
+
+def misfits_of_feed(dataset: Dataset, feed: Dataset) -> list[Problem]:
+    """The same with keys of the file of the feed: rows have to be there as long as they count."""
+    label, keep = dataset.late_label, feed.lake.keep.staged
+    assert label is not None, "only for datasets with outcomes of another feed"
+    least = rows_are_kept(label)
+    if keep is None or keep >= least:
+        return []
+    why = f"expected {ceil(least / timedelta(days=1))}d or more, or none: twice label.within of"
+    why = f"{why} {dataset.name}.yaml, and {LOOKS_ON.days}d; got {keep.days}d"
+    return [Problem("lake.keep.staged", None, why)]
 
 
 def _of_key(dataset: Dataset, label: Label) -> Iterator[Problem]:
@@ -94,15 +106,6 @@ def _of_feed_key(dataset: Dataset, feed: Dataset) -> Iterator[Problem]:
         why = f"expected schema.primaryKey of {feed.name}.yaml to be columns of {sorted(key)}"
         remedy = "so that a delivery has no two outcomes for one row"
         yield Problem(_place(dataset), None, f"{why}, {remedy}; it is {sorted(theirs)}")
-
-
-def _of_keep(label: Label, feed: Dataset) -> Iterator[Problem]:
-    """Rows of outcomes are there for as long as they count."""
-    keep, least = feed.lake.keep.staged, rows_are_kept(label)
-    if keep is not None and keep < least:
-        why = f"expected lake.keep.staged of {feed.name}.yaml to be twice as long and"
-        why = f"{why} {LOOKS_ON.days}d ({ceil(least / timedelta(days=1))}d), or left out"
-        yield Problem("label.within", None, f"{why}; it is {keep.days}d")
 
 
 def _place(dataset: Dataset) -> str:

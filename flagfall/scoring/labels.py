@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.columns import OUTCOME_TYPES, polars_schema
 from flagfall.dataset.model import Task
 from flagfall.dataset.schema import Dataset
 from flagfall.scoring.features import FeatureInvalid, label_expression
@@ -88,15 +88,7 @@ def as_labels(dataset: Dataset, says: Says, values: pl.Series) -> pl.Series:
 
 def no_labels(says: Says, rows: int) -> pl.Series:
     """Labels of rows of which no outcome is known."""
-    return pl.repeat(None, rows, dtype=_TYPES[says.task], eager=True).alias(LABEL)
-
-
-_TYPES: dict[Task, pl.DataType] = {
-    "binary": pl.Boolean(),
-    "multiclass": pl.String(),
-    "regression": pl.Float64(),
-    "anomaly": pl.Boolean(),
-}
+    return pl.repeat(None, rows, dtype=OUTCOME_TYPES[says.task], eager=True).alias(LABEL)
 
 
 class _Unfit(Exception):

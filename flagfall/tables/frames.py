@@ -9,8 +9,9 @@ from typing import Literal
 
 import polars as pl
 
-from flagfall.dataset.columns import staged_schema
-from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, Dataset
+from flagfall.dataset.columns import OUTCOME_TYPES, staged_schema
+from flagfall.dataset.model import Task
+from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, OUTCOME, Dataset
 from flagfall.errors import Damaged, NotThere
 from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
@@ -86,7 +87,9 @@ def counting(
         NotThere: Columns of theirs have names of what they carry.
     """
     _check_names(dataset, lake, kind)
-    empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind)})
+    batches = list(batches)
+    known = _outcome_columns(dataset, lake, batches) if kind == "outcomes" else {}
+    empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind), **known})
     frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
     return pl.concat(frames, how="diagonal" if kind == "rows" else "diagonal_relaxed")
 
@@ -138,9 +141,29 @@ def _known(dataset: Dataset, kind: Kind) -> dict[str, pl.DataType]:
     if kind == "predictions":
         return {}
     columns = dict(staged_schema(dataset))
-    if kind == "rows":
-        return columns
-    return {name: columns[name] for name in dataset.outcome_key} | _LOOKED
+    return columns if kind == "rows" else {name: columns[name] for name in dataset.outcome_key}
+
+
+def _outcome_columns(
+    dataset: Dataset, lake: Lake, batches: Sequence[tuple[Receipt, Done | None]]
+) -> dict[str, pl.DataType]:
+    """Those beside the key's, of the types that they will have also while no outcome is known."""
+    late = (record for _, record in batches if isinstance(record, LateEvaluation))
+    known = [record.evaluation.task for record in late if record.parts]
+    task = known[-1] if known else _task(dataset, lake, [one for one, _ in batches[-LOOKED_AT:]])
+    return {OUTCOME: OUTCOME_TYPES[task], **_LOOKED}
+
+
+LOOKED_AT = 20
+"""Batches of which one is asked for the task of its model."""
+
+
+def _task(dataset: Dataset, lake: Lake, receipts: Sequence[Receipt]) -> Task:
+    """The task of the model that scored the last of some batches."""
+    asked = (lake.legible(Predicted, receipt.batch_id) for receipt in reversed(receipts))
+    predicted = next(filter(None, asked), None)
+    said = dataset.model.task if dataset.model else None
+    return predicted.task if predicted else said or "binary"
 
 
 def _frames(

@@ -202,6 +202,22 @@ class TestOutcomes:
         flagfall("outcomes", "toy", "--to", target, "--since", since)
         assert pl.read_parquet(target).height == 0
 
+    def test_have_the_same_columns_before_any_is_known(
+        self, flagfall: CommandLine, tmp_path: Path
+    ) -> None:
+        feeds = make_late(tmp_path)
+        feeds.score("2026-11-20")
+        target = tmp_path / "outcomes.parquet"
+        flagfall("outcomes", "toy", "--to", target)
+        before = pl.read_parquet(target)
+        feeds.happen("2026-11-21", "id,delay\n1,30\n")
+        feeds.learn()
+        flagfall("outcomes", "toy", "--to", target)
+        after = pl.read_parquet(target)
+        assert (before.height, after.height) == (0, 1)
+        assert before.schema == after.schema
+        assert after.columns[-4:] == ["id", "outcome", "known_at", "evaluation"]
+
     def test_of_a_dataset_without_such_a_feed_are_refused(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:

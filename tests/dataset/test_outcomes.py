@@ -37,13 +37,6 @@ def test_two_files_that_fit_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("truth", "id", "uid", "label.from", "expected a column 'id' in truth.yaml"),
         ("truth", "type: integer", "type: string", "label.from", "it is string there"),
         ("truth", "  primaryKey: [id]\n", "", "label.from", "no two outcomes for one row"),
-        (
-            "truth",
-            "/lake}",
-            "/lake, keep: {staged: 30d}}",
-            "label.within",
-            "twice as long and 7d (67d)",
-        ),
     ],
 )
 def test_each_mistake_has_its_place(
@@ -61,6 +54,18 @@ def test_each_mistake_has_its_place(
     assert problem.key == place
     assert problem.line is not None or place == "schema.primaryKey"
     assert why in problem.message
+
+
+def test_outcomes_that_are_dropped_too_early_are_a_mistake_of_their_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DatasetInvalid) as raised:
+        checked(tmp_path, "truth", "/lake}", "/lake, keep: {staged: 30d}}", monkeypatch)
+    said = str(raised.value)
+    assert said.startswith(
+        f"{tmp_path}/datasets/truth.yaml: line 3: lake.keep.staged: expected 67d"
+    )
+    assert "twice label.within of toy.yaml, and 7d; got 30d" in said
 
 
 @pytest.mark.parametrize(
