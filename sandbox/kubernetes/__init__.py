@@ -6,12 +6,16 @@ clients. ``Cluster`` starts it, harms it and ends it.
 It keeps to Kubernetes in:
 
 - discovery, list and watch with ``resourceVersion`` and selectors of labels and fields, 410 Gone,
-  create, read, patch, delete with a grace period, log, events, namespaces, config maps;
-- a container's command, arguments, working directory and environment (``value``, ``envFrom`` a
-  config map, requests and limits by ``resourceFieldRef``), and nothing else of the environment;
-- ``emptyDir`` volumes and a read-only root file system, where root may mount (Linux);
+  create, read, patch, delete with a grace period and conditions, dry runs, logs that are followed,
+  events, namespaces, config maps, secrets;
+- what is refused of a pod: names, labels, containers, volumes, quantities, a change of its spec;
+- a container's command, arguments, working directory and environment, and nothing else of the
+  environment; ``$(NAME)`` in them, config maps, secrets, fields of the pod, its resources;
+- volumes of ``emptyDir``, ``configMap``, ``secret``, ``projected`` and ``downwardAPI``; a read-only
+  root file system and read-only mounts, where root may mount (Linux);
 - a limit of memory by a cgroup, where root may make one: exit code 137, reason OOMKilled;
-- SIGTERM, then SIGKILL when ``terminationGracePeriodSeconds`` are over.
+- SIGTERM, then SIGKILL when ``terminationGracePeriodSeconds`` are over; ``activeDeadlineSeconds``;
+- the message of a container that has ended, and StartError for a command that is not there.
 
 It does not do what it cannot do without containers:
 
@@ -22,6 +26,8 @@ It does not do what it cannot do without containers:
   started it. There are no service accounts, no tokens, no network policies and no admission.
 - Only a pod's first container runs; there are no init containers, probes and restarts.
 - A patch merges as a merge patch does: lists are replaced.
+
+docs/kubernetes.md has the whole list.
 """
 
 from sandbox.kubernetes.cluster import Cluster

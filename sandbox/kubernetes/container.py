@@ -9,22 +9,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from shlex import quote
 
 import psutil
-from kubernetes.utils.quantity import parse_quantity
 
+from sandbox.kubernetes.environment import expanded
 from sandbox.kubernetes.image import Image, can_mount, on_host, root_script
 from sandbox.kubernetes.memory import MemoryGroup
 from sandbox.kubernetes.selectors import Object
+from sandbox.kubernetes.validation import quantity
+from sandbox.kubernetes.volumes import Mounts
 
 POLL = 0.05
 """Seconds between two looks at a process."""
 KILLED = 137
 """Exit code of a container that got a SIGKILL."""
+START = "StartError"
+"""The name of the shell that starts a command: what it says of it begins with that."""
+TERMINATION_LOG = "/dev/termination-log"
+LONGEST_MESSAGE, LONGEST_LOG, LAST_LINES = 4096, 2048, 80
+"""Bytes of a message, and bytes and lines of it if it comes from the log."""
 _ENTER = 'echo $$ > "$FLAGFALL_GROUP"; unset FLAGFALL_GROUP; '
 _HOG = "memory = bytearray()\nwhile True: memory += b'x' * 50_000_000"
 
@@ -35,88 +42,78 @@ class Container:
     Args:
         pod: As it was created.
         image: What its image stands for.
-        config_maps: The data of each config map, by name.
+        mounts: Its volumes.
+        given: Its variables, without those of the image.
         folder: A folder of its own: volumes, root, log.
+
+    Raises:
+        OSError: It cannot be started.
     """
 
     def __init__(
-        self, pod: Object, image: Image, config_maps: Mapping[str, Mapping[str, str]], folder: Path
+        self, pod: Object, image: Image, mounts: Mounts, given: Mapping[str, str], folder: Path
     ) -> None:
         self._spec: Object = pod["spec"]["containers"][0]
         self._image = image
+        self._mounts = mounts
         self._folder = folder
         self.log = folder / "log"
         self.is_out_of_memory = False
         self._hogs: list[subprocess.Popen[bytes]] = []
-        made = self._made(pod["spec"].get("volumes") or [])
-        self._volumes = {**image.shared, **dict(made)}
-        given = {**image.environment, **self._environment(config_maps)}
-        if not can_mount():
-            seen = {**image.folders, **self._volumes}
-            given = {name: on_host(value, seen) for name, value in given.items()}
-            given |= {"TMPDIR": str(seen.get("/tmp", folder))}
-        self._given = given
+        self._give_up = math.inf
+        self._said = folder / "termination-log"
+        self._said.touch()
+        parts = [*(self._spec.get("command") or []), *(self._spec.get("args") or [])]
+        self._command = [expanded(part, given) for part in parts]
+        self._given = self._seen({**image.environment, **given})
         self._group = MemoryGroup.make(pod["metadata"]["uid"], self.limit)
         self._process = self._start()
+
+    def _seen(self, given: dict[str, str]) -> dict[str, str]:
+        """Variables with paths as the container has them."""
+        if can_mount():
+            return given
+        folders = self._on_host
+        found = {name: on_host(value, folders) for name, value in given.items()}
+        return {**found, "TMPDIR": str(folders.get("/tmp", self._folder))}
+
+    @property
+    def _on_host(self) -> dict[str, Path]:
+        """All its folders."""
+        image, mounts = self._image, self._mounts
+        return {**image.folders, **image.shared, **mounts.read, **mounts.written}
 
     @property
     def limit(self) -> int | None:
         """The limit of its memory in bytes."""
-        text = self._resource("limits.memory")
-        return int(parse_quantity(text)) if text else None
+        limits = (self._spec.get("resources") or {}).get("limits") or {}
+        return int(quantity(limits["memory"])) if "memory" in limits else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its first process has ended."""
+        return self._process.poll() is not None
 
     @property
     def peak(self) -> int:
         """The most memory that it took, in bytes; 0 where this machine does not say."""
         return self._group.peak if self._group else 0
 
-    def _made(self, volumes: list[Object]) -> Iterator[tuple[str, Path]]:
-        """The volumes that it mounts, by where it has them."""
-        known = {volume["name"] for volume in volumes}
-        for mount in self._spec.get("volumeMounts") or []:
-            if mount["name"] in known:
-                made = self._folder / "volumes" / mount["name"]
-                made.mkdir(parents=True, exist_ok=True)
-                yield mount["mountPath"], made
-
-    def _environment(self, config_maps: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for source in self._spec.get("envFrom") or []:
-            found |= config_maps[source["configMapRef"]["name"]]
-        for one in self._spec.get("env") or []:
-            found[one["name"]] = self._value(one)
-        return found
-
-    def _value(self, one: Object) -> str:
-        if "valueFrom" not in one:
-            return str(one.get("value") or "")
-        field = one["valueFrom"]["resourceFieldRef"]
-        divisor = parse_quantity(field.get("divisor") or "1")
-        return str(math.ceil(parse_quantity(self._resource(field["resource"])) / divisor))
-
-    def _resource(self, path: str) -> str:
-        kind, _, name = path.partition(".")
-        resources: Any = self._spec.get("resources") or {}
-        return str((resources.get(kind) or {}).get(name) or "")
-
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [*(self._spec.get("command") or []), *(self._spec.get("args") or [])]
-        if not command:
-            raise FileNotFoundError("no command")
+        command = self._command
         environment = self._variables()
         script = 'exec "$@"'
         workdir = self._spec.get("workingDir") or self._image.workdir
         if can_mount():
             command = self._in_a_root(command, workdir)
         else:
-            seen = {**self._image.folders, **self._volumes}
-            script = f"cd '{on_host(workdir, seen)}' && {script}"
+            script = f"cd {quote(on_host(workdir, self._on_host))} && {script}"
         if self._group is not None:
             environment["FLAGFALL_GROUP"] = str(self._group.door)
             script = _ENTER + script
         with self.log.open("wb") as out:
             return subprocess.Popen(
-                ["/bin/sh", "-c", script, "container", *command],
+                ["/bin/sh", "-c", script, START, *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -134,12 +131,16 @@ class Container:
         root.mkdir()
         rights = self._spec.get("securityContext") or {}
         is_read_only = bool(rights.get("readOnlyRootFilesystem"))
-        build = root_script(root, self._image.folders, self._volumes, is_read_only)
+        where = self._spec.get("terminationMessagePath") or TERMINATION_LOG
+        read = {**self._image.folders, **self._mounts.read}
+        written = {**self._image.shared, **self._mounts.written, where: self._said}
+        build = root_script(root, read, written, is_read_only)
         inner = (
-            f'{build}\nexec {shutil.which("chroot")} "{root}" /bin/sh -c \'cd "$0" && exec "$@"\' '
+            f'{build}\nexec {shutil.which("chroot")} "{root}" '
+            f'/bin/sh -c \'cd "$1" && shift && exec "$@"\' {START} "$@"'
         )
         unshare = [str(shutil.which("unshare")), "--mount", "--propagation", "private"]
-        return [*unshare, "/bin/sh", "-c", f'{inner} "$@"', "root", workdir, *command]
+        return [*unshare, "/bin/sh", "-c", inner, "root", workdir, *command]
 
     def wait(self) -> int:
         """Its exit code, as Kubernetes has it, when it has ended."""
@@ -158,14 +159,36 @@ class Container:
         return 128 - code if code < 0 else code
 
     def end(self, grace: float) -> None:
-        """SIGTERM to its first process, and SIGKILL to all after so many seconds."""
-        if grace > 0 and self._process.poll() is None:
+        """SIGTERM to its first process, and SIGKILL to all after so many seconds.
+
+        A second call can only shorten that time.
+        """
+        if grace > 0 and self._give_up == math.inf and not self.is_over:
             with suppress(ProcessLookupError):
                 self._process.terminate()
-            give_up = time.monotonic() + grace
-            while self._process.poll() is None and time.monotonic() < give_up:
-                time.sleep(POLL)
+        self._give_up = min(self._give_up, time.monotonic() + grace)
+        while not self.is_over and time.monotonic() < self._give_up:
+            time.sleep(POLL)
         self.kill()
+
+    def start_error(self) -> str:
+        """Why its command could not be started; empty if it was."""
+        began = f"{START}: ".encode()
+        with self.log.open("rb") as file:
+            if not self._process.returncode or file.read(len(began)) != began:
+                return ""
+            said = file.read().decode(errors="replace").strip()
+        self.log.write_bytes(b"")
+        return said
+
+    def message(self, code: int) -> str:
+        """What it leaves behind for its status, when it has ended with a code."""
+        said = self._said.read_bytes()[:LONGEST_MESSAGE]
+        is_fallback = self._spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if code and is_fallback and not said:
+            lines = self.log.read_bytes().split(b"\n")[-LAST_LINES - 1 :]
+            said = b"\n".join(lines)[-LONGEST_LOG:]
+        return said.decode(errors="replace")
 
     def kill(self) -> None:
         """SIGKILL to all that runs in it."""

@@ -13,10 +13,12 @@ from pathlib import Path
 from shlex import quote
 from subprocess import run
 
-SPECIAL = ("/dev", "/proc", "/sys")
+SPECIAL = ("/proc", "/sys")
 """They are the machine's own, and writable."""
+DEVICES = ("full", "null", "random", "tty", "urandom", "zero")
+"""What a container has of the machine's ``/dev``."""
 PROJECT = Path(__file__).resolve().parents[2]
-APART = ("/tmp", "/opt", "/run", *SPECIAL)
+APART = ("/dev", "/tmp", "/opt", "/run", *SPECIAL)
 """What a container does not have of this machine."""
 
 
@@ -55,7 +57,7 @@ def root_script(
     Args:
         root: An empty folder.
         read: Folders to read, by where the container has them.
-        written: Volumes, the same.
+        written: Volumes, and files, the same.
         is_read_only: Whether nothing but volumes may be written.
     """
     own = {**{name: Path(name) for name in SPECIAL}, **written}
@@ -63,6 +65,7 @@ def root_script(
     lines = ["set -e", f"mount -t tmpfs -o mode=755 root {quote(str(root))}"]
     lines += [f"mkdir -m 1777 {quote(str(root / 'tmp'))}"]
     lines += [line for path in _top() for line in _bring(path, root, path, is_read=True)]
+    lines += _devices(root)
     for inside, outside in sorted({**read, **own}.items()):
         lines += _bring(outside, root, Path(inside), inside not in own)
     if is_read_only:
@@ -78,7 +81,23 @@ def _programs() -> Iterator[tuple[str, Path]]:
 
 
 def _top() -> Iterator[Path]:
-    yield from (path for path in sorted(Path("/").iterdir()) if str(path) not in APART)
+    found = (path for path in sorted(Path("/").iterdir()) if str(path) not in APART)
+    yield from (path for path in found if path.is_dir() or path.is_symlink())
+
+
+def _devices(root: Path) -> Iterator[str]:
+    """A ``/dev`` of its own: what a container puts there stays in it."""
+    folder = quote(f"{root}/dev")
+    yield f"mkdir {folder}"
+    yield f"mount -t tmpfs -o mode=755 dev {folder}"
+    yield f"mkdir -m 1777 {folder}/shm"
+    yield f"mount -t tmpfs -o mode=1777,size=64m shm {folder}/shm"
+    yield f"ln -s /proc/self/fd {folder}/fd"
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        yield f"ln -s /proc/self/fd/{number} {folder}/{name}"
+    for path in (Path("/dev") / name for name in DEVICES):
+        if path.exists():
+            yield from _bring(path, root, path, is_read=False)
 
 
 def _bring(outside: Path, root: Path, inside: Path, is_read: bool) -> Iterator[str]:
@@ -89,6 +108,11 @@ def _bring(outside: Path, root: Path, inside: Path, is_read: bool) -> Iterator[s
     elif outside.is_dir():
         yield f"mkdir -p {target}"
         yield f"mount --rbind {quote(str(outside))} {target}"
+        yield from [f"mount -o remount,ro,bind {target}"] if is_read else []
+    elif outside.exists():
+        yield f"mkdir -p {quote(f'{root}{inside.parent}')}"
+        yield f"touch {target}"
+        yield f"mount --bind {quote(str(outside))} {target}"
         yield from [f"mount -o remount,ro,bind {target}"] if is_read else []
 
 

@@ -9,7 +9,11 @@ from typing import Any
 Object = dict[str, Any]
 Selector = Callable[[Object], bool]
 
-_SET = re.compile(r"^(?P<key>\S+)\s+(?P<how>in|notin)\s+\((?P<values>[^)]*)\)$")
+_KEY = "[A-Za-z0-9][-A-Za-z0-9_./]*"
+_VALUE = r"[^\s,=!()]*"
+_EXISTS = re.compile(rf"(?P<not>!?)\s*(?P<key>{_KEY})")
+_COMPARED = re.compile(rf"(?P<key>{_KEY})\s*(?P<how>!=|==?)\s*(?P<value>{_VALUE})")
+_SET = re.compile(rf"(?P<key>{_KEY})\s+(?P<how>in|notin)\s+\((?P<values>[^()]*)\)")
 _BETWEEN = re.compile(r",(?![^(]*\))")
 """Commas, but not those in parentheses."""
 
@@ -20,6 +24,9 @@ def selector(labels: str = "", fields: str = "") -> Selector:
     Args:
         labels: Such as ``app=x,tier!=y,z,!w,v in (a, b)``; empty for all.
         fields: Such as ``status.phase!=Succeeded``; empty for all.
+
+    Raises:
+        ValueError: One is malformed.
     """
     asked = [_on_label(one.strip()) for one in _BETWEEN.split(labels) if one.strip()]
     asked += [_on_field(one.strip()) for one in fields.split(",") if one.strip()]
@@ -27,14 +34,13 @@ def selector(labels: str = "", fields: str = "") -> Selector:
 
 
 def _on_label(text: str) -> Selector:
-    if match := _SET.match(text):
+    if match := _SET.fullmatch(text):
         values = {value.strip() for value in match["values"].split(",")}
         key, wanted = match["key"], match["how"] == "in"
         return lambda found: (labels_of(found).get(key) in values) == wanted
-    if text.startswith("!"):
-        return lambda found: text[1:] not in labels_of(found)
-    if "=" not in text:
-        return lambda found: text in labels_of(found)
+    if match := _EXISTS.fullmatch(text):
+        key, wanted = match["key"], not match["not"]
+        return lambda found: (key in labels_of(found)) == wanted
     key, value, equal = _compared(text)
     return lambda found: (labels_of(found).get(key) == value) == equal
 
@@ -45,8 +51,10 @@ def _on_field(text: str) -> Selector:
 
 
 def _compared(text: str) -> tuple[str, str, bool]:
-    key, _, value = text.partition("=")
-    return key.rstrip("!").strip(), value.lstrip("=").strip(), not key.endswith("!")
+    match = _COMPARED.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return match["key"], match["value"], match["how"] != "!="
 
 
 def labels_of(found: Object) -> dict[str, str]:

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from sandbox.kubernetes.api import Api, Request, encoded
+from sandbox.kubernetes.api import Api, Request, Said
 from sandbox.kubernetes.selectors import Object
 from sandbox.kubernetes.store import Refused
 
@@ -47,9 +47,20 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
             try:
                 if weather.is_busy:
                     raise BUSY
-                self._send(api.answer(request), request)
+                said = self._said(request)
             except Refused as refused:
                 self._whole(refused.status(), refused.code)
+            else:
+                self._send(said, request)
+
+        def _said(self, request: Request) -> Said:
+            try:
+                return api.answer(request)
+            except Refused:
+                raise
+            except Exception as error:
+                what = f"the stand-in cannot answer: {type(error).__name__}: {error}"
+                raise Refused(500, "InternalError", what) from error
 
         def _request(self) -> Request:
             split = urlsplit(self.path)
@@ -59,9 +70,9 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
             accept = self.headers.get("Accept") or ""
             return Request(self.command, parts, dict(parse_qsl(split.query)), accept, body)
 
-        def _send(self, said: Object | str | Iterator[Object], request: Request) -> None:
-            if isinstance(said, str):
-                self._body(said.encode(), "text/plain", 200)
+        def _send(self, said: Said, request: Request) -> None:
+            if isinstance(said, bytes):
+                self._body(said, "text/plain", 200)
             elif isinstance(said, dict):
                 self._whole(said, 201 if request.method == "POST" else 200)
             else:
@@ -79,15 +90,14 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def _stream(self, events: Iterator[Object]) -> None:
+        def _stream(self, parts: Iterator[bytes]) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.flush()
-            for event in events:
-                line = encoded(event)
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+            for part in parts:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
                 self.wfile.flush()
             if weather.is_away:
                 self.close_connection = True

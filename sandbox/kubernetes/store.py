@@ -25,15 +25,17 @@ class Refused(FlagfallError):
     Attributes:
         code: Of HTTP.
         reason: As Kubernetes has it, such as ``NotFound``.
+        details: Of an object and its fields; ``None`` where there are none.
     """
 
-    def __init__(self, code: int, reason: str, message: str) -> None:
+    def __init__(self, code: int, reason: str, message: str, details: Object | None = None) -> None:
         super().__init__(message)
-        self.code, self.reason = code, reason
+        self.code, self.reason, self.details = code, reason, details
 
     def status(self) -> Object:
         """What goes over the wire."""
-        said = {"message": str(self), "reason": self.reason, "code": self.code}
+        said: Object = {"message": str(self), "reason": self.reason, "code": self.code}
+        said |= {"details": self.details} if self.details else {}
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", **said}
 
 
@@ -96,8 +98,8 @@ class Store:
             ]
             return str(self._version), found
 
-    def create(self, key: Key, given: Object) -> Object:
-        """A new object.
+    def create(self, key: Key, given: Object, is_dry: bool = False) -> Object:
+        """A new object; one that is dry is not kept.
 
         Raises:
             Refused: There is one of this name.
@@ -110,10 +112,10 @@ class Store:
             created["metadata"] = {**created.get("metadata", {}), **own}
             if key[1]:
                 created["metadata"]["namespace"] = key[1]
-            return self._put(key, created)
+            return created if is_dry else self._put(key, created)
 
-    def change(self, key: Key, how: Callable[[Object], object]) -> Object:
-        """Change an object in place.
+    def change(self, key: Key, how: Callable[[Object], object], is_dry: bool = False) -> Object:
+        """Change an object in place; a change that is dry is not kept.
 
         Raises:
             Refused: There is none.
@@ -121,7 +123,7 @@ class Store:
         with self._changed:
             changed = self.find(key)
             how(changed)
-            return self._put(key, changed)
+            return changed if is_dry else self._put(key, changed)
 
     def remove(self, key: Key) -> Object:
         """Remove an object.

@@ -4,71 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kubernetes.client import CoreV1Api
-from kubernetes.config import new_client_from_config
+from kubernetes.client import ApiException, CoreV1Api
 from kubernetes.watch import Watch
 
-from sandbox.kubernetes import Cluster, Image
+from sandbox.kubernetes import Cluster
 from sandbox.kubernetes.image import can_mount
 from sandbox.kubernetes.memory import MemoryGroup
-from sandbox.kubernetes.selectors import Object, selector
+from sandbox.kubernetes.selectors import selector
 from tests.patience import SOON
-
-NAMESPACE = "flagfall"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    image = Image({"/opt/image": Path(__file__).parent}, {"OF_IMAGE": "1"}, "/opt/image")
-    with Cluster(tmp_path, {"known": image}, config_maps={"ours": {"OF_MAP": "2"}}) as started:
-        yield started
-
-
-@pytest.fixture
-def api(cluster: Cluster) -> CoreV1Api:
-    return CoreV1Api(new_client_from_config(str(cluster.kubeconfig())))
-
-
-def pod(script: str, image: str = "known", name: str = "a-pod") -> Object:
-    container = {
-        "name": "base",
-        "image": image,
-        "command": ["/bin/sh", "-c"],
-        "args": [script],
-        "envFrom": [{"configMapRef": {"name": "ours"}}],
-        "resources": {"limits": {"memory": "100Mi"}},
-        "securityContext": {"readOnlyRootFilesystem": True},
-        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],
-    }
-    volumes = [{"name": "scratch", "emptyDir": {}}]
-    spec = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
-    return {"metadata": {"name": name, "labels": {"app": "x"}}, "spec": spec}
-
-
-def reaches(api: CoreV1Api, *phases: str) -> Object:
-    """The pod as soon as it is in one of these phases."""
-    give_up = time.monotonic() + SOON
-    while time.monotonic() < give_up:
-        found = api.read_namespaced_pod("a-pod", NAMESPACE)
-        if found.status.phase in phases:
-            plain: Object = api.api_client.sanitize_for_serialization(found)
-            return plain
-        time.sleep(0.05)
-    raise AssertionError(f"not {phases}: {found.status}")
-
-
-def printed(api: CoreV1Api) -> bytes:
-    answer = api.read_namespaced_pod_log("a-pod", NAMESPACE, _preload_content=False)
-    return bytes(answer.data)
-
-
-def ending(found: Object) -> tuple[int, str]:
-    ended = found["status"]["containerStatuses"][0]["state"]["terminated"]
-    return ended["exitCode"], ended["reason"]
+from tests.sandbox.pods import NAMESPACE, ending, pod, printed, reaches, refusal, waits
 
 
 def test_a_container_has_the_variables_of_its_image_and_its_config_map(api: CoreV1Api) -> None:
@@ -112,12 +59,23 @@ def test_a_pod_that_is_deleted_may_end_itself_until_its_grace_is_over(
     assert ending(last) == (137, "Error")
 
 
-def test_a_pod_of_an_unknown_image_waits(api: CoreV1Api, cluster: Cluster) -> None:
-    api.create_namespaced_pod(NAMESPACE, pod("true", image="unknown"))
+def test_a_second_delete_can_shorten_the_grace(api: CoreV1Api, cluster: Cluster) -> None:
+    script = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
+    api.create_namespaced_pod(NAMESPACE, pod(script, terminationGracePeriodSeconds=10 * SOON))
+    reaches(api, "Running")
+    while printed(api) != b"ready\n":
+        time.sleep(0.05)
+    api.delete_namespaced_pod("a-pod", NAMESPACE)
+    api.delete_namespaced_pod("a-pod", NAMESPACE, grace_period_seconds=0)
     give_up = time.monotonic() + SOON
-    while not (found := cluster.pods()[0]["status"].get("containerStatuses")):
+    while cluster.pods():
         assert time.monotonic() < give_up
-    assert found[0]["state"]["waiting"]["reason"] == "ImagePullBackOff"
+        time.sleep(0.05)
+
+
+def test_a_pod_of_an_unknown_image_waits(api: CoreV1Api) -> None:
+    api.create_namespaced_pod(NAMESPACE, pod("true", image="unknown"))
+    assert waits(api).reason == "ImagePullBackOff"
 
 
 def test_a_watch_from_a_version_that_is_forgotten_is_told_so(
@@ -157,3 +115,52 @@ def test_a_pod_whose_label_no_longer_fits_is_deleted_for_a_watch(api: CoreV1Api)
 )
 def test_label_selectors(labels: str, fits: bool) -> None:
     assert selector(labels)({"metadata": {"labels": {"a": "1", "b": "2"}}}) == fits
+
+
+@pytest.mark.parametrize("labels", ["a in (1", "a=b c", "=x", "!", "a!", "a in 1"])
+def test_a_label_selector_that_cannot_be_read_is_refused(api: CoreV1Api, labels: str) -> None:
+    with pytest.raises(ApiException) as refused:
+        api.list_namespaced_pod(NAMESPACE, label_selector=labels)
+    assert refusal(refused) == (400, f"unable to parse requirement: {labels}")
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"resource_version": "abc"}, {"timeout_seconds": "abc"}, {"field_selector": "status.phase"}],
+)
+def test_a_watch_that_cannot_be_read_is_refused(api: CoreV1Api, wanted: dict[str, str]) -> None:
+    with pytest.raises(ApiException) as refused:
+        api.list_namespaced_pod(NAMESPACE, watch=True, **wanted)
+    assert refusal(refused)[0] == 400
+
+
+def test_only_a_newline_ends_a_line_of_a_log(api: CoreV1Api) -> None:
+    whole = "a\rb\nc\N{NEXT LINE}d\nlast".encode()
+    api.create_namespaced_pod(NAMESPACE, pod("printf 'a\\rb\\nc\\302\\205d\\nlast'"))
+    reaches(api, "Succeeded")
+    assert printed(api) == whole
+    assert printed(api, tail_lines=2) == whole[4:]
+    assert printed(api, tail_lines=9) == whole
+    assert printed(api, tail_lines=0) == b""
+
+
+def test_a_log_is_followed_to_its_end(api: CoreV1Api) -> None:
+    script = "echo one; echo two; while ! [ -e /tmp/end ]; do sleep 0.1; done; echo three"
+    api.create_namespaced_pod(NAMESPACE, pod(f"(sleep 1; touch /tmp/end) & {script}"))
+    reaches(api, "Running")
+    while printed(api) != b"one\ntwo\n":
+        time.sleep(0.05)
+    assert printed(api, follow=True, tail_lines=1) == b"two\nthree\n"
+    assert api.read_namespaced_pod("a-pod", NAMESPACE).status.phase == "Succeeded"
+
+
+def test_a_container_that_waits_has_no_log(api: CoreV1Api) -> None:
+    api.create_namespaced_pod(NAMESPACE, pod("true", image="unknown"))
+    waits(api)
+    with pytest.raises(ApiException) as refused:
+        printed(api)
+    what = 'container "base" in pod "a-pod" is waiting to start: ImagePullBackOff'
+    assert refusal(refused) == (400, what)
+    with pytest.raises(ApiException) as refused:
+        printed(api, container="other")
+    assert refusal(refused) == (400, "container other is not valid for pod a-pod")
