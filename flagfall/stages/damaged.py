@@ -9,7 +9,7 @@ import polars as pl
 
 from flagfall.lake.output import Lake
 from flagfall.lake.records import Challenged, Featured, LateEvaluation, Predicted, Staged
-from flagfall.stages.outcome_rows import legible
+from flagfall.tables.legible import legible, read_through
 
 WithParts = Staged | Featured | Predicted | Challenged | LateEvaluation
 
@@ -24,12 +24,10 @@ def check_parts(lake: Lake, record: WithParts | None) -> None:
     if record is None:
         return
     with lake.scratch() as folder:
+        files = lake.parts(record, folder)
         for part in record.parts:
-            one = record.model_copy(update={"parts": (part,)})
             with legible(f"{lake.uri(type(record), record.batch_id)}/{part.name}"):
-                for file in lake.parts(one, folder):
-                    for _ in pl.scan_parquet(file).collect_batches():
-                        pass
+                read_through(pl.scan_parquet(next(files)))
 
 
 def check_output(lake: Lake, batch_id: str) -> None:
