@@ -8,13 +8,13 @@ from __future__ import annotations
 import polars as pl
 
 from flagfall.lake.output import Lake
-from flagfall.lake.records import Challenged, Featured, LateEvaluation, Predicted, Staged
+from flagfall.lake.records import Challenged, Featured, Predicted, Staged
 from flagfall.tables.legible import legible, read_through
 
-WithParts = Staged | Featured | Predicted | Challenged | LateEvaluation
+WithParts = Staged | Featured | Predicted | Challenged
 
 
-def check_parts(lake: Lake, record: WithParts | None) -> None:
+def _check_parts(lake: Lake, record: WithParts | None) -> None:
     """Read all rows of a record, a few at a time; ``None`` has none.
 
     Raises:
@@ -34,9 +34,9 @@ def check_output(lake: Lake, batch_id: str) -> None:
     """The same for all that stages wrote for a batch.
 
     Raises:
-        StoreRefused, StoreUnavailable: As ``check_parts``.
+        StoreRefused, StoreUnavailable: They are damaged or gone; the disk cannot be read.
     """
-    check_parts(lake, lake.find(Staged, batch_id))
-    check_parts(lake, lake.find(Featured, batch_id))
-    check_parts(lake, lake.find(Predicted, batch_id))
-    check_parts(lake, lake.find(Challenged, batch_id))
+    _check_parts(lake, lake.find(Staged, batch_id))
+    _check_parts(lake, lake.find(Featured, batch_id))
+    _check_parts(lake, lake.find(Predicted, batch_id))
+    _check_parts(lake, lake.find(Challenged, batch_id))
