@@ -14,6 +14,8 @@ Files = Mapping[str, bytes]
 
 _SHORT = 1.5
 """Most seconds between two steps of a producer that is not slow."""
+_CARELESS_UNTIL = 2 * HOUR
+"""Until then a careless producer overwrites: what follows has to end before all is at rest."""
 
 
 def csv(ids: list[int], column: str = "id") -> bytes:
@@ -329,8 +331,13 @@ class Batch:
 
     def _be_careless(self) -> None:
         """Overwrite just when a worker has read the data and is about to say that they count."""
-        while self.careless and self.key in self.volume.files and self.careless.random() < 0.6:
-            self.schedule.after_staging(2 * HOUR)
+        while self._is_careless():
+            self.schedule.after_staging(HOUR / 4)
             self._note("PRODUCER", "overwrite")
             self.done.append("overwrite")
             self.overwrite()
+
+    def _is_careless(self) -> bool:
+        if self.careless is None or self.schedule.now > _CARELESS_UNTIL:
+            return False
+        return self.key in self.volume.files and self.careless.random() < 0.6
