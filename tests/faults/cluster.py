@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import ClassVar
 from unittest.mock import patch
+
+import psutil
 
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
@@ -84,7 +86,8 @@ class HarmedCluster(LocalCluster):
             yield
         finally:
             for process in frozen:
-                process.resume()
+                with suppress(psutil.NoSuchProcess):  # it had ended, and nobody had noticed yet
+                    process.resume()
 
     def lose_broker(self) -> None:
         """Kill Redis, and start it again with nothing in it."""
