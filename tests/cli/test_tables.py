@@ -252,7 +252,7 @@ class TestARowsFileThatIsDamagedOrGone:
             name = harm(feeds.toy, folder, how)
             said = flagfall.refused(command, "toy", *target)
             assert name in said
-            assert "replay the batch" in said
+            assert "flagfall replay toy" in said
         assert not list(tmp_path.glob(".*.part"))
         assert not list(tmp_path.glob("out.*"))
 
