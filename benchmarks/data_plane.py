@@ -72,7 +72,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     DUCKDB: ("analyst_duckdb.py",),
 }
 """Each with its options."""
-OFTEN, OFTEN_TO = 3, 5_000_000
+OFTEN, OFTEN_TO = 3, 1_000_000
 """How often each side is run, up to this size; larger files once."""
 
 MEBIBYTE = 1 << 20

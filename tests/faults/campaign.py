@@ -282,6 +282,7 @@ def render(found: Sequence[Row]) -> str:
         parts={row.part for row in found},
         ours=ours,
         beside=list(_pairs(theirs, ours)),
+        markers=sum(row.markers for row in ours if row.part != "simulation" and not _again(row)),
         kills=sum(row.times for row in ours if row.harm.startswith("kill")),
         restart=next(row for row in ours if row.harm.startswith("kill of the triggerer")),
         bad=next(row for row in ours if row.reasons),
@@ -291,6 +292,11 @@ def render(found: Sequence[Row]) -> str:
         airflow=version("apache-airflow"),
         cores=psutil.cpu_count(),
     )
+
+
+def _again(row: Row) -> bool:
+    """Whether it judges batches that other rows have counted."""
+    return row.harm.startswith(pods.AFTERWARDS)
 
 
 def _pairs(theirs: Sequence[Row], ours: Sequence[Row]) -> Iterator[tuple[Row, Row]]:

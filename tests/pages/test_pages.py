@@ -461,7 +461,7 @@ class TestReplayOfMany:
     def test_what_cannot_be_replayed_is_counted_with_its_reason(self, toy: ToyFeed) -> None:
         shutil.rmtree(toy.landing / "date=2026-11-02")
         inbox = toy.inbox()
-        hand_out_again(inbox, plan_replay(toy.dataset, inbox, Wish(source="staged")))
+        hand_out_again(inbox, plan_replay(toy.dataset, inbox, Wish(source="landing")))
         html = self.html(toy, since="2020-01-01")
         assert "No batch would be taken in again" in html
         assert "1 batch: it left the landing zone: take its rows from staged" in html
