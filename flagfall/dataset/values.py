@@ -29,7 +29,7 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 LONGEST = timedelta(days=36_500)
-"""Twice a much longer one before today there is no date, and no timer is set for so long."""
+"""Much longer ones, subtracted from today, give a date before the year 1."""
 
 
 class Misfit(ValueError):

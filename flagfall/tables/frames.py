@@ -17,7 +17,7 @@ from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
-from flagfall.tables.legible import legible, read_through
+from flagfall.tables.legible import check_parts
 from flagfall.tables.todays_columns import in_form
 
 Kind = Literal["rows", "predictions", "outcomes"]
@@ -105,18 +105,10 @@ def damaged(
     found: dict[str, Damaged] = {}
     for record in records:
         try:
-            _read_through(lake, record, scratch, _remedy(dataset, kind, record.batch_id))
+            check_parts(lake, record, scratch, _remedy(dataset, kind, record.batch_id))
         except Damaged as error:
             found[record.batch_id] = error
     return found
-
-
-def _read_through(lake: Lake, record: Done, scratch: Path, remedy: str) -> None:
-    (folder := scratch / record.batch_id).mkdir(exist_ok=True)
-    files = lake.parts(record, folder)
-    for part in record.parts:
-        with legible(f"{lake.uri(type(record), record.batch_id)}/{part.name}", remedy):
-            read_through(pl.scan_parquet(next(files)))
 
 
 def _remedy(dataset: Dataset, kind: Kind, batch_id: str) -> str:
