@@ -46,7 +46,8 @@ def rules() -> Iterator[str]:
 def cleaned(source: Path) -> str:
     """The query for the rows that keep all rules, and each key once."""
     kinds = {name: kind(name) for name in COLUMNS}
-    read = f"read_csv('{source}', header=true, nullstr={MISSING}, columns={kinds})"
+    options = f"header=true, nullstr={MISSING}, columns={kinds}, hive_partitioning=false"
+    read = f"read_csv('{source}', {options})"  # else the folder's date replaces that of each row
     return f"select distinct on ({', '.join(KEY)}) * from {read} where {' and '.join(rules())}"
 
 
