@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,12 +96,16 @@ def test_a_log_is_uploaded_and_added_to(
 ) -> None:
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
-    policy = json.loads(json.dumps(OF_LOGS).replace("our-bucket", "our-lake"))
-    home = "s3://our-lake/logs"
-    logs = S3RemoteLogIO(remote_base=home, base_log_folder=tmp_path, delete_local_copy=True)
-    with rights(s3, monkeypatch, policy):
+    text, home = json.dumps(OF_LOGS).replace("our-bucket", "our-lake"), "s3://our-lake/logs"
+    remote = partial(S3RemoteLogIO, home, base_log_folder=tmp_path, delete_local_copy=True)
+    with rights(s3, monkeypatch, json.loads(text)):
+        logs = remote()
         assert [logs.write(line, f"{home}/attempt=1.log") for line in "ab"] == [True, True]
         assert logs.s3_read(f"{home}/attempt=1.log") == "a\nb"
+    with rights(s3, monkeypatch, json.loads(text.replace(', "s3:PutObject"', ""))):
+        logs = remote()  # of the API server
+        assert logs.read("attempt=1.log", None) == ([f"{home}/attempt=1.log"], ["a\nb"])
+        assert not logs.write("c", f"{home}/attempt=1.log", max_retry=0)
 
 
 def drop_again(root: Path) -> None:
