@@ -4,6 +4,7 @@
 
     checked_files ─▶ csv_rows  json_rows  parquet_rows ─▶ source    a file becomes blocks of rows
                   csv_rows ─▶ whole_rows, quoting, swallowed    … and what its quotes enclose
+                  csv_rows ─▶ csv_columns              … numbers as such where that is certain
                   parquet_rows ─▶ parquet_names, parquet_sandbox    … if reading it is safe
                   source ─▶ packed, decoding           … what it is, in the dataset's dialect
                   ─▶ rules ─▶ casting, sql_rules       each row is accepted, or has reasons

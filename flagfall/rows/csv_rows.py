@@ -2,7 +2,7 @@
 
 polars splits rows fast, but one bad row fails the whole file, and short rows are padded silently.
 So numpy locates separators, quotes and line ends first. Rows with another number of fields than the
-header are kept apart, and polars reads the others.
+header are kept apart, and polars reads the others (see ``csv_columns``).
 
 A quote inside an unquoted field (``5" pipe``) is part of the value, as in Python's csv module. That
 module reads blocks with such fields, about ten times slower.
@@ -12,10 +12,9 @@ Exports that were concatenated have their header again in the middle. Such a lin
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +25,7 @@ from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
+from flagfall.rows.csv_columns import CsvColumns
 from flagfall.rows.source import (
     BLOCK_ROWS,
     BROKEN,
@@ -35,12 +35,16 @@ from flagfall.rows.source import (
     Bounds,
     DataFile,
     Lines,
+    Places,
     line_blocks,
     missing_columns,
     too_long,
 )
 from flagfall.rows.swallowed import RowsWithin, fields_of
-from flagfall.rows.whole_rows import CR, LF, QUOTE, Bytes, Mask, Places, whole_rows_cut
+from flagfall.rows.whole_rows import CR, LF, QUOTE, Bytes, Mask, whole_rows_cut
+
+_FEW = 50
+"""Where there are fewer rows than one in so many, each is cut out by itself."""
 
 _TORN = "row: a carriage return outside quotes"
 _SWALLOWED = "row: within a quoted field that holds whole rows"
@@ -49,7 +53,7 @@ _OTHER_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a 
 
 
 def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> Iterator[Block]:
-    """The rows of a file, as text.
+    """The rows of a file: text, and numbers where that is certain.
 
     Blank lines are skipped. ``lines`` are lines of the file: a line break within quotes counts.
 
@@ -104,7 +108,7 @@ class _Records:
         for first in range(0, len(self.start), BLOCK_ROWS):
             yield self.take(slice(first, first + BLOCK_ROWS))
 
-    def take(self, which: Mask | slice) -> _Records:
+    def take(self, which: Mask | Places | slice) -> _Records:
         return _Records(
             self.data,
             self.start[which],
@@ -133,10 +137,16 @@ class _Records:
 
     def joined(self) -> bytes:
         """The rows without blank lines and carriage returns between them."""
+        if not len(self.start):
+            return b""
         first, last = self.start[0], self.end[-1] + 1
         kept = int((self.end - self.start + 1).sum())
         if kept == last - first and self.line_ends is None:
             return self.data[first:last]
+        if kept < (last - first) // _FEW:
+            return b"".join(
+                self.take(slice(row, row + 1)).joined() for row in range(len(self.start))
+            )
         edges = np.zeros(last - first + 1, np.int8)
         edges[self.start - first] += 1
         edges[self.end + 1 - first] -= 1
@@ -207,6 +217,7 @@ class _Layout:
         header: Names of the columns; empty for a file without a header.
         places: Where the wanted ones are, by name; absent ones are in folders' names, or left out.
         wanted: The dataset's columns.
+        columns: Reads the columns.
         within: Recognises quoted fields with rows in them.
     """
 
@@ -215,13 +226,22 @@ class _Layout:
     places: dict[str, int]
     wanted: tuple[str, ...]
     separator: str
+    columns: CsvColumns
     within: RowsWithin
+
+    @classmethod
+    def of(cls, table: Table, header: list[str], separator: str) -> _Layout:
+        wanted = tuple(column.name for column in table.fields)
+        places = {name: header.index(name) for name in wanted if name in header}
+        columns = CsvColumns(table, places, header, separator)
+        within = RowsWithin(table, places, len(header), separator)
+        return cls(len(header), header, places, wanted, separator, columns, within)
 
     def block(self, file: DataFile, records: _Records) -> Block:
         good = (records.fields == self.width) & ~records.torn
         swallowed = self._swallowed(records, good)
         kept = records if good.all() else records.take(good)
-        rows, lines = self._columns(file, kept), pl.Series(kept.line, dtype=pl.Int64)
+        rows = self._columns(file, kept, self.columns.read)
         broken = []
         if not good.all():
             broken = [
@@ -229,10 +249,16 @@ class _Layout:
                 self._lines_of(records, swallowed),
             ]
         if again := self._headers(file, kept, rows):
-            first = ~pl.int_range(rows.height, eager=True).is_in(again)
-            rows, lines = rows.filter(first), lines.filter(first)
             broken.append(self._headers_of_one_column(kept, again))
-        return Block(rows, lines, pl.concat(broken) if broken else NONE_BROKEN)
+            first = ~pl.int_range(rows.height, eager=True).is_in(again)
+            rows, kept = rows.filter(first), kept.take(first.to_numpy())
+        lines = pl.Series(kept.line, dtype=pl.Int64)
+        return Block(
+            rows,
+            lines,
+            pl.concat(broken) if broken else NONE_BROKEN,
+            lambda places: self._columns(file, kept.take(places), self.columns.texts),
+        )
 
     def _swallowed(self, records: _Records, good: Mask) -> Mask:
         """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""
@@ -259,7 +285,7 @@ class _Layout:
             BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
                 after it cannot be those of the first header.
         """
-        suspicious = rows[next(iter(self.places))].is_in(self.header)
+        suspicious = rows[self.columns.text].is_in(self.header)
         headers: list[int] = []
         if not suspicious.any():
             return headers
@@ -279,28 +305,16 @@ class _Layout:
         found = [(int(records.line[row]), _AGAIN, records.text(row, CLIP)) for row in rows]
         return pl.DataFrame(found, schema=BROKEN, orient="row")
 
-    def _columns(self, file: DataFile, records: _Records) -> pl.DataFrame:
+    def _columns(
+        self, file: DataFile, records: _Records, read: Callable[[bytes], pl.DataFrame]
+    ) -> pl.DataFrame:
         try:
-            rows = self._read(records.joined() if len(records.start) else b"")
+            rows = read(records.joined())
         except pl.exceptions.PolarsError as error:
             raise _not_rows(file, records) from error
         if rows.height != len(records.start):
             raise _not_rows(file, records)
-        found = rows[[str(place) for place in self.places.values()]]
-        found.columns = list(self.places)
-        return file.completed(found, self.wanted)
-
-    def _read(self, data: bytes) -> pl.DataFrame:
-        return pl.read_csv(
-            # Without a mark, polars takes what begins with "x^" for compressed data.
-            codecs.BOM_UTF8 + data,
-            has_header=False,
-            schema={str(place): pl.String() for place in range(self.width)},
-            columns=sorted(self.places.values()),
-            separator=self.separator,
-            quote_char='"' if b'"' in data else None,
-            empty_string_is_null=False,
-        )
+        return file.completed(rows, self.wanted)
 
     def _broken(self, records: _Records) -> pl.DataFrame:
         texts = [records.text(index, CLIP * self.width) for index in range(len(records.start))]
@@ -326,9 +340,7 @@ def _layout_of(file: DataFile, table: Table, separator: str) -> _Layout:
     """The columns of a file without a header: those that its folders' names do not say."""
     names = [column.name for column in table.fields]
     found = [name for name in names if name not in file.constants]
-    places = {name: place for place, name in enumerate(found)}
-    within = RowsWithin(table, places, len(found), separator)
-    return _Layout(len(found), found, places, tuple(names), separator, within)
+    return _Layout.of(table, found, separator)
 
 
 def _layout(
@@ -351,9 +363,7 @@ def _layout(
         raise BatchInvalid("columns", f"{why}; write one row per observation")
     wanted = set(names)
     bounds.unexpected.add(file.name, table, (name for name in found if name not in wanted))
-    places = {name: found.index(name) for name in names if name in found}
-    within = RowsWithin(table, places, len(found), separator)
-    return _Layout(len(found), found, places, tuple(names), separator, within)
+    return _Layout.of(table, found, separator)
 
 
 def _header(file: DataFile, records: _Records, separator: str, limits: Limits) -> list[str]:

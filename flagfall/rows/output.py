@@ -17,7 +17,7 @@ from flagfall.lake.records import Part
 from flagfall.landing.limits import Limits
 from flagfall.rows.casting import text_of
 from flagfall.rows.rules import REASONS, ROW
-from flagfall.rows.source import CLIP, Block, size_of
+from flagfall.rows.source import CLIP, Block, Places, size_of
 
 PART_ROWS = 250_000
 """Most rows of a part."""
@@ -101,17 +101,29 @@ class Placed(NamedTuple):
 
 def _rejected_lines(group: Sequence[Placed], rejected: pl.DataFrame) -> pl.DataFrame:
     """Rejected rows of some blocks: number of the block, line, reasons, and the line of JSON."""
-    rows = pl.concat(placed.block.rows for placed in group)[rejected[ROW]]
+    rejected = rejected.sort(ROW)
+    rows = rejected[ROW].cast(pl.Int64()).to_numpy()
+    starts = np.cumsum([0, *(placed.block.rows.height for placed in group)])
+    edges = np.searchsorted(rows, starts)
+    found = pl.concat(
+        _as_written(placed.block, rows[begin:end] - start)
+        for placed, start, begin, end in zip(group, starts, edges, edges[1:], strict=False)
+        if begin < end
+    )
+    block = pl.Series(_BLOCK, np.repeat(np.arange(len(group)), np.diff(edges)))
+    return _lines(group, found.hstack([block, rejected[REASONS]]), _json(REASONS, "row"))
+
+
+def _as_written(block: Block, places: Places) -> pl.DataFrame:
+    """Some rows of a block: line, and the clipped text by column."""
+    rows = block.written(places)
     texts = rows.select_seq(
         pl.struct(
             text_of(dtype, pl.col(name)).str.slice(0, CLIP).alias(name)
             for name, dtype in rows.schema.items()
         ).alias("row")
     )
-    ends = np.cumsum([placed.block.rows.height for placed in group])
-    block = pl.Series(_BLOCK, np.searchsorted(ends, rejected[ROW].to_numpy(), side="right"))
-    at = pl.concat(placed.block.lines for placed in group)[rejected[ROW]].alias(_AT)
-    return _lines(group, texts.hstack([block, at, rejected[REASONS]]), _json(REASONS, "row"))
+    return texts.hstack([block.lines[places].alias(_AT)])
 
 
 def _broken_lines(group: Sequence[Placed]) -> pl.DataFrame:

@@ -120,20 +120,18 @@ class RowRules:
         yield pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW)
         for index, (column, dtype) in enumerate(zip(self._columns, dtypes, strict=True)):
             raw = pl.col(column.name)
-            is_given = self._is_given(dtype, raw)
+            is_given = raw.is_not_null()
+            if isinstance(dtype, pl.String):
+                is_given &= ~raw.is_in(list(self._table.missing_values))
+                raw = pl.when(is_given).then(raw)
             yield is_given.alias(_given(index))
-            yield cast_value(column, dtype, pl.when(is_given).then(raw)).alias(value_of(index))
+            yield cast_value(column, dtype, raw).alias(value_of(index))
 
     def _with_sql_rules(self, prepared: pl.DataFrame) -> pl.DataFrame:
         if not self._sql_names:
             return prepared
         judged = judge_rows(self._table.rules, self._sql_names, self.values(prepared))
         return prepared.hstack(judged)
-
-    def _is_given(self, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
-        if isinstance(dtype, pl.String):
-            return raw.is_not_null() & ~raw.is_in(list(self._table.missing_values))
-        return raw.is_not_null()
 
     def _all_rules(self) -> Iterator[tuple[str, pl.Expr]]:
         for index, column in enumerate(self._columns):

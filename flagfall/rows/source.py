@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from flagfall.dataset.dialect import Dialect
@@ -38,6 +39,9 @@ COLUMNS_SHOWN = 40
 """Columns of a file that a message names."""
 
 _LF = b"\n"
+
+Places = npt.NDArray[np.signedinteger]
+"""Positions of rows or bytes, in order."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +84,17 @@ class Block:
         rows: The dataset's columns in its order: text, or types that ``can_cast`` accepts.
         lines: Where each row begins: line of the file, or row of a Parquet file, counted from 1.
         broken: ``BROKEN``: rows that lie between them.
+        texts: Reads rows at some places as they stand in the file; ``None``: ``rows`` are so.
     """
 
     rows: pl.DataFrame
     lines: pl.Series
     broken: pl.DataFrame
+    texts: Callable[[Places], pl.DataFrame] | None = None
+
+    def written(self, places: Places) -> pl.DataFrame:
+        """The rows at some places, in order, as they stand in the file."""
+        return self.texts(places) if self.texts else self.rows[places]
 
     @cached_property
     def size(self) -> int:

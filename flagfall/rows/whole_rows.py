@@ -13,13 +13,12 @@ from flagfall.dataset.dialect import Dialect
 from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.rows.quoting import Rewrite, rewriter
-from flagfall.rows.source import Cut, DataFile
+from flagfall.rows.source import Cut, DataFile, Places
 
 QUOTE, LF, CR = b'"\n\r'
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.signedinteger]
 
 
 def whole_rows_cut(file: DataFile, dialect: Dialect, limits: Limits) -> Cut:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
 from flagfall.rows import Checked, DataFile, check_files
+from flagfall.rows.csv_columns import CsvColumns
 
 Files = dict[str, str | bytes]
 
@@ -67,7 +69,9 @@ def check(folder: Path, wanted: Dataset, files: Files) -> Outcome:
         (landed / name).write_bytes(data)
     output = folder / "output"
     output.mkdir()
-    checked = check_files([DataFile(name, landed / name) for name in files], wanted, output)
+    given = [DataFile(name, landed / name) for name in files]
+    checked = check_files(given, wanted, output)
+    assert_same_as_text(folder, wanted, given)
     assert sorted(path.name for path in output.iterdir()) == sorted(
         [path.name for path in checked.files] + (["rows.jsonl"] if checked.rejected else [])
     )
@@ -78,6 +82,42 @@ def check(folder: Path, wanted: Dataset, files: Files) -> Outcome:
     for path in checked.files:
         assert pl.read_parquet_schema(path) == polars_schema(wanted)
     return Outcome(checked, rows, [json.loads(line) for line in lines])
+
+
+def assert_same_as_text(folder: Path, wanted: Dataset, files: Sequence[DataFile]) -> str:
+    """Numbers that are read as such are what all rules make of their texts.
+
+    Returns:
+        ``numbers`` if some were read, else ``texts``.
+    """
+    read, kinds = CsvColumns.read, set()
+
+    def watched(columns: CsvColumns, rows: bytes) -> pl.DataFrame:
+        found = read(columns, rows)
+        kinds.update("numbers" for dtype in found.dtypes if dtype.is_numeric())
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CsvColumns, "read", watched)
+        as_numbers = found(folder / "as-numbers", wanted, files)
+        patched.setattr(CsvColumns, "read", CsvColumns.texts)
+        as_texts = found(folder / "as-texts", wanted, files)
+    assert as_numbers == as_texts
+    return kinds.pop() if kinds else "texts"
+
+
+def found(folder: Path, wanted: Dataset, files: Sequence[DataFile]) -> object:
+    """All that is made of files, or why they are refused."""
+    folder.mkdir()
+    try:
+        checked = check_files(files, wanted, folder)
+    except BatchInvalid as invalid:
+        return invalid.reason, str(invalid)
+    finally:
+        made = {path.name: path.read_bytes() for path in folder.iterdir()}
+        shutil.rmtree(folder)
+    told = replace(checked, files=(), rejected=None, refusal=None)
+    return told, str(checked.refusal), made
 
 
 def refuse(folder: Path, wanted: Dataset, files: Files) -> tuple[str, str]:
