@@ -47,17 +47,34 @@ def in_order(
         ahead: Items that wait or are done already, beyond those that are worked on.
 
     Raises:
-        Exception: Whatever ``do`` or ``items`` raises; nothing more is begun then.
+        Exception: Whatever ``do`` or ``items`` raises first, in the order of the items; nothing
+            more is begun then.
     """
-    todo = iter(items)
+    failed: list[Exception] = []
+    todo = _until_failed(items, failed)
     first = list(islice(todo, 2))
     if len(first) < 2:
         yield from map(do, first)  # starting a thread takes longer than many a small item
-        return
+    else:
+        yield from _in_order(do, chain(first, todo), threads, ahead)
+    if failed:
+        raise failed[0]
+
+
+def _until_failed(items: Iterable[_Item], failed: list[Exception]) -> Iterator[_Item]:
+    try:
+        yield from items
+    except Exception as error:
+        failed.append(error)
+
+
+def _in_order(
+    do: Callable[[_Item], _Result], items: Iterable[_Item], threads: int, ahead: int
+) -> Iterator[_Result]:
     running: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in chain(first, todo):
+            for item in items:
                 running.append(pool.submit(do, item))
                 if len(running) >= threads + ahead:
                     yield running.popleft().result()

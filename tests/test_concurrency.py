@@ -74,6 +74,18 @@ def test_what_the_items_raise_is_raised() -> None:
         list(in_order(str, items(), threads=2))
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_the_items_raise_comes_after_the_results_of_those_before(count: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(count)
+        raise OSError("no more")
+
+    results = in_order(str, items(), threads=2, ahead=5)
+    assert [next(results) for _ in range(count)] == [str(number) for number in range(count)]
+    with pytest.raises(OSError, match="no more"):
+        next(results)
+
+
 def test_a_task_has_as_many_threads_as_polars_within_a_bound() -> None:
     assert thread_count() == min(pl.thread_pool_size(), MOST_THREADS)
 

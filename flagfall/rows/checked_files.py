@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
@@ -21,9 +22,16 @@ from flagfall.landing.file_names import UNDERSTOOD, DataFormat, data_format, fol
 from flagfall.rows.batch_rules import BatchRules
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.json_rows import json_rows
-from flagfall.rows.output import Parts, Place, Placed, RejectedRows
+from flagfall.rows.output import (
+    Parts,
+    Place,
+    Placed,
+    RejectedLines,
+    RejectedRows,
+    rejected_lines,
+)
 from flagfall.rows.parquet_rows import check_parquet, parquet_rows
-from flagfall.rows.repeated_keys import Flags, KeyLog, find_repeats
+from flagfall.rows.repeated_keys import Flags, Hashed, KeyLog, find_repeats
 from flagfall.rows.rules import REASONS, REJECTED, ROW, RowRules, Sifted
 from flagfall.rows.source import Block, Bounds, DataFile, is_empty
 
@@ -181,6 +189,21 @@ def _reader(file: DataFile, kind: DataFormat, dataset: Dataset) -> _Reader:
     return _Reader(Place(file.name, "line"), partial(csv_rows, file, table, spoken))
 
 
+class _Judged(NamedTuple):
+    """Some blocks, after all that can be said of them without the blocks before.
+
+    Attributes:
+        sifted: Their rows.
+        keys: Of the accepted ones.
+        lines: Of the rejected ones.
+    """
+
+    group: Sequence[Placed]
+    sifted: Sifted
+    keys: Hashed | None
+    lines: RejectedLines | None
+
+
 @dataclass(frozen=True)
 class _Batch:
     dataset: Dataset
@@ -189,18 +212,19 @@ class _Batch:
 
     def check(self, folder: Path, repeats: Flags | None = None) -> Checked:
         bounds = Bounds(self.dataset.limits)
-        parts = Parts(folder, staged_schema(self.dataset))
         whole = BatchRules(self.dataset)
         with (
+            ThreadPoolExecutor(max_workers=1) as writer,
             closing(RejectedRows(folder, self.dataset.limits)) as rejected,
             closing(KeyLog(self.rules.key, folder / _SCRATCH, repeats)) as keys,
         ):
-            for group, sifted in in_order(
-                self._sift, _grouped(_ahead(self._blocks(bounds))), thread_count()
+            parts = Parts(folder, staged_schema(self.dataset), writer)
+            for judged in in_order(
+                partial(self._judge, keys), _grouped(_ahead(self._blocks(bounds))), thread_count()
             ):
-                kept = self._take(group, sifted, keys, parts, rejected)
-                whole.add(kept, partial(_place, group))
-        parts.finish()
+                kept = self._take(judged, keys, parts, rejected)
+                whole.add(kept, partial(_place, judged.group))
+            parts.finish()
         rows = sum(part.rows for part in parts.parts)
         findings = whole.findings(rows + rejected.rows)
         return Checked(
@@ -220,25 +244,24 @@ class _Batch:
             for block in reader.blocks(bounds):
                 yield Placed(reader.place, block)
 
-    def _sift(self, group: Sequence[Placed]) -> tuple[Sequence[Placed], Sifted]:
-        return group, self.rules.split(pl.concat(placed.block.rows for placed in group))
+    def _judge(self, keys: KeyLog, group: Sequence[Placed]) -> _Judged:
+        sifted = self.rules.split(pl.concat(placed.block.rows for placed in group))
+        lines = rejected_lines(group, sifted.rejected)
+        return _Judged(group, sifted, keys.hashed(sifted.accepted), lines)
 
     def _take(
-        self,
-        group: Sequence[Placed],
-        sifted: Sifted,
-        keys: KeyLog,
-        parts: Parts,
-        rejected: RejectedRows,
+        self, judged: _Judged, keys: KeyLog, parts: Parts, rejected: RejectedRows
     ) -> pl.DataFrame:
         """Write rows, and return the accepted ones."""
-        kept, repeated = keys.split(sifted.accepted)
+        group, sifted, hashed, lines = judged
+        kept, repeated = keys.split(sifted.accepted, hashed)
         parts.add(_with_source(self.rules.values(kept), group, kept[ROW], parts.schema))
-        bad = sifted.rejected
         if repeated.height:
             reasons = pl.lit([REPEATED], REJECTED[REASONS]).alias(REASONS)
-            bad = pl.concat([bad, repeated.select(ROW, reasons)])
-        rejected.add(group, bad)
+            bad = pl.concat([sifted.rejected, repeated.select(ROW, reasons)])
+            lines = rejected_lines(group, bad)
+        if lines is not None:
+            rejected.add(lines)
         return kept
 
     def find_repeats(self, checked: Checked, folder: Path) -> Flags | None:

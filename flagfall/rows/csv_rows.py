@@ -21,6 +21,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
+from flagfall.concurrency import in_order, thread_count
 from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
@@ -66,6 +67,17 @@ def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> 
     Raises:
         BatchInvalid: ``columns``, ``empty``, ``quoting``, or as ``line_blocks`` does.
     """
+
+    def block(piece: tuple[_Layout, _Records]) -> Block:
+        layout, records = piece
+        return layout.block(file, records)
+
+    yield from in_order(block, _pieces(file, table, dialect, bounds), thread_count())
+
+
+def _pieces(
+    file: DataFile, table: Table, dialect: Dialect, bounds: Bounds
+) -> Iterator[tuple[_Layout, _Records]]:
     layout = None if dialect.header else _layout_of(file, table, dialect.delimiter)
     limits, separator = bounds.limits, dialect.delimiter
     for lines in line_blocks(file, bounds, dialect, whole_rows_cut(file, dialect, limits)):
@@ -74,7 +86,8 @@ def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> 
             layout = _layout(file, records, table, separator, bounds)
             records = records.take(slice(1, None))
         if layout is not None:
-            yield from (layout.block(file, piece) for piece in records.pieces())
+            for piece in records.pieces():
+                yield layout, piece
     if layout is None:
         raise BatchInvalid("empty", f"{file.name}: empty; expected a header with the column names")
 

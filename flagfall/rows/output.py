@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
@@ -36,16 +37,21 @@ OTHER_REASONS = "other reasons"
 class Parts:
     """Writes rows as they come to ``part-00000.parquet`` and so on, the same bytes every time.
 
+    While a full part is written, rows of the next may come.
+
     Args:
         folder: The folder of the parts.
         schema: Columns of the parts.
+        thread: Writes full parts.
     """
 
-    def __init__(self, folder: Path, schema: pl.Schema) -> None:
+    def __init__(self, folder: Path, schema: pl.Schema, thread: Executor) -> None:
         self._folder = folder
         self.schema = schema
         self._waiting = pl.DataFrame(schema=schema)
         self._bytes = 0
+        self._thread = thread
+        self._writing: Future[None] | None = None
         self.parts: list[Part] = []
         self.files: list[Path] = []
 
@@ -54,24 +60,38 @@ class Parts:
         self._waiting.vstack(rows, in_place=True)
         self._bytes += size_of(rows)
         while self._waiting.height >= PART_ROWS:
-            self._write(PART_ROWS)
+            self._write_aside(PART_ROWS)
         if self._bytes >= PART_BYTES:
-            self._write(self._waiting.height)
+            self._write_aside(self._waiting.height)
 
     def finish(self) -> None:
         """Write the last part."""
-        self._write(self._waiting.height)
+        self._wait()
+        if self._waiting.height:
+            _write(*self._taken(self._waiting.height))
 
-    def _write(self, count: int) -> None:
-        if count == 0:
-            return
+    def _write_aside(self, count: int) -> None:
+        self._wait()
+        self._writing = self._thread.submit(_write, *self._taken(count))
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+
+    def _taken(self, count: int) -> tuple[pl.DataFrame, Path]:
+        """The next part, and where it is written."""
         path = self._folder / part_name(len(self.parts))
-        part = self._waiting.head(count).rechunk()
-        part.write_parquet(path, compression="zstd", statistics=True, row_group_size=PART_ROWS)
-        self._waiting = self._waiting.slice(count)
+        part, self._waiting = self._waiting.head(count), self._waiting.slice(count)
         self._bytes = size_of(self._waiting)
         self.parts.append(Part(name=path.name, rows=count))
         self.files.append(path)
+        return part, path
+
+
+def _write(part: pl.DataFrame, path: Path) -> None:
+    part.rechunk().write_parquet(
+        path, compression="zstd", statistics=True, row_group_size=PART_ROWS
+    )
 
 
 @dataclass(frozen=True)
@@ -99,7 +119,47 @@ class Placed(NamedTuple):
     block: Block
 
 
-def _rejected_lines(group: Sequence[Placed], rejected: pl.DataFrame) -> pl.DataFrame:
+class RejectedLines(NamedTuple):
+    """Lines of ``rows.jsonl``, for the rejected rows of some blocks.
+
+    Attributes:
+        lines: In the order of the files.
+        counts: Rows by reason, in the order in which reasons are counted one by one.
+    """
+
+    lines: pl.Series
+    counts: Sequence[tuple[str, int]]
+
+
+def rejected_lines(group: Sequence[Placed], rejected: pl.DataFrame) -> RejectedLines | None:
+    """What is told of the rejected rows of some blocks; ``None`` where there are none.
+
+    Args:
+        group: The blocks.
+        rejected: Of the schema ``REJECTED``: positions in the rows of all blocks, and reasons.
+    """
+    found = []
+    if any(placed.block.broken.height for placed in group):
+        found.append(_without_columns(group))
+    if rejected.height:
+        found.append(_with_columns(group, rejected))
+    if not found:
+        return None
+    counted = [
+        (block, kind, -n, reason)
+        for kind, lines in enumerate(found)
+        for block, reason, n in _counts(lines).iter_rows()
+    ]
+    lines = pl.concat(reversed(found)).sort(_BLOCK, _AT, maintain_order=True)
+    return RejectedLines(lines["json"], [(reason, -n) for _, _, n, reason in sorted(counted)])
+
+
+def _counts(lines: pl.DataFrame) -> pl.DataFrame:
+    reasons = lines[[_BLOCK, REASONS]].lazy().explode(REASONS)
+    return reasons.group_by(_BLOCK, REASONS).len().collect()
+
+
+def _with_columns(group: Sequence[Placed], rejected: pl.DataFrame) -> pl.DataFrame:
     """Rejected rows of some blocks: number of the block, line, reasons, and the line of JSON."""
     rejected = rejected.sort(ROW)
     rows = rejected[ROW].cast(pl.Int64()).to_numpy()
@@ -126,7 +186,7 @@ def _as_written(block: Block, places: Places) -> pl.DataFrame:
     return texts.hstack([block.lines[places].alias(_AT)])
 
 
-def _broken_lines(group: Sequence[Placed]) -> pl.DataFrame:
+def _without_columns(group: Sequence[Placed]) -> pl.DataFrame:
     """The same of rows that have no columns; ``text`` is the line as it stands."""
     broken = pl.concat(placed.block.broken for placed in group)
     heights = [placed.block.broken.height for placed in group]
@@ -168,31 +228,12 @@ class RejectedRows:
         """The file, or ``None`` where no row was rejected."""
         return self._path if self.rows else None
 
-    def add(self, group: Sequence[Placed], rejected: pl.DataFrame) -> None:
-        """Add the rejected rows of some blocks.
-
-        Args:
-            group: The blocks.
-            rejected: Of the schema ``REJECTED``: positions in the rows of all blocks, and reasons.
-        """
-        found = []
-        if any(placed.block.broken.height for placed in group):
-            found.append(_broken_lines(group))
-        if rejected.height:
-            found.append(_rejected_lines(group, rejected))
-        if found:
-            self._add(found)
-
-    def _add(self, found: Sequence[pl.DataFrame]) -> None:
-        counted = []
-        for kind, lines in enumerate(found):
-            self.rows += lines.height
-            reasons = lines[[_BLOCK, REASONS]].lazy().explode(REASONS)
-            counts = reasons.group_by(_BLOCK, REASONS).len().collect()
-            counted += [(block, kind, -n, reason) for block, reason, n in counts.iter_rows()]
-        for _, _, count, reason in sorted(counted):
-            self._count(reason, -count)
-        self._write(pl.concat(reversed(found)).sort(_BLOCK, _AT, maintain_order=True)["json"])
+    def add(self, found: RejectedLines) -> None:
+        """Add the rejected rows of some blocks."""
+        self.rows += len(found.lines)
+        for reason, count in found.counts:
+            self._count(reason, count)
+        self._write(found.lines)
 
     def _count(self, reason: str, count: int) -> None:
         is_known = reason in self.reasons or len(self.reasons) < self._limits.reasons

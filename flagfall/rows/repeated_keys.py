@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,18 @@ Rows = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _ENTRY = np.dtype([("hash", np.uint64), ("row", np.int64)])
+
+
+class Hashed(NamedTuple):
+    """The keys of some rows.
+
+    Attributes:
+        first: Whether no earlier one of these rows has the same key.
+        hashes: Of the keys; those of two rows with the same key are the same.
+    """
+
+    first: pl.Series
+    hashes: pl.Series
 
 
 class KeyLog:
@@ -53,14 +66,22 @@ class KeyLog:
         self._seed = secrets.randbits(64)
         self._log = path.open("wb")
 
-    def split(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The rows to keep, and those that repeat an earlier one."""
+    def hashed(self, rows: pl.DataFrame) -> Hashed | None:
+        """The keys of a block; ``None`` without a key. May be called by several threads."""
         if not self._key:
-            return rows, rows.clear()
+            return None
         key = pl.struct(self._key)
-        first, hashes = rows.select_seq(
-            key.is_first_distinct().alias("first"), key.hash(self._seed).alias("hash")
+        return Hashed(
+            *rows.select_seq(
+                key.is_first_distinct().alias("first"), key.hash(self._seed).alias("hash")
+            )
         )
+
+    def split(self, rows: pl.DataFrame, keys: Hashed | None) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The rows of the next block to keep, and those that repeat an earlier one."""
+        if keys is None:
+            return rows, rows.clear()
+        first, hashes = keys
         if self._known is not None:
             first = first & ~self._repeats_of_earlier_blocks(first)
         self._blocks += 1

@@ -93,7 +93,7 @@ def test_a_header_again_is_no_row_where_its_names_may_be_values(tmp_path: Path) 
 
 def test_one_value_that_is_no_number_makes_texts_of_its_column_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("id,count,value\n" + "x,1,2.5\n" * 3 + "x,one,2.5\n" + "x,1,2.5\n" * 3)
+    path.write_text("id,count,value\n" + "x,1,2.5\n" * 3 + "x,one,2.5\n" + "x,1,2.5\n" * 99)
     wanted = feed(("id", "count", "value"), ("string", "integer", "number"), ("",))
     with pytest.MonkeyPatch.context() as small:
         small.setattr(source_module, "BLOCK_BYTES", 20)
