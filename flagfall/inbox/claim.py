@@ -162,7 +162,7 @@ def _to_finish(marker: Marker, inbox: Inbox, dataset: Dataset) -> Receipt | None
     """
     current = inbox.receipts.current(marker)
     counts = current is not None and current.batch_id == marker.batch_id
-    if dataset.model and counts and inbox.lake.find(Evaluation, marker.batch_id) is None:
+    if dataset.model and counts and inbox.lake.legible(Evaluation, marker.batch_id) is None:
         return current
     inbox.finish(marker)
     return None

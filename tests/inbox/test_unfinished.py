@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from flagfall.cli.feed_status import status
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import ModelInvalid, StoreUnavailable
+from flagfall.errors import Damaged, ModelInvalid, StoreUnavailable
 from flagfall.inbox.claim import APART, Claim, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import Lake
@@ -53,6 +53,12 @@ def take(feed: ToyFeed | S3Feed, clock: Clock) -> Claim:
     if isinstance(feed, ToyFeed):
         return claim(feed.inbox(clock), feed.dataset, sleep=never)
     return claim(feed.inbox(clock), feed.dataset, lambda s: clock.advance(timedelta(seconds=s)))
+
+
+def through_all_stages(feed: ToyFeed, clock: Clock, shard: Sequence[Marker]) -> None:
+    deliveries = [Delivery(marker) for marker in shard]
+    for stage in STAGES:
+        deliveries = run_stage(stage, feed.dataset, feed.inbox(clock), deliveries)
 
 
 def run(feed: ToyFeed | S3Feed, clock: Clock) -> list[str]:
@@ -175,6 +181,24 @@ def test_wherever_a_run_dies_the_next_ones_finish_its_batch_and_repeat_nothing(
 ) -> None:
     dies_and_is_finished(toy, clock, death)
     assert written == ONCE
+
+
+@pytest.mark.invariant(5)
+def test_a_damaged_evaluation_of_an_unfinished_batch_stops_no_other(
+    toy: ToyFeed, clock: Clock
+) -> None:
+    damaged, other = toy.drop(DAYS[0], GOOD), toy.drop(DAYS[1], GOOD)
+    with pytest.MonkeyPatch.context() as patch:
+        DEATHS["after the evaluation"](patch)
+        with pytest.raises(Killed):
+            run(toy, clock)
+    (toy.root / f"lake/toy/evaluations/{damaged.batch_id}/record.json").write_text("{")
+    clock.advance(LATER)
+    assert take(toy, clock).shards == ((damaged,), (other,))
+    with pytest.raises(Damaged, match=f"replay {damaged.batch_id}"):
+        through_all_stages(toy, clock, (damaged,))
+    through_all_stages(toy, clock, (other,))
+    assert evaluated(toy, other) == [True]
 
 
 @pytest.mark.invariant(1)
