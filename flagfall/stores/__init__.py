@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from flagfall.errors import StoreRefused
 from flagfall.extras import require
 from flagfall.stores.uri import why_no_store
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One object as a listing shows it.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ class Listing:
                     _note(folders, entry_of(meta))
         for entry in found:
             beside = folders.get(entry.key.rpartition("/")[0])
-            yield replace(entry, folder=beside.version_for(entry)) if beside else entry
+            yield entry._replace(folder=beside.version_for(entry)) if beside else entry
 
     def _pages(
         self, prefix: str, start_after: str, leave_out: LeaveOut

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.inbox.shortcuts import Scope
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import EPOCH, Entry, Store
+from flagfall.watch.entries import Entries
 
 EVERYTHING = Scope(EPOCH)
 """Nothing is left out."""
@@ -27,7 +30,7 @@ class Look:
         whole: Whether all others were looked at; else only some that a hint named.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Entries
     scope: Scope = EVERYTHING
     whole: bool = False
     hinted: Mapping[str, int] = field(default_factory=dict)
@@ -87,9 +90,10 @@ class Watch:
             raise self._error
         self._news.clear()
         looks, self._looks = self._looks, []
-        entries = {entry.key: entry for look in looks for entry in look.entries}
+        if len(looks) == 1:  # the event loop is not to be held by 100,000 entries
+            return looks[0]
         whole = next((look for look in looks if look.whole), looks[0])
-        return replace(whole, entries=tuple(entries.values()))
+        return replace(whole, entries=reduce(or_, (look.entries for look in looks)))
 
 
 @dataclass(frozen=True)
@@ -117,19 +121,21 @@ class Found:
     """What a look at the storage found.
 
     Attributes:
-        entries: By key.
+        entries: Markers, and what sensors wait for.
         refused: Single keys that may not be read.
         looks: By the watch that they concern.
     """
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: Entries = field(default_factory=Entries)
     refused: dict[str, StoreRefused] = field(default_factory=dict)
     looks: dict[Watch, Look] = field(default_factory=dict)
 
 
 def looks_for(watches: Iterable[Watch]) -> dict[Watch, Look]:
     """What each watch wants to see now: that may change while a look is under way."""
-    return {watch: Look((), watch.scope, whole=True, hinted=watch.hinted) for watch in watches}
+    return {
+        watch: Look(Entries(), watch.scope, whole=True, hinted=watch.hinted) for watch in watches
+    }
 
 
 def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:
@@ -147,11 +153,11 @@ def look(store: Store, plan: Plan, watches: Collection[Watch]) -> Found:
     found = Found()
     keys = plan.keys
     if plan.watches:
-        found.entries |= {entry.key: entry for entry in _list(store, plan)}
+        found.entries = Entries.of(_list(store, plan))
         if store.metered:  # the listing has the others
             keys = frozenset(key for key in keys if key <= plan.start)
     _look_at(store, keys, found)
-    looks = _looks(watches, plan, found.entries.values())
+    looks = _looks(watches, plan, found.entries)
     found.looks |= {watch: seen for watch, seen in looks if seen.entries or seen.whole}
     return found
 
@@ -171,23 +177,21 @@ def _list(store: Store, plan: Plan) -> Iterable[Entry]:
 def _look_at(store: Store, keys: frozenset[str], found: Found) -> None:
     """Look at single keys; one that is refused does not hide the others."""
     try:
-        found.entries |= {entry.key: entry for entry in store.find(keys)}
+        found.entries |= Entries.of(store.find(keys))
     except StoreRefused:
         for key in keys:
             try:
-                found.entries |= {entry.key: entry for entry in store.find([key])}
+                found.entries |= Entries.of(store.find([key]))
             except StoreRefused as refused:
                 found.refused[key] = refused
 
 
-def _looks(
-    watches: Iterable[Watch], plan: Plan, entries: Collection[Entry]
-) -> Iterator[tuple[Watch, Look]]:
+def _looks(watches: Iterable[Watch], plan: Plan, entries: Entries) -> Iterator[tuple[Watch, Look]]:
     """What each watch gets. Watches of one pattern share the work."""
-    markers: dict[str, tuple[Entry, ...]] = {}
+    markers: dict[str, Entries] = {}
     for watch in watches:
         pattern = watch.landing.pattern.text
         if pattern not in markers:
-            markers[pattern] = tuple(e for e in entries if watch.landing.is_marker(e.key))
-        planned = plan.watches.get(watch, Look((), watch.scope))
+            markers[pattern] = entries.where(watch.landing.is_marker)
+        planned = plan.watches.get(watch, Look(Entries(), watch.scope))
         yield watch, replace(planned, entries=markers[pattern])

@@ -103,9 +103,10 @@ class Waiters:
     async def deliver(self, found: Found) -> None:
         """Pass on what was found, to a few sensors at a time: each of them then has work to do."""
         resumed = [
-            (sensor, entry)
-            for key, entry in found.entries.items()
-            for sensor in self.keys.get(key, ())
+            (sensor, found.entries[key])
+            for key, sensors in self.keys.items()
+            if key in found.entries.rows
+            for sensor in sensors
         ]
         for number, (sensor, entry) in enumerate(resumed, start=1):
             if not sensor.done():

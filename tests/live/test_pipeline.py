@@ -86,7 +86,7 @@ def test_a_batch_that_is_due_is_waited_for_without_a_worker(live: Live, name: st
     feed = live.feed(name) if name == "due" else live.s3_feed(name)
     of_feed = f"select * from task_instance where dag_id = '{name}_expected'"
     deferred = f"{of_feed} and state = 'deferred'"
-    live.wait(lambda: live.airflow.query(deferred), "no sensor was deferred", 120)
+    live.wait(lambda: live.airflow.query(deferred), "no sensor was deferred")
     waiting = live.airflow.query(deferred)[0]
     assert waiting["hostname"] == ""  # no worker has seen it
     assert waiting["pid"] is None
@@ -107,7 +107,7 @@ def test_a_batch_that_is_due_is_waited_for_without_a_worker(live: Live, name: st
 
 def test_a_marker_that_does_not_come_fails_the_wait_with_its_name(live: Live) -> None:
     failed = "select * from task_instance where dag_id = 'late_expected' and state = 'failed'"
-    live.wait(lambda: live.airflow.query(failed), "no wait failed", 150)
+    live.wait(lambda: live.airflow.query(failed), "no wait failed")
     late = live.airflow.query(failed)[0]
     assert late["try_number"] == 1
     expected = rf"marker {live.root}/late/landing/date=[-\dT]+/datapackage.json did not come by"
@@ -115,7 +115,7 @@ def test_a_marker_that_does_not_come_fails_the_wait_with_its_name(live: Live) ->
     def says_so() -> bool:
         return bool(re.search(expected, read_log(live, late["dag_id"], late["run_id"])))
 
-    live.wait(says_so, "the log does not say what did not come", 60)
+    live.wait(says_so, "the log does not say what did not come")
 
 
 def read_log(live: Live, dag_id: str, run_id: str) -> str:
@@ -189,7 +189,7 @@ def test_nothing_is_queued_or_running_while_sensors_and_watchers_wait(live: Live
             time.sleep(0.1)
         return True
 
-    live.wait(is_calm, "there was always a task that is queued or runs", 60)
+    live.wait(is_calm, "there was always a task that is queued or runs")
 
 
 def test_airflow_listens_on_loopback_only(live: Live) -> None:

@@ -18,6 +18,7 @@ from flagfall.landing.zone import LandingAddress, LandingZone
 from flagfall.stores import EPOCH, Entry, Hint, IsOurs, nothing_is_ours
 from flagfall.watch import shared_poll as module
 from flagfall.watch import sweeper, waiters
+from flagfall.watch.entries import Entries
 from flagfall.watch.looks import Look, Watch
 from flagfall.watch.shared_poll import SharedPoll, shared_poll
 from tests.patience import SOON
@@ -72,7 +73,11 @@ class ScriptedStore:
 
 
 def entry(key: str) -> Entry:
-    return Entry(key, 0, "v", NOW, NOW)
+    return Entry(key, 0, "v", NOW)
+
+
+def found(*keys: str) -> Entries:
+    return Entries.of(map(entry, keys))
 
 
 @pytest.fixture
@@ -183,7 +188,7 @@ async def test_a_hint_points_to_its_key_and_nothing_else_is_looked_at(store: Scr
         store.lists.clear()
         store.keys |= {"late/_SUCCESS", "other/_SUCCESS"}
         await store.heard.put(frozenset({"late/rows.csv", "late/_SUCCESS"}))
-        assert await soon(watch.next()) == Look((entry("late/_SUCCESS"),), whole=False)
+        assert await soon(watch.next()) == Look(found("late/_SUCCESS"), whole=False)
         assert (store.lists, store.finds) == ([], [frozenset({"late/_SUCCESS"})])
 
 
@@ -195,7 +200,7 @@ async def test_a_forged_hint_finds_nothing_and_harms_nothing(store: ScriptedStor
         await until(lambda: bool(store.finds))
         store.keys.add("real/_SUCCESS")
         await store.heard.put(frozenset({"real/_SUCCESS"}))
-        assert (await soon(watch.next())).entries == (entry("real/_SUCCESS"),)
+        assert (await soon(watch.next())).entries == found("real/_SUCCESS")
 
 
 async def test_a_hint_that_names_nothing_looks_at_everything_and_again_a_moment_later(
@@ -236,8 +241,8 @@ async def test_a_look_at_everything_does_not_hide_what_a_hint_has_shown(
     store: ScriptedStore,
 ) -> None:
     watch = Watch(zone(), 3600.0)
-    watch.offer(Look((entry("1/_SUCCESS"),)))
-    watch.offer(Look((), after("5"), whole=True))
+    watch.offer(Look(found("1/_SUCCESS")))
+    watch.offer(Look(found(), after("5"), whole=True))
     look = await soon(watch.next())
     assert (look.whole, [found.key for found in look.entries]) == (True, ["1/_SUCCESS"])
 
@@ -271,7 +276,7 @@ async def test_a_store_that_fails_for_a_while_is_tried_again_and_nobody_is_forgo
     watch = Watch(zone(), 3600.0)
     async with shared_poll(zone()) as shared, shared.watching(watch):
         assert (await soon(shared.find("a/_SUCCESS", 3600.0))).key == "a/_SUCCESS"
-        assert (await soon(watch.next())).entries == (entry("a/_SUCCESS"),)
+        assert (await soon(watch.next())).entries == found("a/_SUCCESS")
 
 
 @pytest.mark.invariant(6)
