@@ -16,10 +16,9 @@ from flagfall.inbox.watermark import (
     NOTHING,
     Cover,
     Watermark,
-    read_cover,
-    read_swept,
+    add_cover,
+    drop_covers,
     read_watermark,
-    write_cover,
     write_watermark,
 )
 from flagfall.landing.marker import Marker
@@ -161,13 +160,16 @@ class Shortcuts:
         lowest = min(_befores(found), default="")
         if not (self._is_used and lowest):
             return
-        swept, before = read_swept(self._lake), read_cover(self._lake)
-        now = swept.below(before)
+        now = read_watermark(self._lake)
         soon = self._start((), Watermark(landed_before=self._clock()))
         if not now.start or lowest < max(now.start, soon):
-            key = lowest if swept.knows(before) else min(lowest, before.key)
-            write_cover(self._lake, Cover(key=key, number=now.covers + 1))
+            add_cover(self._lake, Cover(key=lowest), now.covers)
             self._read_at = None
+
+    def tidy(self) -> None:
+        """Remove what hints have named and sweeps have known for long."""
+        if self._is_used:
+            drop_covers(self._lake)
 
 
 def _befores(markers: Iterable[Marker]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The watermark of a bucket: from which key on a sweep has to look. A cache of receipts.
 
-Sweeps move it up, and keep it in one object; hints of late markers move it down, and keep that in
-another one. So neither overwrites what the other wrote meanwhile.
+Sweeps move it up, and keep it in one object. Hints of late markers move it down: each adds a
+numbered object, which nobody overwrites. So neither loses what another wrote meanwhile.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.stores import EPOCH, Store
 
-KEY, COVER_KEY = "watermark.json", "hinted/watermark.json"
-"""Keys in the dataset's folder of the lake: what sweeps write, and what hints do. Rights that were
-given for the one (see docs/security.md) are good for the other."""
+KEY, COVER_KEY = "watermark.json", "hinted/{:08d}/watermark.json"
+"""Keys in the dataset's folder of the lake: what sweeps write, and what each hint does. Rights that
+were given for the one (see docs/security.md) are good for the others."""
+
+COVERS_KEPT = 100
+"""Covers that stay: somebody who stood still may be about to read them."""
 
 
 class Cover(BaseModel):
-    """What hints named where no sweep would have looked.
+    """What a hint named where no sweep would have looked.
 
     Attributes:
-        key: Lowest key that a sweep may not know of; empty: there was none.
-        number: How many covers there have been.
+        key: Lowest key that a sweep may not know of; empty: nobody knows, so all are looked at.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     key: str = ""
-    number: int = 0
 
 
 class Watermark(BaseModel):
@@ -50,44 +51,36 @@ class Watermark(BaseModel):
     swept_at: AwareDatetime = EPOCH
     covers: int = 0
 
-    def knows(self, cover: Cover) -> bool:
-        """Whether the cover is in ``start``."""
-        return cover.number <= self.covers
-
     def below(self, cover: Cover) -> Watermark:
-        """The same, with what the cover names."""
-        if self.knows(cover):
-            return self
+        """The same, with what the next cover names."""
         start = min(self.start, cover.key)
-        return self.model_copy(update={"start": start, "covers": cover.number})
+        return self.model_copy(update={"start": start, "covers": self.covers + 1})
 
 
-NOTHING, NO_COVER = Watermark(), Cover()
-"""Nothing was swept; nothing was named."""
+NOTHING = Watermark()
+"""Nothing was swept."""
 
 _T = TypeVar("_T", Watermark, Cover)
 
 
 def read_watermark(lake: Store) -> Watermark:
-    """The watermark, with what hints have named; without one, everything is swept."""
-    return read_swept(lake).below(read_cover(lake))
+    """The watermark, with what hints have named; without one, everything is swept.
+
+    What is damaged only costs a full sweep.
+    """
+    found = _read(lake, KEY, NOTHING) or NOTHING
+    while (cover := _read(lake, COVER_KEY.format(found.covers + 1), Cover())) is not None:
+        found = found.below(cover)
+    return found
 
 
-def read_swept(lake: Store) -> Watermark:
-    """What sweeps have written; what is missing or damaged only costs a full sweep."""
-    return _read(lake, KEY, NOTHING)
-
-
-def read_cover(lake: Store) -> Cover:
-    """What hints have named; what is missing or damaged, a full sweep finds."""
-    return _read(lake, COVER_KEY, NO_COVER)
-
-
-def _read(lake: Store, key: str, default: _T) -> _T:
+def _read(lake: Store, key: str, damaged: _T) -> _T | None:
     try:
-        return type(default).model_validate_json(lake.read(key, RECORD_LIMIT))
-    except (FileNotFoundError, ValidationError):
-        return default
+        return type(damaged).model_validate_json(lake.read(key, RECORD_LIMIT))
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        return damaged
 
 
 def write_watermark(lake: Store, watermark: Watermark) -> None:
@@ -95,6 +88,17 @@ def write_watermark(lake: Store, watermark: Watermark) -> None:
     lake.put(KEY, watermark.model_dump_json().encode())
 
 
-def write_cover(lake: Store, cover: Cover) -> None:
-    """Replace what hints have named."""
-    lake.put(COVER_KEY, cover.model_dump_json().encode())
+def add_cover(lake: Store, cover: Cover, known: int) -> None:
+    """Add what a hint has named, after the covers that are known and those added meanwhile."""
+    data = cover.model_dump_json().encode()
+    while not lake.create(COVER_KEY.format(known + 1), data):
+        known += 1
+
+
+def drop_covers(lake: Store) -> None:
+    """Remove covers that the watermark has known for long."""
+    known = (_read(lake, KEY, NOTHING) or NOTHING).covers
+    for key in list(lake.names("hinted")):
+        number = key.split("/")[1]
+        if number.isdecimal() and int(number) <= known - COVERS_KEPT:
+            lake.delete(key)

@@ -20,11 +20,19 @@ from flagfall.inbox import shortcuts
 from flagfall.inbox.claim import Claim, claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.shortcuts import Scope
-from flagfall.inbox.watermark import Watermark, read_watermark
+from flagfall.inbox.watermark import (
+    COVERS_KEPT,
+    Cover,
+    Watermark,
+    add_cover,
+    read_watermark,
+    write_watermark,
+)
 from flagfall.landing.marker import Marker
 from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import Entry, Store
+from flagfall.upkeep.run import do_upkeep, plan_upkeep
 from flagfall.watch.loop import Timing, Watcher, announcements, wait_for
 from tests.feeds import Clock, S3Feed, make_s3_toy
 from tests.patience import SOON
@@ -94,6 +102,15 @@ def take_in_one(feed: S3Feed, day: str) -> Delivery:
 
 
 @pytest.mark.invariant(4)
+def test_upkeep_drops_what_hints_named_long_ago(feed: S3Feed) -> None:
+    inbox, lake = feed.inbox(), feed.inbox().lake.store
+    for number in range(COVERS_KEPT + 1):
+        add_cover(lake, Cover(key="date=2026"), number)
+    write_watermark(lake, Watermark(start="date=2026-11", covers=COVERS_KEPT + 1))
+    do_upkeep(feed.dataset, inbox, plan_upkeep(feed.dataset, inbox))
+    assert len(list(lake.names("hinted"))) == COVERS_KEPT
+
+
 def test_nothing_in_the_landing_zone_is_changed(feed: S3Feed, s3: S3Server) -> None:
     feed.drop("2026-11-01")
     s3.requests.clear()

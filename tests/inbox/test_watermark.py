@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from flagfall.inbox.watermark import (
+    COVERS_KEPT,
     NOTHING,
     Cover,
     Watermark,
+    add_cover,
+    drop_covers,
     read_watermark,
-    write_cover,
     write_watermark,
 )
 from flagfall.stores.local import LocalStore
@@ -39,7 +41,32 @@ def test_without_one_or_with_a_damaged_one_everything_is_looked_at(
 
 def test_what_hints_named_is_swept_until_a_sweep_knows_of_it(lake: LocalStore) -> None:
     write_watermark(lake, Watermark(start="date=2026-11"))
-    write_cover(lake, Cover(key="date=2026-03", number=1))
+    add_cover(lake, Cover(key="date=2026-03"), 0)
     assert read_watermark(lake) == Watermark(start="date=2026-03", covers=1)
     write_watermark(lake, Watermark(start="date=2026-11", covers=1))
     assert read_watermark(lake).start == "date=2026-11"
+
+
+def test_two_triggerers_that_hear_of_late_markers_at_once_lose_neither(lake: LocalStore) -> None:
+    write_watermark(lake, Watermark(start="date=2026-11", covers=4))
+    add_cover(lake, Cover(key="date=2026-03"), 4)
+    add_cover(lake, Cover(key="date=2026-10"), 4)
+    assert read_watermark(lake) == Watermark(start="date=2026-03", covers=6)
+
+
+def test_a_damaged_cover_costs_a_full_sweep_and_hides_no_later_one(lake: LocalStore) -> None:
+    write_watermark(lake, Watermark(start="date=2026-11"))
+    lake.put("hinted/00000001/watermark.json", b"{")
+    add_cover(lake, Cover(key="date=2026-10"), 1)
+    assert read_watermark(lake) == Watermark(start="", covers=2)
+
+
+def test_covers_that_sweeps_have_known_for_long_are_dropped(lake: LocalStore) -> None:
+    for number in range(COVERS_KEPT + 5):
+        add_cover(lake, Cover(key=f"date={number:03d}"), number)
+    write_watermark(lake, Watermark(start="date=2026-11", covers=COVERS_KEPT + 3))
+    drop_covers(lake)
+    left = sorted(lake.names("hinted"))
+    assert left[0] == "hinted/00000004/watermark.json"
+    assert len(left) == COVERS_KEPT + 2
+    assert read_watermark(lake).covers == COVERS_KEPT + 5

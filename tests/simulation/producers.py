@@ -58,12 +58,13 @@ class Batch:
     """One marker: what its producer does, and what it has left.
 
     Attributes:
+        careless: Draws when data are written again without the marker; ``None``: never.
+        is_punctual: Whether the last correction comes just when somebody looks.
         snapshots: Contents that were complete at some time.
         standing: What has to be current in the end; ``None`` where that is not certain.
         is_broken: Whether its marker cannot be read, for good; then nothing is certain.
         is_clean: Whether the marker was never there while its data were not complete.
         is_crowded: Whether anything was written after the marker, in the same step of the clock.
-        careless: Draws when data are written again without the marker; ``None``: never.
     """
 
     day: str
@@ -71,6 +72,8 @@ class Batch:
     layout: Layout
     volume: Volume
     schedule: Schedule
+    careless: random.Random | None = None
+    is_punctual: bool = False
     snapshots: list[Files] = field(default_factory=list)
     standing: Files | None = None
     is_clean: bool = True
@@ -80,7 +83,6 @@ class Batch:
     is_crowded: bool = False
     marker_at: float = 0.0
     done: list[str] = field(default_factory=list)
-    careless: random.Random | None = None
 
     @property
     def key(self) -> str:
@@ -328,6 +330,15 @@ class Batch:
             self._note("PRODUCER", "deliver")
             self.done.append("deliver")
             self.deliver()
+        if self.is_punctual and self.standing is not None:
+            self._be_punctual()
+
+    def _be_punctual(self) -> None:
+        """Correct just when somebody has begun to list what is there."""
+        self.schedule.after_listing(2 * HOUR)
+        self._note("PRODUCER", "correct")
+        self.done.append("correct")
+        self.correct()
 
     def _be_careless(self) -> None:
         """Overwrite just when a worker has read the data and is about to say that they count."""

@@ -32,6 +32,8 @@ DAYS = ("2026-11-21", "2026-11-20", "2026-11-22", "2026-07-05")
 """Of batches; the last is one that nobody expects any more."""
 MOST_APART = 1.0
 """Seconds by which clocks of hosts and S3 may differ: see docs/install.md."""
+PUNCTUAL = 0.5
+"""Share of the seeds on S3, where only looks fail, whose producers correct as somebody looks."""
 CARELESS = 1 / 8
 """Share of the seeds in which producers also write data again without the marker."""
 LANDING, LAKE = "/landing", "/lake"
@@ -106,8 +108,10 @@ class World:
         days = random.sample(DAYS, len(DAYS))
         careless = chance.Random(f"careless {seed}")  # so that it changes nothing in other seeds
         draws = careless if careless.random() < CARELESS else None
+        punctual = chance.Random(f"punctual {seed}").random() < PUNCTUAL  # so, too
+        is_punctual = self.is_prompt and flavour.objects and punctual
         self.batches = [
-            Batch(day, number, self.layout, self.landing, schedule, careless=draws)
+            Batch(day, number, self.layout, self.landing, schedule, draws, is_punctual)
             for number, day in enumerate(days[: random.randint(1, 4)])
         ]
         self.landing.listeners += [batch.hear for batch in self.batches]
