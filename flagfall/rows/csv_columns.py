@@ -55,6 +55,8 @@ class CsvColumns:
     def read(self, rows: bytes) -> pl.DataFrame:
         """Columns, numbers among them where all values of these rows are such or missing.
 
+        May be called by several threads.
+
         Raises:
             PolarsError: These are no rows.
         """

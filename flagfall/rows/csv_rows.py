@@ -16,7 +16,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import polars as pl
@@ -266,12 +266,16 @@ class _Layout:
             first = ~pl.int_range(rows.height, eager=True).is_in(again)
             rows, kept = rows.filter(first), kept.take(first.to_numpy())
         lines = pl.Series(kept.line, dtype=pl.Int64)
-        return Block(
-            rows,
-            lines,
-            pl.concat(broken) if broken else NONE_BROKEN,
-            lambda places: self._columns(file, kept.take(places), self.columns.texts),
+        texts = (
+            partial(self._texts, file, kept)
+            if any(dtype.is_numeric() for dtype in rows.dtypes)
+            else None
         )
+        return Block(rows, lines, pl.concat(broken) if broken else NONE_BROKEN, texts)
+
+    def _texts(self, file: DataFile, records: _Records, places: Places) -> pl.DataFrame:
+        """Rows at some places as they stand in the file."""
+        return self._columns(file, records.take(places), self.columns.texts)
 
     def _swallowed(self, records: _Records, good: Mask) -> Mask:
         """Rows that a quoted field holds whole rows in; they are taken out of ``good``."""

@@ -80,6 +80,6 @@ def do_upkeep(dataset: Dataset, inbox: Inbox, plan: Upkeep) -> Upkeep:
     """
     for old in plan.old:
         drop(inbox.lake.store, old)
-    inbox.shortcuts.tidy()
     left = tuple(one for one in plan.due if clear(dataset, inbox, one))
+    inbox.shortcuts.tidy()
     return Upkeep(plan.old, left, plan.after_receipt)
