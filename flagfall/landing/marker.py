@@ -38,7 +38,7 @@ def is_text(name: str) -> bool:
 class _Segment:
     """A pattern of one name, matched from its end.
 
-    A regular expression would try every way to share a name among its fields: a producer could
+    A regular expression would try every way to share a name among several fields: a producer could
     choose one for which that takes hours.
 
     Attributes:
@@ -75,11 +75,6 @@ class _Segment:
             return [] if name == self.start else None
         if not name.startswith(self.start) or not name.endswith(self.tokens[-1][1]):
             return None
-        if len(self.tokens) == 1:
-            field = self.tokens[0][0]
-            value = name[len(self.start) : len(name) - len(self.tokens[0][1])]
-            fits = len(name) >= len(self.start) + len(self.tokens[0][1]) + bool(field)
-            return ([(field, value)] if field else []) if fits else None
         begin, end = len(self.start), len(name) - len(self.tokens[-1][1])
         found: list[tuple[str, str]] = []
         for index in range(len(self.tokens) - 1, -1, -1):
@@ -150,6 +145,11 @@ class MarkerPattern:
         return tuple(map(_Segment.of, self.text.split("/")))
 
     @cached_property
+    def _shares(self) -> bool:
+        """Whether several fields share a segment."""
+        return any(len(segment.tokens) > 1 for segment in self._segments)
+
+    @cached_property
     def _ending(self) -> str:
         """What every marker's key ends with."""
         return _TOKEN.split(self.text)[-1] or ""
@@ -167,6 +167,8 @@ class MarkerPattern:
         """
         if not key.endswith(self._ending):  # as most keys do not
             return None
+        if not self._shares:
+            return self._matched(key)
         names = key.split("/")
         if len(names) != len(self._segments):
             return None
@@ -178,9 +180,9 @@ class MarkerPattern:
                 return None
             for field, value in found:
                 agree &= fields.setdefault(field, value) == value
-        return fields if agree else self._matched_otherwise(key)
+        return fields if agree else self._matched(key)
 
-    def _matched_otherwise(self, key: str) -> dict[str, str] | None:
+    def _matched(self, key: str) -> dict[str, str] | None:
         found = self._regex.fullmatch(key)
         return found.groupdict() if found else None
 

@@ -111,10 +111,10 @@ def walk_shape(top: Folder, shape: Shape, wanted: Wanted) -> Iterator[Entry]:
     *folders, last = shape
     for folder in _folders(top, folders, wanted):
         for entry in _fitting(folder, last, wanted.at(folder, top)):
-            if entry.is_dir(follow_symlinks=False):
+            key = folder.prefix + entry.name
+            if entry.is_dir(follow_symlinks=False) or not wanted.is_key(entry.name, key):
                 continue
-            found = _file(folder, entry, wanted)
-            if found and wanted.is_key(entry.name, found.key):
+            if found := _file(folder, entry, wanted):
                 yield found
 
 
