@@ -41,27 +41,50 @@ class Transfers:
 
     def fetch(self, key: str, target: Path, on_bytes: Callable[[int], None]) -> Fetched:
         """See ``Store.fetch``: in ranges, a few ahead, all of the same version."""
-        meta = self._bucket.head(self._bucket.checked(key))
-        with new_file(target) as sink, closing(self._ranges(key, meta)) as ranges:
+        meta, first = self._first_range(self._bucket.checked(key))
+        with new_file(target) as sink, closing(self._ranges(key, meta, first)) as ranges:
             return replace(copy(ranges, sink, on_bytes), version=entry_of(meta).version)
 
-    def _ranges(self, key: str, meta: ObjectMeta) -> Generator[memoryview]:
-        starts = iter(range(0, meta["size"], _RANGE))
+    def _first_range(self, key: str) -> tuple[ObjectMeta, memoryview]:
+        """What S3 says of an object, and its first range, by one request.
+
+        S3 refuses a range of an object that has no bytes.
+        """
+        try:
+            found, content = self._get(key, {"range": (0, _RANGE)})
+        except StoreUnavailable:
+            empty = self._bucket.head(key)
+            if empty["size"]:
+                raise
+            return empty, memoryview(b"")
+        meta = self._bucket.with_etag(key, found)
+        return meta, self._whole(key, content, min(_RANGE, meta["size"]))
+
+    def _ranges(self, key: str, meta: ObjectMeta, first: memoryview) -> Generator[memoryview]:
+        starts = iter(range(len(first), meta["size"], _RANGE))
         with ThreadPoolExecutor(_RANGES_AHEAD) as pool:
             ahead = (pool.submit(self._range, key, meta, start) for start in starts)
             waiting = deque(islice(ahead, _RANGES_AHEAD))
+            yield first
             while waiting:
                 yield waiting.popleft().result()
                 waiting.extend(islice(ahead, 1))
 
     def _range(self, key: str, meta: ObjectMeta, start: int) -> memoryview:
         span = (start, min(start + _RANGE, meta["size"]))
-        options: GetOptions = {"range": span, "if_match": meta["e_tag"]}
-        found = memoryview(
-            self._bucket.ask(key, lambda store: store.get(key, options=options).bytes())
-        )
-        if len(found) != span[1] - start:
-            why = f"{len(found)} bytes came of the {span[1] - start} that were asked for"
+        _, found = self._get(key, {"range": span, "if_match": meta["e_tag"]})
+        return self._whole(key, found, span[1] - start)
+
+    def _get(self, key: str, options: GetOptions) -> tuple[ObjectMeta, memoryview]:
+        def get(store: ObjectStore) -> tuple[ObjectMeta, memoryview]:
+            found = store.get(key, options=options)
+            return found.meta, memoryview(found.bytes())
+
+        return self._bucket.ask(key, get)
+
+    def _whole(self, key: str, found: memoryview, size: int) -> memoryview:
+        if len(found) != size:
+            why = f"{len(found)} bytes came of the {size} that were asked for"
             raise StoreUnavailable(f"{self._bucket.uri}/{key}", f"{NO_ANSWER} ({why})")
         return found
 
