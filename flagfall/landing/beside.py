@@ -201,7 +201,7 @@ class Folders:
             is_data = self.pattern.match("/".join((*key.split("/")[:-1], finished))) is None
             return Kind.ON_ITS_WAY if is_data and finished[0] != "_" else Kind.NOTHING
         if hidden or name.startswith((".", "_")):
-            return Kind.HIDDEN if data_format(name) else Kind.NOTHING
+            return Kind.HIDDEN if data_format(name, self.otherwise) else Kind.NOTHING
         return Kind.DATA
 
 
@@ -242,7 +242,7 @@ class _Shared:
         if item.kind is Kind.ON_ITS_WAY and not is_folder:
             name = finished_name(first)
         stems = [name[:end] for end in range(len(name), 0, -1) if name[:end] in self._stems]
-        owner = next((stem for stem in stems if is_part(stem, name)), "")
+        owner = next((stem for stem in stems if is_part(stem, name, bool(is_folder))), "")
         if owner:
             self._found[owner].add(item)
         elif item.kind in (Kind.COMMIT_NOTE, Kind.TABLE_LOG):

@@ -140,11 +140,12 @@ def finished_name(name: str, otherwise: DataFormat | None = None) -> str:
     return (plain if data_format(plain) else found["name"]).lstrip(".")
 
 
-def is_part(stem: str, name: str) -> bool:
+def is_part(stem: str, name: str, is_folder: bool = False) -> bool:
     """Whether a file or folder of this name is the one that is called ``stem``, or a part of it.
 
     It is decided by the two names alone, so that it does not depend on what else is there: after
-    the stem there is nothing, a number, or a word such as ``part`` and a number; and the endings.
+    the stem there is nothing, a number, or a word such as ``part`` and a number; and the endings,
+    of a folder only those of data: ``orders.eu`` is another folder than ``orders``.
     A number alone must follow a dot where the stem ends with a digit: ``2013-05-01`` is a day and
     no part of ``2013-05``.
     """
@@ -152,7 +153,8 @@ def is_part(stem: str, name: str) -> bool:
         return False
     end = name[len(stem) :]
     rest = without_form(end)
-    if not rest or _PART.fullmatch(rest) or (rest == end and _OTHER_ENDING.fullmatch(end)):
+    has_ending = not is_folder and rest == end and _OTHER_ENDING.fullmatch(end)
+    if not rest or _PART.fullmatch(rest) or has_ending:
         return True
     return not stem[-1:].isdigit() and _NUMBERED.fullmatch(rest) is not None
 

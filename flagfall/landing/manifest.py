@@ -104,7 +104,8 @@ def with_left_out(manifest: Manifest, marker: Marker, limits: Limits, folders: F
     items = (item for item in beside.data if item.size >= 0 and item.key not in files)
     data = (item for item in items if data_format(item.key, folders.otherwise))
     keys = sorted(item.key for item in data if _is_there(item, folders))
-    return replace(manifest, left_out=dict.fromkeys(keys, NOT_NAMED))
+    others = {key: why for key, why in beside.left_out.items() if key not in files}
+    return replace(manifest, left_out={**dict.fromkeys(keys, NOT_NAMED), **others})
 
 
 def _check_names(marker: Marker, names: Iterable[str], most: int) -> None:

@@ -31,13 +31,12 @@ def check_forms(marker: Marker, keys: Iterable[str]) -> None:
 
 
 def _forms(key: str) -> Iterator[tuple[str, str]]:
-    """The names of a file, and of its folders such as ``a.parquet/``, each without its form."""
+    """A file and its folders such as ``a.parquet/``: each without its form, and as it is."""
     parts = [part for part in key.split("/") if part.lower() not in _FORM_FOLDERS]
     plain = [without_form(part) if "=" not in part else part for part in parts]
     for end in range(1, len(parts)):
         if plain[end - 1] != parts[end - 1]:
-            where = "/".join([*parts[: end - 1], plain[end - 1]])
-            yield f"{where.casefold()}/", parts[end - 1].casefold()
+            yield "/".join(plain[:end]).casefold(), "/".join(parts[:end]).casefold()
     yield "/".join(plain).casefold(), key.casefold()
 
 

@@ -13,6 +13,8 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import AccessDenied, BatchInvalid, NotAFile, StoreRefused, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.records import LeftOut, SourceFile, listing_of
+from flagfall.landing.beside import batch_name
+from flagfall.landing.formats.named import shown
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Expected, Manifest, with_left_out
 from flagfall.landing.marker import Marker
@@ -67,12 +69,14 @@ def expected_of(dataset: Dataset, inbox: Inbox, marker: Marker) -> Manifest:
         raise _vanished(marker) from gone
     manifest = with_left_out(manifest, marker, dataset.limits, inbox.landing.folders)
     if not manifest.files:
-        raise _no_data(marker, LeftOut.of(manifest.left_out))
+        name = batch_name(inbox.landing.pattern, marker.key)
+        raise _no_data(marker, name, LeftOut.of(manifest.left_out))
     return manifest
 
 
-def _no_data(marker: Marker, left_out: LeftOut) -> BatchInvalid:
-    why = f"{marker.uri}: there are no data files beside the marker"
+def _no_data(marker: Marker, name: str, left_out: LeftOut) -> BatchInvalid:
+    called = f" whose names begin with {shown(name)}" if name else ""
+    why = f"{marker.uri}: there are no data files beside the marker{called}"
     others = f" ({left_out.sentence()})" if left_out.files else ""
     return BatchInvalid("no-data", f"{why}{others}; write them, then the marker again")
 

@@ -74,6 +74,7 @@ class TestASharedFolder:
         "name",
         [
             "data.eu.csv",
+            "data.eu/a.csv",
             "data_eu.csv",
             "data2.csv",
             "data_2013.csv",
@@ -103,6 +104,7 @@ class TestASharedFolder:
         ("short", "long", "name"),
         [
             ("orders", "orders.eu", "orders.eu.csv"),
+            ("orders", "orders.eu", "orders.eu/part-0.csv"),
             ("orders", "orders_eu", "orders_eu.csv"),
             ("orders", "orders_2", "orders_2.csv"),
             ("orders", "orders_part1", "orders_part1.csv"),
@@ -120,7 +122,7 @@ class TestASharedFolder:
         assert shared.names(f"{short}.ready") == [f"{short}.csv"]
         assert not shared.manifest(f"{short}.ready").left_out
 
-    @pytest.mark.parametrize("name", ["orders.eu.csv", "2013-05-01.csv", "orders10.csv"])
+    @pytest.mark.parametrize("name", ["orders.eu.csv", "orders.eu/a.csv", "2013-05-01.csv", "orders10.csv"])
     def test_a_file_does_not_belong_to_the_shorter_one_until_the_longer_one_comes(
         self, shared: Zone, name: str
     ) -> None:
@@ -195,6 +197,8 @@ class TestTwoForms:
             ("a.csv", "a.sync-conflict-20261129-101010-ABCDEF7.csv"),
             ("a.csv", "a (Kim's conflicted copy 2026-11-29).csv"),
             ("a.csv/part-0.csv", "a.parquet/part-0-x.parquet"),
+            ("a.csv", "a.parquet/part-0-x.parquet"),
+            ("a.csv.gz/part-0.csv.gz", "a.csv"),
         ],
     )
     def test_they_are_refused_with_both_names(self, zone: Zone, pair: tuple[str, str]) -> None:
@@ -216,6 +220,7 @@ class TestTwoForms:
             ("a.csv", "a.br.csv"),
             ("a.csv", "a.crc/b.csv"),
             ("a/x.csv", "a.csv"),
+            ("a.csv", "b.parquet/x.parquet"),
             ("a.csv", "sub/a.csv.gz"),
         ],
     )
@@ -384,13 +389,14 @@ class TestAMarkerThatNamesItsFiles:
         zone.write("date=1/a.csv", "date=1/b.csv", "date=1/README.md", "date=1/_x.csv")
         zone.write("date=2/c.csv")
         zone.says(json.dumps({"resources": [{"path": "a.csv"}]}).encode())
-        assert self.left_out(zone, "date=1/_SUCCESS") == ["date=1/b.csv"]
+        assert self.left_out(zone, "date=1/_SUCCESS") == ["date=1/b.csv", "date=1/_x.csv"]
 
     def test_in_a_shared_folder_only_those_of_its_name(self, shared: Zone) -> None:
         content = json.dumps({"resources": [{"path": "a.csv"}]}).encode()
-        shared.write("a.csv", "a_2.csv", "b.csv")
+        more = ["A.csv", "_a.csv", "a_eu.csv"]
+        shared.write("a.csv", "a_2.csv", "b.csv", *more)
         shared.write("a.ready", content=content)
-        assert self.left_out(shared, "a.ready") == ["a_2.csv"]
+        assert sorted(self.left_out(shared, "a.ready")) == sorted(["a_2.csv", *more])
 
     def test_a_file_in_the_folder_of_another_marker_is_refused(self, zone: Zone) -> None:
         zone.write("date=2/_SUCCESS", "date=2/a.csv")
@@ -411,5 +417,7 @@ def test_dask_writes_parts_without_an_ending_that_the_feed_gives_a_format(tmp_pa
     for name in ("_SUCCESS", "0.part", "1.part"):
         (tmp_path / name).touch()
     marker = landing.find("_SUCCESS")[0]
+    (tmp_path / "_2").touch()
     found = read_manifest(marker, landing.pattern, landing.store, Limits(), landing.folders)
     assert [file.key for file in found.files] == ["0.part", "1.part"]
+    assert list(found.left_out) == ["_2"]
