@@ -122,7 +122,9 @@ class TestASharedFolder:
         assert shared.names(f"{short}.ready") == [f"{short}.csv"]
         assert not shared.manifest(f"{short}.ready").left_out
 
-    @pytest.mark.parametrize("name", ["orders.eu.csv", "orders.eu/a.csv", "2013-05-01.csv", "orders10.csv"])
+    @pytest.mark.parametrize(
+        "name", ["orders.eu.csv", "orders.eu/a.csv", "2013-05-01.csv", "orders10.csv"]
+    )
     def test_a_file_does_not_belong_to_the_shorter_one_until_the_longer_one_comes(
         self, shared: Zone, name: str
     ) -> None:
