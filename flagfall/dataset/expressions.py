@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import polars as pl
@@ -21,7 +23,10 @@ _OVER_ROWS = frozenset(
 )
 """Parts of an expression that look at other rows than their own."""
 
-_NAMES_AND_VALUES = ("Column", "Literal")
+_NAMES_AND_VALUES = ("Column", "Literal", "StringExpr")
+"""Parts whose content is none, or a function of text: its ``Slice`` is one of the text."""
+
+_COMPARISONS = frozenset({"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq"})
 
 
 def parse_expression(text: str) -> pl.Expr:
@@ -49,6 +54,33 @@ def asks_the_clock(text: str) -> bool:
 def looks_at_other_rows(expression: pl.Expr) -> bool:
     """Whether its value for a row depends on other rows: an aggregate, a window, a subquery."""
     return _has_part(json.loads(expression.meta.serialize(format="json")))
+
+
+def compares_time_with_number(expression: pl.Expr, columns: pl.Schema) -> bool:
+    """Whether a date, a time or a duration meets a number, which polars takes for days or ticks.
+
+    ``day >= 2020-01-01`` without quotes is such a comparison: with 2018.
+    """
+    empty = pl.LazyFrame(schema=columns)
+
+    def type_of(tree: Any) -> pl.DataType:
+        part = pl.Expr.deserialize(StringIO(json.dumps(tree)), format="json")
+        return empty.select(part).collect_schema().dtypes()[0]
+
+    for compared in _comparisons(json.loads(expression.meta.serialize(format="json"))):
+        types = [type_of(compared[side]) for side in ("left", "right")]
+        if any(t.is_temporal() for t in types) and any(t.is_numeric() for t in types):
+            return True
+    return False
+
+
+def _comparisons(tree: Any) -> Iterator[Any]:
+    """The parts of an expression that compare two others."""
+    if isinstance(tree, dict) and tree.get("op") in _COMPARISONS:
+        yield tree
+    if isinstance(tree, dict | list):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _comparisons(part)
 
 
 def _has_part(tree: Any) -> bool:

@@ -226,6 +226,9 @@ class Table(Section):
         for index, name in enumerate(self.primary_key):
             if name not in names:
                 raise Misfit(("primaryKey", index), f"expected a column of fields, got {name!r}")
+            if name in self.primary_key[:index]:
+                why = f"expected every column once, got {name!r} twice"
+                raise Misfit(("primaryKey", index), why)
         self._optional_columns_fit()
         return self
 

@@ -8,6 +8,7 @@ Only numbers become the nearest float64.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -45,6 +46,14 @@ _DIRECTIVES = {
     "%z": r"[+-]\d{2}:?\d{2}",
     "%%": "%",
 }
+_TIMES = frozenset({"%H", "%I", "%M", "%S", ".%f", "%p", "%z"})
+_FULL_WIDTH = {
+    **dict.fromkeys(("%m", "%d", "%H", "%I", "%M"), r"\d{2}"),
+    "%j": r"\d{3}",
+    "%S": r"[0-5]\d",
+}
+"""Directives that may have fewer digits, unless a digit stands beside them."""
+_NUMBERS = frozenset({"%Y", "%y", *_FULL_WIDTH})
 
 
 def can_cast(column: Column, dtype: pl.DataType) -> bool:
@@ -70,6 +79,14 @@ def cast_value(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     return _from_text(column, raw)
 
 
+def values_that_mean_missing(column: Column, texts: Sequence[str]) -> pl.Series:
+    """What some texts are as values of a number's or date's column; other types have none."""
+    if column.type not in ("integer", "number", "date", "datetime"):
+        return pl.Series(dtype=polars_type(column.type))
+    written = pl.DataFrame({"x": texts}, schema={"x": pl.String()})
+    return written.select(_from_text(column, pl.col("x"))).to_series().drop_nulls()
+
+
 def text_of(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     """Cast a value to text, for messages."""
     if not isinstance(dtype, pl.Date | pl.Datetime):
@@ -85,10 +102,24 @@ def format_problem(column: Column) -> str | None:
     unknown = [t for t in _DIRECTIVE.findall(column.format) if "%" in t and t not in _DIRECTIVES]
     if unknown:
         return f"expected directives out of {' '.join(_DIRECTIVES)}, got {' '.join(unknown)}"
-    texts = [probe.strftime(column.format) for probe in _PROBES]
-    if any(_read_one(column, text) != _read_by_python(column, text) for text in texts):
+    if not _is_read(column):
         return f"expected a format that names a whole {column.type}, got {column.format!r}"
     return None
+
+
+def _is_read(column: Column) -> bool:
+    """Whether probes that are written in its format are read as they are."""
+    try:
+        texts = [_probe(column, moment).strftime(column.format) for moment in _PROBES]
+        return all(_read_one(column, text) == _read_by_python(column, text) for text in texts)
+    except (pl.exceptions.PolarsError, ValueError, re.error):  # two years, %I without %p, …
+        return False
+
+
+def _probe(column: Column, moment: datetime) -> datetime:
+    if column.type == "date":
+        return moment.replace(hour=0, minute=0, second=0)
+    return moment
 
 
 def _read_one(column: Column, written: str) -> object:
@@ -111,8 +142,10 @@ def _from_text(column: Column, raw: pl.Expr) -> pl.Expr:
         return _plain_number(column, raw).cast(pl.Float64(), strict=False)
     if column.type == "boolean":
         return _boolean(column, raw)
-    if column.type == "date":
+    if column.type == "date" and _TIMES.isdisjoint(_DIRECTIVE.findall(column.format)):
         return _calendar(_date(column.format, raw))
+    if column.type == "date":
+        return _midnight(_datetime(column.format, raw))
     if column.type == "datetime":
         return _calendar(_datetime(column.format, raw))
     return raw
@@ -123,7 +156,7 @@ def _plain_number(column: Column, raw: pl.Expr) -> pl.Expr:
     point, group = column.decimal_char, column.group_char or ""
     if (point, group) == (".", ""):
         return raw
-    digits = rf"(\d*|\d{{1,3}}({re.escape(group)}\d{{3}})+)" if group else r"\d*"
+    digits = rf"(\d*|[1-9]\d{{0,2}}({re.escape(group)}\d{{3}})+)" if group else r"\d*"
     if column.type == "number":
         digits += rf"({re.escape(point)}\d*)?([eE][+-]?\d+)?"
     text = _only(rf"^[+-]?{digits}$", raw).str.replace_all(group, "", literal=True)
@@ -175,29 +208,32 @@ def _iso_datetime(raw: pl.Expr) -> pl.Expr:
 def _strptime(form: str, raw: pl.Expr) -> tuple[pl.Expr, str]:
     """Return the texts that Python's strptime accepts, and polars' format for them.
 
-    polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13, and 69 as 2069.
+    polars alone would take ``1.2.13`` for ``%d.%m.%Y`` as the year 13, and 69 as 2069. Python takes
+    ``2013111`` for ``%Y%m%d``, too; that may be one of two days.
     """
-    text, chrono = _only(f"^{_pattern(form)}$", raw), form.replace(".%f", "%.f")
-    before, short_year, after = _around_short_year(form)
-    if not short_year:
+    tokens = _DIRECTIVE.findall(form)
+    patterns = _patterns(tokens)
+    text, chrono = _only(f"^{''.join(patterns)}$", raw), form.replace(".%f", "%.f")
+    if "%y" not in tokens:
         return text, chrono
-    start, end = f"^({_pattern(before)})", f"({_pattern(after)})$"
+    place = tokens.index("%y")
+    start, end = f"^({''.join(patterns[:place])})", f"({''.join(patterns[place + 1 :])})$"
     old = text.str.replace(f"{start}({_LAST_CENTURY}){end}", "${1}19${2}${3}")
     new = text.str.replace(f"{start}([0-6]\\d){end}", "${1}20${2}${3}")
     is_old = text.str.contains(f"{start}{_LAST_CENTURY}{end}")
     return pl.when(is_old).then(old).otherwise(new), chrono.replace("%y", "%Y", 1)
 
 
-def _pattern(form: str) -> str:
-    tokens = _DIRECTIVE.findall(form)
-    return "".join(_DIRECTIVES.get(token) or re.escape(token) for token in tokens)
+def _patterns(tokens: Sequence[str]) -> list[str]:
+    """A regular expression for each part of a format."""
+    beside = zip(("", *tokens), tokens, (*tokens[1:], ""), strict=False)
+    return [_pattern(token, {before, after}) for before, token, after in beside]
 
 
-def _around_short_year(form: str) -> tuple[str, str, str]:
-    """The format before the first ``%y``, that, and the format after it."""
-    tokens = _DIRECTIVE.findall(form)
-    place = tokens.index("%y") if "%y" in tokens else len(tokens)
-    return "".join(tokens[:place]), "".join(tokens[place : place + 1]), "".join(tokens[place + 1 :])
+def _pattern(token: str, beside: set[str]) -> str:
+    if token in _FULL_WIDTH and any(other in _NUMBERS or other.isdigit() for other in beside):
+        return _FULL_WIDTH[token]
+    return _DIRECTIVES.get(token) or re.escape(token)
 
 
 # ----------------------------------------------------------------------------- from Parquet's types

@@ -299,22 +299,37 @@ class _Layout:
         """Rows that are the header again.
 
         Raises:
-            BatchInvalid: ``columns``: one has the same columns in another order, so that the rows
-                after it cannot be those of the first header.
+            BatchInvalid: ``columns``: one has the wanted columns in other places, so that the
+                rows after it cannot be those of the first header.
         """
-        suspicious = rows[self.columns.text].is_in(self.header)
         headers: list[int] = []
-        if not suspicious.any():
-            return headers
-        for row in suspicious.arg_true().to_list():
+        for row in self._with_names(records, rows):
             fields = fields_of(records.whole_text(row), self.separator)
-            if fields == self.header:
+            if fields == self.header or self._has_wanted_names(fields):
                 headers.append(row)
-            elif sorted(fields) == sorted(self.header):
+            elif self._is_another_header(fields):
                 place = f"{file.name}: line {records.line[row]}: another header, in another order"
                 why = f"{place} of the columns; write one file for each header"
                 raise BatchInvalid("columns", why)
         return headers
+
+    def _with_names(self, records: _Records, rows: pl.DataFrame) -> list[int]:
+        """Rows with the name of a column for a value; most blocks lack some name altogether."""
+        plain = (name for name in self.places if name.isidentifier())
+        if not all(name.encode() in records.data for name in plain):
+            return []
+        is_name = pl.col(pl.String()).is_in(self.header)
+        found = rows.select_seq(pl.any_horizontal(pl.lit(False), is_name)).to_series()
+        return found.arg_true().to_list()
+
+    def _has_wanted_names(self, fields: Sequence[str]) -> bool:
+        """Whether each wanted column has its name for a value; one name may well be a value."""
+        named = (fields[at : at + 1] == [name] for name, at in self.places.items())
+        return len(self.places) > 1 and all(named)
+
+    def _is_another_header(self, fields: Sequence[str]) -> bool:
+        same = sorted(fields) == sorted(self.header)
+        return same or (len(self.places) > 1 and self.places.keys() <= set(fields))
 
     def _headers_of_one_column(self, records: _Records, rows: Sequence[int]) -> pl.DataFrame:
         """Rejected, since a text of one column may be a value, too; others are certain."""

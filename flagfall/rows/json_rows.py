@@ -120,8 +120,9 @@ class _Reader:
         values = [row.values.get(name, absent) for row in objects]
         if self._types[name] != "integer" or float not in set(map(type, values)):
             return values
+        point = "," if self._columns[name].group_char == "." else "."
         return [
-            _whole(name, row) if isinstance(value, float) else value
+            _whole(name, row, point) if isinstance(value, float) else value
             for row, value in zip(objects, values, strict=True)
         ]
 
@@ -181,15 +182,15 @@ _MANY_DIGITS = b"0" * 17
 _EXACT = 2 ** FLOAT_DIGITS[pl.Float64()]
 
 
-def _whole(name: str, row: _Object) -> int | str:
-    """A float as the integer that it certainly is, or as text."""
+def _whole(name: str, row: _Object, point: str) -> int | str:
+    """A float as the integer that it certainly is, or as text with a point that parts no groups."""
     value: float = row.values[name]
     text = str(value)
     if _may_be_rounded(row.text.translate(_DIGITS)):
         text = json.loads(row.text, parse_float=str, parse_int=str)[name]
     exact = Decimal(text, Context(traps=[]))
     is_whole = value.is_integer() and abs(value) < _EXACT and exact == value
-    return int(value) if is_whole else text
+    return int(value) if is_whole else text.replace(".", point)
 
 
 def _may_be_rounded(digits: bytes) -> bool:

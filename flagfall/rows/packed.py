@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 HEAD_BYTES = 512
 """So many of the first bytes say what a file is."""
 
@@ -46,12 +48,19 @@ def kind_of(head: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Some signs are letters, with which a text may begin as well."""
+    """Some signs are letters, with which a text may begin as well, in any encoding."""
+    if _NO_TEXT & set(head):
+        return False
+    return head[:3].isalnum() or _is_utf8(head)
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether it is UTF-8, perhaps with its last letter cut."""
     try:
-        head[:-3].decode()
+        codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return False
-    return not _NO_TEXT & set(head)
+    return True
 
 
 def remedy(name: str, kind: str) -> str:

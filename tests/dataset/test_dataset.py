@@ -153,6 +153,7 @@ MISTAKES = [
     Mistake(DAY, '{name: "*", type: date}', 15, "schema.fields[1].name", "no pattern, got '*'"),
     Mistake(DAY, '{name: "^d.*$", type: date}', 15, "schema.fields[1].name", "no pattern"),
     Mistake("primaryKey: [id]", "primaryKey: [id, nix]", 17, "schema.primaryKey[1]", "column of"),
+    Mistake("primaryKey: [id]", "primaryKey: [id, id]", 17, "schema.primaryKey[1]", "'id' twice"),
     Mistake(ID, on(ID, "minimum: abc"), 14, f"{C}.minimum", "got 'abc'"),
     Mistake(ID, on(ID, "minimum: yes"), 14, f"{C}.minimum", "got True"),
     Mistake(ID, on(ID, "minimum: .nan"), 14, f"{C}.minimum", "finite"),

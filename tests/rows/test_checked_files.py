@@ -87,6 +87,10 @@ READABLE: list[tuple[str, str, str, Any]] = [
         datetime(2013, 1, 31, 12, 0, 0, 250000),
     ),
     ("datetime", "%Y-%m-%dT%H:%M:%S%z", "2013-01-31T07:00:00-0500", NOON),
+    ("datetime", "%Y%m%d %H%M", "20130131 1200", NOON),
+    ("date", "%Y-%m-%d %H:%M", "2013-01-31 00:00", NOON.date()),
+    ("date", "%Y-%m-%dT%H:%M:%S%z", "2013-01-30T19:00:00-0500", NOON.date()),
+    ("date", "%d.%m.%Y", "31.1.2013", NOON.date()),
     ("string", "default", " x ", " x "),
     ("string", "default", "NA", "NA"),
     ("string", "default", "Zoë 😀", "Zoë 😀"),
@@ -142,6 +146,11 @@ UNREADABLE: list[tuple[str, str, str, str]] = [
         )
     ),
     ("datetime", "%d.%m.%Y %H:%M", "31.01.2013 24:00", "x: not a datetime as %d.%m.%Y %H:%M"),
+    # Which digits are whose cannot be known, and no part of a value is dropped.
+    ("datetime", "%Y-%m-%d %H%M", "2013-01-31 115", "x: not a datetime as %Y-%m-%d %H%M"),
+    ("date", "%Y%m%d", "2013111", "x: not a date as %Y%m%d"),
+    ("date", "%y%m%d", "50112", "x: not a date as %y%m%d"),
+    ("date", "%Y-%m-%d %H:%M", "2013-01-31 15:30", "x: not a date as %Y-%m-%d %H:%M"),
 ]  # fmt: skip
 
 
@@ -303,6 +312,10 @@ def test_an_empty_text_is_a_value_unless_it_means_missing(tmp_path: Path) -> Non
         (column("x", pattern="(a)(?(1)b|c)"), "schema.fields[0].constraints.pattern", "lacks"),
         (column("x", "date", "%d.%m"), "schema.fields[0].format", "names a whole date"),
         (column("x", "datetime", "%Y-%m-%d %Q"), "schema.fields[0].format", "got %Q"),
+        (column("x", "date", "%Y-%M-%d"), "schema.fields[0].format", "names a whole date"),
+        (column("x", "date", "%Y %Y-%m-%d"), "schema.fields[0].format", "names a whole date"),
+        (column("x", "datetime", "%d.%m.%Y %I:%M"), "schema.fields[0].format", "a whole datetime"),
+        (column("x", "datetime", "%d.%m.%Y %H:%M %p"), "schema.fields[0].format", "whole datetime"),
     ],
 )  # fmt: skip
 def test_a_format_or_pattern_that_cannot_be_used_is_the_datasets_fault(
@@ -496,6 +509,8 @@ REFUSED: list[tuple[str, bytes, str, str]] = [
     ("a.parquet", packed(b"a,b\n"), "parquet", "a.parquet: gzip data, not Parquet"),
     ("a.parquet", b"PARE" + bytes(50), "parquet", "a.parquet: encrypted Parquet data, not"),
     ("a.csv", b"PARE,b\n1,2\n", "columns", "a.csv: columns missing: a"),
+    ("a.csv", b"PARE,b\n" + b"x" * 501 + "é".encode() * 9, "columns", "columns missing: a"),
+    ("a.csv", b"ORC,b\n\xfcber,2\n", "encoding", "a.csv: line 2: not UTF-8 (byte 0xfc)"),
     ("a.parquet", b"", "parquet", "a.parquet: cut short, damaged or not Parquet"),
     ("a.parquet", b"a,b\n1,2\n" * 9, "parquet", "a.parquet: cut short, damaged or not Parquet"),
 ]  # fmt: skip
@@ -1046,3 +1061,30 @@ def test_columns_and_files_may_have_any_name(tmp_path: Path) -> None:
     ]
     assert outcome.rejected[1]["file"] == 'd "é.csv'
     assert outcome.rejected[1]["row"] == dict(zip(names, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("integer", pl.Series([-999, 1], dtype=pl.Int32())),
+        ("integer", pl.Series([-999.0, 1.0])),
+        ("number", pl.Series([-999.0, 1.0], dtype=pl.Float32())),
+        ("number", pl.Series([float("nan"), 1.0])),
+        ("number", pl.Series([Decimal("-999.0"), Decimal("1.0")])),
+        ("date", pl.Series([date(1900, 1, 1), date(2013, 1, 31)])),
+        ("datetime", pl.Series([datetime(1900, 1, 1), datetime(2013, 1, 31)])),
+        ("string", pl.Series(["-999", "1"])),
+    ],
+    ids=str,
+)
+def test_what_means_no_value_does_so_in_parquet_too(
+    tmp_path: Path, kind: str, values: pl.Series
+) -> None:
+    missing = ["-999", "NaN", "1900-01-01", "1900-01-01T00:00:00"]
+    wanted = dataset(column("n", "integer"), column("x", kind), missing=missing)
+    frame = pl.DataFrame({"n": [1, 2], "x": values})
+    outcome = check(tmp_path, wanted, {"a.parquet": parquet(frame)})
+    assert outcome.rejected == []
+    first, second = outcome.rows
+    assert first == (1, None)
+    assert second[1] is not None

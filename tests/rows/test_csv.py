@@ -170,8 +170,8 @@ def test_a_header_of_one_column_may_be_a_value_and_is_rejected(tmp_path: Path) -
 
 
 def test_a_row_that_shares_names_with_the_header_is_a_row(tmp_path: Path) -> None:
-    text = "a,b,c\na,b,x\na,a,a\nb,b,b\n"
-    assert check(tmp_path, AB, {"a.csv": text}).rows == [("a", "b"), ("a", "a"), ("b", "b")]
+    text = "a,b,c\na,c,x\na,a,a\nb,b,b\n"
+    assert check(tmp_path, AB, {"a.csv": text}).rows == [("a", "c"), ("a", "a"), ("b", "b")]
 
 
 def test_another_header_in_the_middle_refuses_the_batch(tmp_path: Path) -> None:
@@ -181,6 +181,20 @@ def test_another_header_in_the_middle_refuses_the_batch(tmp_path: Path) -> None:
         "a.csv: line 3: another header, in another order of the columns; write one file for each"
         " header"
     )
+
+
+@pytest.mark.parametrize("again", ["c,b,a", "b,a,d", "x,a,b"])
+def test_so_does_one_that_has_the_wanted_columns_in_other_places(
+    tmp_path: Path, again: str
+) -> None:
+    reason, message = refuse(tmp_path, AB, {"a.csv": f"a,b,c\n1,2,3\n{again}\n4,5,6\n"})
+    assert reason == "columns"
+    assert message.startswith("a.csv: line 3: another header")
+
+
+def test_one_with_other_columns_that_nobody_wants_is_no_row(tmp_path: Path) -> None:
+    outcome = check(tmp_path, AB, {"a.csv": "a,b,c\n1,2,3\na,b,d\n4,5,6\n"})
+    assert (outcome.rows, outcome.rejected) == ([("1", "2"), ("4", "5")], [])
 
 
 def test_a_byte_order_mark_before_a_line_is_no_data(tmp_path: Path) -> None:

@@ -355,6 +355,8 @@ class TestNumbersAndBooleans:
             ("number", {"decimalChar": ",", "groupChar": "."}, ".234"),
             ("number", {"decimalChar": ",", "groupChar": "."}, ","),
             ("number", {"decimalChar": ",", "groupChar": "."}, ""),
+            ("number", {"decimalChar": ",", "groupChar": "."}, "0.125"),
+            ("number", {"decimalChar": ",", "groupChar": "."}, "-012.500"),
             ("number", {"groupChar": ","}, "1,23"),
             ("number", {"groupChar": ","}, "1.234,567"),
             ("number", {"groupChar": " "}, " 1"),
@@ -400,3 +402,14 @@ class TestNumbersAndBooleans:
             (1e30, None, 1),
             (1.5, True, 1000),
         ]
+
+    @pytest.mark.parametrize("group", [".", ","])
+    def test_a_json_number_with_a_fraction_is_no_integer_with_groups(
+        self, tmp_path: Path, group: str
+    ) -> None:
+        wanted = dataset(column("x", "integer", groupChar=group))
+        values = ["1.234", "0.125", "1234.0", f'"1{group}234"']
+        lines = "".join(f'{{"x": {value}}}\n' for value in values)
+        outcome = check(tmp_path, wanted, {"a.jsonl": lines})
+        assert outcome.rows == [(1234,), (1234,)]
+        assert outcome.faults == [(n, ["x: not an integer"]) for n in (1, 2)]

@@ -104,6 +104,10 @@ class TestRowRules:
             "name <> 'Len'",
             "name <> 'current_date'",
             "TRY_CAST(name AS INTEGER) IS NULL",
+            "SUBSTR(name, 1, 2) = LEFT(name, 2)",
+            "LPAD(RIGHT(name, 1), 3, '0') <> '00x'",
+            "day - DATE '2013-01-01' <= INTERVAL '5 days'",
+            "day BETWEEN DATE '2013-01-01' AND DATE '2014-01-01'",
         ],
     )
     def test_what_sql_can_say_of_a_row_can_be_a_rule(self, expr: str) -> None:
@@ -141,6 +145,8 @@ class TestRulesThatCannotBe:
             ("day <= NOW ()", "the same value tomorrow"),
             ("day <= LOCALTIMESTAMP", "the same value tomorrow"),
             ("COUNT(*) > id", "one row"),
+            ("day >= 2013-01-01", "DATE '2020-01-31'"),
+            ("net > 1 AND day - DATE '2013-01-01' <= 30", "INTERVAL '5 days'"),
             ("LAG(net) OVER (ORDER BY id) > 1", "one row"),
             ("ROW_NUMBER() OVER (ORDER BY id) > net", "one row"),
             ("net > (SELECT 1)", "one row"),
