@@ -9,7 +9,7 @@ This module is read while Airflow parses DAGs: it imports nothing heavy.
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -45,10 +45,13 @@ from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
 from flagfall.stores.uri import why_no_queue
 
-_SAMPLES = [
-    SAMPLE_TIME + timedelta(hours=hours) for hours in (0, 1, 4, 18, 24, 72, 240, 700, 2_000, 9_000)
-]
-"""Times in their order, over the ends of days, months and years."""
+_NEW_YEARS = [datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2021, 2024, 2026, 2027)]
+_SAMPLES = sorted(
+    [SAMPLE_TIME + timedelta(minutes=minutes) for minutes in (0, 5, 11, 60, 240, 1_080, 1_140)]
+    + [year + timedelta(days) for year in _NEW_YEARS for days in range(-6, 11)]
+    + [_NEW_YEARS[0] + timedelta(days) for days in range(20, 360, 17)]
+)
+"""Times in their order, over the ends of days, months and years, also of ISO's weeks."""
 
 
 class Landing(Section):

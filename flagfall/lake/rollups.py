@@ -23,6 +23,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flagfall.concurrency import in_parallel
+from flagfall.errors import AccessDenied
 from flagfall.lake.records import Evaluation, LateEvaluation, Receipt
 from flagfall.stores import Entry, Store
 
@@ -98,13 +99,15 @@ class Rollups:
             return
         there = set(self._store.names(FOLDER, f"{FOLDER}/{wanted[0]}"))
         found = [day for day in wanted if _key(day) in there]
-        self._packed |= dict.fromkeys(wanted, b"")
-        self._packed |= zip(found, in_parallel(self._read, found), strict=True)
+        read = dict(zip(found, in_parallel(self._read, found), strict=True))
+        self._packed |= {**dict.fromkeys(wanted, b""), **read}
 
     def _read(self, day: date) -> bytes:
         try:
             return self._store.read(_key(day), LIMIT)
         except (FileNotFoundError, ValueError):  # it went meanwhile; it is larger than any of ours
+            return b""
+        except AccessDenied:  # the records that it holds are read one by one
             return b""
 
     def of(self, day: date) -> dict[str, Rolled]:

@@ -361,3 +361,30 @@ def test_a_line_that_nothing_crosses_or_nobody_hears_of_is_refused(
     (found,) = caught.value.problems
     assert found.key == key
     assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("form", "sorts"),
+    [
+        ("%Y-%m-%d", True),
+        ("%Y%j", True),
+        ("%G-W%V", True),
+        ("%Y-%m-%dT%H", True),
+        ("%Y-%m-%-d", False),
+        ("%Y-%-m-%d", False),
+        ("%d%m%Y", False),
+        ("%Y-W%V", False),
+        ("%G-%m-%d", False),
+        ("%Y-%m-%dT%-H", False),
+        ("%Y-%m-%d %I", False),
+        ("%Y-%m-%dT%H%-M", False),
+        ("%Y-%b-%d", False),
+    ],
+)
+def test_a_sweep_leaves_nothing_out_where_keys_do_not_sort_by_time(
+    tmp_path: Path, form: str, sorts: bool
+) -> None:
+    """Neither does ``landing.since``: the 10th of a month would come before the 9th."""
+    found = dataset(tmp_path)
+    arrival = found.arrival.model_copy(update={"partition": {"day": form}})
+    assert found.model_copy(update={"arrival": arrival}).since == (form if sorts else "")

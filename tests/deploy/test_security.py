@@ -8,12 +8,15 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.log.s3_task_handler import S3RemoteLogIO
 
+from flagfall.cli.feed_status import status
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused
+from flagfall.lake.rolling_up import WORTH_IT
 from flagfall.pages.batch import batch_page
 from flagfall.pages.feed import Filter, feed_page
 from flagfall.pages.lakes import Lakes
@@ -32,6 +35,7 @@ from tests.test_s3_readme import LAKE, LANDING, buckets, drop, feed, rights
 __all__ = ["buckets"]  # a fixture
 PAGE = (DEPLOY.parent / "docs/security.md").read_text()
 POLICY, OF_API_SERVER, OF_LOGS = (json.loads(block) for block in blocks(PAGE, "json"))
+WITHOUT_ROLLUPS = json.dumps(POLICY).replace("*.jsonl.gz", "*.json")
 
 
 @pytest.mark.usefixtures("buckets")
@@ -52,6 +56,25 @@ class TestRightsOfTheTriggerer:
         lake = open_store(f"{LAKE}/toy")
         for sign in ("watch.json", "watermark.json"):
             assert json.loads(lake.read(sign, 10_000)), sign
+
+    @pytest.mark.parametrize("policy", [POLICY, json.loads(WITHOUT_ROLLUPS)], ids=["all", "before"])
+    def test_they_are_enough_to_ask_what_it_sees(
+        self, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
+    ) -> None:
+        """Those of earlier releases have no right to rollups; they are a cache."""
+        drop(tmp_path)
+        inbox, dataset = feed(tmp_path), read_dataset(tmp_path / "toy.yaml")
+        for day in range(2, 2 + WORTH_IT):
+            publish(tmp_path / "rows", f"{LANDING}/date=2026-11-{day:02}")
+        markers = inbox.pending()
+        run_stage("ingest", dataset, inbox, [Delivery(marker) for marker in markers])
+        report_run(dataset, inbox, "run", markers)
+        assert list(open_store(f"{LAKE}/toy").names("rollups"))
+        with rights(s3, monkeypatch, policy):
+            found = status(dataset, feed(tmp_path))
+        assert found.error is None
+        assert found.kept is not None
+        assert len(found.kept.receipts) == len(markers)
 
     def test_with_them_no_output_of_a_batch_can_be_read_or_written(
         self, s3: S3Server, monkeypatch: pytest.MonkeyPatch
