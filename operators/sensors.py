@@ -125,7 +125,7 @@ class MarkerSensor(BaseSensorOperator):
         if "late" in event:
             raise MarkerLate(event["late"], event["deadline"])
         found = {
-            "partition": event["marker"]["fields"],
+            "partition": {**event["marker"]["fields"], **self.partition},
             "marker": event["marker"]["uri"],
             "batch_id": event["batch_id"],
         }

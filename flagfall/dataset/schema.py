@@ -399,9 +399,13 @@ class Dataset(Section):
             wanted = f"{sorted(pattern.fields)}, the fields of landing.marker"
             raise Misfit(key, f"expected values for {wanted}, got {sorted(given)}")
         try:
-            pattern.fill(self.arrival.fields_at(SAMPLE_TIME))
+            wanted_fields = self.arrival.fields_at(SAMPLE_TIME)
+            path = pattern.fill(wanted_fields)
         except (MarkerPatternInvalid, OverflowError) as error:
             raise Misfit(key, f"expected the path of one marker: {error}") from error
+        if (read := pattern.match(path)) != wanted_fields:
+            why = f"expected fields that can be told apart: {path!r} is read as {read}"
+            raise Misfit(("landing", "marker"), f"{why}; put another text between them")
 
 
 def _is_below(uri: str, folder: str) -> bool:

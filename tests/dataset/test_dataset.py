@@ -408,6 +408,17 @@ def test_a_mistake_is_told_by_file_line_key_and_what_was_expected(
     assert "\n" not in str(invalid)
 
 
+def test_fields_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    text = GOOD.replace("date={date}/_SUCCESS", "'{region}-{date}.ready'")
+    path = write(tmp_path, text.replace("partition: {", "partition: {region: eu, "))
+    (problem,) = refused(path).problems
+    assert (problem.line, problem.key) == (4, "landing.marker")
+    read = "'eu-2026-11-21.ready' is read as {'region': 'eu-2026-11', 'date': '21'}"
+    assert f"{read}; put another text between them" in problem.message
+    write(tmp_path, path.read_text().replace("}-{", "}_{"))
+    assert read_dataset(path).landing.marker == "{region}_{date}.ready"
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -77,6 +77,15 @@ def test_the_marker_goes_into_the_event_of_its_outlets() -> None:
     assert outlet.extra == found
 
 
+def test_the_partition_is_the_one_that_was_asked_for() -> None:
+    """A pattern such as ``{region}-{date}`` is read with the longest first field."""
+    asked = {"region": "eu", "date": "2026-11-01"}
+    marker = {**MARKER, "fields": {"region": "eu-2026-11", "date": "01"}}
+    waiting = sensor(marker="{region}-{date}.ready", partition=asked)
+    found = waiting.on_event({"outlet_events": {}}, {"marker": marker, "batch_id": "b.1"})
+    assert found["partition"] == asked
+
+
 def test_a_late_marker_fails_with_its_name_and_is_never_retried() -> None:
     with pytest.raises(MarkerLate, match=r"/landing/date=2026-11-01/_SUCCESS .* by 2026-11-01T08"):
         sensor().resume_execution("on_event", {"event": LATE}, {})
