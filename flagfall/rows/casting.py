@@ -81,7 +81,7 @@ def cast_value(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
 
 def values_that_mean_missing(column: Column, texts: Sequence[str]) -> pl.Series:
     """What some texts are as values of a number's or date's column; other types have none."""
-    if column.type not in ("integer", "number", "date", "datetime"):
+    if column.type not in ("integer", "number", "date", "datetime") or not any(texts):
         return pl.Series(dtype=polars_type(column.type))
     written = pl.DataFrame({"x": texts}, schema={"x": pl.String()})
     return written.select(_from_text(column, pl.col("x"))).to_series().drop_nulls()
