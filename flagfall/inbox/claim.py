@@ -18,10 +18,11 @@ from math import ceil
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import Damaged
 from flagfall.inbox.backlog import BESIDE, set_apart, with_any_other
 from flagfall.inbox.inbox import Inbox, Swept
 from flagfall.inbox.settling import Look, look_at
-from flagfall.lake.records import Evaluation, Receipt
+from flagfall.lake.records import Evaluation
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
@@ -138,41 +139,48 @@ def dealt_out(count: int, at_once: int, limits: Limits) -> Limits:
     return limits.model_copy(update={"shard_batches": min(share, limits.shard_batches)})
 
 
-def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[Receipt]:
-    """At most ``room`` unfinished deliveries that are due; noted as tried now.
+def _again(inbox: Inbox, dataset: Dataset, swept: Swept, room: int) -> list[tuple[Marker, int]]:
+    """At most ``room`` unfinished deliveries that are due, with their bytes; noted as tried now.
 
     One whose marker is pending, too, waits for what becomes of the new delivery.
     """
     pending = {marker.key for marker in swept.pending}
     overdue = inbox.overdue(swept.unfinished, dataset.watch.redeliver_after)
     waiting = [marker for marker in overdue if marker.key not in pending]
-    receipts = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
-    taken = list(islice(filter(None, receipts), room))
+    weighed = in_parallel(lambda marker: _to_finish(marker, inbox, dataset), waiting)
+    taken = list(islice(filter(None, weighed), room))
     if taken:
-        shown = ", ".join(receipt.batch_id for receipt in taken[:10])
+        shown = ", ".join(marker.batch_id for marker, _ in taken[:10])
         log.warning("%d accepted and not evaluated, tried again: %s", len(taken), shown)
-    list(in_parallel(inbox.hand_out_again, [receipt.marker for receipt in taken]))
+    list(in_parallel(inbox.hand_out_again, [marker for marker, _ in taken]))
     return taken
 
 
-def _to_finish(marker: Marker, inbox: Inbox, dataset: Dataset) -> Receipt | None:
-    """The receipt of a delivery that has to be evaluated still; else its entry is removed.
+def _to_finish(marker: Marker, inbox: Inbox, dataset: Dataset) -> tuple[Marker, int] | None:
+    """A delivery that has to be evaluated still, with its bytes; else its entry is removed.
 
     It has not, when it is evaluated, was superseded or never accepted, or there is no model now.
+    Where a receipt is damaged nobody knows, so it is tried: ingest names the receipt.
     """
-    current = inbox.receipts.current(marker)
-    counts = current is not None and current.batch_id == marker.batch_id
-    if dataset.model and counts and inbox.lake.legible(Evaluation, marker.batch_id) is None:
-        return current
-    inbox.finish(marker)
-    return None
+    try:
+        current = inbox.receipts.current(marker) if dataset.model else None
+    except Damaged:
+        return marker, 0
+    if current is None or current.batch_id != marker.batch_id or _is_evaluated(marker, inbox):
+        inbox.finish(marker)
+        return None
+    return marker, current.bytes
 
 
-def _apart(receipts: Sequence[Receipt], limits: Limits) -> Iterator[tuple[Marker, ...]]:
+def _is_evaluated(marker: Marker, inbox: Inbox) -> bool:
+    """Whether its evaluation is there; one that is damaged is none."""
+    return inbox.lake.legible(Evaluation, marker.batch_id) is not None
+
+
+def _apart(weighed: Sequence[tuple[Marker, int]], limits: Limits) -> Iterator[tuple[Marker, ...]]:
     """Shards of as few deliveries each as ``APART`` shards allow."""
     for start in range(APART):
-        dealt = ((receipt.marker, receipt.bytes) for receipt in receipts[start::APART])
-        yield from shards(dealt, limits)
+        yield from shards(weighed[start::APART], limits)
 
 
 def _settled(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> Iterator[Look]:

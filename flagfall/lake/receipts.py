@@ -27,7 +27,7 @@ from types import MappingProxyType
 
 from pydantic import ValidationError
 
-from flagfall.errors import StoreRefused, StoreUnavailable, printable
+from flagfall.errors import Damaged, StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt
 from flagfall.lake.rollups import Rollups
@@ -135,7 +135,7 @@ class Receipts:
         except ValidationError as damaged:
             why = f"this receipt is damaged ({damaged.error_count()} mistakes); restore it, or"
             why = f"{why} remove it to have its batch taken in again"
-            raise StoreRefused(f"{self._store.uri}/{key}", why) from damaged
+            raise Damaged(f"{self._store.uri}/{key}", why) from damaged
 
     def find(self, marker: Marker) -> Receipt | None:
         """The receipt of this delivery, or ``None``."""

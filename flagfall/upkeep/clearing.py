@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import printable
+from flagfall.errors import Damaged, printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.receipts import batch_id_of
@@ -86,10 +86,8 @@ def _begun(store: Store, key: str) -> Clearing | None:
 
 
 def _due(marker: Marker, dataset: Dataset, inbox: Inbox, limit: datetime) -> Clearing | None:
-    receipt = inbox.receipts.find(marker)
-    if receipt is None or receipt.status == "rejected" or receipt.received_at > limit:
-        return None
-    if not _is_safe(receipt, dataset, inbox):
+    receipt = _receipt(marker, dataset, inbox, limit)
+    if receipt is None:
         return None
     entries = list(inbox.landing.store.find(list(receipt.content)))
     versions = {entry.key: entry.version for entry in entries}
@@ -98,6 +96,21 @@ def _due(marker: Marker, dataset: Dataset, inbox: Inbox, limit: datetime) -> Cle
         return None
     size = sum(entry.size for entry in entries)
     return Clearing(marker=marker, versions=versions, content=receipt.content, bytes=size)
+
+
+def _receipt(marker: Marker, dataset: Dataset, inbox: Inbox, limit: datetime) -> Receipt | None:
+    """The receipt of a delivery, where it says that its batch may leave.
+
+    A batch with a receipt that is damaged is left alone: nobody knows what counts.
+    """
+    try:
+        receipt = inbox.receipts.find(marker)
+        if receipt is None or receipt.status == "rejected" or receipt.received_at > limit:
+            return None
+        return receipt if _is_safe(receipt, dataset, inbox) else None
+    except Damaged as damaged:
+        log.warning("%s", printable(f"{marker.uri}: left: {damaged}"))
+        return None
 
 
 def _is_safe(receipt: Receipt, dataset: Dataset, inbox: Inbox) -> bool:

@@ -184,21 +184,30 @@ def test_wherever_a_run_dies_the_next_ones_finish_its_batch_and_repeat_nothing(
 
 
 @pytest.mark.invariant(5)
-def test_a_damaged_evaluation_of_an_unfinished_batch_stops_no_other(
-    toy: ToyFeed, clock: Clock
+@pytest.mark.parametrize(
+    ("record", "remedy"),
+    [
+        ("evaluations/{}/record.json", "replay {}"),
+        ("receipts/landed=*/{}.json", "{}.json: this receipt is damaged"),
+    ],
+)
+def test_a_damaged_record_of_an_unfinished_batch_stops_no_other(
+    toy: ToyFeed, clock: Clock, record: str, remedy: str
 ) -> None:
     damaged, other = toy.drop(DAYS[0], GOOD), toy.drop(DAYS[1], GOOD)
     with pytest.MonkeyPatch.context() as patch:
         DEATHS["after the evaluation"](patch)
         with pytest.raises(Killed):
             run(toy, clock)
-    (toy.root / f"lake/toy/evaluations/{damaged.batch_id}/record.json").write_text("{")
+    (file,) = (toy.root / "lake/toy").glob(record.format(damaged.batch_id))
+    file.write_text("{")
     clock.advance(LATER)
     assert take(toy, clock).shards == ((damaged,), (other,))
-    with pytest.raises(Damaged, match=f"replay {damaged.batch_id}"):
+    with pytest.raises(Damaged, match=remedy.format(damaged.batch_id)):
         through_all_stages(toy, clock, (damaged,))
     through_all_stages(toy, clock, (other,))
     assert evaluated(toy, other) == [True]
+    assert unfinished(toy) == 1
 
 
 @pytest.mark.invariant(1)

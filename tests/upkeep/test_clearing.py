@@ -374,3 +374,20 @@ def test_a_damaged_note_is_named_and_only_its_batch_stays(
     maintain(feed, clock)
     assert not of_day(feed, DAY)
     assert {path.name for path in archive.iterdir()} == {first.batch_id, second.batch_id}
+
+
+@pytest.mark.invariant(5)
+def test_a_damaged_receipt_is_named_and_only_its_batch_stays(
+    make: Make, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = make("staged: 1d", **DELETE)
+    for day in (DAY, "2026-11-02"):
+        feed.drop(day)
+    first, _ = run(feed, clock)
+    (receipt,) = (key for key in feed.inbox().lake.store.names("receipts") if DAY in key)
+    feed.inbox().lake.store.put(receipt, b"{")
+    clock.advance(WEEK)
+    done = maintain(feed, clock).to_dict()
+    assert (done["landing"]["batches"], done["staged"]["batches"]) == (1, 2)
+    assert f"{first.batch_id}.json: this receipt is damaged" in caplog.text
+    assert len(of_day(feed, DAY)) == 2
