@@ -36,6 +36,7 @@ from flagfall.stores import Entry
 ReplaySource = Literal["landing", "staged"]
 """Where a replay takes its rows from: the producer's files, or the lake."""
 LEFT = "it left the landing zone: use --from staged"
+NEWER = "a new delivery of it is pending"
 """Why a batch is not replayed from the producer's files."""
 
 
@@ -216,7 +217,7 @@ class Inbox:
 
         Raises:
             NotThere: No receipt is of such a batch, or its rows are not where they are to be taken
-                from.
+                from, or a new delivery of it is pending there.
             Ambiguous: Several batches have this label.
         """
         receipt = batch_named(batch, self.receipts)
@@ -226,11 +227,32 @@ class Inbox:
         if source == "staged" and not self.lake.has(Staged, receipt.batch_id):
             hint = "--from landing takes it from the landing zone"
             raise NotThere("staged rows of batch", receipt.batch_id, hint)
-        if source == "landing" and not self.landing.find(receipt.marker.key):
-            raise NotThere("marker of batch", receipt.batch_id, LEFT)
         same = self.receipts.deliveries(receipt.marker)
+        if source == "landing":
+            there = self.landing.find(receipt.marker.key)
+            lying = self.lying_there(there[0], receipt, same) if there else None
+            if lying is None:
+                raise NotThere("marker of batch", receipt.batch_id, NEWER if there else LEFT)
+            receipt = lying
         rows = receipt.batch_id if source == "staged" else ""
         return self.hand_out(receipt.marker, same, rows)
+
+    def lying_there(
+        self, now: Marker, receipt: Receipt, deliveries: Iterable[Receipt]
+    ) -> Receipt | None:
+        """The delivery that a replay from the producer's files is of.
+
+        Args:
+            now: What lies in the landing zone.
+            receipt: The delivery that is meant.
+            deliveries: Receipts of its marker.
+
+        Returns:
+            The one that is meant, if it lies there; else the last that does: it may have brought
+            nothing new. ``None`` where what lies there has no receipt.
+        """
+        same = [one for one in deliveries if self.landing.is_still(now, one.marker)]
+        return receipt if receipt in same else next(reversed(same), None)
 
     def next_replay(self, marker: Marker, deliveries: Iterable[Receipt]) -> Marker:
         """A delivery as the next one of its replays.

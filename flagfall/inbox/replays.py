@@ -18,7 +18,7 @@ from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
-from flagfall.inbox.inbox import LEFT, Inbox, ReplaySource
+from flagfall.inbox.inbox import LEFT, NEWER, Inbox, ReplaySource
 from flagfall.lake.receipts import batch_id_of, current_view
 from flagfall.lake.records import Predicted, Receipt, Staged
 from flagfall.landing.marker import Marker
@@ -252,7 +252,5 @@ def _lying_there(inbox: Inbox, there: Mapping[str, Marker], found: Found) -> Fou
     now = there.get(found.receipt.marker.key)
     if now is None:
         return replace(found, left_out=LEFT)
-    same = [r for r in found.deliveries if inbox.landing.is_still(now, r.marker)]
-    if not same:
-        return replace(found, left_out="a new delivery of it is pending")
-    return replace(found, receipt=found.receipt if found.receipt in same else same[-1])
+    lying = inbox.lying_there(now, found.receipt, found.deliveries)
+    return replace(found, left_out=NEWER) if lying is None else replace(found, receipt=lying)

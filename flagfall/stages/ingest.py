@@ -63,7 +63,7 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
     is_staged = staged is not None and not _may_be_older(staged, marker, turns)
     is_staged = is_staged and not inbox.was_rewritten(marker)
     if not is_staged and (gone := inbox.gone(marker)) is not None:
-        return _leave_pending(inbox, marker, gone)
+        return _leave_pending(inbox, marker, turns, gone)
     try:
         if staged is not None and is_staged:  # a run died before the receipt
             if why := why_unchanged(inbox, marker, staged.content, turns):
@@ -72,7 +72,7 @@ def ingest(dataset: Dataset, inbox: Inbox, marker: Marker) -> Receipt | None:
         return _take_in(dataset, inbox, marker, turns)
     except BatchInvalid as invalid:
         if (gone := inbox.gone(marker)) is not None:  # then the files may not be its batch
-            return _leave_pending(inbox, marker, gone)
+            return _leave_pending(inbox, marker, turns, gone)
         if invalid.reason in _ABSENT and is_cleared(inbox, marker, turns.current):
             return unchanged(inbox, marker, turns, CLEARED)
         look_twice(inbox, marker)
@@ -97,7 +97,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
     with inbox.lake.scratch() as folder:
         batch = copy_batch(dataset, inbox, marker, manifest, folder)
         if (why := why_changed(inbox, marker, batch)) is not None:
-            return _leave_pending(inbox, marker, why)
+            return _leave_pending(inbox, marker, turns, why)
         if may_be_behind(inbox, marker, manifest.files):
             look_twice(inbox, marker)
         if why := why_unchanged(inbox, marker, batch.content, turns):
@@ -113,10 +113,10 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
         return _accept(dataset, inbox, marker, staged, turns)
 
 
-def _leave_pending(inbox: Inbox, marker: Marker, why: str) -> Receipt | None:
+def _leave_pending(inbox: Inbox, marker: Marker, turns: Turns, why: str) -> Receipt | None:
     """Write no receipt, except for a replay: a person waits for that one."""
     if marker.replay:
-        return inbox.reject(marker, "marker-removed", why)
+        return inbox.reject(marker, "marker-removed", why, turn=turns.last)
     log.warning("%s", why)
     return None
 

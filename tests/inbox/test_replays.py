@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.loader import read_dataset
-from flagfall.errors import ModelInvalid
+from flagfall.errors import ModelInvalid, NotThere
 from flagfall.inbox.claim import claim
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.replays import Plan, Wish, hand_out_again, plan_replay
@@ -375,15 +375,19 @@ def _marker(feed: Feed, day: str):  # type: ignore[no-untyped-def]
     return landing.find(landing.pattern.fill({"date": day}))[0]
 
 
+@pytest.mark.parametrize("how", ["one", "many"])
 def test_a_batch_whose_marker_was_touched_is_replayed_as_it_lies_there(
-    toy: ToyFeed, clock: Clock
+    toy: ToyFeed, clock: Clock, how: str
 ) -> None:
     toy.drop(DAYS[0])
     run(toy, clock)
     touched = toy.drop(DAYS[0])
     (unchanged,) = run(toy, clock)
     assert unchanged.status == "unchanged"
-    ask(toy, Wish())
+    if how == "many":
+        ask(toy, Wish())
+    else:
+        toy.inbox().replay(DAYS[0])
     (again,) = toy.inbox().pending()
     assert again.version == touched.version
     assert [one.status for one in run(toy, clock)] == ["accepted"]
@@ -395,6 +399,8 @@ def test_a_batch_of_which_a_correction_is_pending_is_left_to_it(toy: ToyFeed, cl
     toy.drop(DAYS[0], "id,value\n9,9\n")
     plan = plan_replay(toy.dataset, toy.inbox(), Wish())
     assert plan.why_left_out == {"a new delivery of it is pending": 1}
+    with pytest.raises(NotThere, match="a new delivery of it is pending"):
+        toy.inbox().replay(DAYS[0])
 
 
 def test_a_replay_of_a_replay_follows_it(scored: Feed, clock: Clock) -> None:

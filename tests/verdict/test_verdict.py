@@ -80,6 +80,18 @@ class TestWhatIsOpen:
         (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
         assert sorted(reason.where) == ["2026-11-01", "2026-11-02"]
 
+    def test_a_replay_that_was_rejected_is_open_though_its_batch_counts(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        accepted = take(toy, clock, "2026-11-01")
+        clock.advance(timedelta(minutes=1))
+        again = toy.inbox(clock).replay(accepted.batch_id)
+        (toy.folder("2026-11-01") / "datapackage.json").unlink()
+        (toy.landing / "notes.txt").write_text("the share is mounted")
+        ingest(toy.dataset, toy.inbox(clock), again)
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert reason.where == ("2026-11-01",)
+
     def test_a_marker_that_was_due_is_late_and_so_are_those_before_it(
         self, tmp_path: Path, clock: Clock
     ) -> None:
