@@ -122,7 +122,9 @@ def measure(server: S3Server, root: Path) -> dict[str, Any]:
     found["plan"] = {"seconds": time.perf_counter() - began, "requests": _requests(server)}
     server.requests.clear()
     began = time.perf_counter()
-    found["gone"] = do_upkeep(dataset, inbox, plan).to_dict()
+    done = do_upkeep(dataset, inbox, plan)
+    done.check()
+    found["gone"] = done.to_dict()
     found["upkeep"] = {"seconds": time.perf_counter() - began, "requests": _requests(server)}
     found["after"] = total(dataset)
     print(json.dumps(found), file=sys.stderr, flush=True)

@@ -142,6 +142,7 @@ class TestRights:
         def maintain() -> int:
             inbox = Inbox(Feed.of(dataset), clock)
             done = do_upkeep(dataset, inbox, plan_upkeep(dataset, inbox))
+            done.check()
             return done.to_dict()["landing"]["batches"]
 
         keys = set(open_store(LANDING).names("date=2026-11-01"))

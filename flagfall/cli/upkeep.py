@@ -35,3 +35,4 @@ def upkeep(
     for sentence in done.sentences():
         verb = "gone" if yes else "would go"
         out.print(printable(f"{verb}: {sentence}"), highlight=False, soft_wrap=True)
+    done.check()

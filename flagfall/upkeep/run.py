@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from flagfall.dataset.schema import Dataset
+from flagfall.errors import StoreError, printable
 from flagfall.inbox.inbox import Inbox
+from flagfall.logs import logger
+from flagfall.stages.shard import foremost
 from flagfall.upkeep.clearing import Clearing, clear, find_due
 from flagfall.upkeep.dropping import Old, drop, find_old
 from flagfall.upkeep.outcomes import find_left
+
+log = logger(__name__)
 
 _WHAT = {
     "staged": "staged rows of {:,} batches",
@@ -29,11 +35,13 @@ class Upkeep:
         old: Output in the lake, by kind; what ``lake.keep`` names, and what late evaluations left.
         due: Batches that leave the landing zone.
         after_receipt: What becomes of these: ``keep``, ``move`` or ``delete``.
+        failures: Why some of it stays.
     """
 
     old: tuple[Old, ...] = ()
     due: tuple[Clearing, ...] = ()
     after_receipt: str = "keep"
+    failures: tuple[StoreError, ...] = ()
 
     def sentences(self) -> Iterator[str]:
         """In words, a line each; also where nothing is to be done."""
@@ -59,6 +67,16 @@ class Upkeep:
         files, size = sum(len(d.versions) for d in self.due), sum(d.bytes for d in self.due)
         return counts | {"landing": {"batches": len(self.due), "objects": files, "bytes": size}}
 
+    def check(self) -> None:
+        """See that nothing stayed that was to go.
+
+        Raises:
+            StoreRefused: A right is missing; all else went.
+            StoreUnavailable: The storage fails; the next round does the rest.
+        """
+        if self.failures:
+            raise foremost(self.failures)
+
 
 def plan_upkeep(dataset: Dataset, inbox: Inbox) -> Upkeep:
     """Find what may go now. Changes nothing."""
@@ -69,17 +87,23 @@ def plan_upkeep(dataset: Dataset, inbox: Inbox) -> Upkeep:
 
 
 def do_upkeep(dataset: Dataset, inbox: Inbox, plan: Upkeep) -> Upkeep:
-    """Do what was found.
+    """Do what was found; what fails stops nothing else.
 
     Returns:
-        What went: without batches that were written again meanwhile.
-
-    Raises:
-        StoreRefused: A right to delete is missing; what went before is gone.
-        StoreUnavailable: The storage fails; the next round does the rest.
+        What went: without batches that were written again meanwhile. See ``Upkeep.check``.
     """
-    for old in plan.old:
-        drop(inbox.lake.store, old)
-    left = tuple(one for one in plan.due if clear(dataset, inbox, one))
-    inbox.shortcuts.tidy()
-    return Upkeep(plan.old, left, plan.after_receipt)
+    failures: list[StoreError] = []
+
+    def is_done(what: str, do: Callable[[], object]) -> bool:
+        try:
+            return do() is not False
+        except StoreError as error:
+            log.error("%s", printable(f"{dataset.name}: {what} stays: {error}"))
+            failures.append(error)
+            return False
+
+    lake = inbox.lake.store
+    old = [one for one in plan.old if is_done(one.kind, partial(drop, lake, one))]
+    due = [d for d in plan.due if is_done(d.marker.batch_id, partial(clear, dataset, inbox, d))]
+    is_done("what hints have named", inbox.shortcuts.tidy)
+    return Upkeep(tuple(old), tuple(due), plan.after_receipt, tuple(failures))

@@ -34,7 +34,7 @@ def run(operator: MaintenanceOperator, context: Context) -> dict[str, dict[str, 
 
     Raises:
         Damaged: A batch is that a table lacks; all else is done.
-        StoreRefused: A right to delete is missing.
+        StoreRefused: A right to delete is missing; the same.
         StoreUnavailable: The storage fails; another try does the rest.
     """
     dataset = find_dataset(operator.dataset, operator.datasets)
@@ -45,6 +45,7 @@ def run(operator: MaintenanceOperator, context: Context) -> dict[str, dict[str, 
         operator.log.info("%s", printable(f"{dataset.name}: gone: {sentence}"))
     for one in tables:
         one.check()
+    done.check()
     return {**{f"table {one.kind}": one.counts for one in tables}, **done.to_dict()}
 
 

@@ -63,7 +63,9 @@ def run(feed: AnyFeed, clock: Clock) -> list[Receipt]:
 def maintain(feed: AnyFeed, clock: Clock) -> Upkeep:
     """A round of upkeep, as the DAG does it."""
     inbox: Inbox = Inbox(Feed.of(feed.dataset), clock)
-    return do_upkeep(feed.dataset, inbox, plan_upkeep(feed.dataset, inbox))
+    done = do_upkeep(feed.dataset, inbox, plan_upkeep(feed.dataset, inbox))
+    done.check()
+    return done
 
 
 def objects(store: Store) -> dict[str, tuple[str, int]]:

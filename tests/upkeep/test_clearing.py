@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from flagfall.errors import DatasetInvalid, ModelInvalid
+from flagfall.errors import DatasetInvalid, ModelInvalid, StoreRefused
 from flagfall.inbox.replays import Wish, hand_out_again, plan_replay
 from flagfall.publish import publish
-from flagfall.stores import open_store
+from flagfall.stores import Store, open_store
 from flagfall.upkeep.clearing import find_due
 from flagfall.verdict.look import late
 from tests.feeds import Clock, ToyFeed, make_toy
 from tests.scored import GOOD, POISON
-from tests.upkeep.feeds import AnyFeed, Make, at, counting, landing_of, maintain, objects, run
+from tests.upkeep.feeds import (
+    AnyFeed,
+    Make,
+    at,
+    counting,
+    lake_of,
+    landing_of,
+    maintain,
+    objects,
+    run,
+)
 
 DAY = "2026-11-01"
 WEEK = timedelta(days=8)
@@ -391,3 +403,37 @@ def test_a_damaged_receipt_is_named_and_only_its_batch_stays(
     assert (done["landing"]["batches"], done["staged"]["batches"]) == (1, 2)
     assert f"{first.batch_id}.json: this receipt is damaged" in caplog.text
     assert len(of_day(feed, DAY)) == 2
+
+
+@pytest.mark.invariant(5)
+@BOTH
+def test_a_batch_that_may_not_be_deleted_stops_no_other(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, how: dict[str, str]
+) -> None:
+    feed = make("staged: 1d", **how)
+    for day in (DAY, "2026-11-02", "2026-11-03"):
+        feed.drop(day)
+    run(feed, clock)
+    clock.advance(WEEK)
+    with _undeletable(feed, monkeypatch), pytest.raises(StoreRefused, match=DAY):
+        maintain(feed, clock)
+    assert {key.split("/")[0] for key in landing_of(feed)} == {f"date={DAY}"}
+    assert lake_of(feed, "staged") == set()
+    maintain(feed, clock)
+    assert landing_of(feed) == {}
+
+
+@contextmanager
+def _undeletable(feed: AnyFeed, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As long as nothing of a day may be deleted from the landing zone."""
+    landing = feed.inbox().landing.store
+    delete = type(landing).delete
+
+    def refuse(store: Store, key: str) -> None:
+        if key.startswith(f"date={DAY}/"):
+            raise StoreRefused(f"{store.uri}/{key}", "permission denied")
+        delete(store, key)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(landing), "delete", refuse)
+        yield

@@ -27,6 +27,7 @@ def maintain(feeds: AnyLateFeeds) -> dict[str, int]:
     """A round of upkeep: objects that went, by kind."""
     dataset, inbox = feeds.toy.dataset, feeds.toy.inbox(feeds.clock)
     done = do_upkeep(dataset, inbox, plan_upkeep(dataset, inbox))
+    done.check()
     assert "replaced outcomes of" in next(done.sentences())
     return {kind: counts["objects"] for kind, counts in done.to_dict().items()}
 
