@@ -5,7 +5,8 @@ an accepted receipt names, as they were read, a grace period after it. Before th
 evaluated, and what is moved is durable in the archive. What was written again is left alone.
 
 The marker goes first: its files alone announce nothing. A note in the lake, written just before,
-says what is to go; whoever comes after a worker that died does the rest, and no more.
+says what is to go; whoever comes after a worker that died does the rest, and no more. As long as
+the marker lies there, the batch is judged anew: it may be replayed, or belong in an archive by now.
 
 ::
 
@@ -15,6 +16,7 @@ says what is to go; whoever comes after a worker that died does the rest, and no
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +44,7 @@ class Clearing(BaseModel):
         versions: Version of each of its data files, by key, as it was read.
         content: sha256 of the same.
         bytes: Of the same, together.
+        begun: What its note says was to become of it; empty before there is one.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
@@ -50,24 +53,41 @@ class Clearing(BaseModel):
     versions: dict[str, str]
     content: dict[str, str]
     bytes: int = 0
+    begun: Literal["", "move", "delete"] = ""
 
     @property
     def note(self) -> str:
         """Key of its note in the lake."""
         return f"{NOTES}/{self.marker.batch_id}.json"
 
+    @property
+    def names(self) -> set[str]:
+        """Key of its marker, and its batch id."""
+        return {self.marker.key, self.marker.batch_id}
+
 
 def find_due(dataset: Dataset, inbox: Inbox) -> list[Clearing]:
     """What may leave the landing zone now. Changes nothing."""
     limit = inbox.clock() - dataset.landing.grace
-    notes = list(inbox.lake.store.names(NOTES))
-    begun = list(filter(None, (_begun(inbox.lake.store, key) for key in notes)))
-    known = {batch_id_of(key) for key in notes}
+    store = inbox.lake.store
+    notes = {batch_id_of(key): _begun(store, key) for key in store.names(NOTES)}
     wanted = {marker.key for marker in inbox.pending(inbox.shortcuts.full_scope())}
-    old = [marker for marker in inbox.landing.markers() if marker.landed_at <= limit]
-    asked = [m for m in old if m.batch_id not in known and m.key not in wanted]
+    markers = [marker for marker in inbox.landing.markers() if marker.key not in wanted]
+    damaged = {batch_id for batch_id, note in notes.items() if note is None}
+    asked = [m for m in markers if m.landed_at <= limit and m.batch_id not in damaged]
     found = in_parallel(lambda marker: _due(marker, dataset, inbox, limit), asked)
-    return [*begun, *filter(None, found)]
+    undecided = wanted | {marker.batch_id for marker in markers}
+    begun = (note for note in notes.values() if note and not note.names & undecided)
+    return [*(note for note in begun if _may_end(note, dataset, store)), *filter(None, found)]
+
+
+def _may_end(note: Clearing, dataset: Dataset, store: Store) -> bool:
+    """Whether files whose marker is gone may follow it; not where they now belong in an archive."""
+    if note.begun in ("move", dataset.landing.after_receipt):
+        return True
+    why = f"{note.marker.uri} was deleted and is not in landing.archive, so the files of its batch"
+    log.warning("%s", printable(f"{why} stay; remove them, and {store.uri}/{note.note}"))
+    return False
 
 
 def _begun(store: Store, key: str) -> Clearing | None:
@@ -132,16 +152,25 @@ def clear(dataset: Dataset, inbox: Inbox, clearing: Clearing) -> bool:
         StoreRefused: The landing zone may not be written to, or the archive.
         StoreUnavailable: One of them fails, or there is no room for a copy.
     """
-    lake = inbox.lake.store
-    if lake.stat(clearing.note) is None:
-        if dataset.landing.after_receipt == "move" and not _archived(dataset, inbox, clearing):
-            return False
-        if not _is_as_read(inbox, clearing):
-            return False
-        lake.create(clearing.note, clearing.model_dump_json().encode())
-    has_left = _leave(inbox, clearing)
-    lake.delete(clearing.note)
+    if clearing.begun:
+        is_begun = inbox.landing.store.stat(clearing.marker.key) is None
+    else:
+        is_begun = _begin(dataset, inbox, clearing)
+    has_left = is_begun and _leave(inbox, clearing)
+    inbox.lake.store.delete(clearing.note)
     return has_left
+
+
+def _begin(dataset: Dataset, inbox: Inbox, clearing: Clearing) -> bool:
+    """Write the note of a batch that is as it was read, and in the archive if it has to be."""
+    how = dataset.landing.after_receipt
+    if how == "move" and not _archived(dataset, inbox, clearing):
+        return False
+    if not _is_as_read(inbox, clearing):
+        return False
+    note = clearing.model_copy(update={"begun": how})
+    inbox.lake.store.put(clearing.note, note.model_dump_json().encode())
+    return True
 
 
 def _archived(dataset: Dataset, inbox: Inbox, clearing: Clearing) -> bool:

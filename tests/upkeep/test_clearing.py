@@ -206,7 +206,7 @@ def test_a_worker_that_dies_leaves_nothing_half_lost_and_the_next_round_ends_it(
     kind = type(feed.inbox().landing.store)
     left = dies_after
     with monkeypatch.context() as patched:
-        for name in ("upload", "create", "delete"):
+        for name in ("upload", "put", "delete"):
             real = getattr(kind, name)
 
             def dying(self: object, *arguments: object, _real: object = real) -> object:
@@ -437,3 +437,53 @@ def _undeletable(feed: AnyFeed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     with monkeypatch.context() as patched:
         patched.setattr(type(landing), "delete", refuse)
         yield
+
+
+@pytest.mark.invariant(4)
+def test_a_round_of_delete_that_broke_off_ends_as_the_file_says_by_then(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = make(**DELETE)
+    marker = feed.drop(DAY)
+    run(feed, clock)
+    clock.advance(WEEK)
+    with _undeletable(feed, monkeypatch), pytest.raises(StoreRefused):
+        maintain(feed, clock)
+    feed = make(**MOVE)
+    maintain(feed, clock)
+    assert landing_of(feed) == {}
+    names = (marker.key, f"date={DAY}/rows.csv")
+    assert _archive_of(feed).keys() == {f"{marker.batch_id}/{name}" for name in names}
+
+
+@pytest.mark.invariant(4)
+def test_files_whose_marker_it_deleted_stay_where_they_belong_in_an_archive_by_then(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = make(**DELETE)
+    feed.drop(DAY)
+    run(feed, clock)
+    clock.advance(WEEK)
+    _die_after_the_marker(feed, clock, monkeypatch)
+    feed = make(**MOVE)
+    maintain(feed, clock)
+    assert of_day(feed, DAY) == {f"date={DAY}/rows.csv"}
+    assert "is not in landing.archive, so the files of its batch stay" in caplog.text
+
+
+@pytest.mark.invariant(4)
+def test_a_round_that_broke_off_leaves_alone_what_is_to_be_replayed_by_then(
+    make: Make, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = make(**DELETE)
+    feed.drop(DAY)
+    run(feed, clock)
+    clock.advance(WEEK)
+    with _undeletable(feed, monkeypatch), pytest.raises(StoreRefused):
+        maintain(feed, clock)
+    feed.inbox(clock).replay(DAY)
+    maintain(feed, clock)
+    assert len(of_day(feed, DAY)) == 2
+    assert [receipt.status for receipt in run(feed, clock)] == ["accepted"]
+    maintain(feed, clock)
+    assert of_day(feed, DAY) == set()
