@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from math import ceil
 
@@ -53,11 +54,13 @@ class Claim:
     Attributes:
         shards: Pending markers in the order in which they landed, grouped; then those of the
             backlog (see ``backlog``), then unfinished ones.
-        left: Pending markers that are left for the next run.
+        left: Pending markers that the next run can take.
+        unsettled: Pending markers whose batches have not settled: they are announced again.
     """
 
     shards: tuple[tuple[Marker, ...], ...]
     left: int
+    unsettled: int = 0
 
     @property
     def batches(self) -> int:
@@ -95,37 +98,42 @@ def claim(
         pending = swept.pending
         inbox.shortcuts.advance(pending, scope)
         new, old = set_apart(pending, inbox, dataset.landing.history)
-        fresh = _take(new, inbox, dataset, limits.batches_per_run, at_once, SHARDS)
+        unsettled: list[Marker] = []
+        take = partial(_take, inbox, dataset, unsettled, at_once)
+        fresh = take(new, limits.batches_per_run, SHARDS)
         most = BESIDE if fresh else min(limits.backlog_per_run, limits.batches_per_run)
-        later = _take(old, inbox, dataset, most, at_once, min(at_once, SHARDS - len(fresh)))
+        later = take(old, most, min(at_once, SHARDS - len(fresh)))
         if fresh or later or not pending:
             break
-    claimed = Claim((*fresh, *later), len(pending) - sum(map(len, (*fresh, *later))))
+    left = len(pending) - sum(map(len, (*fresh, *later))) - len(unsettled)
+    claimed = Claim((*fresh, *later), left, len(unsettled))
     room = min(limits.batches_per_run - claimed.batches, SHARDS - len(claimed.shards))
     again = _again(inbox, dataset, swept, max(room, 0))
     return replace(claimed, shards=(*claimed.shards, *_apart(again, dataset.limits)))
 
 
 def _take(
-    pending: Sequence[Marker],
     inbox: Inbox,
     dataset: Dataset,
-    most: int,
+    unsettled: list[Marker],
     at_once: int,
+    pending: Sequence[Marker],
+    most: int,
     most_shards: int,
 ) -> tuple[tuple[Marker, ...], ...]:
     """Shards of the first batches that have settled.
 
     Args:
-        pending: In order.
         inbox: The dataset's inbox.
         dataset: What is claimed for.
-        most: Batches.
+        unsettled: Gets the others that were looked at.
         at_once: Shards that are worked on at the same time.
+        pending: In order.
+        most: Batches.
         most_shards: Most shards.
     """
     ordered = with_any_other(pending, most, inbox.clock())
-    taken = list(_within_bounds(_settled(ordered, inbox, dataset), most))
+    taken = list(_within_bounds(_settled(ordered, inbox, dataset, unsettled), most))
     weighed = ((look.marker, look.bytes) for look in taken)
     return tuple(
         islice(shards(weighed, dealt_out(len(taken), at_once, dataset.limits)), most_shards)
@@ -183,9 +191,14 @@ def _apart(weighed: Sequence[tuple[Marker, int]], limits: Limits) -> Iterator[tu
         yield from shards(weighed[start::APART], limits)
 
 
-def _settled(pending: Sequence[Marker], inbox: Inbox, dataset: Dataset) -> Iterator[Look]:
-    looks = in_parallel(lambda marker: look_at(marker, inbox, dataset), pending)
-    return (look for look in looks if look.has_settled)
+def _settled(
+    pending: Sequence[Marker], inbox: Inbox, dataset: Dataset, unsettled: list[Marker]
+) -> Iterator[Look]:
+    for look in in_parallel(lambda marker: look_at(marker, inbox, dataset), pending):
+        if look.has_settled:
+            yield look
+        else:
+            unsettled.append(look.marker)
 
 
 def _within_bounds(looks: Iterable[Look], most: int) -> Iterator[Look]:

@@ -43,15 +43,16 @@ def claim_pending(operator: ClaimOperator, context: Context) -> list[list[dict[s
         names = ", ".join(marker.batch_id for marker in shard[:SHOWN])
         operator.log.info("shard %d: %d batches: %s", number, len(shard), names)
     operator.log.info(
-        "%s: claimed %d batches in %d shards; %d are left for the next run",
-        *(operator.dataset, taken.batches, len(taken.shards), taken.left),
+        "%s: claimed %d batches in %d shards; %d are left for the next run, %d have not settled",
+        *(operator.dataset, taken.batches, len(taken.shards), taken.left, taken.unsettled),
     )
-    measure_claim(operator.dataset, taken.batches + taken.left)
+    measure_claim(operator.dataset, taken.batches + taken.left + taken.unsettled)
     if taken.left:
         event = context["outlet_events"][AssetAlias(operator.again)]
         event.add(Asset(operator.landed), extra={"left": taken.left})
     if not taken.shards and not taken.left:
-        raise AirflowSkipException(f"{operator.dataset}: nothing is pending")
+        what = "nothing that is pending has settled" if taken.unsettled else "nothing is pending"
+        raise AirflowSkipException(f"{operator.dataset}: {what}")
     expect_report(inbox.lake, str(context["run_id"]), list(chain.from_iterable(taken.shards)))
     return [[marker.to_dict() for marker in shard] for shard in taken.shards]
 

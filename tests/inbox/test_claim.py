@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flagfall.errors import StoreUnavailable
-from flagfall.inbox.claim import claim, shards
+from flagfall.inbox.claim import Claim, claim, shards
 from flagfall.inbox.inbox import Swept
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker
@@ -85,7 +85,7 @@ def test_a_half_written_marker_is_left_alone_while_it_is_young(toy: ToyFeed) -> 
     half_written(toy, "2026-11-01")
     whole = toy.drop("2026-11-02")
     taken = claim(toy.inbox(Clock()), toy.dataset, sleep=never)
-    assert (taken.shards, taken.left) == (((whole,),), 1)
+    assert taken == Claim(((whole,),), left=0, unsettled=1)
 
 
 def test_a_half_written_marker_alone_is_waited_for_until_it_settles(
@@ -136,7 +136,7 @@ def test_claim_gives_up_waiting_for_a_marker_that_never_settles(
         assert clock() - began < timedelta(minutes=1), "claim waits for ever"
 
     taken = claim(inbox, toy.dataset, sleep=patiently)
-    assert (taken.shards, taken.left) == ((), 1)
+    assert taken == Claim((), left=0, unsettled=1)
     assert clock() - began == 2 * toy.dataset.landing.settle
 
 

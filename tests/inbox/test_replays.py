@@ -207,7 +207,7 @@ def test_a_replay_from_staged_rows_waits_for_nothing_in_the_landing_zone(
     clock.now = Clock().now
     taken = claim(toy.inbox(clock), toy.dataset, sleep=never)
     assert [marker.replay for shard in taken.shards for marker in shard] == [1]
-    assert taken.left == 1
+    assert taken.unsettled == 1
 
 
 def never(seconds: float) -> None:

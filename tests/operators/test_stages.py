@@ -10,6 +10,8 @@ from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.exceptions import AirflowSkipException
 
 from flagfall.errors import ModelInvalid, NotFinished, NotThere
+from flagfall.inbox import claim as claims
+from flagfall.inbox.settling import Look
 from flagfall.lake.records import Evaluation
 from flagfall.landing.marker import Marker
 from flagfall.operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
@@ -90,6 +92,19 @@ def test_a_capped_claim_queues_the_next_run_itself(tmp_path: Path, context: dict
     claiming().execute(context)
     event = context["outlet_events"][AssetAlias("again")]
     assert event.added == [("toy_landed", {"left": 2})]
+
+
+def test_a_batch_that_has_not_settled_starts_no_run_after_run(
+    toy: ToyFeed, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher announces it again."""
+    toy.drop("2026-11-01")
+    never = Look(toy.marker("2026-11-01"), 0, has_settled=False)
+    monkeypatch.setattr(claims, "look_at", lambda *_: never)
+    monkeypatch.setattr(claims, "LOOKS", 1)
+    with pytest.raises(AirflowSkipException, match="nothing that is pending has settled"):
+        claiming().execute(context)
+    assert not context["outlet_events"][AssetAlias("again")].added
 
 
 @pytest.mark.parametrize(
