@@ -194,4 +194,12 @@ def _looks(watches: Iterable[Watch], plan: Plan, entries: Entries) -> Iterator[t
         if pattern not in markers:
             markers[pattern] = entries.where(watch.landing.is_marker)
         planned = plan.watches.get(watch, Look(Entries(), watch.scope))
-        yield watch, replace(planned, entries=markers[pattern])
+        yield watch, replace(planned, entries=_of_interest(markers[pattern], planned, plan))
+
+
+def _of_interest(markers: Entries, look: Look, plan: Plan) -> Entries:
+    """Without what the watch leaves out and another one has listed; each may cost it a request."""
+    start = look.scope.start or ("" if look.whole else look.scope.watermark.start)
+    if not (start and plan.watches and start > plan.start):
+        return markers
+    return markers.where(lambda key: key > start or key in plan.keys)

@@ -247,6 +247,21 @@ async def test_a_look_at_everything_does_not_hide_what_a_hint_has_shown(
     assert (look.whole, [found.key for found in look.entries]) == (True, ["1/_SUCCESS"])
 
 
+async def test_a_watch_gets_only_what_it_asks_for_though_another_one_looks_at_all(
+    store: ScriptedStore,
+) -> None:
+    """The inbox would ask for the receipt of each old marker."""
+    store.keys |= {"1/_SUCCESS", "2/_SUCCESS", "7/_SUCCESS"}
+    every, some = Watch(zone(), 3600.0), Watch(zone(), 3600.0)
+    some.scope, some.hinted = after("5"), {"2/_SUCCESS": 1}
+    async with shared_poll(zone()) as shared, shared.watching(every), shared.watching(some):
+        assert len((await soon(every.next())).entries) == 3
+        assert (await soon(some.next())).entries == found("2/_SUCCESS", "7/_SUCCESS")
+        async with shared.watching(Watch(zone(), 3600.0)):
+            look = await soon(some.next())
+    assert (look.whole, look.entries) == (False, found("7/_SUCCESS"))
+
+
 async def test_a_look_begins_after_the_key_that_the_watch_had_when_it_began(
     store: ScriptedStore,
 ) -> None:
