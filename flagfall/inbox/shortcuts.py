@@ -77,6 +77,7 @@ class Shortcuts:
         self._clock = clock
         self._is_used = landing.metered and bool(feed.since)
         self._watermark = NOTHING
+        self._covers: dict[int, Cover] = {}
         self._read_at: datetime | None = None
 
     def scope(self) -> Scope:
@@ -105,7 +106,7 @@ class Shortcuts:
         """The watermark, which may have been read a while ago."""
         read_at = self._read_at
         if read_at is None or not timedelta() <= now - read_at < WATERMARK_AGE:
-            self._watermark = read_watermark(self._lake)
+            self._watermark = read_watermark(self._lake, self._covers)
             self._read_at = now
         return self._watermark
 
@@ -123,7 +124,7 @@ class Shortcuts:
         """
         if not self._is_used:
             return
-        now = read_watermark(self._lake)
+        now = read_watermark(self._lake, self._covers)
         if scope.full and not self._is_recent(now, scope.began):
             self._move(self._swept(pending, scope))
         elif scope.start:
@@ -160,7 +161,7 @@ class Shortcuts:
         lowest = min(_befores(found), default="")
         if not (self._is_used and lowest):
             return
-        now = read_watermark(self._lake)
+        now = read_watermark(self._lake, self._covers)
         soon = self._start((), Watermark(landed_before=self._clock()))
         if not now.start or lowest < max(now.start, soon):
             add_cover(self._lake, Cover(key=lowest), now.covers)

@@ -63,15 +63,29 @@ NOTHING = Watermark()
 _T = TypeVar("_T", Watermark, Cover)
 
 
-def read_watermark(lake: Store) -> Watermark:
+def read_watermark(lake: Store, covers: dict[int, Cover] | None = None) -> Watermark:
     """The watermark, with what hints have named; without one, everything is swept.
 
     What is damaged only costs a full sweep.
+
+    Args:
+        lake: The dataset's folder in the lake.
+        covers: Covers that were read before, by number, which are not read again: nobody changes
+            one. Those that are new are added, and those that sweeps know by now removed.
     """
     found = _read(lake, KEY, NOTHING) or NOTHING
-    while (cover := _read(lake, COVER_KEY.format(found.covers + 1), Cover())) is not None:
+    known = {} if covers is None else covers
+    for number in [one for one in known if one <= found.covers or found is NOTHING]:
+        del known[number]
+    while cover := known.get(found.covers + 1) or _read(lake, _cover_key(found), Cover()):
         found = found.below(cover)
+        known[found.covers] = cover
     return found
+
+
+def _cover_key(watermark: Watermark) -> str:
+    """Of the first cover that a watermark does not know."""
+    return COVER_KEY.format(watermark.covers + 1)
 
 
 def _read(lake: Store, key: str, damaged: _T) -> _T | None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -384,6 +385,19 @@ class TestSweepsCostWhatIsNew:
                 await soon(rounds)
         pending = await asyncio.to_thread(lambda: feed.inbox(clock).pending())
         assert [marker.key for marker in pending] == [first.key]
+
+    def test_the_tenth_late_marker_costs_what_the_second_does(
+        self, feed: S3Feed, s3: S3Server, clock: Clock
+    ) -> None:
+        self.swept(feed, clock)
+        inbox, costs = feed.inbox(clock), []
+        for number in range(10):
+            late = replace(feed.drop(day(clock(), 40)), key=f"{day(clock(), 40 + number)}/x")
+            s3.requests.clear()
+            inbox.shortcuts.cover([late])
+            inbox.shortcuts.advance([late], inbox.shortcuts.scope())
+            costs.append(len(s3.requests))
+        assert costs[9] == costs[1]
 
     def test_where_keys_do_not_sort_by_time_every_sweep_looks_at_everything(
         self, tmp_path: Path, bucket: str, clock: Clock

@@ -54,6 +54,28 @@ def test_two_triggerers_that_hear_of_late_markers_at_once_lose_neither(lake: Loc
     assert read_watermark(lake) == Watermark(start="date=2026-03", covers=6)
 
 
+def test_a_note_of_a_hint_is_read_once(lake: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_watermark(lake, Watermark(start="date=2026-11"))
+    covers: dict[int, Cover] = {}
+    for number in range(3):
+        add_cover(lake, Cover(key=f"date=2026-0{9 - number}"), number)
+        read_watermark(lake, covers)
+    read, asked = lake.read, list[str]()
+    monkeypatch.setattr(lake, "read", lambda key, limit: asked.append(key) or read(key, limit))
+    assert read_watermark(lake, covers) == Watermark(start="date=2026-07", covers=3)
+    assert asked == ["watermark.json", "hinted/00000004/watermark.json"]
+    write_watermark(lake, Watermark(start="date=2026-11", covers=2))
+    assert read_watermark(lake, covers) == Watermark(start="date=2026-07", covers=3)
+    assert list(covers) == [3]
+
+
+def test_in_a_lake_that_was_emptied_they_are_read_anew(lake: LocalStore) -> None:
+    covers = {1: Cover(key="date=2026-11")}
+    add_cover(lake, Cover(key="date=2026-03"), 0)
+    assert read_watermark(lake, covers) == Watermark(start="", covers=1)
+    assert covers == {1: Cover(key="date=2026-03")}
+
+
 def test_a_damaged_cover_costs_a_full_sweep_and_hides_no_later_one(lake: LocalStore) -> None:
     write_watermark(lake, Watermark(start="date=2026-11"))
     lake.put("hinted/00000001/watermark.json", b"{")
