@@ -16,7 +16,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from flagfall.errors import StoreUnavailable
+from flagfall.errors import Damaged, StoreUnavailable
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.landing.marker import Marker
 from flagfall.stores import Store
@@ -84,11 +84,20 @@ class FileOwners:
         return self._store.stat(_lent(marker.key)) is not None
 
     def _owner(self, key: str) -> Owner:
-        """The last owner of a file that has one."""
+        """The last owner of a file that has one.
+
+        Raises:
+            Damaged: Its note is damaged.
+        """
         places = [_place(key), *sorted(self._store.names(_folder(key)))]
-        noted = json.loads(self._store.read(places[-1], RECORD_LIMIT))
         turn = places[-1].rpartition("/")[2].removesuffix(".json") if places[1:] else "0"
-        return Owner(Marker.from_dict(noted), int(turn))
+        noted = self._store.read(places[-1], RECORD_LIMIT)
+        try:
+            return Owner(Marker.from_dict(json.loads(noted)), int(turn))
+        except (ValueError, KeyError, TypeError) as damaged:
+            why = f"this note of the batch in which {key!r} counts is damaged; restore it, or"
+            why = f"{why} remove it if no other batch has the file"
+            raise Damaged(f"{self._store.uri}/{places[-1]}", why) from damaged
 
 
 def _folder(key: str) -> str:

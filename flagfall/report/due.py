@@ -12,8 +12,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flagfall.errors import printable
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.landing.marker import Marker
+from flagfall.logs import logger
+
+log = logger(__name__)
 
 FOLDER = "reports/due"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_=-]+")
@@ -51,10 +55,19 @@ def report_is_written(lake: Lake, run: str) -> None:
 
 
 def due_reports(lake: Lake) -> Iterator[DueReport]:
-    """Reports that are due, also of runs that are still under way."""
+    """Reports that are due, also of runs that are still under way.
+
+    A note that is damaged is named in the log and left out.
+    """
     for entry in lake.store.list(FOLDER):
-        note = json.loads(lake.store.read(entry.key, RECORD_LIMIT))
-        yield DueReport(note["run"], tuple(note["batches"]))
+        try:
+            note = json.loads(lake.store.read(entry.key, RECORD_LIMIT))
+            yield DueReport(note["run"], tuple(note["batches"]))
+        except FileNotFoundError:  # its report was written meanwhile
+            continue
+        except (ValueError, KeyError, TypeError):
+            why = "this note is damaged, so the report of its run is not written; remove the note"
+            log.warning("%s", printable(f"{lake.store.uri}/{entry.key}: {why}"))
 
 
 def _key(run: str) -> str:

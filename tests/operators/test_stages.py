@@ -15,6 +15,9 @@ from flagfall.inbox.settling import Look
 from flagfall.lake.records import Evaluation
 from flagfall.landing.marker import Marker
 from flagfall.operators import ClaimOperator, PublishOperator, ReportOperator, StageOperator
+from flagfall.report.due import expect_report
+from flagfall.report.run import make_up_for_reports
+from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import aws
 from tests.feeds import ToyFeed, make_toy
 from tests.s3 import S3Server
@@ -92,6 +95,19 @@ def test_a_capped_claim_queues_the_next_run_itself(tmp_path: Path, context: dict
     claiming().execute(context)
     event = context["outlet_events"][AssetAlias("again")]
     assert event.added == [("toy_landed", {"left": 2})]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"run": "x", "batches": 7}'])
+def test_a_damaged_note_of_a_report_is_named_and_the_others_are_made_up_for(
+    toy: ToyFeed, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    marker, inbox = toy.drop("2026-11-01"), toy.inbox()
+    run_stage("ingest", toy.dataset, inbox, [Delivery(marker)])
+    expect_report(inbox.lake, "killed", [marker])
+    inbox.lake.store.put("reports/due/a.json", content.encode())
+    make_up_for_reports(toy.dataset, inbox, "this", [])
+    assert "reports/due/a.json: this note is damaged" in caplog.text
+    assert list(inbox.lake.store.names("reports/due")) == ["reports/due/a.json"]
 
 
 def test_a_batch_that_has_not_settled_starts_no_run_after_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from flagfall import rows
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreUnavailable
+from flagfall.errors import Damaged, StoreUnavailable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.file_owners import FileOwners
 from flagfall.lake.receipts import current_view
@@ -204,6 +205,20 @@ class TestNoFileInTwoBatches:
         }
         statuses = {key: receipt.status for key, receipt in found.items() if receipt}
         assert statuses == {"a.ready": "accepted", "b.ready": "rejected"}
+
+    @pytest.mark.parametrize("content", ["", "{}", '{"marker": 7}'])
+    def test_a_damaged_note_of_whose_a_file_is_is_named_with_the_remedy(
+        self, shared: Toy, content: str
+    ) -> None:
+        shared.csv("x.csv", 1)
+        shared.put("a.ready", package("x.csv"))
+        (marker,) = shared.inbox.pending()
+        FileOwners(shared.inbox.lake.store).claim("x.csv", marker)
+        (note,) = shared.inbox.lake.store.names("counted")
+        shared.inbox.lake.store.put(note, content.encode())
+        says = f"{note}: this note of the batch in which 'x.csv' counts is damaged; restore it"
+        with pytest.raises(Damaged, match=re.escape(says)):
+            ingest(shared.dataset, shared.inbox, marker)
 
     @pytest.mark.parametrize("also", ["a.ready", "c.ready"], ids=["its correction", "a third one"])
     def test_a_file_that_a_rejection_sets_free_goes_to_one_of_two_who_take_it_at_once(
