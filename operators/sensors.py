@@ -44,8 +44,8 @@ class MarkerSensor(BaseSensorOperator):
         landing: URI of the landing zone (templated).
         marker: Pattern of the marker below it, such as ``date={date}/_SUCCESS``.
         partition: Values of the pattern's fields (templated).
-        deadline: How long after the run was due the marker may come; or a time, ISO 8601 with
-            offset (templated). ``None``: Airflow's ``timeout`` alone.
+        deadline: How long after the run was due the marker may come; or a time, ISO 8601, in UTC
+            where it has no offset (templated). ``None``: Airflow's ``timeout`` alone.
         settle: A marker that cannot be read as one is waited for while it is younger.
         sweep_every: Longest time between two looks; a hint comes earlier.
         conn_id: Airflow connection for an S3 landing zone (templated); empty for what the

@@ -91,7 +91,9 @@ async def one_marker(asked: MarkerTrigger) -> dict[str, Any]:
 
 
 def _seconds_until(deadline: str) -> float | None:
-    """Until the deadline; ``None`` for ever."""
+    """Until the deadline, in UTC where it has no offset; ``None`` for ever."""
     if not deadline:
         return None
-    return (datetime.fromisoformat(deadline) - datetime.now(UTC)).total_seconds()
+    time = datetime.fromisoformat(deadline)
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return (time - datetime.now(UTC)).total_seconds()

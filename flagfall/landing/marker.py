@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -219,19 +219,20 @@ class MarkerPattern:
             end, filled = match.end(), True
         return text if filled else ""
 
-    def fill(self, fields: dict[str, str]) -> str:
-        """The path of the one marker that has these fields.
+    def fill(self, fields: Mapping[str, object]) -> str:
+        """The path of the one marker that has these fields; a number or a day is taken as text.
 
         Raises:
             MarkerPatternInvalid: A field is missing, or the pattern has a ``*``.
         """
         if "*" in self.text:
             raise MarkerPatternInvalid(self.text, "a pattern with '*' does not name one marker")
-        if missing := [name for name in self.fields if not fields.get(name)]:
+        if missing := [name for name in self.fields if fields.get(name) in (None, "")]:
             raise MarkerPatternInvalid(self.text, f"no value for {', '.join(missing)}")
-        if unsafe := [name for name in self.fields if "/" in fields[name]]:
+        texts = {name: str(fields[name]) for name in self.fields}
+        if unsafe := [name for name, text in texts.items() if "/" in text]:
             raise MarkerPatternInvalid(self.text, f"'/' in the value of {', '.join(unsafe)}")
-        key = _TOKEN.sub(lambda match: fields[match[1]], self.text)
+        key = _TOKEN.sub(lambda match: texts[match[1]], self.text)
         if {".", ".."} & set(key.split("/")) or "\0" in key:
             raise MarkerPatternInvalid(self.text, f"{key!r} is no path below the landing zone")
         return key

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from pydantic import ValidationError
 
 from flagfall.dataset.feed import Feed
-from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.errors import MarkerPatternInvalid, StoreRefused, StoreUnavailable
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import aws
@@ -214,6 +214,26 @@ async def test_waiting_for_one_marker_ends_with_it(toy: ToyFeed) -> None:
     waiting = asyncio.create_task(first_event(one(toy)))
     marker = await asyncio.to_thread(toy.drop, "2026-11-01")
     assert await waiting == {"marker": marker.to_dict(), "batch_id": marker.batch_id}
+
+
+@pytest.mark.parametrize("value", [20261101, date(2026, 11, 1)])
+async def test_a_number_or_a_day_is_waited_for_as_its_text(toy: ToyFeed, value: object) -> None:
+    marker = await asyncio.to_thread(toy.drop, str(value))
+    assert (await first_event(one(toy, partition={"date": value})))["batch_id"] == marker.batch_id
+
+
+async def test_no_value_is_refused(toy: ToyFeed) -> None:
+    with pytest.raises(MarkerPatternInvalid, match="no value for date"):
+        await first_event(one(toy, partition={"date": None}))
+
+
+async def test_a_deadline_without_an_offset_is_in_utc(toy: ToyFeed) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    assert "late" in await first_event(one(toy, deadline=now.isoformat(" ")))
+    later = (now + timedelta(hours=1)).isoformat()
+    waiting = asyncio.create_task(first_event(one(toy, deadline=later)))
+    marker = await asyncio.to_thread(toy.drop, "2026-11-01")
+    assert (await waiting)["batch_id"] == marker.batch_id
 
 
 async def test_a_deadline_that_passes_says_where_was_looked(
