@@ -131,7 +131,7 @@ class LandingZone:
         def is_of_batch(key: str) -> bool:
             return not stem or key.removeprefix(start).lstrip("._").startswith(stem)
 
-        return self.store.list(folder, where=is_of_batch, skip_unreadable=True)
+        return self.store.list(folder, where=is_of_batch, skip_unreadable=True, temporary=True)
 
     def without(self, known: Container[str], entries: Iterable[Entry]) -> list[Marker]:
         """The markers of a sweep whose hash (see ``delivery_hash``) is not among those known."""

@@ -109,6 +109,7 @@ class Store(Protocol):
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
+        temporary: bool = False,
     ) -> Iterator[Entry]:
         """Objects in the folder ``prefix``, in no particular order.
 
@@ -123,6 +124,8 @@ class Store(Protocol):
             shapes: All that the keys which are wanted can look like, so that a store that can need
                 not look elsewhere; empty where they can look like anything. One that fits two may
                 be given twice. They count from ``prefix``.
+            temporary: Whether objects that a store is about to write, under a name of its own, are
+                shown, too. S3 has none.
 
         Raises:
             StoreRefused: A folder cannot be read, or the name of a wanted object cannot be used.

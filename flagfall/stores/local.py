@@ -146,6 +146,7 @@ class LocalStore:
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
+        temporary: bool = False,
     ) -> Iterator[Entry]:
         """See ``Store.list``. Symbolic links are not followed."""
         leave_out = self._leave_out_and_tell if skip_unreadable else leave_out_if_gone
@@ -156,7 +157,7 @@ class LocalStore:
                 top = Folder(str(folder), key, self._folder_version(folder))
             except FileNotFoundError:
                 return
-            wanted = Wanted(start_after, where, leave_out)
+            wanted = Wanted(start_after, where, leave_out, temporary)
             walks = [walk_shape(top, shape, wanted) for shape in shapes] or [walk(top, wanted)]
             yield from chain.from_iterable(walks)
 

@@ -74,15 +74,18 @@ class Wanted(NamedTuple):
         after: Keys up to this one are left out.
         where: Which keys are wanted.
         leave_out: Told what cannot be listed.
+        temporary: Whether files under a temporary name are, too.
     """
 
     after: str
     where: Callable[[str], bool]
     leave_out: LeaveOut
+    temporary: bool = False
 
     def is_key(self, name: str, key: str) -> bool:
         """Whether this is the key of a wanted file, if it is a file."""
-        return not name.startswith(TEMPORARY) and key > self.after and self.where(key)
+        is_shown = self.temporary or not name.startswith(TEMPORARY)
+        return is_shown and key > self.after and self.where(key)
 
     def at(self, folder: Folder, top: Folder) -> LeaveOut:
         """Told what cannot be listed in a folder: the top must be there to be read."""

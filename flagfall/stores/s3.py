@@ -82,6 +82,7 @@ class S3Store:
         where: Callable[[str], bool] = everything,
         skip_unreadable: bool = False,
         shapes: Collection[Shape] = (),
+        temporary: bool = False,
     ) -> Iterator[Entry]:
         """See ``Store.list``: a request for every 1,000 objects after ``start_after``."""
         if shapes and not prefix:

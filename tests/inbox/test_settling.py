@@ -19,6 +19,7 @@ from flagfall.inbox.claim import claim
 from flagfall.inbox.settling import look_at
 from flagfall.landing.marker import Marker
 from flagfall.stages.ingest import ingest
+from flagfall.stores.local_walk import TEMPORARY
 from tests.feeds import Clock, ToyFeed, make_toy
 
 DAY = "2026-11-01"
@@ -95,6 +96,16 @@ class TestDataThatAreYoungerThanTheirMarker:
             name = "x=1/part-1.csv"
         write(plain, name)
         assert not settles(plain, SOON)
+
+    def test_so_does_a_file_that_publish_is_copying(self, tmp_path: Path) -> None:
+        """Of a correction: the marker that lies there vouches for other data."""
+        toy = make_toy(tmp_path)
+        toy.drop(DAY)
+        write(toy, "rows.csv", "id,value\n7,1\n")
+        time.sleep(1.1)
+        assert look_at(toy.marker(DAY), toy.inbox(), toy.dataset).has_settled
+        write(toy, f"{TEMPORARY}0123")
+        assert not look_at(toy.marker(DAY), toy.inbox(), toy.dataset).has_settled
 
     def test_those_that_a_marker_names_without_sizes_wait_too(self, tmp_path: Path) -> None:
         toy = make_toy(tmp_path)
