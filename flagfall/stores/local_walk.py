@@ -131,6 +131,8 @@ def _folders(top: Folder, shape: Shape, wanted: Wanted) -> Iterator[Folder]:
         for entry in _fitting(folder, last, wanted.at(folder, top)):
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(folder, entry, wanted.leave_out)
+            elif entry.is_dir(follow_symlinks=True):
+                wanted.leave_out(entry.path, _NO_FILE)
 
 
 class _Named:
@@ -145,6 +147,8 @@ class _Named:
 
     def is_dir(self, *, follow_symlinks: bool) -> bool:
         """Whether it is a directory."""
+        if follow_symlinks and stat.S_ISLNK(self._status.st_mode):
+            return os.path.isdir(self.path)
         return stat.S_ISDIR(self._status.st_mode)
 
     def is_file(self, *, follow_symlinks: bool) -> bool:

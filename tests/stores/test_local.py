@@ -452,6 +452,19 @@ class TestWhatIsNoFile:
         assert sorted(store.not_files("", lambda key: True)) == ["a/link", "a/pipe"]
         assert list(store.not_files("absent", lambda key: True)) == []
 
+    @pytest.mark.parametrize("pattern", ["date={date}/_SUCCESS", "date=1/{name}.ready"])
+    def test_and_a_linked_folder_in_which_a_marker_could_be(
+        self, store: LocalStore, root: Path, caplog: pytest.LogCaptureFixture, pattern: str
+    ) -> None:
+        write(root, "real/_SUCCESS", "real/a.ready")
+        for name in ("date=1", "other"):
+            (root / name).symlink_to("real")
+        (root / "date=2").symlink_to("absent")
+        for _ in range(2):
+            assert keys(store, skip_unreadable=True, shapes=[MarkerPattern(pattern).shape]) == []
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [f"{root}/date=1: left out of the sweep: a link, or not a regular file"]
+
     @every_reader
     def test_a_link_to_a_file_is_never_followed(
         self, store: LocalStore, root: Path, outside: Path, tmp_path: Path, reader: Reading
