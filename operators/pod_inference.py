@@ -114,6 +114,15 @@ class PodInferenceOperator(KubernetesPodOperator):
         else:
             self._conclude(context)
 
+    def invoke_defer_method(self, *args: Any, **kwargs: Any) -> None:
+        """Hand over to a trigger that connects as this task did.
+
+        With neither a connection nor a file, the task's hook takes the pod's own token. That of a
+        trigger does so only where it is given ``in_cluster``.
+        """
+        self.in_cluster = self.hook.is_in_cluster
+        super().invoke_defer_method(*args, **kwargs)
+
     @fails_for_good
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
         """The pod has ended: see what it did.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kubernetes.client import CoreV1Api
+import kubernetes_asyncio.config.incluster_config as of_triggerer
+import pytest
+from kubernetes.client import Configuration, CoreV1Api
+from kubernetes.config import incluster_config as of_task
 from kubernetes.config import new_client_from_config
 
 from sandbox.kubernetes import Cluster, Image
 from sandbox.kubernetes.selectors import Object
+from tests.certificates import write_certificate
 from tests.patience import SOON
 
 NAMESPACE = "scoring"
@@ -32,6 +37,22 @@ def canned_kubernetes(
     image = Image(environment=environment, shared={str(seen or folder): seen or folder})
     with Cluster(folder / "cluster", {IMAGE: image}, NAMESPACE) as cluster:
         yield cluster, cluster.connection()
+
+
+def go_into_a_pod(cluster: Cluster, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have this process find what a pod with a token for that cluster has, which now speaks TLS."""
+    write_certificate(folder)
+    (folder / "token").write_text("of-a-service-account")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    server = cluster._server
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    patch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    patch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
+    patch.setattr(Configuration, "_default", None)  # which the client overwrites
+    for client in (of_task, of_triggerer):
+        patch.setattr(client, "SERVICE_TOKEN_FILENAME", str(folder / "token"))
+        patch.setattr(client, "SERVICE_CERT_FILENAME", str(folder / "ca.pem"))
 
 
 def run_pod(cluster: Cluster, pod: Object) -> tuple[str, str]:

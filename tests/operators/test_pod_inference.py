@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import AirflowException, TaskDeferred
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import kube_config
 
 from flagfall.dataset.loader import find_dataset, read_dataset
 from flagfall.errors import HOPELESS, DatasetsInvalid, NotThere, PodRefused
@@ -27,7 +28,7 @@ from flagfall.operators.pod_inference import PodInferenceOperator
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from sandbox.kubernetes import Cluster
-from tests.canned_kubernetes import canned_kubernetes, ended_pods, run_pod
+from tests.canned_kubernetes import canned_kubernetes, ended_pods, go_into_a_pod, run_pod
 from tests.feeds import S3Feed, ToyFeed
 from tests.operators.test_stages import Events, Instance
 from tests.patience import SOON
@@ -249,6 +250,49 @@ async def test_a_pod_leaves_what_the_ordinary_stage_returns(
     (mine,), (theirs,) = (found["outlet_events"].values() for found in (context, told))
     assert mine.extra == theirs.extra
     assert mine.extra["batches"] == 2
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"in_cluster": True}], ids=str)
+async def test_in_a_pod_with_a_token_task_and_trigger_need_no_connection(
+    tmp_path: Path,
+    cluster: Cluster,
+    context: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    extra: dict[str, Any] | None,
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_KUBERNETES_DEFAULT")
+    if extra is not None:
+        connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
+        monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", connection)
+    go_into_a_pod(cluster, tmp_path, monkeypatch)
+    feed = in_pod(make_scored_toy(tmp_path), ENGINE.replace("{", "{namespace: scoring, "))
+    batches = prepared(feed, GOOD)
+    await run_through(inference(batches), context)
+    assert context["ti"].left["return_value"] == batches
+
+
+async def test_outside_of_a_cluster_a_kubeconfig_is_enough(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_KUBERNETES_DEFAULT")
+    monkeypatch.setattr(Configuration, "_default", None)  # which the client overwrites
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(cluster.kubeconfig()))
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig()))
+    feed = in_pod(make_scored_toy(tmp_path), ENGINE.replace("{", "{namespace: scoring, "))
+    batches = prepared(feed, GOOD)
+    await run_through(inference(batches), context)
+    assert context["ti"].left["return_value"] == batches
+
+
+async def test_a_connection_that_leads_elsewhere_counts_in_a_pod_too(
+    tmp_path: Path, cluster: Cluster, context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod's own token would lead to a Kubernetes that is not there."""
+    with canned_kubernetes(tmp_path / "other") as (own, _):
+        go_into_a_pod(own, tmp_path, monkeypatch)
+    batches = prepared(in_pod(make_scored_toy(tmp_path)), GOOD)
+    await run_through(inference(batches), context)
+    assert context["ti"].left["return_value"] == batches
 
 
 @pytest.mark.invariant(5)
