@@ -31,6 +31,8 @@ DEPLOY = PROJECT / "deploy"
 NAMESPACE = "flagfall"
 MODEL_IMAGE = "flagfall-model:0.1.0"
 """The image for `engine: pod`. Its containers have a role for S3; here variables of boto3 have."""
+ENVIRONMENT, TASK_SETTINGS = "flagfall-environment", "flagfall-settings"
+"""The config maps of everybody and of tasks alone."""
 HELD = ("scheduler", "triggerer", "dag-processor", "api-server")
 """Components that are held to the memory that the values give them."""
 NAMES = {"dag-processor": "dagProcessor", "api-server": "apiServer"}
@@ -45,9 +47,32 @@ def values() -> dict[str, Any]:
 
 def environment_of_pods(given: Mapping[str, Any]) -> dict[str, str]:
     """The config map that every component and task has in its environment."""
-    (config_map,) = given["extraConfigMaps"].values()
-    found: dict[str, str] = yaml.safe_load(config_map["data"])
+    found: dict[str, str] = yaml.safe_load(given["extraConfigMaps"][ENVIRONMENT]["data"])
     return found
+
+
+def settings_of_tasks(given: Mapping[str, Any]) -> dict[str, str]:
+    """The config map of tasks alone, which in a cluster Helm makes of the values' ``config``."""
+    config = given["config"]
+    read = {
+        "core": _picked(config["core"], "parallelism", "max_active_tasks_per_dag"),
+        "api": _picked(config.get("api", {}), "base_url"),
+        "metrics": config.get("metrics", {}),
+    }
+    return as_variables(read)
+
+
+def _picked(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+def as_variables(config: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Airflow's settings as environment variables."""
+    return {
+        f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
+        for section, options in config.items()
+        for option, value in options.items()
+    }
 
 
 def image(
@@ -145,14 +170,9 @@ class LocalKubernetes(LocalAirflow):
         """The values' settings, with what is other here."""
         config: dict[str, dict[str, Any]] = {**self._values["config"]}
         config.pop("secrets")  # AWS Secrets Manager
-        variables = {
-            f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
-            for section, options in config.items()
-            for option, value in options.items()
-        }
         executor = "AIRFLOW__KUBERNETES_EXECUTOR__"
         return {
-            **variables,
+            **as_variables(config),
             **self._logs_to(settings),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
             "AIRFLOW__CORE__EXECUTOR": str(self._values["executor"]),
@@ -182,15 +202,15 @@ class LocalKubernetes(LocalAirflow):
         return {**logging, **here}
 
     def _give_pods(self, settings: Mapping[str, str]) -> None:
-        """Make the config map of ``values.yaml``; it has no secret, and so none is added."""
-        (name,) = self._values["extraConfigMaps"]
+        """Make the config maps of ``values.yaml``; they have no secret, and so none is added."""
         here = {
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             **{key: text for key, text in settings.items() if key.startswith("FLAGFALL_")},
         }
         here.pop("FLAGFALL_DATASETS")  # the image has them
         given = {**environment_of_pods(self._values), **self._logs_to(settings), **here}
-        self.cluster.put_config_map(name, given)
+        self.cluster.put_config_map(ENVIRONMENT, given)
+        self.cluster.put_config_map(TASK_SETTINGS, settings_of_tasks(self._values))
 
     def query(self, sql: str, *given: object) -> list[dict[str, Any]]:
         """Rows of Airflow's own database."""

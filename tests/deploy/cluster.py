@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from sandbox.rehearsal import environment_of_pods
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 POD_TEMPLATE = DEPLOY / "pod_template.yaml"
 CORES = {10: [], 100: ["values-100-cores.yaml"], 1000: ["values-1000-cores.yaml"]}
@@ -24,18 +26,7 @@ def values(cores: int = 10, more: Sequence[str] = ()) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """What the values put into the environment of every component and task."""
-    (config_map,) = values()["extraConfigMaps"].values()
-    found: dict[str, str] = yaml.safe_load(config_map["data"])
-    return found
-
-
-def as_variables(config: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Airflow's settings as environment variables."""
-    return {
-        f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
-        for section, options in config.items()
-        for option, value in options.items()
-    }
+    return environment_of_pods(values())
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

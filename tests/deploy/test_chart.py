@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from helm_python import Chart
 
+from sandbox.rehearsal import TASK_SETTINGS, as_variables, settings_of_tasks
 from tests.deploy.chart import FILES, invalid, main, ours, render
 
 CHART = Path(os.environ.get("CHART") or Path(__file__).with_name("stand_in_chart"))
@@ -39,6 +41,51 @@ def test_every_values_file_makes_objects_that_are_valid_and_fit_ours(name: str) 
     assert rendered.faults == ()
 
 
+def settings(given: dict[str, Any]) -> dict[str, str]:
+    """What a task's pod knows of Airflow's configuration file, which it does not have."""
+    found = [
+        one for one in render(CHART, given).objects if one["metadata"]["name"] == TASK_SETTINGS
+    ]
+    data: dict[str, str] = found[0]["data"]
+    return data
+
+
+class TestWhatATaskReadsOfTheConfiguration:
+    @pytest.mark.parametrize("name", FILES)
+    def test_it_has_what_the_components_have(self, name: str) -> None:
+        wanted = settings_of_tasks(FILES[name])
+        assert "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG" in wanted
+        assert wanted.items() <= settings(FILES[name]).items()
+
+    def test_it_is_all_that_our_code_asks_for(self, given: dict[str, Any]) -> None:
+        root = Path(__file__).parents[2]
+        code = "".join(
+            path.read_text()
+            for room in ("dags", "operators", "triggers")
+            for path in (root / room).rglob("*.py")
+        )
+        asked = set(re.findall(r"""\bconf\.get\w*\(\s*"(\w+)",\s*"(\w+)""", code))
+        assert len(asked) >= 5
+        for section, option in asked:
+            given["config"].setdefault(section, {})[option] = "mine: 1"
+        wanted = [as_variables({section: {option: "mine: 1"}}) for section, option in asked]
+        found = settings(given)
+        assert [one for one in wanted if not one.items() <= found.items()] == []
+
+    def test_metrics_go_there_whole_and_templates_are_filled_in(
+        self, given: dict[str, Any]
+    ) -> None:
+        given["config"]["metrics"] = {"statsd_on": True, "statsd_host": "{{ .Release.Name }}-s"}
+        found = settings(given)
+        assert found["AIRFLOW__METRICS__STATSD_ON"] == "true"
+        assert found["AIRFLOW__METRICS__STATSD_HOST"] == "flagfall-s"
+
+    def test_nothing_else_goes_there(self, given: dict[str, Any]) -> None:
+        given["config"]["core"]["fernet_key"] = "secret"
+        given["config"]["smtp"] = {"smtp_password": "secret"}
+        assert "secret" not in settings(given).values()
+
+
 def test_every_values_file_is_rendered() -> None:
     folder = Path(__file__).parents[2] / "deploy" / "helm"
     assert {path.name for path in folder.iterdir()} == set(FILES)
@@ -49,7 +96,7 @@ def test_a_chart_in_an_archive_is_rendered_and_faults_end_with_an_error(
 ) -> None:
     archive = Path(Chart.load(STAND_IN).save(tmp_path))
     assert main(archive) == 0
-    assert "values-engine-pod.yaml: 4 objects, 0 faults" in capsys.readouterr().out
+    assert "values-engine-pod.yaml: 5 objects, 0 faults" in capsys.readouterr().out
     monkeypatch.setitem(FILES["values.yaml"], "redis", {})
     assert main(archive) == 1
     assert "values.yaml: Secret flagfall-redis-password" in capsys.readouterr().out
@@ -76,7 +123,7 @@ class TestWhatIsSeen:
 
     def test_an_environment_that_is_not_there(self, given: dict[str, Any]) -> None:
         given["extraConfigMaps"] = {}
-        assert sum("there is no ConfigMap" in fault for fault in faults(given)) == 2
+        assert sum("there is no ConfigMap" in fault for fault in faults(given)) == 3
 
     def test_an_environment_from_a_secret_is_one(self, given: dict[str, Any]) -> None:
         sources = [*yaml.safe_load(given["extraEnvFrom"]), {"secretRef": {"name": "mine"}}]

@@ -37,7 +37,8 @@ from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.operators.pods import STARTS_PODS, executor_config
 from flagfall.stages.scratch_size import SCRATCH_SIZE
-from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, as_variables, environment, values
+from sandbox.rehearsal import as_variables
+from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, environment, values
 from tests.feeds import make_toy
 
 Pods = dict[str, models.V1Pod]

@@ -16,7 +16,8 @@ from airflow.configuration import conf
 from kubernetes.utils.quantity import parse_quantity
 
 from sandbox.airflow import SETTINGS, read_settings
-from tests.deploy.cluster import CORES, DEPLOY, POD_TEMPLATE, as_variables, environment, values
+from sandbox.rehearsal import ENVIRONMENT, TASK_SETTINGS, as_variables
+from tests.deploy.cluster import CORES, DEPLOY, POD_TEMPLATE, environment, values
 
 DESCRIPTION = conf.configuration_description
 SIZES = pytest.mark.parametrize("cores", CORES)
@@ -129,10 +130,12 @@ class TestNamesThatMeet:
         assert template()["spec"]["serviceAccountName"] == account["name"]
 
     def test_the_environment_of_tasks_and_components(self) -> None:
-        (name,) = values()["extraConfigMaps"]
-        everywhere = yaml.safe_load(values()["extraEnvFrom"])
-        assert everywhere == [{"configMapRef": {"name": name}}]
-        assert template()["spec"]["containers"][0]["envFrom"] == everywhere
+        of_tasks, everywhere = (
+            [{"configMapRef": {"name": n}}] for n in (TASK_SETTINGS, ENVIRONMENT)
+        )
+        assert set(values()["extraConfigMaps"]) == {TASK_SETTINGS, ENVIRONMENT}
+        assert yaml.safe_load(values()["extraEnvFrom"]) == everywhere
+        assert template()["spec"]["containers"][0]["envFrom"] == of_tasks + everywhere
 
     def test_the_release(self) -> None:
         release = values()["fullnameOverride"]
