@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.operators.pods import STARTS_PODS, executor_config
 from flagfall.stages.scratch_size import SCRATCH_SIZE
 from sandbox.rehearsal import as_variables
+from tests.deploy.chart import invalid
 from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, environment, values
 from tests.feeds import make_toy
 
@@ -444,6 +446,23 @@ class TestTheFilesThemselves:
         assert len(wide) == 3
         for block in wide:
             assert set(block._except) == {*private, "169.254.0.0/16"}
+
+    def test_what_not_everybody_has_can_be_let_through_and_is_told_of(self) -> None:
+        text = (DEPLOY / "network_policy.yaml").read_text()
+        opened = list(
+            yaml.safe_load_all(re.sub("^    # (- to| +ports)", r"    \1", text, flags=re.M))
+        )
+        assert list(invalid(tuple(opened))) == []
+        more = {
+            after["metadata"]["name"]: ports(deserialized(after)) - ports(deserialized(before))
+            for before, after in zip(policies(), opened, strict=True)
+        }
+        task, triggerer = more.pop("flagfall-task"), more.pop("flagfall-triggerer")
+        assert (task, triggerer) == ({8000, 587, 8125, 4318}, {8125, 4318})
+        assert not any(more.values())
+        page = (DOCS / "kubernetes.md").read_text()
+        table = page.partition("## What a cluster must let through")[2].partition("\n## ")[0]
+        assert [port for port in task if str(port) not in table] == []
 
     def test_the_policies_select_pods_by_labels_that_they_have(self, pods: Pods) -> None:
         wanted = policy_of("task").spec.pod_selector.match_labels
