@@ -6,6 +6,7 @@ The one module that needs Airflow's Kubernetes provider; nothing else imports it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             automount_service_account_token=False,
             volumes=[] if pod.template else [_scratch()],
             volume_mounts=[] if pod.template else [_mount()],
-            startup_timeout_seconds=int(pod.starts_within.total_seconds()),
+            startup_timeout_seconds=ceil(pod.starts_within.total_seconds()),
             termination_message_policy="FallbackToLogsOnError",
             log_pod_spec_on_failure=False,
             termination_grace_period=TO_END,

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from flagfall.cli.model_check import try_model
 from flagfall.cli.model_init import says_of
+from flagfall.cli.pod_template import why_no_pod
 from flagfall.dataset.loader import datasets_folder, with_lines
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
@@ -150,19 +149,9 @@ def _check_rules(dataset: Dataset) -> None:
 
 def _check_template(dataset: Dataset) -> None:
     pod = dataset.model.pod if dataset.model else None
-    if pod and pod.template and (why := _why_no_pod(Path(pod.template))):
+    if pod and pod.template and (why := why_no_pod(Path(pod.template))):
         why = f"expected a pod in YAML, {why}"
         raise _invalid(dataset, [Problem("model.pod.template", None, why)])
-
-
-def _why_no_pod(file: Path) -> str:
-    try:
-        found = yaml.load(file.read_bytes(), Loader=yaml.CSafeLoader)
-    except FileNotFoundError:
-        return f"there is no file {file}: relative paths start at the project's root"
-    except (OSError, yaml.YAMLError) as error:
-        return f"{file} cannot be read: {' '.join(str(error).split())}"
-    return "" if isinstance(found, dict) else f"got {type(found).__name__} in {file}"
 
 
 def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:

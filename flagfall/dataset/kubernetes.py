@@ -16,6 +16,7 @@ LEAST_MEMORY = 128 << 20
 _CPU = re.compile(r"[0-9]+(\.[0-9]{1,3})?|[0-9]+m")
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([MGT]i?)")
 _BYTES = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_QUANTITY = re.compile(r"(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -51,6 +52,11 @@ def _memory(value: object) -> str:
         why = "a Python process of Airflow takes as much before it works"
         raise ValueError(f"expected {LEAST_MEMORY >> 20}Mi or more: {why}, got {value!r}")
     return text
+
+
+def is_quantity(value: object) -> bool:
+    """Whether Kubernetes takes a value for an amount: ``2``, ``500m``, ``1.5Gi``."""
+    return not isinstance(value, bool) and bool(_QUANTITY.fullmatch(str(value)))
 
 
 def _namespace(value: str) -> str:

@@ -31,6 +31,13 @@ features: [{name: value}]
 model: {path: no-such-model}
 """
 
+POD = """\
+spec:
+  containers: [{name: base, volumeMounts: [{name: s, mountPath: /tmp}]}]
+  volumes: [{name: s, emptyDir: {}}]
+"""
+"""A template that ``model.pod`` can be put on top of."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -983,6 +990,20 @@ class TestCheck:
             (None, "expected a pod in YAML, there is no file "),
             ("a: [", "expected a pod in YAML, "),
             ("just text", "expected a pod in YAML, "),
+            ("{kind: Deployment}", "expected a pod in YAML, got kind: Deployment in "),
+            ("{apiVersion: apps/v1, kind: Pod}", "expected a pod in YAML, got apiVersion: apps/v1"),
+            ("spec: {}", "expected a pod in YAML, got no volume at /tmp in the first container"),
+            (POD.replace("/tmp", "/scratch"), "expected a pod in YAML, got no volume at /tmp"),
+            (POD.replace("name: s,", "name: t,", 1), "expected a pod in YAML, got no volume at"),
+            (POD.replace("/tmp", "/tmp, readOnly: true"), "expected a pod in YAML, got no volume"),
+            (
+                POD.replace("{}", "{sizeLimit: 4 gigs}"),
+                "expected a pod in YAML, got spec.volumes[0].emptyDir.sizeLimit: 4 gigs instead",
+            ),
+            (
+                POD.replace("base,", "base, resources: {limits: {nvidia.com/gpu: one}},"),
+                "expected a pod in YAML, got spec.containers[0].resources.limits.nvidia.com/gpu: o",
+            ),
         ],
     )
     def test_a_template_that_is_no_pod_is_told(
@@ -996,7 +1017,7 @@ class TestCheck:
         ran = flagfall("check")
         assert (ran.code, ran.err.count("\n")) == (65, 1)
         assert re.search(rf"toy\.yaml: line \d+: model\.pod\.template: {re.escape(says)}", ran.err)
-        (tmp_path / "pod.yaml").write_text("spec: {}")
+        (tmp_path / "pod.yaml").write_text(POD.replace("{}", "{sizeLimit: 1.5Gi}"))
         assert flagfall("check").code == 0
 
     def test_what_does_not_fit_is_told_for_every_dataset(

@@ -176,6 +176,11 @@ def test_the_pod_gets_the_variables_that_its_dataset_file_takes_and_no_others(
     assert pod["spec"]["containers"][0]["env"] == [{"name": "LAKE", "value": str(tmp_path)}]
 
 
+def test_a_pod_may_take_the_whole_second_to_start_that_its_time_ends_in(tmp_path: Path) -> None:
+    in_pod(make_scored_toy(tmp_path), "engine: pod, pod: {image: a, starts_within: 0.4s}")
+    assert inference([]).startup_timeout_seconds == 1
+
+
 def test_a_template_adds_what_the_dataset_does_not_say(
     tmp_path: Path, cluster: Cluster, context: dict[str, Any]
 ) -> None:
