@@ -14,10 +14,13 @@ import pytest
 import yaml
 
 from tests.deploy.docker import NOT_RUN, ROOT, Image, steps
+from tests.packaging.test_notifiers import PROVIDERS
+from tests.test_docs import blocks
 
 DOCKERFILE = ROOT / "deploy/Dockerfile"
 STEPS = list(steps(DOCKERFILE))
 COPIED = [s for s in STEPS if s.name == "COPY" and not s.text.startswith("--from=")]
+(MORE,) = blocks((ROOT / "docs/kubernetes.md").read_text(), "dockerfile")
 SOURCES = sorted({source for step in COPIED for source in step.text.split()[:-1]})
 
 
@@ -87,6 +90,16 @@ class TestAsItIsWritten:
         both = [n for n in names if re.search(rf"^{n}==", requirements(), re.MULTILINE)]
         assert len(both) > 50
         assert [n for n in both if pinned(n) != pinned(n, "requirements/image.txt")] == []
+
+    def test_what_the_docs_add_to_it_are_releases_that_the_tests_use(self) -> None:
+        added = dict(re.findall(r"([\w-]+)==([\d.]+)", MORE))
+        assert len(added) == 7
+        tested = dict(provider.split("==") for provider in PROVIDERS)
+        mine = {name: tested.get(name) or pinned(name, "requirements/dev.txt") for name in added}
+        assert added == mine
+        assert [
+            name for name in added if re.search(rf"^{name}==", requirements(), re.MULTILINE)
+        ] == []
 
 
 def requirements() -> str:
@@ -174,6 +187,26 @@ class TestAsItIsBuilt:
         assert image.here(named).read_text() == (ROOT / "deploy/pod_template.yaml").read_text()
         assert values["config"]["core"]["dags_folder"] == "/opt/flagfall/dags"
         assert image.here(values["config"]["core"]["dags_folder"]).is_dir()
+
+    def test_the_docs_add_packages_to_it_and_move_none(
+        self, image: Image, home: dict[str, str], tmp_path: Path
+    ) -> None:
+        before = versions(image)
+        (tmp_path / "Dockerfile").write_text(MORE)
+        base, *rest = steps(tmp_path / "Dockerfile")
+        assert (base.name, base.text) == ("FROM", "registry.example/flagfall:0.1.0")
+        assert [step.name for step in rest] == ["USER", "RUN", "USER"]
+        image.run(rest[1].text)
+        after = versions(image)
+        assert before.items() <= after.items()
+        assert {"deltalake", "joblib", "scikit-learn"} <= set(after) - set(before)
+        image.run("python -W ignore -c 'import deltalake, sklearn'", home)
+        image.run("flagfall check flights", home)
+
+
+def versions(image: Image) -> dict[str, str]:
+    listed = image.run("pip --python /opt/venv/bin/python list --format freeze").split()
+    return dict(line.split("==") for line in listed)
 
 
 def site_packages(image: Image) -> Path:
