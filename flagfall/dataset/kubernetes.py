@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from flagfall.dataset.values import NoUnit
+
 LEAST_MEMORY = 128 << 20
 """Bytes. Airflow's supervisor takes 90 MiB, its task from 30 MiB on, ``flagfall stage`` 160 MiB."""
 
@@ -30,10 +32,12 @@ _IMAGE = re.compile(
 )
 
 
-def _fits(form: re.Pattern[str], expected: str, value: object) -> str:
+def _fits(
+    form: re.Pattern[str], expected: str, value: object, error: type[ValueError] = ValueError
+) -> str:
     text = "" if isinstance(value, bool) else str(value)
     if not form.fullmatch(text):
-        raise ValueError(f"expected {expected}, got {value!r}")
+        raise error(f"expected {expected}, got {value!r}")
     return text
 
 
@@ -46,7 +50,7 @@ def _cpu(value: object) -> str:
 
 
 def _memory(value: object) -> str:
-    text = _fits(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value)
+    text = _fits(_MEMORY, "memory with a unit, such as 512Mi or 4Gi", value, NoUnit)
     number, unit = _MEMORY.fullmatch(text).groups()  # type: ignore[union-attr]
     if float(number) * _BYTES[unit] < LEAST_MEMORY:
         why = "a Python process of Airflow takes as much before it works"

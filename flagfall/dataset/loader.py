@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from flagfall.dataset.schema import Dataset
-from flagfall.dataset.values import Misfit
+from flagfall.dataset.values import Misfit, NoUnit
 from flagfall.dataset.yaml_lines import Lines, key_of, parsed
 from flagfall.errors import DatasetInvalid, NotThere, Problem
 from flagfall.stores.uri import why_unusable
@@ -117,7 +117,8 @@ def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
     error = detail.get("ctx", {}).get("error")
     below = error.location if isinstance(error, Misfit) else ()
     location = (*detail["loc"], *below)
-    return Problem(key_of(location), lines.of(location), message + lines.reading(location))
+    reading = "" if isinstance(error, NoUnit) else lines.reading(location)
+    return Problem(key_of(location), lines.of(location), message + reading)
 
 
 def _text(path: Path) -> str:

@@ -40,6 +40,10 @@ class Misfit(ValueError):
         super().__init__(message)
 
 
+class NoUnit(ValueError):
+    """An amount without its unit, which a number would not have either."""
+
+
 def _span(value: object, seconds: float) -> timedelta:
     try:
         return timedelta(seconds=seconds)
@@ -64,7 +68,7 @@ def _duration(value: object) -> object:
     match = _SHORT_DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         why = f"expected a duration with a unit, such as 30s, 15m, 2h, 1d or PT15M, got {value!r}"
-        raise ValueError(why)
+        raise NoUnit(why)
     return _span(value, float(match[1]) * _UNIT_SECONDS[match[2]])
 
 

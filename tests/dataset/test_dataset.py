@@ -302,6 +302,7 @@ MISTAKES = [
             ("2", "1Mi", "memory", "expected 128Mi or more: a Python process"),
             ("2", "127.9Mi", "memory", "got '127.9Mi'"),
             ("2", "134M", "memory", "got '134M'"),
+            ("1e3", "4Gi", "cpu", "got '1e3'; YAML reads 1e3 as text: write 1000 if it is a numb"),
         ]
     ),
     # a pod of the model's own
@@ -417,6 +418,18 @@ def test_fields_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     assert f"{read}; put another text between them" in problem.message
     write(tmp_path, path.read_text().replace("}-{", "}_{"))
     assert read_dataset(path).landing.marker == "{region}_{date}.ready"
+
+
+@pytest.mark.parametrize("setting", ["memory: 1e10", "starts_within: 1e3"])
+def test_nobody_is_asked_for_a_number_where_one_without_a_unit_is_refused(
+    tmp_path: Path, setting: str
+) -> None:
+    pod = f"engine: pod\n  pod: {{image: a, {setting}}}"
+    (problem,) = refused(
+        write(tmp_path, edited("path: models/toy", f"path: models/toy\n  {pod}"))
+    ).problems
+    assert "with a unit" in problem.message
+    assert "if it is a number" not in problem.message
 
 
 @pytest.mark.parametrize(

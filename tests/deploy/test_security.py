@@ -26,7 +26,7 @@ from flagfall.report.run import report_run
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import open_store
 from flagfall.triggers.markers import MarkerFeedTrigger
-from tests.deploy.cluster import DEPLOY, values
+from tests.deploy.cluster import DEPLOY, environment, values
 from tests.pages.test_pages import ref
 from tests.s3 import S3Server
 from tests.test_docs import blocks
@@ -148,6 +148,18 @@ class TestSecrets:
         roles = set(re.findall(r":role/([\w-]+)", (DEPLOY / "helm/values.yaml").read_text()))
         assert len(roles) == 3
         assert roles == set(re.findall(r"^\| `(flagfall-[\w-]+)` \|", PAGE, re.MULTILINE))
+
+    def test_the_page_says_where_data_is_if_the_values_are_kept(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given = environment()
+        monkeypatch.setenv("FLAGFALL_DATA", given["FLAGFALL_DATA"])
+        dataset = read_dataset(DEPLOY.parent / "datasets/flights.yaml")
+        for uri in (dataset.landing.uri, dataset.lake.uri):
+            bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+            assert f"| `{bucket}`, prefix `{prefix}/` |\n" in PAGE
+        logs = given["AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER"]
+        assert f"arn:aws:s3:::{logs.removeprefix('s3://')}/*" in PAGE
 
     def test_the_connections_prefix_is_the_one_of_the_values(self) -> None:
         given = json.loads(values()["config"]["secrets"]["backend_kwargs"])
