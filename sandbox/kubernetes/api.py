@@ -19,6 +19,7 @@ from sandbox.kubernetes.validation import (
     check,
     check_change,
     check_namespace,
+    check_new,
 )
 
 KINDS = {
@@ -143,6 +144,7 @@ class Api:
         raise Refused(405, "MethodNotAllowed", f"{request.method} is not part of the stand-in")
 
     def _create(self, kind: str, namespace: str, request: Request) -> Object:
+        check_new(KINDS[kind], request.body)
         given = {**request.body, "kind": KINDS[kind], "apiVersion": "v1"}
         metadata = given.setdefault("metadata", {})
         if prefix := not metadata.get("name") and metadata.get("generateName"):

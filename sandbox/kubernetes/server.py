@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sandbox.kubernetes.api import Api, Request, Said
 from sandbox.kubernetes.selectors import Object
 from sandbox.kubernetes.store import Refused
+from sandbox.kubernetes.validation import bad_request
 
 if TYPE_CHECKING:
     from sandbox.kubernetes.cluster import Weather
@@ -39,7 +40,7 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
             self._answer()
 
         def _answer(self) -> None:
-            request = self._request()
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             time.sleep(weather.delay)
             if weather.is_away:
                 self.close_connection = True
@@ -47,6 +48,7 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
             try:
                 if weather.is_busy:
                     raise BUSY
+                request = self._request(body)
                 said = self._said(request)
             except Refused as refused:
                 self._whole(refused.status(), refused.code)
@@ -62,10 +64,14 @@ def handler(api: Api, weather: Weather) -> type[BaseHTTPRequestHandler]:
                 what = f"the stand-in cannot answer: {type(error).__name__}: {error}"
                 raise Refused(500, "InternalError", what) from error
 
-        def _request(self) -> Request:
+        def _request(self, text: bytes) -> Request:
             split = urlsplit(self.path)
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length) or "{}")
+            try:
+                body = json.loads(text or "{}")
+            except ValueError as error:
+                raise bad_request(
+                    f"couldn't get version/kind; json parse error: {error}"
+                ) from error
             parts = [part for part in split.path.split("/") if part]
             accept = self.headers.get("Accept") or ""
             return Request(self.command, parts, dict(parse_qsl(split.query)), accept, body)

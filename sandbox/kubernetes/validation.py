@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -20,6 +20,10 @@ from sandbox.kubernetes.selectors import Object
 from sandbox.kubernetes.store import Refused
 
 POLICIES = ("Always", "OnFailure", "Never")
+PULLS = ("Always", "IfNotPresent", "Never")
+RESOURCES = re.compile("cpu|memory|ephemeral-storage|hugepages-.+|.+/.+")
+"""Names of what a container may ask for; others than Kubernetes' own have a domain."""
+LONGEST_DEADLINE = 2**31 - 1
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
 CAN_CHANGE = ("activeDeadlineSeconds", "tolerations")
@@ -65,6 +69,20 @@ def check(kind: str, given: Object) -> None:
         raise bad_request(f"{kind} cannot be handled as a {kind}: {error}") from error
     if faults:
         raise _invalid(kind, given["metadata"].get("name", ""), faults)
+
+
+def check_new(kind: str, given: Object) -> None:
+    """Check what only a new object may not say.
+
+    Raises:
+        Refused: It is of another kind, or was read from the API.
+    """
+    said = given.get("kind", kind), given.get("apiVersion", "v1")
+    if said != (kind, "v1"):
+        what = f'{said[0]} in version "{said[1]}"'
+        raise bad_request(f"{what} cannot be handled as a {kind}")
+    if (given.get("metadata") or {}).get("resourceVersion"):
+        raise Refused(500, "", "resourceVersion should not be set on objects to be created")
 
 
 def check_namespace(given: Object, namespace: str) -> None:
@@ -123,6 +141,16 @@ def _missing(field: str, why: str = "") -> Fault:
     return Fault(field, "FieldValueRequired", f"Required value: {why}".removesuffix(": "))
 
 
+def _unsupported(field: str, value: object, known: Iterable[str]) -> Fault:
+    values = ", ".join(json.dumps(one) for one in known)
+    message = f"Unsupported value: {json.dumps(value)}: supported values: {values}"
+    return Fault(field, "FieldValueNotSupported", message)
+
+
+def _forbidden(field: str, why: str) -> Fault:
+    return Fault(field, "FieldValueForbidden", f"Forbidden: {why}")
+
+
 def _of_metadata(metadata: Object) -> Iterator[Fault]:
     name = metadata.get("name")
     if not name:
@@ -134,42 +162,69 @@ def _of_metadata(metadata: Object) -> Iterator[Fault]:
             "metadata.name", name, f"{_RFC} subdomain must consist of {_LOWER} or '.', {_ENDS}"
         )
     for key, value in (metadata.get("labels") or {}).items():
-        yield from _of_label(key, value)
+        yield from _of_key("metadata.labels", key, value)
+        yield from _of_label(value)
+    for key, value in (metadata.get("annotations") or {}).items():
+        yield from _of_key("metadata.annotations", key.lower(), value)
 
 
-def _of_label(key: str, value: object) -> Iterator[Fault]:
+def _of_key(field: str, key: str, value: object) -> Iterator[Fault]:
     if not isinstance(value, str):
-        raise TypeError(f"metadata.labels.{key} is no string: {json.dumps(value)}")
+        raise TypeError(f"{field}.{key} is no string: {json.dumps(value)}")
     prefix, slash, name = key.rpartition("/")
     if slash and not _SUBDOMAIN.fullmatch(prefix):
-        yield _bad("metadata.labels", key, f"prefix part must consist of {_LOWER} or '.', {_ENDS}")
+        yield _bad(field, key, f"prefix part must consist of {_LOWER} or '.', {_ENDS}")
     if not _WORD.fullmatch(name):
-        yield _bad("metadata.labels", key, f"name part must consist of {_WORDS}")
+        yield _bad(field, key, f"name part must consist of {_WORDS}")
+    if len(name) > LONGEST_LABEL:
+        yield _bad(field, name, f"must be no more than {LONGEST_LABEL} characters")
+
+
+def _of_label(value: str) -> Iterator[Fault]:
     if value and not _WORD.fullmatch(value):
         why = f"a valid label must be an empty string or consist of {_WORDS}"
         yield _bad("metadata.labels", value, why)
-    for text in (name, value):
-        if len(text) > LONGEST_LABEL:
-            yield _bad("metadata.labels", text, f"must be no more than {LONGEST_LABEL} characters")
+    if len(value) > LONGEST_LABEL:
+        yield _bad("metadata.labels", value, f"must be no more than {LONGEST_LABEL} characters")
 
 
 def _of_pod(spec: Object) -> Iterator[Fault]:
     volumes = spec.get("volumes") or []
     if not spec.get("containers"):
         yield _missing("spec.containers")
-    if (policy := spec.get("restartPolicy", POLICIES[0])) not in POLICIES:
-        known = ", ".join(json.dumps(one) for one in POLICIES)
-        message = f"Unsupported value: {json.dumps(policy)}: supported values: {known}"
-        yield Fault("spec.restartPolicy", "FieldValueNotSupported", message)
+    yield from _of_settings(spec)
     yield from _named("spec.volumes", volumes)
-    for volume in volumes:
-        quantity((volume.get("emptyDir") or {}).get("sizeLimit") or "0")
+    for number, volume in enumerate(volumes):
+        yield from _of_volume(f"spec.volumes[{number}]", volume)
     for kind in ("initContainers", "containers"):
         containers = spec.get(kind) or []
         yield from _named(f"spec.{kind}", containers)
         for number, container in enumerate(containers):
             names = [volume.get("name") for volume in volumes]
             yield from _of_container(f"spec.{kind}[{number}]", container, names)
+
+
+def _of_settings(spec: Object) -> Iterator[Fault]:
+    if (policy := spec.get("restartPolicy", POLICIES[0])) not in POLICIES:
+        yield _unsupported("spec.restartPolicy", policy, POLICIES)
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= LONGEST_DEADLINE:
+        why = f"must be between 1 and {LONGEST_DEADLINE}, inclusive"
+        yield _bad("spec.activeDeadlineSeconds", deadline, why)
+    account = spec.get("serviceAccountName")
+    if account and not _SUBDOMAIN.fullmatch(account):
+        why = f"{_RFC} subdomain must consist of {_LOWER} or '.', {_ENDS}"
+        yield _bad("spec.serviceAccountName", account, why)
+
+
+def _of_volume(path: str, volume: Object) -> Iterator[Fault]:
+    """Faults of where its files come from; with no source it is an ``emptyDir``."""
+    kinds = [kind for kind, given in volume.items() if kind != "name" and given is not None]
+    for kind in kinds[1:]:
+        yield _forbidden(f"{path}.{kind}", "may not specify more than 1 volume type")
+    if quantity((volume.get("emptyDir") or {}).get("sizeLimit") or "0") < 0:
+        why = "SizeLimit field must be a valid resource quantity"
+        yield _forbidden(f"{path}.emptyDir.sizeLimit", why)
 
 
 def _named(path: str, found: list[Object]) -> Iterator[Fault]:
@@ -189,7 +244,12 @@ def _named(path: str, found: list[Object]) -> Iterator[Fault]:
 def _of_container(path: str, container: Object, volumes: list[Any]) -> Iterator[Fault]:
     if not container.get("image"):
         yield _missing(f"{path}.image")
+    if (pull := container.get("imagePullPolicy") or PULLS[0]) not in PULLS:
+        yield _unsupported(f"{path}.imagePullPolicy", pull, PULLS)
     for number, one in enumerate(container.get("env") or []):
+        if one.get("value") and one.get("valueFrom"):
+            why = "may not be specified when `value` is not empty"
+            yield _bad(f"{path}.env[{number}].valueFrom", "", why)
         if not one.get("name"):
             yield _missing(f"{path}.env[{number}].name")
         if not isinstance(one.get("value") or "", str):
@@ -216,6 +276,9 @@ def _of_resources(path: str, resources: Object) -> Iterator[Fault]:
     limits = resources.get("limits") or {}
     for kind in ("limits", "requests"):
         for name, text in (resources.get(kind) or {}).items():
+            if not RESOURCES.fullmatch(name):
+                why = "must be a standard resource type or fully qualified"
+                yield _bad(f"{path}.{kind}[{name}]", name, why)
             if quantity(text) < 0:
                 yield _bad(f"{path}.{kind}[{name}]", text, "must be greater than or equal to 0")
     for name, text in (resources.get("requests") or {}).items():

@@ -38,6 +38,7 @@ from flagfall.dataset.loader import read_dataset
 from flagfall.dataset.schema import Dataset
 from flagfall.operators.pods import STARTS_PODS, executor_config
 from flagfall.stages.scratch_size import SCRATCH_SIZE
+from sandbox.kubernetes.validation import check
 from sandbox.rehearsal import as_variables
 from tests.deploy.chart import invalid
 from tests.deploy.cluster import DEPLOY, POD_TEMPLATE, environment, values
@@ -247,6 +248,10 @@ class TestThePodOfEveryTask:
         assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
         assert annotations["karpenter.sh/do-not-disrupt"] == "true"
         assert annotations["task_id"] == task_id
+
+    @EVERY_TASK
+    def test_kubernetes_takes_it(self, pods: Pods, task_id: str) -> None:
+        check("Pod", sent(pods[task_id]))
 
     @EVERY_TASK
     def test_no_variable_stands_in_it_twice(self, pods: Pods, task_id: str) -> None:

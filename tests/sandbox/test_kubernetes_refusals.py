@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -44,12 +45,20 @@ INVALID = [
     (metadata(labels={"a": "two words"}), "metadata.labels"),
     (metadata(labels={"_a": "x"}), "metadata.labels"),
     (metadata(labels={"Upper/a": "x"}), "metadata.labels"),
+    (metadata(annotations={"two words": "x"}), "metadata.annotations: Invalid value"),
     ({"metadata": {"name": "a"}}, "spec.containers: Required value"),
     (pod("true", containers=[]), "spec.containers: Required value"),
     (pod("true", restartPolicy="Sometimes"), 'spec.restartPolicy: Unsupported value: "Sometimes"'),
+    (pod("true", activeDeadlineSeconds=0), "spec.activeDeadlineSeconds: Invalid value: 0: must"),
+    (pod("true", serviceAccountName="A_b"), 'spec.serviceAccountName: Invalid value: "A_b": a low'),
+    (container(imagePullPolicy="Maybe"), f'{BASE}.imagePullPolicy: Unsupported value: "Maybe"'),
     (container(image=""), f"{BASE}.image: Required value"),
     (container(name="Base"), f"{BASE}.name"),
     (container(env=[{"value": "x"}]), f"{BASE}.env[0].name: Required value"),
+    (
+        container(env=[{"name": "A", "value": "x", "valueFrom": {"fieldRef": {}}}]),
+        f'{BASE}.env[0].valueFrom: Invalid value: "": may not be specified when `value` is not',
+    ),
     (
         container(volumeMounts=[{"name": "zz", "mountPath": "/zz"}]),
         f'{BASE}.volumeMounts[0].name: Not found: "zz"',
@@ -64,6 +73,14 @@ INVALID = [
         'spec.volumes[1].name: Duplicate value: "scratch"',
     ),
     (
+        pod("true", volumes=[{"name": "scratch", "emptyDir": {}, "configMap": {"name": "x"}}]),
+        "spec.volumes[0].configMap: Forbidden: may not specify more than 1 volume type",
+    ),
+    (
+        pod("true", volumes=[{"name": "scratch", "emptyDir": {"sizeLimit": "-1Gi"}}]),
+        "spec.volumes[0].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource",
+    ),
+    (
         pod("true", containers=pod("true")["spec"]["containers"] * 2),
         'spec.containers[1].name: Duplicate value: "base"',
     ),
@@ -73,6 +90,10 @@ INVALID = [
         "must be less than or equal to memory limit of 1024Mi",
     ),
     (resources(limits={"cpu": "-1"}), f"{BASE}.resources.limits[cpu]"),
+    (
+        resources(limits={"gpu": "1"}),
+        f'{BASE}.resources.limits[gpu]: Invalid value: "gpu": must be a standard resource type or',
+    ),
 ]
 UNREADABLE = [
     resources(limits={"memory": "4 gigs"}),
@@ -80,6 +101,7 @@ UNREADABLE = [
     resources(limits={"memory": "1gi"}),
     pod("true", volumes=[{"name": "scratch", "emptyDir": {"sizeLimit": "much"}}]),
     metadata(labels={"a": 1}),
+    metadata(annotations={"a": 1}),
     container(env=[{"name": "A", "value": 1}]),
     {"metadata": {"name": "a"}, "spec": ["no object"]},
 ]
@@ -114,6 +136,32 @@ def test_every_fault_is_in_the_answer_and_no_pod_is_made(api: CoreV1Api, cluster
     assert said["message"].startswith(f'Pod "{NAME}" is invalid: [{BASE}.name: ')
     assert [one["field"] for one in said["details"]["causes"]] == [f"{BASE}.name", f"{BASE}.image"]
     assert cluster.pods() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"), [("Deployment", "v1"), ("Deployment", "apps/v1"), ("Pod", "v2")]
+)
+def test_what_is_no_pod_is_not_taken_for_one(api: CoreV1Api, kind: str, version: str) -> None:
+    with pytest.raises(ApiException) as refused:
+        api.create_namespaced_pod(NAMESPACE, {**pod("true"), "kind": kind, "apiVersion": version})
+    says = f'{kind} in version "{version}" cannot be handled as a Pod'
+    assert refusal(refused) == (400, says)
+
+
+def test_an_object_that_was_read_is_not_created_again(api: CoreV1Api) -> None:
+    with pytest.raises(ApiException) as refused:
+        api.create_namespaced_pod(NAMESPACE, metadata(resourceVersion="5"))
+    assert refusal(refused) == (500, "resourceVersion should not be set on objects to be created")
+
+
+def test_what_is_no_json_is_a_bad_request_and_the_connection_stays(cluster: Cluster) -> None:
+    connection = HTTPConnection(cluster.url.removeprefix("http://"))
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    for body, code in ((b"{", 400), (b"\xff", 400), (b'"text"', 415), (b"{}", 422)):
+        connection.request("POST", path, body)
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["code"]) == (code, code)
+    connection.close()
 
 
 def test_a_pod_of_another_namespace_is_refused(api: CoreV1Api) -> None:
