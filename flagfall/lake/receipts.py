@@ -8,9 +8,13 @@ Which delivery of a marker counts follows from *turns*, not from clocks: whoever
 takes the turn after the last that it knew of when it began, with create-if-absent. So one that was
 overtaken meanwhile takes none.
 
+So a delivery may overtake one that landed on a later day, as a correction does that waited while a
+replay was handed out. Then an entry says so on that day, to be found by whoever lists from there.
+
 ::
 
     receipts/landed=2026-11-22/<batch-id>.json
+    receipts/landed=2026-11-23/2026-11-22~<batch-id>.overtakes
     receipts/replays/<batch-id>.json
     receipts/unfinished/<batch-id>.json
     deliveries/<hash of the marker's key>/2026-11-22~<batch-id>
@@ -45,6 +49,7 @@ UNFINISHED = "receipts/unfinished"
 
 
 _TURN = "turn-"
+_OVERTAKES = ".overtakes"
 
 
 def _key(day: str, batch_id: str) -> str:
@@ -210,6 +215,8 @@ class Receipts:
             return turns.last
         self._note_delivery(marker)
         number = turns.last + 1
+        if number > 1:
+            self._note_overtaken(marker)
         name = f"{_TURN}{number:06d}"
         key = f"deliveries/{marker.key_digest}/{name}"
         if self._store.create(key, marker.batch_id.encode()):
@@ -222,6 +229,13 @@ class Receipts:
     def _note_delivery(self, marker: Marker) -> None:
         name = f"{_day(marker.landed_at)}~{marker.batch_id}"
         self._store.create(f"deliveries/{marker.key_digest}/{name}", b"")
+
+    def _note_overtaken(self, marker: Marker) -> None:
+        """Have a look at later days of its marker find this delivery."""
+        day = marker.landed_at.astimezone(UTC).date()
+        for later in sorted(one for one in self.days(marker) if one > day):
+            name = f"{day}~{marker.batch_id}{_OVERTAKES}"
+            self._store.create(f"receipts/landed={later}/{name}", b"")
 
     def write(self, receipt: Receipt) -> Receipt:
         """File a receipt, unless there is one; any but a rejection has taken a turn before.
@@ -243,7 +257,8 @@ class Receipts:
     ) -> list[Receipt]:
         """All receipts of markers that landed on ``day`` or later, in the order of landing.
 
-        One that is damaged is named in the log and left out.
+        With them come earlier ones that overtook one of these: ``current_view`` needs them. One
+        that is damaged is named in the log and left out.
 
         Args:
             day: In UTC.
@@ -259,14 +274,25 @@ class Receipts:
         return sorted(found, key=_landing)
 
     def _listed(self, since: date) -> Iterator[Entry]:
+        earlier = set[str]()
+        for entry in self._filed_since(since):
+            if _is_receipt(entry.key):
+                yield entry
+                continue
+            day, batch_id = _overtaker(entry.key)
+            if day < since.isoformat():
+                earlier.add(_key(day, batch_id))
+        yield from self._store.find(sorted(earlier))
+
+    def _filed_since(self, since: date) -> Iterator[Entry]:
         """On S3 this is one listing; on a disk, only the folders of these days are looked into."""
         start = f"receipts/landed={since.isoformat()}"
         if self._store.metered:
-            yield from self._store.list("receipts", start_after=start, where=_is_receipt)
+            yield from self._store.list("receipts", start_after=start, where=_is_filed)
             return
-        names = filter(_is_receipt, self._store.names("receipts", start))
+        names = filter(_is_filed, self._store.names("receipts", start))
         for folder in sorted({name.rpartition("/")[0] for name in names}):
-            yield from self._store.list(folder, where=_is_receipt)
+            yield from self._store.list(folder, where=_is_filed)
 
     def _read_all(self, keys: Iterable[str], known: Mapping[str, Receipt]) -> list[Receipt]:
         with ThreadPoolExecutor(8) as pool:
@@ -309,6 +335,16 @@ def _is_receipt(key: str) -> bool:
     return _is_json(key) and key.startswith("receipts/landed=")
 
 
+def _is_filed(key: str) -> bool:
+    return _is_receipt(key) or (key.startswith("receipts/landed=") and key.endswith(_OVERTAKES))
+
+
+def _overtaker(key: str) -> tuple[str, str]:
+    """Day and batch id of the delivery that an entry names."""
+    day, _, name = key.rpartition("/")[2].partition("~")
+    return day, name.removesuffix(_OVERTAKES)
+
+
 def batch_id_of(key: str) -> str:
     """The batch id in the key of a receipt, a replay or an unfinished delivery."""
     return key.rpartition("/")[2].removesuffix(".json")
@@ -341,7 +377,8 @@ def delivery_order(receipt: Receipt) -> tuple[int, datetime, datetime]:
 def current_view(receipts: Iterable[Receipt]) -> list[Receipt]:
     """One delivery per marker, the accepted one whose turn was the last, in the order of landing.
 
-    A delivery that another one of these supersedes does not count, whatever their clocks said.
+    A delivery that another one of these supersedes does not count, whatever their clocks said. Of
+    those ``since`` a day some of the result may have landed before.
     """
     last = {r.marker.key: r for r in sorted(receipts, key=delivery_order) if r.status == "accepted"}
     return sorted(last.values(), key=_landing)

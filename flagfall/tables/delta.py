@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -62,7 +62,8 @@ class Taken:
 
     Attributes:
         receipt: Its receipt.
-        days: Days on which deliveries of its marker landed, its own among them (UTC).
+        days: Days on which deliveries of its marker landed, its own among them (UTC): of a replay
+            that of what it repeats.
         look: Number of the evaluation that outcomes are of, 0 before the first one; ``None`` for
             rows and predictions.
     """
@@ -180,11 +181,14 @@ class Table:
                 why = f"{why} folder, and `flagfall table DATASET` makes it again of the lake"
                 raise StoreRefused(self.uri, why)
 
-    def batches(self, since: date, by_look: bool = False) -> frozenset[Committed]:
+    def batches(
+        self, since: date, earlier: Collection[date] = (), by_look: bool = False
+    ) -> frozenset[Committed]:
         """The batches of which the table has rows that landed on ``since`` or later (UTC).
 
         Args:
             since: That day.
+            earlier: Other days that count.
             by_look: Whether the table is of outcomes.
         """
         with self._errors():
@@ -193,6 +197,8 @@ class Table:
                 return frozenset()
             columns = ", ".join((BATCH, MARKER, LOOK) if by_look else (BATCH, MARKER))
             query = f"SELECT DISTINCT {columns} FROM found WHERE {DAY} >= '{since}'"
+            if earlier:
+                query = f"{query} OR {DAY} IN ({_days(earlier)})"
             found = pl.DataFrame(QueryBuilder().register("found", table).execute(query))
         return frozenset(Committed(*row) for row in found.iter_rows())
 
@@ -291,9 +297,13 @@ def _schema(table: DeltaTable) -> pl.Schema:
 
 def _rows_of(deliveries: Collection[Taken]) -> str:
     """Of the markers of some deliveries, as SQL."""
-    days = sorted({day.isoformat() for one in deliveries for day in one.days})
+    days = {day for one in deliveries for day in one.days}
     markers = [one.marker.key for one in deliveries]
-    return f"{MARKER} IN ({_literals(markers)}) AND {DAY} IN ({_literals(days)})"
+    return f"{MARKER} IN ({_literals(markers)}) AND {DAY} IN ({_days(days)})"
+
+
+def _days(days: Iterable[date]) -> str:
+    return _literals(sorted(day.isoformat() for day in days))
 
 
 def _literals(texts: Sequence[str]) -> str:

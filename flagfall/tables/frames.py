@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 from typing import Literal
 
@@ -54,8 +54,14 @@ def check_kind(dataset: Dataset, kind: Kind) -> None:
 
 
 def what_counts(receipts: Receipts, since: date) -> list[Receipt]:
-    """The delivery that counts of every marker that landed on ``since`` or later (UTC)."""
-    return current_view(receipts.since(since))
+    """What counts and was delivered on ``since`` or later (UTC), however often it was replayed."""
+    found = current_view(receipts.since(since))
+    return [one for one in found if delivered_on(one) >= since]
+
+
+def delivered_on(receipt: Receipt) -> date:
+    """The ``landed_day`` of a batch's rows (UTC): a replay does not move it."""
+    return receipt.marker.delivered_at.astimezone(UTC).date()
 
 
 def records_of(lake: Lake, kind: Kind, receipts: Sequence[Receipt]) -> dict[str, Done]:
@@ -181,8 +187,9 @@ def _frames(
 
 
 def _carrying(part: pl.LazyFrame, receipt: Receipt) -> pl.LazyFrame:
-    landed = receipt.marker.landed_at
-    carried = (receipt.batch_id, receipt.marker.key, landed, receipt.received_at, landed.date())
+    marker = receipt.marker
+    times = marker.delivered_at, receipt.received_at, delivered_on(receipt)
+    carried = (receipt.batch_id, marker.key, *times)
     return part.with_columns(
         pl.lit(value, dtype=kind).alias(name)
         for (name, kind), value in zip(_CARRIED.items(), carried, strict=True)

@@ -23,9 +23,9 @@ from flagfall.tables.frames import (
     Kind,
     counting,
     damaged,
+    delivered_on,
     kinds_of,
     records_of,
-    what_counts,
 )
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def _taken(receipts: Receipts, kind: Kind, records: Mapping[str, Done], receipt:
     from flagfall.tables.delta import Taken
 
     marker = receipt.marker
-    days = {marker.landed_at.date()}
+    days = {delivered_on(receipt)}
     if receipt.turn != 1:
         days |= receipts.days(marker)
     look = _look_of(records.get(receipt.batch_id)) if kind == "outcomes" else None
@@ -258,13 +258,14 @@ def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Recei
         dataset: The dataset.
         lake: Its lake.
         kind: What the table is of.
-        since: Of markers that landed on this day or later (UTC).
+        since: Of deliveries that landed on this day or later (UTC), replays of older ones too.
     """
     is_looked_at = kind == "outcomes"
-    there = open_table(dataset, lake, kind).batches(since, by_look=is_looked_at)
+    counts = current_view(Receipts(lake.store).since(since))
+    earlier = {day for day in map(delivered_on, counts) if day < since}
+    there = open_table(dataset, lake, kind).batches(since, earlier, by_look=is_looked_at)
     batches = {(one.batch_id, one.look) for one in there}
     markers = {one.marker for one in there}
-    counts = what_counts(Receipts(lake.store), since)
     records = records_of(lake, kind, counts) if is_looked_at else {}
     found = []
     for receipt in counts:

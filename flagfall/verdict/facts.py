@@ -96,11 +96,11 @@ class Facts:
 
 
 def batch_date(receipt: Receipt) -> date:
-    """Return a batch's day: the first field that begins with a date, else when it landed."""
+    """Return a batch's day: the first field that begins with a date, else when it was delivered."""
     for value in receipt.marker.fields.values():
         if (day := _day_in(value)) is not None:
             return day
-    return receipt.marker.landed_at.astimezone(UTC).date()
+    return receipt.marker.delivered_at.astimezone(UTC).date()
 
 
 def _day_in(value: str) -> date | None:

@@ -123,11 +123,11 @@ def _stale(thresholds: Thresholds, current: Sequence[Receipt], now: datetime) ->
 def _steps(current: Sequence[Receipt]) -> list[datetime]:
     """When the first batch of each newer day landed."""
     newest, steps = date.min, []
-    for receipt in sorted(current, key=lambda one: one.marker.landed_at):
-        day, landed_at = batch_date(receipt), receipt.marker.landed_at
-        if day > newest and not is_to_come(day, landed_at):
+    for receipt in sorted(current, key=lambda one: one.marker.delivered_at):
+        day, delivered_at = batch_date(receipt), receipt.marker.delivered_at
+        if day > newest and not is_to_come(day, delivered_at):
             newest = day
-            steps.append(landed_at)
+            steps.append(delivered_at)
     return steps
 
 

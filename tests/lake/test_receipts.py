@@ -259,6 +259,33 @@ class TestOneMarkerOneTruth:
         assert receipts.current(delivery()) == second
         assert current_view([second, first]) == [second]
 
+    def test_a_correction_that_landed_the_day_before_the_replay_that_it_overtook_counts(
+        self, receipts: Receipts
+    ) -> None:
+        """It was pending when the replay was asked for, and claim deals replays first."""
+        again = replace(delivery("1", NOON + DAY), replay=1, first_landed_at=NOON - DAY)
+        told = [delivery("1", NOON - DAY), again, delivery("2", NOON)]
+        *_, correction = (
+            receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+            for one in told
+        )
+        for days in (-1, 0, 1):
+            since = receipts.since((NOON + days * DAY).date())
+            assert current_view(since) == [correction]
+            assert len({one.batch_id for one in since}) == len(since)
+            assert receipts.versions.keys() >= {one.batch_id for one in since}
+        assert receipts.since((NOON + 2 * DAY).date()) == []
+
+    def test_a_correction_that_died_before_its_receipt_overtakes_nothing(
+        self, receipts: Receipts
+    ) -> None:
+        first = delivery("1", NOON + DAY)
+        written = receipts.write(
+            receipt(first).model_copy(update={"turn": take_turn(receipts, first)})
+        )
+        take_turn(receipts, delivery("2", NOON))
+        assert current_view(receipts.since((NOON + DAY).date())) == [written]
+
     @pytest.mark.invariant(3)
     def test_one_that_was_overtaken_takes_no_turn(self, receipts: Receipts) -> None:
         """A worker that was given up goes on, and its delivery is not the last any more."""

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,10 @@ from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage, try_stage
 from flagfall.stores import aws, forget_stores, open_store
 from flagfall.tables import delta
-from flagfall.tables.frames import EVER
+from flagfall.tables.frames import EVER, what_counts
 from flagfall.tables.upkeep import catch_up, commit, maintain, missing, open_table
 from tests.faults.s3_proxy import S3Proxy
-from tests.feeds import ToyFeed, make_s3_toy, make_toy
+from tests.feeds import Clock, ToyFeed, make_s3_toy, make_toy
 from tests.s3 import S3Server
 from tests.scored import GOOD, make_scored_toy
 from tests.tables.feed import batches, read, uri_of, with_table
@@ -111,6 +112,19 @@ class TestRows:
         take_in(dataset, inbox, [again])
         assert batches(inbox) == {again.batch_id: 2}
 
+    def test_of_a_replay_keep_the_day_on_which_its_delivery_landed(self, toy: ToyFeed) -> None:
+        dataset, inbox = with_table(toy), toy.inbox()
+        marker = toy.drop("2026-11-01")
+        first = replace(marker, landed_at=marker.landed_at - timedelta(days=9))
+        take_in(dataset, inbox, [first])
+        again = inbox.replay(first.batch_id)
+        take_in(dataset, inbox, [again])
+        assert batches(inbox) == {again.batch_id: 2}
+        assert set(read(inbox)["landed_at"]) == {first.landed_at}
+        today = again.landed_at.date()
+        assert missing(dataset, inbox.lake, "rows", today) == []
+        assert what_counts(inbox.receipts, today) == []
+
     def test_on_s3(self, tmp_path: Path, bucket: str) -> None:
         feed = make_s3_toy(tmp_path, bucket)
         dataset, inbox = with_table(feed), feed.inbox()
@@ -166,6 +180,46 @@ class TestPredictions:
         assert set(found["batch"]) == {marker.batch_id}
         assert set(found["model_version"]) == {"1"}
         assert found["received_at"].is_not_null().all()
+
+
+def overtaken(toy: ToyFeed, dataset: Dataset) -> tuple[Inbox, Marker, Marker]:
+    """A correction waits while a replay is asked for the day after, and follows it."""
+    landed = toy.drop("2026-11-01").landed_at + timedelta(days=-2)
+    first = replace(toy.drop("2026-11-01"), landed_at=landed)
+    clock = Clock()
+    take_in(dataset, toy.inbox(), [first])
+    corrected = toy.drop("2026-11-01", "id,value\n1,0.9\n")
+    corrected = replace(corrected, landed_at=landed + timedelta(days=1))
+    clock.now = landed + timedelta(days=2)
+    inbox = toy.inbox(clock)
+    again = inbox.replay(first.batch_id, "staged")
+    take_in(dataset, inbox, [again])
+    take_in(dataset, inbox, [corrected])
+    return inbox, again, corrected
+
+
+class TestWhatWasReplaced:
+    def test_does_not_count_since_the_day_on_which_it_was_handed_out_again(
+        self, toy: ToyFeed
+    ) -> None:
+        dataset = with_table(toy)
+        inbox, again, corrected = overtaken(toy, dataset)
+        assert batches(inbox) == {corrected.batch_id: 1}
+        for back, expected in ((0, []), (1, [corrected.batch_id])):
+            since = again.landed_at.date() - timedelta(days=back)
+            assert [one.batch_id for one in what_counts(inbox.receipts, since)] == expected
+
+    def test_does_not_come_back_when_the_table_has_forgotten_turns(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forgets = {**delta.SETTINGS, "delta.setTransactionRetentionDuration": "interval 0 seconds"}
+        monkeypatch.setattr(delta, "SETTINGS", forgets)
+        dataset = with_table(toy)
+        inbox, again, corrected = overtaken(toy, dataset)
+        time.sleep(0.01)
+        assert missing(dataset, inbox.lake, "rows", again.landed_at.date()) == []
+        maintain(dataset, inbox.lake, again.landed_at.date())
+        assert batches(inbox) == {corrected.batch_id: 1}
 
 
 class TestWhatWasMissed:

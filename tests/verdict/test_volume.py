@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -103,6 +104,17 @@ class TestFreshness:
         taken = [receipt(f"{day:%Y-%m-%d}", landed_at=day) for day in days]
         slip = receipt("2062-11-01", landed_at=NOW - timedelta(days=6))
         assert verdict(dataset(PLAIN), [*taken, slip], {}).lines == ()
+
+    def test_a_replay_is_as_old_as_its_delivery(self) -> None:
+        """Of a feed whose markers name no day."""
+        ages = range(3, 12)
+        taken = [receipt(f"part{age}", landed_at=NOW - timedelta(days=age)) for age in ages]
+        last = taken[-1].marker
+        again = replace(last, landed_at=NOW, replay=1, first_landed_at=last.landed_at)
+        replayed = taken[-1].model_copy(update={"marker": again, "batch_id": again.batch_id})
+        expected = verdict(dataset(PLAIN), taken, {}).lines
+        assert len(expected) == 1
+        assert verdict(dataset(PLAIN), [*taken[:-1], replayed], {}).lines == expected
 
     def test_a_schedule_says_it_better(self) -> None:
         assert self.lines(5, schedule="0 6 * * *", partition={"date": "%Y-%m-%d"}) == ()
