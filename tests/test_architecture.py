@@ -17,6 +17,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 HEAVY = ["polars", "numpy", "sklearn", "matplotlib", "onnxruntime", "scipy", "boto3", "deltalake"]
 """Not to be imported while Airflow parses DAGs or on the triggerer."""
 
+READERS = {"scan_parquet", "read_parquet", "read_parquet_schema", "scan_csv", "read_csv"}
+"""What polars reads files with."""
+
 ADAPTERS = {"dags", "operators", "plugin", "triggers"}
 """The parts that know Airflow. They are at the top of the repository, and links in ``flagfall``."""
 
@@ -162,6 +165,18 @@ class TestArrowsPointDown:
                 assert found & {*HEAVY, "aiofiles", "watchfiles", "boto3", "obstore"} == set(), (
                     module
                 )
+
+
+def test_no_name_of_a_file_is_a_pattern() -> None:
+    """A lake may be called ``team[1]``: polars looks for ``team1`` unless it is told."""
+    for module, path in core().items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        told = {id(one.func) for one in calls if any(key.arg == "glob" for key in one.keywords)}
+        asked = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr in READERS]
+        found = {node.attr for node in asked if id(node) not in told}
+        of_bytes = {"read_csv"} if module == "flagfall.rows.csv_columns" else set()
+        assert found == of_bytes, f"{module}: see flagfall.lake.parquet"
 
 
 def test_the_whole_core_can_be_imported_without_airflow() -> None:

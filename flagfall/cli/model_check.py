@@ -17,6 +17,7 @@ from flagfall.cli.model_init import said
 from flagfall.dataset.columns import key_columns, staged_schema
 from flagfall.dataset.schema import PROBABILITY, Dataset
 from flagfall.errors import InputError, ModelInvalid, NotThere
+from flagfall.lake.parquet import read_parquet
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
 from flagfall.scoring.model import Model, open_model, scorer_of
 from flagfall.scoring.own_code import CodeInvalid
@@ -33,9 +34,9 @@ SLICES = (1, 7)
 """Rows at once, beside all of them."""
 
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
-    ".csv": pl.read_csv,
-    ".jsonl": pl.read_ndjson,
+    ".parquet": read_parquet,
+    ".csv": lambda file: pl.read_csv(file, glob=False),
+    ".jsonl": lambda file: pl.read_ndjson(file.read_bytes()),
 }
 
 

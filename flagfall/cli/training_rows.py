@@ -12,6 +12,7 @@ import polars as pl
 from flagfall.dataset.columns import staged_schema
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
+from flagfall.lake.parquet import read_parquet
 from flagfall.landing.file_names import data_format
 from flagfall.rows.checked_files import Checked, check_files
 from flagfall.rows.source import DataFile
@@ -47,7 +48,7 @@ def read_training_rows(dataset: Dataset, given: Sequence[Path]) -> TrainingRows:
     for number, file in enumerate(_files(dataset, given)):
         with TemporaryDirectory() as folder:
             checked = check_files([DataFile(file.name, file)], dataset, Path(folder))
-            tables += [pl.read_parquet(part) for part in checked.files]
+            tables += [read_parquet(part) for part in checked.files]
             numbers += [pl.repeat(number, checked.rows, dtype=pl.Int32(), eager=True)]
         left_out += _left_out(file, checked)
     rows = pl.concat(tables)

@@ -9,6 +9,7 @@ import polars as pl
 
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
+from flagfall.lake.parquet import scan_parquet
 from flagfall.landing.limits import Limits
 from flagfall.rows.casting import can_cast, cast_value, values_that_mean_missing
 from flagfall.rows.packed import HEAD_BYTES, kind_of
@@ -106,7 +107,7 @@ def parquet_types(file: DataFile) -> dict[str, pl.DataType]:
         BatchInvalid: ``parquet``: it is damaged.
     """
     with _damage(file):
-        return dict(pl.read_parquet_schema(file.path))
+        return dict(scan_parquet(file.path).collect_schema())
 
 
 def _slicing(table: Table) -> Slicing:

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flagfall.lake.parquet import read_parquet
+
 BUCKET_ROWS = 1 << 19
 """Rows of a bucket, on average."""
 
@@ -185,7 +187,7 @@ def _repeats(
     starts = np.concatenate([[0], np.cumsum(part_rows)])
     edges = np.searchsorted(suspects, starts)
     keys = pl.concat(
-        pl.read_parquet(part, columns=list(key))[suspects[begin:end] - start]
+        read_parquet(part, key)[suspects[begin:end] - start]
         for part, start, begin, end in zip(parts, starts, edges, edges[1:], strict=False)
         if begin < end
     )

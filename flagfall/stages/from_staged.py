@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import polars as pl
-
 from flagfall.dataset.columns import SOURCE, polars_schema
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, Damaged
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import Lake, part_name
+from flagfall.lake.parquet import scan_parquet
 from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
@@ -94,14 +93,14 @@ def _fetch(lake: Lake, key: str, file: Path) -> None:
     """
     with legible(f"{lake.store.uri}/{key}", FROM_LANDING):
         lake.store.fetch(key, file)
-        read_through(pl.scan_parquet(file))
+        read_through(scan_parquet(file))
 
 
 def _check_columns(dataset: Dataset, marker: Marker, files: list[Path]) -> None:
     """See that the rows have the columns of today's dataset file."""
     wanted = polars_schema(dataset)
     for file in files:
-        found = {n: t for n, t in pl.read_parquet_schema(file).items() if n not in SOURCE}
+        found = {n: t for n, t in scan_parquet(file).collect_schema().items() if n not in SOURCE}
         differ = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
         if differ:
             why = f"{marker.uri}: the staged rows of {marker.staged_from} have other columns than"

@@ -12,6 +12,7 @@ from flagfall.concurrency import cache_last
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid
 from flagfall.lake.output import Lake
+from flagfall.lake.parquet import read_parquet
 from flagfall.lake.records import Drift, Evaluation, Predicted, Staged
 from flagfall.scoring.drift import Tally
 from flagfall.scoring.evaluations import open_evaluator
@@ -50,7 +51,7 @@ def aligned(
         place.mkdir()
     pairs = zip(lake.parts(staged, places[0]), lake.parts(predicted, places[1]), strict=True)
     for rows_file, predictions_file in pairs:
-        rows, predictions = pl.read_parquet(rows_file), pl.read_parquet(predictions_file)
+        rows, predictions = read_parquet(rows_file), read_parquet(predictions_file)
         key = keys(dataset, rows, rows_file.name)
         assert key.equals(predictions[key.columns]), "parts are not aligned"
         yield ScoredPart(key, rows.lazy(), predictions)

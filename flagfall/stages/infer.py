@@ -22,6 +22,7 @@ from flagfall.dataset.columns import key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import ModelInvalid, NotThere
 from flagfall.lake.output import Lake, below, part_name
+from flagfall.lake.parquet import read_parquet
 from flagfall.lake.records import Featured, Part, Predicted
 from flagfall.scoring.features import Constants
 from flagfall.scoring.model import Model, open_model, scorer_of
@@ -144,7 +145,7 @@ class _Slice(NamedTuple):
 
 def _slices(sources: Iterable[Path]) -> Iterator[_Slice]:
     for part, source in enumerate(sources):
-        features = pl.read_parquet(source)
+        features = read_parquet(source)
         slices = features.iter_slices(BATCH_ROWS) if features.height else iter([features])
         yield from (_Slice(part, features, rows) for rows in slices)
 

@@ -18,6 +18,7 @@ from flagfall.errors import FlagfallError, NotThere, StoreRefused
 from flagfall.lake.outcome_deliveries import OutcomeDelivery
 from flagfall.lake.outcomes import read_matched, write_matched
 from flagfall.lake.output import Lake
+from flagfall.lake.parquet import scan_parquet
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.logs import logger
 from flagfall.scoring.labels import Says
@@ -133,7 +134,7 @@ class OutcomeRows:
             ours = [
                 rows.select(*self.key, pl.lit(one.batch_id).alias(_BATCH))
                 for one in records
-                for rows in map(pl.scan_parquet, self.files(one, folder))
+                for rows in map(scan_parquet, self.files(one, folder))
                 if wanted is not None and self._types(rows) == wanted
             ]
             if not ours:
@@ -163,7 +164,7 @@ class OutcomeRows:
         place = folder / f"outcomes-{delivery}"
         place.mkdir(exist_ok=True)
         with legible(self._outcomes.uri(Staged, delivery)):
-            parts = [pl.scan_parquet(file) for file in self._outcomes.parts(staged, place)]
+            parts = [scan_parquet(file) for file in self._outcomes.parts(staged, place)]
             return pl.concat(in_form(self._feed, part, self.key) for part in parts)
 
     def files(self, predicted: Predicted, folder: Path) -> Iterator[Path]:
@@ -184,7 +185,7 @@ class OutcomeRows:
             folder: For local copies.
         """
         rows = [self.delivered(delivery.batch_id, folder) for delivery in sources]
-        wanted = pl.scan_parquet(list(files)).select(self.key)
+        wanted = scan_parquet(list(files)).select(self.key)
         found = last_outcomes(self._dataset, says, rows, wanted)
         times = pl.Series([delivery.received_at for delivery in sources], dtype=_TIME)
         return found.with_columns(times.gather(found[ORDER]).alias(KNOWN_AT)).drop(ORDER)

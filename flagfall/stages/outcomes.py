@@ -27,6 +27,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window, outcome_deliveries
 from flagfall.lake.outcomes import Looked, add_late, looked, note_learned
 from flagfall.lake.output import Lake, part_name
+from flagfall.lake.parquet import read_parquet
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, LateEvaluation, Predicted, Receipt
 from flagfall.logs import logger
@@ -298,7 +299,7 @@ class _Look:
         with legible(uri), self._lake.scratch() as folder:
             files = list(self._rows.files(predicted, folder))
             outcomes = self._rows.last(says, sources, files, folder) if sources else None
-            for rows in map(pl.read_parquet, files):
+            for rows in map(read_parquet, files):
                 if rows.height:
                     yield rows, self._labels(says, rows, outcomes)
 

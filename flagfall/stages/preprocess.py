@@ -17,6 +17,7 @@ from flagfall.dataset.columns import SOURCE, key_columns
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import NotThere
 from flagfall.lake.output import Lake, below, part_name
+from flagfall.lake.parquet import read_parquet
 from flagfall.lake.records import Featured, Part, Staged
 from flagfall.logs import logger
 from flagfall.scoring.feature_maker import FeatureMaker, feature_maker
@@ -107,7 +108,7 @@ def _write_part(dataset: Dataset, maker: FeatureMaker, files: tuple[Path, Path])
     Written for speed, not for size: features are read once.
     """
     source, target = files
-    rows = pl.read_parquet(source)
+    rows = read_parquet(source)
     features = maker.make(rows.lazy())
     names = tuple(features.columns)
     key = keys(dataset, rows, source.name)

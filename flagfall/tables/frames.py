@@ -15,6 +15,7 @@ from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, OUTCOME, Dataset
 from flagfall.errors import Damaged, NotThere
 from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
+from flagfall.lake.parquet import scan_parquet
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.tables.legible import check_parts
@@ -178,7 +179,7 @@ def _frames(
         folder = scratch / receipt.batch_id
         folder.mkdir(exist_ok=True)
         for part in lake.parts(record, folder):
-            rows = pl.scan_parquet(part)
+            rows = scan_parquet(part)
             if kind == "rows":
                 rows = in_form(dataset, rows)
             if isinstance(record, LateEvaluation):

@@ -10,6 +10,7 @@ import polars as pl
 
 from flagfall.errors import Damaged
 from flagfall.lake.output import Lake
+from flagfall.lake.parquet import scan_parquet
 from flagfall.lake.records import Challenged, Featured, LateEvaluation, Predicted, Staged
 from flagfall.stores.os_errors import disk_errors
 
@@ -64,4 +65,4 @@ def check_parts(
     files = lake.parts(record, folder)
     for part in record.parts:
         with legible(f"{uri}/{part.name}", remedy):
-            read_through(pl.scan_parquet(next(files)))
+            read_through(scan_parquet(next(files)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.evaluations.evaluator import Evaluator
 from flagfall.scoring.reference import Reference
 from flagfall.stages import outcomes
+from flagfall.tables.frames import EVER, counting, kinds_of, records_of, what_counts
+from tests.feeds import ToyFeed
 from tests.late import LateFeeds, make_late, make_late_s3
 
 
@@ -39,6 +42,31 @@ def test_a_batch_is_evaluated_when_its_outcomes_come(feeds: LateFeeds) -> None:
     found = known.evaluation
     assert (found.rows, found.labelled, found.positives) == (4, 4, 2)
     assert found.auc == 0.75  # of 1 and 3 against 2 and 4, only 3 against 2 is wrong
+
+
+def test_a_lake_whose_name_is_a_pattern_is_read_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "team1").mkdir()
+    feeds = make_late(tmp_path)
+    feeds = replace(feeds, toy=_elsewhere(feeds.toy), truth=_elsewhere(feeds.truth))
+    scored = feeds.score(DAY)
+    feeds.happen(NEXT, "id,delay\n1,30\n2,5\n3,20\n4,0\n")
+    for again in (scored, feeds.toy.inbox(feeds.clock).replay(scored.batch_id, "staged")):
+        feeds.score_again(again)
+        learned = feeds.learn()
+        assert (learned.failures, len(learned.batches)) == ((), 1)
+    inbox = feeds.toy.inbox(feeds.clock)
+    receipts = what_counts(inbox.receipts, EVER)
+    for kind in kinds_of(feeds.toy.dataset):
+        records = records_of(inbox.lake, kind, receipts)
+        batches = [(one, records[one.batch_id]) for one in receipts]
+        (place := tmp_path / kind).mkdir()
+        found = counting(feeds.toy.dataset, inbox.lake, kind, batches, place)
+        assert found.collect().height == 4
+
+
+def _elsewhere(feed: ToyFeed) -> ToyFeed:
+    lake = feed.dataset.lake.model_copy(update={"uri": str(feed.root / "team[1]")})
+    return replace(feed, dataset=feed.dataset.model_copy(update={"lake": lake}))
 
 
 def test_rows_are_joined_by_key_and_not_by_place(feeds: LateFeeds) -> None:
