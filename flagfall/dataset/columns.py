@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from flagfall.dataset.model import Task
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.schema import SOURCE, Dataset
 
 
 def polars_type(column_type: str) -> pl.DataType:
@@ -18,10 +18,6 @@ def polars_type(column_type: str) -> pl.DataType:
         "date": pl.Date(),
         "datetime": pl.Datetime("us"),
     }[column_type]
-
-
-SOURCE = ("source.file", "source.row")
-"""Columns of staged rows that no key names: their data file, and their line or number in it."""
 
 
 def key_columns(dataset: Dataset) -> tuple[str, ...]:

@@ -231,6 +231,8 @@ PROBABILITY = "probability."
 """Begins the column of a class's probability; the class's name follows."""
 CARRIED = ("batch", "marker", "landed_at", "received_at", "landed_day")
 """Columns that tables and exports add to rows and predictions."""
+SOURCE = ("source.file", "source.row")
+"""Columns of staged rows that no key names: their data file, and their line or number in it."""
 OUTCOME, KNOWN_AT, LOOK = "outcome", "known_at", "evaluation"
 """Columns of outcomes beside those, and the key's."""
 
@@ -340,9 +342,11 @@ class Dataset(Section):
         return self
 
     def _taken_by_predictions(self) -> set[str]:
-        """Columns of the primary key whose names predictions need for themselves."""
+        """Columns whose names predictions need for themselves, beside a key or in place of one."""
         if self.model is None:
             return set()
+        if not self.table.primary_key:
+            return {*SOURCE} & {column.name for column in self.table.fields}
         key = set(self.table.primary_key)
         known = {OUTCOME, KNOWN_AT, LOOK} if self.late_label is not None else set()
         return key & (PREDICTED | known) | {name for name in key if name.startswith(PROBABILITY)}

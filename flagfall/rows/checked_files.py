@@ -13,8 +13,8 @@ from typing import NamedTuple
 import polars as pl
 
 from flagfall.concurrency import cache_last, in_order, thread_count
-from flagfall.dataset.columns import SOURCE, staged_schema
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.columns import staged_schema
+from flagfall.dataset.schema import SOURCE, Dataset
 from flagfall.dataset.table import Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.records import Part
@@ -273,8 +273,8 @@ class _Batch:
 def _with_source(
     rows: pl.DataFrame, group: Sequence[Placed], positions: pl.Series, schema: pl.Schema
 ) -> pl.DataFrame:
-    """The rows, with file and line where the schema has these; ``positions`` as in ``_place``."""
-    if SOURCE[0] not in schema:
+    """The rows, with file and line where the schema adds these; ``positions`` as in ``_place``."""
+    if rows.width == len(schema):
         return rows
     every = pl.concat(
         pl.DataFrame({SOURCE[1]: placed.block.lines}).select(

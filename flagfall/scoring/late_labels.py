@@ -12,8 +12,9 @@ from flagfall.dataset.schema import Dataset
 from flagfall.scoring.features import label_expression
 from flagfall.scoring.labels import LABEL, LabelInvalid, Says, as_labels
 
-ORDER = "outcomes.delivery"
-"""Column with the place of an outcome's delivery among those that are joined."""
+ORDER = "\0delivery"
+"""Column with the place of an outcome's delivery among those that are joined; none of a feed is
+called so."""
 
 
 def check_late_label(dataset: Dataset, feed: Dataset, says: Says) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flagfall.dataset.columns import SOURCE, polars_schema
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.schema import SOURCE, Dataset
 from flagfall.errors import BatchInvalid, Damaged
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import Lake, part_name
@@ -100,7 +100,8 @@ def _check_columns(dataset: Dataset, marker: Marker, files: list[Path]) -> None:
     """See that the rows have the columns of today's dataset file."""
     wanted = polars_schema(dataset)
     for file in files:
-        found = {n: t for n, t in scan_parquet(file).collect_schema().items() if n not in SOURCE}
+        found = dict(scan_parquet(file).collect_schema())
+        found = {n: t for n, t in found.items() if n in wanted or n not in SOURCE}
         differ = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
         if differ:
             why = f"{marker.uri}: the staged rows of {marker.staged_from} have other columns than"

@@ -28,7 +28,8 @@ from flagfall.tables.todays_columns import in_form
 
 log = logger(__name__)
 
-_BATCH = "outcomes.batch"
+_BATCH = "\0batch"
+"""No column is called so."""
 _TIME = pl.Datetime("us", "UTC")
 
 

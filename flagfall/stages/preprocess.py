@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from flagfall.concurrency import cache_last, in_order, thread_count
-from flagfall.dataset.columns import SOURCE, key_columns
-from flagfall.dataset.schema import Dataset
+from flagfall.dataset.columns import key_columns
+from flagfall.dataset.schema import SOURCE, Dataset
 from flagfall.errors import NotThere
 from flagfall.lake.output import Lake, below, part_name
 from flagfall.lake.parquet import read_parquet

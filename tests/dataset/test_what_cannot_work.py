@@ -388,3 +388,15 @@ def test_a_sweep_leaves_nothing_out_where_keys_do_not_sort_by_time(
     found = dataset(tmp_path)
     arrival = found.arrival.model_copy(update={"partition": {"day": form}})
     assert found.model_copy(update={"arrival": arrival}).since == (form if sorts else "")
+
+
+@pytest.mark.parametrize("name", ["source.file", "source.row"])
+def test_a_column_may_not_be_called_like_what_stands_for_a_key(tmp_path: Path, name: str) -> None:
+    """Only where a model's rows have no key."""
+    dataset(tmp_path, column=f"{{name: {name}, type: string}}")
+    file = tmp_path / "datasets" / "toy.yaml"
+    file.write_text(
+        f"{file.read_text()}features: [{{name: id}}]\nmodel: {{path: m, task: binary}}\n"
+    )
+    with pytest.raises(DatasetInvalid, match=f"other names than .*{name}.*predictions"):
+        read_dataset(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, add_late
 from flagfall.lake.output import LATEST
@@ -62,6 +63,28 @@ def test_a_lake_whose_name_is_a_pattern_is_read_like_any_other(tmp_path: Path) -
         (place := tmp_path / kind).mkdir()
         found = counting(feeds.toy.dataset, inbox.lake, kind, batches, place)
         assert found.collect().height == 4
+
+
+@pytest.mark.parametrize("name", ["source.file", "outcomes.batch", "outcomes.delivery"])
+def test_a_key_may_have_any_name(feeds: LateFeeds, name: str) -> None:
+    toy, truth = (_keyed(feed, feeds.toy.root, name) for feed in (feeds.toy, feeds.truth))
+    feeds = replace(feeds, toy=toy, truth=truth)
+    scored = feeds.score(DAY, f"{name},value\n1,0.9\n2,0.2\n")
+    feeds.happen(NEXT, f"{name},delay\n1,30\n2,5\n")
+    for again in (scored, feeds.toy.inbox(feeds.clock).replay(scored.batch_id, "staged")):
+        feeds.score_again(again)
+        assert feeds.learn().failures == ()
+        known = feeds.known(again)
+        assert known is not None
+        assert known.evaluation.labelled == 2
+
+
+def _keyed(feed: ToyFeed, root: Path, name: str) -> ToyFeed:
+    """The feed with another name of its key."""
+    file = root / "datasets" / f"{feed.dataset.name}.yaml"
+    text = file.read_text().replace("{name: id,", f"{{name: {name},").replace("[id]", f"[{name}]")
+    file.write_text(text)
+    return replace(feed, dataset=read_dataset(file))
 
 
 def _elsewhere(feed: ToyFeed) -> ToyFeed:
