@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-from flagfall.dataset.columns import OUTCOME_TYPES, staged_schema
+from flagfall.dataset.columns import OUTCOME_TYPES, key_columns, staged_schema
 from flagfall.dataset.model import Task
 from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, OUTCOME, Dataset
 from flagfall.errors import Damaged, NotThere
@@ -19,12 +20,14 @@ from flagfall.lake.parquet import scan_parquet
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.tables.legible import check_parts
-from flagfall.tables.todays_columns import in_form
+from flagfall.tables.todays_columns import in_form, of_types
 
 Kind = Literal["rows", "predictions", "outcomes"]
 """What a table is of: accepted rows, what the model said of them, or what became of them."""
 Done = Staged | Predicted | LateEvaluation
 """The record of a batch that names its rows, predictions or outcomes."""
+Form = dict[str, pl.DataType]
+"""Types of columns."""
 EVER = date(1970, 1, 1)
 """Before any batch."""
 _TIME = pl.Datetime("us", "UTC")
@@ -80,6 +83,7 @@ def counting(
     kind: Kind,
     batches: Iterable[tuple[Receipt, Done | None]],
     scratch: Path,
+    form: Form | None = None,
 ) -> pl.LazyFrame:
     """What counts of some batches: what they carry, then the dataset's columns, also of no rows.
 
@@ -89,16 +93,47 @@ def counting(
         kind: Rows, predictions or outcomes.
         batches: Their receipts and records (see ``records_of``); one without has no rows.
         scratch: Folder for local copies; they are read as long as the frame is.
+        form: Types of columns beside those of the dataset; ``None`` for those of the newest batch.
 
     Raises:
         NotThere: Columns of theirs have names of what they carry.
     """
     _check_names(dataset, lake, kind)
     batches = list(batches)
-    known = _outcome_columns(dataset, lake, batches) if kind == "outcomes" else {}
-    empty = pl.LazyFrame(schema={**_CARRIED, **_known(dataset, kind), **known})
-    frames = [empty, *_frames(dataset, lake, kind, batches, scratch)]
-    return pl.concat(frames, how="diagonal" if kind == "rows" else "diagonal_relaxed")
+    frames = list(_frames(dataset, lake, kind, batches, scratch))
+    known = _known(dataset, kind)
+    if kind == "outcomes":
+        known |= form or _outcome_columns(dataset, lake, batches)
+    if kind != "rows":
+        types = {**_types(frames), **(form or {}), **known, **_key_types(dataset, kind)}
+        frames = [of_types(rows, types) for rows in frames]
+    return pl.concat([pl.LazyFrame(schema={**_CARRIED, **known}), *frames], how="diagonal")
+
+
+def todays_form(
+    dataset: Dataset, lake: Lake, kind: Kind, batches: Sequence[tuple[Receipt, Done | None]]
+) -> Form:
+    """The types of what a dataset's model says and of outcomes, as the newest of its batches has.
+
+    The arguments are those of ``counting``.
+    """
+    if kind == "outcomes":
+        return _outcome_columns(dataset, lake, batches)
+    newest = [one for one in batches[::-1] if isinstance(one[1], Predicted) and one[1].parts][:1]
+    with lake.scratch() as scratch, suppress(pl.exceptions.PolarsError, OSError):
+        return _types(list(_frames(dataset, lake, kind, newest, scratch)))
+    return {}
+
+
+def _types(frames: Sequence[pl.LazyFrame]) -> Form:
+    """Of the columns of some batches; where they differ, the last one's."""
+    return {name: kind for one in frames for name, kind in one.collect_schema().items()}
+
+
+def _key_types(dataset: Dataset, kind: Kind) -> Form:
+    columns = staged_schema(dataset)
+    keys = dataset.outcome_key if kind == "outcomes" else key_columns(dataset)
+    return {name: columns[name] for name in keys if name in columns}
 
 
 def damaged(
@@ -147,22 +182,26 @@ def _outcome_columns(
     dataset: Dataset, lake: Lake, batches: Sequence[tuple[Receipt, Done | None]]
 ) -> dict[str, pl.DataType]:
     """Those beside the key's, of the types that they will have also while no outcome is known."""
-    late = (record for _, record in batches if isinstance(record, LateEvaluation))
-    known = [record.evaluation.task for record in late if record.parts]
-    task = known[-1] if known else _task(dataset, lake, [one for one, _ in batches[-LOOKED_AT:]])
-    return {OUTCOME: OUTCOME_TYPES[task], **_LOOKED}
+    return {OUTCOME: OUTCOME_TYPES[_task(dataset, lake, batches)], **_LOOKED}
 
 
 LOOKED_AT = 20
 """Batches of which one is asked for the task of its model."""
 
 
-def _task(dataset: Dataset, lake: Lake, receipts: Sequence[Receipt]) -> Task:
+def _task(dataset: Dataset, lake: Lake, batches: Sequence[tuple[Receipt, Done | None]]) -> Task:
     """The task of the model that scored the last of some batches."""
-    asked = (lake.legible(Predicted, receipt.batch_id) for receipt in reversed(receipts))
-    predicted = next(filter(None, asked), None)
+    last = batches[: -LOOKED_AT - 1 : -1]
+    asked = (_task_of(lake, receipt, record) for receipt, record in last)
     said = dataset.model.task if dataset.model else None
-    return predicted.task if predicted else said or "binary"
+    return next((task for task in asked if task is not None), said or "binary")
+
+
+def _task_of(lake: Lake, receipt: Receipt, record: Done | None) -> Task | None:
+    if isinstance(record, LateEvaluation):
+        return record.evaluation.task
+    predicted = lake.legible(Predicted, receipt.batch_id)
+    return predicted.task if predicted else None
 
 
 def _frames(

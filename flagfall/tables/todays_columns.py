@@ -1,4 +1,4 @@
-"""Staged rows with the columns that their dataset has today, which may be others than it had then.
+"""Rows with the columns that their dataset has today, which may be others than it had then.
 
 A column that is new is empty. A value of a column whose type changed stays where the new type can
 hold it: a number as text, an integer as a number, a day as its midnight. Else it is empty.
@@ -6,7 +6,7 @@ hold it: a number as text, an integer as a number, a day as its midnight. Else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from flagfall.dataset.columns import staged_schema
 from flagfall.dataset.schema import Dataset
 
 _DATE, _TIME = pl.Date(), pl.Datetime("us")
+_SCORE = pl.Float32()
 _INTEGER, _NUMBER, _TEXT = pl.Int64(), pl.Float64(), pl.String()
 
 
@@ -31,6 +32,16 @@ def in_form(dataset: Dataset, part: pl.LazyFrame, unchanged: Collection[str] = (
         if name in there and name in unchanged
         else _as(there.get(name), kind, pl.col(name)).alias(name)
         for name, kind in staged_schema(dataset).items()
+    )
+
+
+def of_types(part: pl.LazyFrame, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+    """Rows with the columns that they have, those that are named as these types."""
+    there = part.collect_schema()
+    return part.with_columns(
+        _as(there[name], kind, pl.col(name)).alias(name)
+        for name, kind in types.items()
+        if name in there and there[name] != kind
     )
 
 
@@ -59,4 +70,6 @@ _KEPT: dict[tuple[pl.DataType, pl.DataType], Callable[[pl.Expr], pl.Expr]] = {
     (_TIME, _DATE): _midnight,
     (_TEXT, _INTEGER): lambda values: values.cast(_INTEGER, strict=False),
     (_TEXT, _NUMBER): lambda values: values.cast(_NUMBER, strict=False),
+    (_SCORE, _NUMBER): lambda values: values.cast(_NUMBER),
+    (_NUMBER, _SCORE): lambda values: values.cast(_SCORE),
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import Damaged, NotThere, StoreError
+from flagfall.errors import Damaged, NotThere, StoreError, StoreRefused
 from flagfall.extras import require
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import Receipts, current_view
@@ -19,13 +19,16 @@ from flagfall.lake.records import LateEvaluation, Predicted, Receipt
 from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
 from flagfall.tables.frames import (
+    LOOKED_AT,
     Done,
+    Form,
     Kind,
     counting,
     damaged,
     delivered_on,
     kinds_of,
     records_of,
+    todays_form,
 )
 
 if TYPE_CHECKING:
@@ -131,13 +134,14 @@ def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]
         Damaged: A batch is; the others were added.
         StoreError: The lake or the table cannot be read or written to.
     """
-    last = current_view(receipts)
+    last = known = current_view(receipts)
     old = [one for one in last if one.received_at < datetime.now(UTC) - TURNS_KEPT]
     if old:
-        lacks = missing(dataset, lake, kind, min(map(day_of, old)))
+        known = _counts(lake, min(map(day_of, old)))
+        lacks = _missing(dataset, lake, kind, min(map(day_of, old)), known)
         names = {one.batch_id for one in old} - {one.batch_id for one in lacks}
         last = [one for one in last if one.batch_id not in names]
-    return _added(_commit(dataset, lake, kind, last))
+    return _added(_commit(dataset, lake, kind, last, known))
 
 
 def _added(kept: Kept) -> int:
@@ -145,16 +149,30 @@ def _added(kept: Kept) -> int:
     return kept.added
 
 
-def _commit(dataset: Dataset, lake: Lake, kind: Kind, last: Sequence[Receipt]) -> Kept:
-    """The same of batches that the table lacks, as far as is known."""
-    known, failures = Receipts(lake.store), list[Damaged]()
+def _commit(
+    dataset: Dataset,
+    lake: Lake,
+    kind: Kind,
+    last: Sequence[Receipt],
+    known: Sequence[Receipt],
+) -> Kept:
+    """The same of batches that the table lacks, as far as is known; in the form of those known."""
+    of_markers, failures = Receipts(lake.store), list[Damaged]()
     records = _records(lake, kind, last, failures)
     gone = len(last) - len(records) - len(failures) if kind == "rows" else 0
     added = 0
+    form = _form(dataset, lake, kind, known) if last and known is not last else None
     for some in _groups(list(_ready(lake, kind, last, records))):
-        taken = list(in_parallel(partial(_taken, known, kind, records), some))
-        added += _commit_sound(dataset, lake, kind, records, taken, failures)
+        taken = list(in_parallel(partial(_taken, of_markers, kind, records), some))
+        added += _commit_sound(dataset, lake, kind, records, taken, failures, form)
     return Kept(kind, added, gone=gone, failures=tuple(failures))
+
+
+def _form(dataset: Dataset, lake: Lake, kind: Kind, known: Sequence[Receipt]) -> Form:
+    """Today's form: batches of an earlier one may be all that a table lacks."""
+    newest = known[-LOOKED_AT:]
+    records = _records(lake, kind, newest, []) if kind != "rows" else {}
+    return todays_form(dataset, lake, kind, [(one, records.get(one.batch_id)) for one in newest])
 
 
 def _records(
@@ -180,11 +198,12 @@ def _commit_sound(
     records: Mapping[str, Done],
     taken: Sequence[Taken],
     failures: list[Damaged],
+    form: Form | None,
 ) -> int:
     """Commit batches; if that fails because some are damaged, note these and commit the others."""
     table = open_table(dataset, lake, kind)
     with lake.scratch() as scratch:
-        rows_of = partial(_rows_of, dataset, lake, kind, records, scratch)
+        rows_of = partial(_rows_of, dataset, lake, kind, records, scratch, form)
         try:
             return table.commit(taken, rows_of)
         except StoreError:
@@ -213,10 +232,11 @@ def _rows_of(
     kind: Kind,
     records: Mapping[str, Done],
     scratch: Path,
+    form: Form | None,
     new: Sequence[Taken],
 ) -> pl.LazyFrame:
     batches = ((one.receipt, records.get(one.receipt.batch_id)) for one in new)
-    return counting(dataset, lake, kind, batches, scratch)
+    return counting(dataset, lake, kind, batches, scratch, form)
 
 
 def _taken(receipts: Receipts, kind: Kind, records: Mapping[str, Done], receipt: Receipt) -> Taken:
@@ -248,6 +268,11 @@ def _groups(receipts: Sequence[Receipt]) -> Iterator[list[Receipt]]:
         yield group
 
 
+def _counts(lake: Lake, since: date) -> list[Receipt]:
+    """What counts of what landed on a day or later, replays of older batches too."""
+    return current_view(Receipts(lake.store).since(since))
+
+
 def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Receipt]:
     """What counts and is not in the table: receipts − committed.
 
@@ -260,8 +285,13 @@ def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Recei
         kind: What the table is of.
         since: Of deliveries that landed on this day or later (UTC), replays of older ones too.
     """
+    return _missing(dataset, lake, kind, since, _counts(lake, since))
+
+
+def _missing(
+    dataset: Dataset, lake: Lake, kind: Kind, since: date, counts: Sequence[Receipt]
+) -> list[Receipt]:
     is_looked_at = kind == "outcomes"
-    counts = current_view(Receipts(lake.store).since(since))
     earlier = {day for day in map(delivered_on, counts) if day < since}
     there = open_table(dataset, lake, kind).batches(since, earlier, by_look=is_looked_at)
     batches = {(one.batch_id, one.look) for one in there}
@@ -300,14 +330,19 @@ def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
     Raises:
         NotThere: The dataset has no tables.
     """
-    if not has_tables(dataset):
-        hint = "set lake.table: delta in its file"
-        raise NotThere("table of dataset", dataset.name, hint)
+    _check_tables(dataset)
     return [_caught_up(dataset, lake, kind, since) for kind in kinds_of(dataset)]
 
 
+def _check_tables(dataset: Dataset) -> None:
+    if not has_tables(dataset):
+        hint = "set lake.table: delta in its file"
+        raise NotThere("table of dataset", dataset.name, hint)
+
+
 def _caught_up(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> Kept:
-    return _commit(dataset, lake, kind, missing(dataset, lake, kind, since))
+    counts = _counts(lake, since)
+    return _commit(dataset, lake, kind, _missing(dataset, lake, kind, since, counts), counts)
 
 
 def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
@@ -317,11 +352,32 @@ def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
 
     Raises:
         NotThere: The dataset has no tables.
+        StoreError: A table cannot be read or written to, or refuses what it lacks; all else is
+            done.
     """
-    kept = []
-    for one in catch_up(dataset, lake, since):
-        table = open_table(dataset, lake, one.kind)
-        files = table.optimize()
-        joined, into = files["joined"], files["into"]
-        kept.append(replace(one, joined=joined, into=into, removed=table.vacuum()))
+    _check_tables(dataset)
+    kept, failures = list[Kept](), list[StoreError]()
+    for kind in kinds_of(dataset):
+        try:
+            kept.append(_maintained(dataset, lake, kind, since))
+        except StoreError as error:
+            log.error("%s: the table of %s: %s", dataset.name, kind, error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return kept
+
+
+def _maintained(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> Kept:
+    try:
+        kept = _caught_up(dataset, lake, kind, since)
+    except StoreRefused:  # a column has another type: the files can be joined nevertheless
+        _joined(dataset, lake, Kept(kind, 0))
+        raise
+    return _joined(dataset, lake, kept)
+
+
+def _joined(dataset: Dataset, lake: Lake, kept: Kept) -> Kept:
+    table = open_table(dataset, lake, kept.kind)
+    files = table.optimize()
+    return replace(kept, joined=files["joined"], into=files["into"], removed=table.vacuum())

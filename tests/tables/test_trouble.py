@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,9 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import Receipts
 from flagfall.landing.marker import Marker
 from flagfall.stages.shard import Delivery, run_stage, try_stage
-from flagfall.tables import delta
-from flagfall.tables.frames import EVER
-from flagfall.tables.upkeep import TURNS_KEPT, catch_up, commit, maintain
+from flagfall.tables import delta, upkeep
+from flagfall.tables.frames import EVER, kinds_of
+from flagfall.tables.upkeep import AT_ONCE, TURNS_KEPT, catch_up, commit, maintain
 from tests.feeds import ToyFeed, make_s3_toy, make_toy
 from tests.late import AnyLateFeeds, in_tables, make_late
 from tests.tables.feed import batches, feed_of, read, uri_of, with_table
@@ -145,6 +146,88 @@ class TestDamage:
         (failure,) = take_in(dataset, inbox, toy.drop("2026-11-02"))
         assert "refused 2 times, the last time: " in str(failure)
         assert "features must be specified" in str(failure)
+
+
+def changed(feeds: AnyLateFeeds, *edits: tuple[str, str]) -> AnyLateFeeds:
+    """The feeds with other texts in both of their dataset files."""
+    files = [feeds.toy.root / "datasets" / name for name in ("toy.yaml", "truth.yaml")]
+    for file, (old, new) in product(files, edits):
+        file.write_text(file.read_text().replace(old, new))
+    toy, truth = map(read_dataset, files)
+    toy_now, truth_now = replace(feeds.toy, dataset=toy), replace(feeds.truth, dataset=truth)
+    return replace(feeds, toy=toy_now, truth=truth_now)
+
+
+TASK = (("expr: delay > 15", "expr: delay"), ("task: binary", "task: regression"))
+
+
+class TestAfterAnotherTypeOfTheKeyOrTaskOfTheModel:
+    """A table refuses what has another form; the remedy is to make it again."""
+
+    def scored(
+        self, root: Path, *edits: tuple[str, str], key: str = "type: integer"
+    ) -> AnyLateFeeds:
+        """Feeds of which batches were scored, with their outcomes, before and after a change."""
+        feeds = changed(make_late(root), ("type: integer", key))
+        for number in (1, 2):
+            feeds.score(f"2026-11-0{number}", f"id,value\n{number},0.5\n")
+            feeds.happen(f"2026-11-1{number}", f"id,delay\n{number},30\n")
+            assert feeds.learn().failures == ()
+            if number == 1:
+                catch_up(in_tables(feeds).toy.dataset, feeds.toy.inbox().lake, EVER)
+                feeds = changed(feeds, *edits)
+        return in_tables(feeds)
+
+    def make_again(self, feeds: AnyLateFeeds) -> None:
+        inbox = feeds.toy.inbox()
+        with pytest.raises(StoreRefused, match="remove the table's folder"):
+            catch_up(feeds.toy.dataset, inbox.lake, EVER)
+        shutil.rmtree(Path(inbox.lake.store.uri, "tables"))
+        kept = catch_up(feeds.toy.dataset, inbox.lake, EVER)
+        assert [(one.added, one.failures) for one in kept] == [(2, ())] * 3
+        feeds.score("2026-11-03", "id,value\n3,0.5\n")
+        feeds.happen("2026-11-13", "id,delay\n3,0\n")
+        assert feeds.learn().failures == ()
+
+    @pytest.mark.parametrize(
+        ("old", "new", "keys"),
+        [("integer", "string", ["1", "2", "3"]), ("string", "integer", [1, 2, 3])],
+    )
+    @pytest.mark.parametrize("at_once", [AT_ONCE, 1])
+    def test_keys_that_say_the_same_are_kept(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        old: str,
+        new: str,
+        keys: list[object],
+        at_once: int,
+    ) -> None:
+        monkeypatch.setattr(upkeep, "AT_ONCE", at_once)
+        change = (f"type: {old}", f"type: {new}")
+        feeds = self.scored(tmp_path, change, key=f"type: {old}")
+        self.make_again(feeds)
+        for kind in kinds_of(feeds.toy.dataset):
+            assert read(feeds.toy.inbox(), kind)["id"].sort().to_list() == keys
+
+    @pytest.mark.parametrize("at_once", [AT_ONCE, 1])
+    def test_outcomes_have_the_type_of_todays_task(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+    ) -> None:
+        monkeypatch.setattr(upkeep, "AT_ONCE", at_once)
+        feeds = self.scored(tmp_path, *TASK)
+        self.make_again(feeds)
+        found = read(feeds.toy.inbox(), "outcomes").sort("id")
+        assert found["outcome"].to_list() == [None, 30.0, 0.0]
+        assert read(feeds.toy.inbox(), "predictions").height == 3
+
+    def test_what_one_table_refuses_stops_no_other(self, tmp_path: Path) -> None:
+        feeds = self.scored(tmp_path, ("type: integer", "type: string"))
+        inbox = feeds.toy.inbox()
+        shutil.rmtree(Path(uri_of(inbox, "outcomes")))
+        with pytest.raises(StoreRefused, match=r"tables/rows.*remove the table's folder"):
+            maintain(feeds.toy.dataset, inbox.lake, EVER)
+        assert len(batches(inbox, "outcomes")) == 2
 
 
 class TestAPartOfTheLakeThatIsDamaged:
