@@ -55,12 +55,14 @@ def last_outcomes(
     """
     key = list(dataset.outcome_key)
     try:
-        label = label_expression(dataset)
+        label, ours = label_expression(dataset), wanted.collect(engine="streaming").lazy()
         places = (
-            rows.select(*key, label, pl.lit(place, pl.Int32).alias(ORDER))
+            rows.join(ours, on=key, how="semi")  # first: rows of others may break the expression
+            .with_columns(label, pl.lit(place, pl.Int32).alias(ORDER))
+            .select(*key, LABEL, ORDER)
             for place, rows in enumerate(deliveries)
         )
-        known = pl.concat(places).join(wanted, on=key, how="semi").collect(engine="streaming")
+        known = pl.concat(places).collect(engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise LabelInvalid(dataset, str(error).splitlines()[0]) from error
     last = known.sort(ORDER).unique(key, keep="last").select(*key, LABEL, ORDER)

@@ -298,6 +298,15 @@ class TestDatasetFilesThatChange:
         assert old.batch_id in said
         assert never.batch_id in said
 
+    def test_an_outcome_of_a_row_that_nobody_scored_breaks_no_label(self, feeds: LateFeeds) -> None:
+        feeds = edited(feeds, "truth", "delay, type: number", "delay, type: string")
+        feeds = edited(feeds, "toy", "delay > 15", "CAST(delay AS INTEGER) > 15")
+        good, bad = feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.5\n")
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n8,never\n999,n/a\n")
+        assert len(feeds.learn().failures) == 1
+        assert known(feeds, good) == (2, 1)
+        assert feeds.known(bad) is None
+
     def test_a_column_that_outcomes_gained_is_empty_in_earlier_ones(self, feeds: LateFeeds) -> None:
         scored = feeds.score(DAY)
         feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
