@@ -12,14 +12,14 @@ from flagfall.cli.pod_template import why_no_pod
 from flagfall.dataset.loader import datasets_folder, with_lines
 from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
-from flagfall.dataset.outcomes import misfits, misfits_of_feed, outcome_feed, why_no_feed
+from flagfall.dataset.outcomes import joined_to, misfits, misfits_of_feed, outcome_feed, why_no_feed
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.extras import require
 from flagfall.rows.rules import RowRules
 from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
-from flagfall.scoring.labels import Says
+from flagfall.scoring.labels import LabelInvalid, Says
 from flagfall.scoring.late_labels import check_late_label
 from flagfall.scoring.model import challenger_of
 from flagfall.stores import open_store
@@ -47,6 +47,7 @@ def check_dataset(dataset: Dataset) -> str:
     _check_rules(dataset)
     _check_template(dataset)
     check_expressions(dataset)
+    _check_joined(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
         return f"{columns}, no model"
@@ -84,9 +85,8 @@ def _check_outcomes(dataset: Dataset, says: Says) -> None:
     """See whether the feed of outcomes is there, and can be joined.
 
     Raises:
-        DatasetInvalid: It is not, or cannot; or its own file cannot be used.
-        FeatureInvalid: The label's expression does not work on its columns, or cannot be what the
-            model predicts.
+        DatasetInvalid: It is not, or cannot; or its own file cannot be used; or the label's
+            expression does not work on its columns, or cannot be what the model predicts.
     """
     if dataset.late_label is None:
         return
@@ -97,7 +97,23 @@ def _check_outcomes(dataset: Dataset, says: Says) -> None:
         raise _invalid(dataset, problems)
     if problems := misfits_of_feed(dataset, feed):
         raise _invalid(feed, problems)
-    check_late_label(dataset, feed, says)
+    try:
+        check_late_label(dataset, feed, says)
+    except LabelInvalid as invalid:
+        raise _invalid(dataset, [Problem("label.expr", None, invalid.reason)]) from invalid
+
+
+def _check_joined(feed: Dataset) -> None:
+    """See whether the datasets that it brings outcomes for can use them.
+
+    Raises:
+        DatasetInvalid: One cannot, by a key of its own file or of this one.
+    """
+    for dataset in joined_to(feed):
+        if problems := misfits(dataset, feed):
+            raise _invalid(dataset, problems)
+        if problems := misfits_of_feed(dataset, feed):
+            raise _invalid(feed, problems)
 
 
 def check_landing(dataset: Dataset) -> str:

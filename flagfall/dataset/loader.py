@@ -111,6 +111,7 @@ _FOUND_IS_IN_THE_MESSAGE = {"value_error", "missing", "extra_forbidden"}
 
 def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
     plain = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    plain = plain.replace("datetime.timedelta(0)", "0s")
     message = _EXPECTED.get(detail["type"], plain)
     if detail["type"] not in _FOUND_IS_IN_THE_MESSAGE:
         message = f"{message}, got {detail['input']!r}"

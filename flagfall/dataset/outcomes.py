@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
 
-from flagfall.dataset.loader import dataset_files, find_dataset
+from flagfall.dataset.loader import dataset_files, find_dataset, read_dataset
 from flagfall.dataset.model import Label
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import Problem
+from flagfall.errors import DatasetInvalid, NotThere, Problem
 
 LOOKS_ON = timedelta(days=7)
 """How long batches are looked at after the time of which outcomes count for them: what came in
@@ -60,6 +61,21 @@ def misfits(dataset: Dataset, feed: Dataset) -> list[Problem]:
     assert label is not None, "only for datasets with outcomes of another feed"
     found = list(_of_key(dataset, label)) or list(_of_columns(dataset, feed))
     return found or list(_of_feed_key(dataset, feed))
+
+
+def joined_to(feed: Dataset, folder: Path | None = None) -> list[Dataset]:
+    """The datasets that a feed brings outcomes for; those whose files can be used.
+
+    Args:
+        feed: That feed.
+        folder: Folder of all files; ``None`` for ``datasets_folder()``.
+    """
+    found = []
+    for file in dataset_files(folder):
+        with suppress(DatasetInvalid, NotThere, OSError):
+            if feed.name.encode() in file.read_bytes():  # the others are not worth reading
+                found.append(read_dataset(file))
+    return [one for one in found if one.late_label and one.late_label.feed == feed.name]
 
 
 def misfits_of_feed(dataset: Dataset, feed: Dataset) -> list[Problem]:

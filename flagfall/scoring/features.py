@@ -25,11 +25,16 @@ UNKNOWN = -1.0
 
 
 class FeatureInvalid(InputError):
-    """A feature's expression does not work on the dataset's columns."""
+    """A feature's expression does not work on the dataset's columns.
+
+    Attributes:
+        reason: The expression, and why.
+    """
 
     def __init__(self, dataset: str, name: str, expr: str, why: str) -> None:
         place = name if name == LABEL else f"features: {name}"
-        super().__init__(f"datasets/{dataset}.yaml: {place}: {expr!r}: {why}")
+        self.reason = f"{expr!r}: {why}"
+        super().__init__(f"datasets/{dataset}.yaml: {place}: {self.reason}")
 
 
 LABEL = "label"

@@ -8,7 +8,7 @@ import pytest
 
 from flagfall.cli.dataset_check import check_dataset
 from flagfall.dataset.loader import read_dataset
-from flagfall.errors import DatasetInvalid, FlagfallError
+from flagfall.errors import DatasetInvalid
 from tests.late import make_late
 
 
@@ -79,8 +79,35 @@ def test_outcomes_that_are_dropped_too_early_are_a_mistake_of_their_own_file(
 def test_the_expression_is_tried_on_the_columns_of_the_outcomes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expr: str, why: str
 ) -> None:
-    with pytest.raises(FlagfallError, match=why):
+    with pytest.raises(DatasetInvalid, match=why) as raised:
         checked(tmp_path, "toy", "delay > 15", expr, monkeypatch)
+    (problem,) = raised.value.problems
+    assert (problem.key, problem.line is not None) == ("label.expr", True)
+    assert str(raised.value).startswith(f"{tmp_path}/datasets/toy.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("/lake}", "/lake, keep: {staged: 30d}}", "truth.yaml: line 3: lake.keep.staged"),
+        ("id", "uid", "toy.yaml: line"),
+    ],
+)
+def test_the_check_of_a_feed_says_what_it_breaks_in_the_file_of_what_it_brings_outcomes_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, place: str
+) -> None:
+    feeds = make_late(tmp_path)
+    monkeypatch.setenv("FLAGFALL_DATASETS", str(tmp_path / "datasets"))
+    assert check_dataset(feeds.truth.dataset).startswith("fine")
+    file = tmp_path / "datasets" / "truth.yaml"
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(DatasetInvalid, match=f"{tmp_path}/datasets/{place}"):
+        check_dataset(read_dataset(file))
+
+
+def test_a_duration_of_nothing_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match=r"label\.within: expected greater than 0s"):
+        make_late(tmp_path, ", within: 0s")
 
 
 @pytest.mark.parametrize("setting", ["key: [id]", "within: 3d", "enough: 0.2"])
