@@ -10,11 +10,13 @@ overtaken meanwhile takes none.
 
 So a delivery may overtake one that landed on a later day, as a correction does that waited while a
 replay was handed out. Then an entry says so on that day, to be found by whoever lists from there.
+And one that was taken in more than a day after it landed has an entry on the day of its receipt.
 
 ::
 
     receipts/landed=2026-11-22/<batch-id>.json
     receipts/landed=2026-11-23/2026-11-22~<batch-id>.overtakes
+    receipts/landed=2026-11-24/2026-08-20~<batch-id>.late
     receipts/replays/<batch-id>.json
     receipts/unfinished/<batch-id>.json
     deliveries/<hash of the marker's key>/2026-11-22~<batch-id>
@@ -26,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
 from pydantic import ValidationError
@@ -49,7 +51,9 @@ UNFINISHED = "receipts/unfinished"
 
 
 _TURN = "turn-"
-_OVERTAKES = ".overtakes"
+_OVERTAKES, _LATE = ".overtakes", ".late"
+_SOON = timedelta(days=1)
+"""What is taken in so long after it landed needs no other entry to be found."""
 
 
 def _key(day: str, batch_id: str) -> str:
@@ -246,6 +250,9 @@ class Receipts:
         key = _key(_day(receipt.marker.landed_at), receipt.batch_id)
         if receipt.status == "rejected":
             self._note_delivery(receipt.marker)
+        elif receipt.received_at - receipt.marker.landed_at > _SOON:
+            name = f"{_day(receipt.marker.landed_at)}~{receipt.batch_id}{_LATE}"
+            self._store.create(f"receipts/landed={_day(receipt.received_at)}/{name}", b"")
         if self._store.create(key, receipt.to_json()):
             return receipt
         found = self._read(key)
@@ -253,7 +260,10 @@ class Receipts:
         return found
 
     def since(
-        self, day: date, known: Mapping[str, Receipt] = MappingProxyType({})
+        self,
+        day: date,
+        known: Mapping[str, Receipt] = MappingProxyType({}),
+        received: date | None = None,
     ) -> list[Receipt]:
         """All receipts of markers that landed on ``day`` or later, in the order of landing.
 
@@ -263,8 +273,10 @@ class Receipts:
         Args:
             day: In UTC.
             known: Receipts that were read already, by batch id: they are not read again.
+            received: Also what was accepted on this day or later, after ``day``, more than a day
+                after it landed; ``None`` for no other.
         """
-        listed = list(self._listed(day))
+        listed = list(self._listed(day, received))
         self.versions |= {batch_id_of(entry.key): entry.version for entry in listed}
         rolled = {receipt.batch_id: receipt for receipt in self._rollups.receipts(listed)}
         found = self._read_all([entry.key for entry in listed], {**rolled, **known})
@@ -273,14 +285,15 @@ class Receipts:
         self.damaged = tuple(f"{self._store.uri}/{key}" for key in lacking)
         return sorted(found, key=_landing)
 
-    def _listed(self, since: date) -> Iterator[Entry]:
+    def _listed(self, since: date, received: date | None) -> Iterator[Entry]:
         earlier = set[str]()
         for entry in self._filed_since(since):
             if _is_receipt(entry.key):
                 yield entry
                 continue
-            day, batch_id = _overtaker(entry.key)
-            if day < since.isoformat():
+            filed, day, batch_id = _noted(entry.key)
+            is_wanted = entry.key.endswith(_OVERTAKES) or (received and filed >= f"{received}")
+            if is_wanted and day < since.isoformat():
                 earlier.add(_key(day, batch_id))
         yield from self._store.find(sorted(earlier))
 
@@ -336,13 +349,14 @@ def _is_receipt(key: str) -> bool:
 
 
 def _is_filed(key: str) -> bool:
-    return _is_receipt(key) or (key.startswith("receipts/landed=") and key.endswith(_OVERTAKES))
+    return key.startswith("receipts/landed=") and key.endswith((".json", _OVERTAKES, _LATE))
 
 
-def _overtaker(key: str) -> tuple[str, str]:
-    """Day and batch id of the delivery that an entry names."""
-    day, _, name = key.rpartition("/")[2].partition("~")
-    return day, name.removesuffix(_OVERTAKES)
+def _noted(key: str) -> tuple[str, str, str]:
+    """The day of an entry, and the day and batch id of the delivery that it names."""
+    folder, _, name = key.rpartition("/")
+    day, _, batch_id = name.partition("~")
+    return folder.rpartition("=")[2], day, batch_id.removesuffix(_OVERTAKES).removesuffix(_LATE)
 
 
 def batch_id_of(key: str) -> str:

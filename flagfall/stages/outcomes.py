@@ -5,7 +5,8 @@ long before (see ``lake.outcome_deliveries``). Each such delivery is matched by 
 predictions, once. Where the deliveries that have outcomes for a batch are others than before,
 because one was added or corrected, the batch is evaluated again of all of them. So nothing is
 counted twice, however often this runs. A batch is looked at for some days more than it waits, so
-what came in time is known although nobody looked in time. What a model of another task scored stays
+what came in time is known although nobody looked in time; and for as long after it was taken in, as
+history is that landed before the feed existed. What a model of another task scored stays
 as it was evaluated: today's label says nothing of it.
 """
 
@@ -30,6 +31,7 @@ from flagfall.lake.output import Lake, part_name
 from flagfall.lake.parquet import read_parquet
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, LateEvaluation, Predicted, Receipt
+from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
 from flagfall.scoring.evaluations import open_evaluator
 from flagfall.scoring.labels import LABEL, Says, no_labels
@@ -67,9 +69,9 @@ def learn(dataset: Dataset, inbox: Inbox, feed: Dataset, outcomes: Inbox, run: s
     learned = evaluate_outcomes(dataset, inbox, feed, outcomes, run)
     if not has_tables(dataset):
         return learned
-    since = _looks_since(_label(dataset), inbox).date()
+    days = {_looks_since(_label(dataset), inbox).date(), *map(day_of, learned.batches)}
     try:
-        added = commit_missing(dataset, inbox.lake, "outcomes", since)
+        added = commit_missing(dataset, inbox.lake, "outcomes", min(days))
     except FlagfallError as error:
         log.exception("%s: the table of outcomes failed", dataset.name)
         return Learned(learned.batches, (*learned.failures, error))
@@ -123,13 +125,14 @@ def _label(dataset: Dataset) -> Label:
 
 def _waiting(label: Label, inbox: Inbox) -> list[Receipt]:
     """Batches that count and are looked at, in the order of landing."""
-    since = _looks_since(label, inbox)
-    found = current_view(inbox.receipts.since(since.date()))
-    return [one for one in found if one.rows and one.marker.landed_at > since]
+    since, received = _looks_since(label, inbox), inbox.clock() - LOOKS_ON
+    found = current_view(inbox.receipts.since(since.date(), received=received.date()))
+    looked_at = (one for one in found if one.marker.landed_at > since or one.received_at > received)
+    return [one for one in looked_at if one.rows]
 
 
 def _looks_since(label: Label, inbox: Inbox) -> datetime:
-    """What landed before is looked at no more."""
+    """What landed before is looked at no more, unless it was taken in since."""
     return inbox.clock() - label.within - LOOKS_ON
 
 

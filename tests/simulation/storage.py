@@ -361,7 +361,8 @@ class SimulatedStore:
         is_new = self._key(key) not in self.volume.files
         if is_new:
             self.volume.replace(self._key(key), data)
-        why = json.loads(data).get("message", "") if key.startswith("receipts/landed") else ""
+        is_receipt = key.startswith("receipts/landed") and key.endswith(".json")
+        why = json.loads(data).get("message", "") if is_receipt else ""
         self.schedule.note("create", key, f"{'new' if is_new else 'was there'} {why or ''}")
         self.schedule.point("created", key)
         return is_new

@@ -53,6 +53,18 @@ class TestTimes:
             assert feeds.learn().batches == ()
         assert known(feeds, scored) == (2, 1)
 
+    def test_history_that_landed_before_the_feed_existed_has_its_outcomes(
+        self, feeds: LateFeeds
+    ) -> None:
+        old = feeds.score(DAY, ago=timedelta(days=100))
+        feeds.happen(NEXT, "id,delay\n1,30\n2,0\n", ago=timedelta(days=99))
+        feeds.happen(LATER, "id,delay\n3,30\n", ago=timedelta(days=69))
+        assert [one.batch_id for one in feeds.learn().batches] == [old.batch_id]
+        assert known(feeds, old) == (2, 1)
+        feeds.clock.advance(timedelta(days=9))
+        feeds.happen("2026-11-23", "id,delay\n4,30\n", ago=timedelta(days=98))
+        assert feeds.learn().batches == ()
+
     def test_outcomes_that_came_in_time_are_known_although_nobody_looked_in_time(
         self, feeds: LateFeeds
     ) -> None:

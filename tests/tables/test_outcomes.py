@@ -235,6 +235,13 @@ def test_the_parts_that_the_record_names_count_and_those_of_an_overtaken_attempt
     assert list(lake.store.names(KNOWN)) == named
 
 
+def test_outcomes_of_history_are_in_the_table_at_once(on_disk: AnyLateFeeds) -> None:
+    on_disk.score(DAY, ago=timedelta(days=100))
+    on_disk.happen(NEXT, "id,delay\n1,30\n", ago=timedelta(days=99))
+    assert on_disk.learn().failures == ()
+    assert outcomes(on_disk) == {1: True}
+
+
 def test_outcomes_are_waited_for_by_maintenance_as_long_as_by_the_dataset(tmp_path: Path) -> None:
     plain = make_late(tmp_path, ", within: 60d")
     plain.score(DAY)
