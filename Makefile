@@ -30,7 +30,7 @@ test: $(VENV)/.dev
 # also MLServer, Triton, readers of tables, Airflow 3.2 and the zoo of models, 3.8 GB of disk; without them
 # their tests are skipped.
 # In the order of their names the longest, faults/ and live/, are not the last, which one process would do alone.
-test-slow: JOBS := 3
+test-slow: JOBS := 2
 test-slow: $(VENV)/.dev $(if $(SERVERS),servers readers airflow-3.2 zoo)
 	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) --no-loadscope-reorder -m slow $(ARGS)
 
