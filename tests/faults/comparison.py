@@ -121,7 +121,7 @@ class Comparison:
             self._finished.setdefault(batch_id, Counter())[f"{stage} {turn}"] += 1
         self.receipts: dict[str, list[dict[str, Any]]] = {}
         for name in files.keys("receipts"):
-            if name.startswith("receipts/landed="):
+            if name.startswith("receipts/landed=") and name.endswith(".json"):
                 receipt = json.loads(files.read(name))
                 self.receipts.setdefault(receipt["marker"]["key"], []).append(receipt)
 
