@@ -21,16 +21,13 @@ _BLANKS = " \t"
 
 
 class CsvColumns:
-    """Reads the columns of a file.
+    """Reads the columns of a file. One is always text, so that a header within it is seen.
 
     Args:
         table: The dataset's columns.
         places: Where they are in the file, by name.
         header: Names of all columns of the file.
         separator: Between fields.
-
-    Attributes:
-        text: A column that is always read as text.
     """
 
     def __init__(
@@ -41,9 +38,9 @@ class CsvColumns:
         self._separator = separator
         self._missing = list(table.missing_values)
         plain = {c.name: _NUMBERS[c.type] for c in table.fields if _is_plain_number(c)}
-        self.text = next((name for name in places if name not in plain), next(iter(places)))
+        text = next((name for name in places if name not in plain), next(iter(places)))
         is_certain = "" in self._missing and self._a_header_is_no_row(header)
-        names = [name for name in places if name in plain and name != self.text]
+        names = [name for name in places if name in plain and name != text]
         self._numbers = {name: plain[name] for name in names if is_certain}
 
     def _a_header_is_no_row(self, header: Sequence[str]) -> bool:
