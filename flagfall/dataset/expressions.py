@@ -26,6 +26,12 @@ _OVER_ROWS = frozenset(
 _NAMES_AND_VALUES = ("Column", "Literal", "StringExpr")
 """Parts whose content is none, or a function of text: its ``Slice`` is one of the text."""
 
+TIME_WITH_NUMBER = (
+    "expected a date or time to be compared with one, such as DATE '2020-01-31', and a duration"
+    " with one such as INTERVAL '5 days'"
+)
+"""What is wrong where ``compares_time_with_number``."""
+
 _COMPARISONS = frozenset({"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq"})
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from flagfall.dataset.columns import polars_schema
 from flagfall.dataset.expressions import (
+    TIME_WITH_NUMBER,
     asks_the_clock,
     compares_time_with_number,
     looks_at_other_rows,
@@ -18,11 +19,6 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, Problem
 
 _FAILED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-
-_TIME_WITH_NUMBER = (
-    "expected a date or time to be compared with one, such as DATE '2020-01-31', and a duration"
-    " with one such as INTERVAL '5 days'"
-)
 
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:
@@ -44,7 +40,7 @@ def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
             return f"expected an expression over one row, without aggregates, got {rule.expr!r}"
         (found,) = empty.select(expression).dtypes
         if compares_time_with_number(expression, empty.schema):
-            return f"{_TIME_WITH_NUMBER}, got {rule.expr!r}"
+            return f"{TIME_WITH_NUMBER}, got {rule.expr!r}"
     except _FAILED as error:
         return f"expected an SQL expression over the columns, got {rule.expr!r}: {_first(error)}"
     except RecursionError:

@@ -14,7 +14,11 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.expressions import parse_expression
+from flagfall.dataset.expressions import (
+    TIME_WITH_NUMBER,
+    compares_time_with_number,
+    parse_expression,
+)
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import InputError, ModelInvalid
@@ -227,6 +231,9 @@ def _tried(
     """Type of an expression's values."""
     empty = pl.DataFrame(schema=polars_schema(dataset))
     try:
-        return empty.select(expression()).dtypes[0]
+        made = expression()
+        if compares_time_with_number(made, empty.schema):
+            raise FeatureInvalid(dataset.name, name, expr, TIME_WITH_NUMBER)
+        return empty.select(made).dtypes[0]
     except pl.exceptions.PolarsError as error:
         raise FeatureInvalid(dataset.name, name, expr, str(error).splitlines()[0]) from error

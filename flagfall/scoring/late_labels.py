@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import polars as pl
 
 from flagfall.dataset.columns import polars_schema
-from flagfall.dataset.expressions import looks_at_other_rows, parse_expression
+from flagfall.dataset.expressions import (
+    TIME_WITH_NUMBER,
+    compares_time_with_number,
+    looks_at_other_rows,
+    parse_expression,
+)
 from flagfall.dataset.schema import Dataset
 from flagfall.scoring.features import label_expression
 from flagfall.scoring.labels import LABEL, LabelInvalid, Says, as_labels
@@ -31,7 +36,10 @@ def check_late_label(dataset: Dataset, feed: Dataset, says: Says) -> None:
     assert dataset.label is not None, "only for datasets with a label"
     empty = pl.LazyFrame(schema=polars_schema(feed))
     last_outcomes(dataset, says, [empty], empty.select(dataset.outcome_key))
-    if looks_at_other_rows(parse_expression(dataset.label.expr)):
+    expression = parse_expression(dataset.label.expr)
+    if compares_time_with_number(expression, empty.collect_schema()):
+        raise LabelInvalid(dataset, TIME_WITH_NUMBER)
+    if looks_at_other_rows(expression):
         why = "expected an expression of one row: outcomes come in pieces"
         raise LabelInvalid(dataset, why)
 

@@ -23,10 +23,10 @@ class Announcer:
     """Remembers what was announced, and when.
 
     Args:
-        redeliver_after: Seconds after which it is announced again.
+        redeliver_after: The longest pause, in seconds, after which it is announced again.
         clock: Seconds on a clock that never goes back.
-        settle_within: Seconds after which what was announced once is announced again: by then a
-            batch that a claim left alone, since it had not settled, has.
+        settle_within: The first pause, in seconds: by then a batch that a claim left alone, since
+            it had not settled, has. Each pause is twice the one before: one batch still grows.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class Announcer:
         settle_within: float = float("inf"),
     ) -> None:
         self._redeliver_after = redeliver_after
-        self._settle_within = min(settle_within, redeliver_after)
+        self._settle_within = settle_within
         self._clock = clock
         self._next_at: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
 
     def news(self, pending: Sequence[Marker], whole: bool) -> tuple[Marker, ...]:
         """What to announce now.
@@ -51,16 +52,18 @@ class Announcer:
         if whole:
             still = {marker.batch_id for marker in pending}
             self._next_at = {b: when for b, when in self._next_at.items() if b in still}
+            self._pauses = {b: pause for b, pause in self._pauses.items() if b in still}
         return tuple(due(pending, self._next_at, now))
 
     def forget(self) -> None:
         """Announce everything anew."""
         self._next_at.clear()
+        self._pauses.clear()
 
     def announced(self, markers: Iterable[Marker]) -> None:
         """Remember that these were announced."""
-        first, later = (self._clock() + s for s in (self._settle_within, self._redeliver_after))
-        self._next_at |= {
-            marker.batch_id: later if marker.batch_id in self._next_at else first
-            for marker in markers
-        }
+        now = self._clock()
+        for marker in markers:
+            pause = 2 * self._pauses.get(marker.batch_id, self._settle_within / 2)
+            self._pauses[marker.batch_id] = min(pause, self._redeliver_after)
+            self._next_at[marker.batch_id] = now + self._pauses[marker.batch_id]

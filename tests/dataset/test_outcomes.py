@@ -74,6 +74,7 @@ def test_outcomes_that_are_dropped_too_early_are_a_mistake_of_their_own_file(
         ("delai > 15", "delai"),
         ("delay", "a binary model's label is true or false"),
         ("delay > AVG(delay)", "expected an expression of one row"),
+        ("CAST(delay AS DATE) > 2026-01-15", "such as DATE '2020-01-31'"),
     ],
 )
 def test_the_expression_is_tried_on_the_columns_of_the_outcomes(

@@ -90,6 +90,19 @@ def test_a_time_is_no_number_until_somebody_says_of_what(tmp_path: Path, expr: s
     assert made(tmp_path, '[{name: age, expr: "EXTRACT(YEAR FROM day)", missing: 3}]') == [3, 3]
 
 
+@pytest.mark.parametrize(
+    ("features", "label"),
+    [
+        ('[{name: late, expr: "day >= 2020-01-01", missing: 0}]', "x"),
+        ("[]", "CASE WHEN day >= 2020-01-01 THEN 1.0 ELSE 0.0 END"),
+    ],
+)
+def test_a_date_is_not_compared_with_a_number(tmp_path: Path, features: str, label: str) -> None:
+    """Without quotes that is 2018 days after 1970."""
+    with pytest.raises(FeatureInvalid, match=r"such as DATE '2020-01-31'"):
+        check_expressions(dataset(tmp_path, features, label))
+
+
 def test_a_text_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(FeatureInvalid, match="String, not numbers: give it encode: category or"):
         check_expressions(dataset(tmp_path, "[{name: kind, missing: 0}]"))
