@@ -1,4 +1,4 @@
-# Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up,
+# Every command, the same for a person and for CI. `make demo KEEP=1` leaves Airflow's UI up, DAYS=2 is over sooner,
 # `make demo STORE=s3` has landing zone and lake on S3 (moto's server, over HTTP), and so has
 # `make demo EXECUTOR=celery`: two workers that share nothing but S3, two schedulers and triggerers.
 # `make rehearse` is `make demo EXECUTOR=kubernetes`: the KubernetesExecutor with what deploy/ ships, on a stand-in.
@@ -12,7 +12,7 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.cluster)
 	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
-		$(if $(EXECUTOR),--executor $(EXECUTOR))
+		$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DAYS),--days $(DAYS))
 
 rehearse:
 	$(MAKE) demo EXECUTOR=kubernetes

@@ -158,7 +158,11 @@ Build = Callable[[Path, Mapping[str, str]], LocalAirflow]
 
 
 def run_demo(
-    keep: bool, store: str = "disk", executor: str = "local", root: Path | None = None
+    keep: bool,
+    store: str = "disk",
+    executor: str = "local",
+    root: Path | None = None,
+    days: Sequence[date] = DAYS,
 ) -> None:
     """Run the demo to its end, and end all that it started.
 
@@ -168,6 +172,7 @@ def run_demo(
         executor: ``local``; ``celery`` or ``kubernetes``, whose tasks share nothing but S3,
             whatever ``store``.
         root: Folder in which ``.flagfall/demo`` is made anew; the current one if ``None``.
+        days: Those that are dropped; two at least, of which the second is damaged.
 
     Raises:
         DemoFailed: Something did not come out as it must; it says what, and where to look.
@@ -175,20 +180,23 @@ def run_demo(
     airflow = airflows()[executor]
     with (
         interruptible(),
-        shown(store if executor == "local" else "s3", airflow, root) as demo,
+        shown(store if executor == "local" else "s3", airflow, root, days) as demo,
     ):
         if keep:
             _keep(demo.airflow)
 
 
 @contextmanager
-def shown(store: str, airflow: Build, root: Path | None = None) -> Iterator[Shown]:
+def shown(
+    store: str, airflow: Build, root: Path | None = None, days: Sequence[date] = DAYS
+) -> Iterator[Shown]:
     """Run the demo to its end; end all that it started when this is left.
 
     Args:
         store: ``disk`` or ``s3``.
         airflow: Gives the Airflow to run it.
         root: As of ``run_demo``.
+        days: As of ``run_demo``.
 
     Raises:
         DemoFailed: As of ``run_demo``.
@@ -200,7 +208,7 @@ def shown(store: str, airflow: Build, root: Path | None = None) -> Iterator[Show
         _environment(settings := {**producer.settings, "FLAGFALL_DATASETS": str(_datasets(home))}),
         _started(airflow(home, settings)) as running,
     ):
-        yield _show_all(home, producer, running)
+        yield _show_all(home, producer, running, days)
 
 
 def _datasets(home: Path) -> Path:
@@ -261,16 +269,16 @@ def _started(airflow: LocalAirflow) -> Iterator[LocalAirflow]:
         airflow.stop()
 
 
-def _show_all(home: Path, producer: Producer, airflow: LocalAirflow) -> Shown:
+def _show_all(home: Path, producer: Producer, airflow: LocalAirflow, days: Sequence[date]) -> Shown:
     dataset, arrivals = (find_dataset(name, home / "datasets") for name in (DATASET, OUTCOMES))
     began = time.monotonic()
     with console.status("dropping the first evening …") as spinner:
-        outcomes = _Days(dataset, arrivals, airflow, home, producer).go(spinner)
+        outcomes = _Days(dataset, arrivals, airflow, home, producer).go(days, spinner)
     seconds = time.monotonic() - began
     _show(outcomes)
     for table in airflow.tables():
         console.print(table)
-    _verify(outcomes)
+    _verify(outcomes, days)
     _show_report(dataset, home)
     return Shown(home, producer, airflow, outcomes, seconds)
 
@@ -334,15 +342,15 @@ class _Days:
         self._folder = home / "producer"
         self._inbox = Inbox(Feed.of(dataset))
 
-    def go(self, spinner: Spinner) -> list[Outcome]:
+    def go(self, days: Sequence[date], spinner: Spinner) -> list[Outcome]:
         """Drop all, and wait until it is known what became of every flight that was scored."""
         done = []
-        for number, day in enumerate(DAYS):
+        for number, day in enumerate(days):
             if number >= 2:  # what was scored the evening before the last has landed
-                self._drop_arrivals(DAYS[number - 2])
+                self._drop_arrivals(days[number - 2])
             is_damaged = day == DAMAGED
             done.append(self._evening(day, " (damaged)" if is_damaged else "", spinner, is_damaged))
-        for day in DAYS[-2:]:
+        for day in days[-2:]:
             self._drop_arrivals(day)
         done.append(self._evening(DAMAGED, " again, corrected", spinner))
         spinner.update("waiting until it is known what became of all flights …")
@@ -486,14 +494,14 @@ def _show_report(dataset: Dataset, home: Path) -> None:
         console.print(how, soft_wrap=True, highlight=False)
 
 
-def _verify(outcomes: list[Outcome]) -> None:
+def _verify(outcomes: list[Outcome], days: Sequence[date]) -> None:
     """The demo's own promise: every day accepted once, the damaged one turned away before.
 
     Raises:
         DemoFailed: It does not hold.
     """
     found = [(outcome.day, outcome.receipt.status) for outcome in outcomes]
-    expected = [(day, "rejected" if day == DAMAGED else "accepted") for day in DAYS]
+    expected = [(day, "rejected" if day == DAMAGED else "accepted") for day in days]
     expected.append((DAMAGED, "accepted"))
     if found != expected:
         raise DemoFailed(f"expected {expected}, got {found}")
@@ -538,10 +546,11 @@ def demo(
         Executor,
         typer.Option(help="One machine; on s3: Celery, or pods on a stand-in for Kubernetes."),
     ] = Executor.LOCAL,
+    days: Annotated[int, typer.Option(min=2, max=len(DAYS), help="Fewer are over sooner.")] = 5,
 ) -> None:
     """Five days of real flights through a real Airflow, on this machine, in about three minutes."""
     try:
-        run_demo(keep, store, executor)
+        run_demo(keep, store, executor, days=DAYS[:days])
     except FlagfallError as error:
         Console(stderr=True, markup=False, highlight=False).print(f"demo: {error}", soft_wrap=True)
         raise typer.Exit(1) from error

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sandbox.demo import BUCKET, PIPELINE, S3Producer, console, shown
+from sandbox.demo import BUCKET, DAYS, PIPELINE, S3Producer, console, shown
 from sandbox.rehearsal import MODEL_IMAGE
 from tests.faults.pods import (
     HARM,
@@ -25,7 +25,7 @@ from tests.faults.pods import (
     write_datasets,
 )
 from tests.faults.test_campaign import check
-from tests.live.test_demo import check_what_was_said, left_behind
+from tests.live.test_demo import SOME, check_what_was_said, left_behind
 from tests.public_api import PublicApi
 
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
     with ExitStack() as stack:
         with console.capture() as said:
-            demo = stack.enter_context(shown("s3", pods, folder))
+            demo = stack.enter_context(shown("s3", pods, folder, DAYS[:SOME]))
         assert isinstance(demo.producer, S3Producer)
         assert isinstance(demo.airflow, HarmedPods)
         wait_until_watched(demo.airflow, 2 + len(names))
@@ -73,7 +73,7 @@ def test_harm_is_done_200_times_in_the_long_campaign() -> None:
 
 
 def test_the_demo_runs_in_pods(rehearsal: Rehearsal) -> None:
-    check_what_was_said(rehearsal.said)
+    check_what_was_said(rehearsal.said, days=SOME)
     assert "Pods of each task" in rehearsal.said
 
 

@@ -14,6 +14,8 @@ from tests.browser import open_browser
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
+SOME = 2
+"""Days of the demo where all five show no more: the damaged one is among them."""
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -75,22 +77,22 @@ def pages_of_paper(report: Path) -> int:
 def test_the_demo_runs_on_s3_and_on_celery_too_and_leaves_no_process(
     tmp_path: Path, how: str
 ) -> None:
-    demo = start(tmp_path, how)
+    demo = start(tmp_path, how, f"--days={SOME}")
     said, _ = demo.communicate(timeout=800)
     assert demo.returncode == 0, said
     assert left_behind(tmp_path) == []
-    check_what_was_said(said)
+    check_what_was_said(said, days=SOME)
     logs = [path.read_text(errors="replace") for path in (tmp_path / ".flagfall").rglob("*.log")]
     assert not any("X-Amz-Signature" in text for text in logs)
 
 
-def check_what_was_said(said: str) -> None:
-    """Five evenings were accepted, the damaged one turned away before, and all outcomes joined."""
-    assert len(re.findall(r": accepted after", said)) == 5
+def check_what_was_said(said: str, days: int = 5) -> None:
+    """All evenings were accepted, the damaged one turned away before, and all outcomes joined."""
+    assert len(re.findall(r": accepted after", said)) == days
     assert len(re.findall(r"\(damaged\): rejected after", said)) == 1
     table = said.partition("scored the evening before")[2]
     known = re.findall(r"^ ?(2013-12-1\d) .* (\d+) +0\.\d{3} \(0\.\d\d\) *$", table, re.MULTILINE)
-    assert sorted(day for day, _ in known) == [f"2013-12-{day}" for day in range(11, 16)]
+    assert sorted(day for day, _ in known) == [f"2013-12-{day}" for day in range(11, 11 + days)]
     assert min(int(rows) for _, rows in known) > 500
     report = re.search(r"report: (\S+)", said)
     assert report is not None
