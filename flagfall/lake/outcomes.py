@@ -196,15 +196,25 @@ def _folder(receipt: Receipt) -> str:
     return f"{FOLDER}/landed={day_of(receipt).isoformat()}/{receipt.batch_id}"
 
 
-def read_matched(store: Store, delivery: str) -> dict[str, int]:
-    """Rows of each batch that a delivery of outcomes has an outcome for; 0: looked at, none."""
+def read_matched(store: Store, delivery: str, key: Sequence[str]) -> dict[str, int]:
+    """Rows of each batch that a delivery of outcomes has an outcome for; 0: looked at, none.
+
+    Args:
+        store: The dataset's folder in the lake.
+        delivery: Id of the delivery.
+        key: Columns by which they are matched; nothing is known of what others say.
+    """
     found = _read_json(store, f"{MATCHED}/{delivery}.json")
-    return found if isinstance(found, dict) else {}
+    is_known = isinstance(found, dict) and found.get("key") == list(key)
+    return dict(found["rows"]) if is_known else {}  # type: ignore[index]
 
 
-def write_matched(store: Store, delivery: str, matched: Mapping[str, int]) -> None:
+def write_matched(
+    store: Store, delivery: str, key: Sequence[str], matched: Mapping[str, int]
+) -> None:
     """Keep what was looked up."""
-    store.put(f"{MATCHED}/{delivery}.json", json.dumps(dict(matched)).encode())
+    text = json.dumps({"key": list(key), "rows": dict(matched)})
+    store.put(f"{MATCHED}/{delivery}.json", text.encode())
 
 
 def learned_on(store: Store, day: date) -> frozenset[str]:

@@ -60,7 +60,7 @@ class OutcomeRows:
 
     def matched(self, delivery: Receipt, asked: Sequence[str]) -> dict[str, int]:
         """Rows of each batch that a delivery has an outcome for. Each pair is matched once."""
-        known = read_matched(self._lake.store, delivery.batch_id)
+        known = read_matched(self._lake.store, delivery.batch_id, self.key)
         missing = [batch_id for batch_id in asked if batch_id not in known]
         try:
             new = self._match(delivery, missing)
@@ -74,7 +74,7 @@ class OutcomeRows:
         if not new:
             return known
         matched = {one: rows for one, rows in known.items() if one in set(asked)} | new
-        write_matched(self._lake.store, delivery.batch_id, matched)
+        write_matched(self._lake.store, delivery.batch_id, self.key, matched)
         return matched
 
     def may_be_known_by(self, delivery: OutcomeDelivery, last: LateEvaluation) -> bool:
@@ -87,7 +87,7 @@ class OutcomeRows:
             return False
         was_there = receipt.received_at <= last.at
         names = (*delivery.replaces, receipt.batch_id) if was_there else delivery.replaces
-        looked_up = (read_matched(self._lake.store, name) for name in names)
+        looked_up = (read_matched(self._lake.store, name, self.key) for name in names)
         return any(matched.get(last.batch_id) != 0 for matched in looked_up)
 
     def _is_kept(self, delivery: Receipt) -> bool:
@@ -143,6 +143,10 @@ class OutcomeRows:
             both = pl.concat(ours).join(theirs.select(self.key), on=self.key, how="semi")
             counted = both.group_by(_BATCH).len().collect(engine="streaming")
         return none | dict(counted.iter_rows())
+
+    def have_key(self, files: Sequence[Path]) -> bool:
+        """Whether predictions have the columns by which outcomes are found."""
+        return not files or self._types(scan_parquet(files[0])) is not None
 
     def _types(self, rows: pl.LazyFrame) -> list[pl.DataType] | None:
         """Of the key's columns; ``None`` where one is missing."""

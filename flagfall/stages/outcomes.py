@@ -112,6 +112,8 @@ def evaluate_outcomes(
         try:
             look.evaluate(receipt, sources[receipt.batch_id], before)
             done.add(receipt.batch_id)
+        except _OtherKey as other:
+            log.warning("%s: %s", dataset.name, other)
         except FlagfallError as error:
             log.exception("%s: outcomes of %s failed", dataset.name, receipt.batch_id)
             failures.append(error)
@@ -153,6 +155,14 @@ def _deliveries(
         why = f"{why} the feed was renamed, move its lake along"
         raise StoreUnavailable(outcomes.lake.store.uri, why)
     return outcome_deliveries(receipts)
+
+
+class _OtherKey(Exception):
+    """Rows were scored with other columns for their key than the dataset has for outcomes now."""
+
+    def __init__(self, batch_id: str, key: Sequence[str]) -> None:
+        why = f"was scored when the key of outcomes had other columns than {', '.join(key)}"
+        super().__init__(f"{batch_id} {why}, so it stays as it was evaluated")
 
 
 class _Look:
@@ -232,7 +242,8 @@ class _Look:
 
     def _made_of(self, sources: Sequence[Receipt]) -> str:
         ids = (delivery.batch_id for delivery in sources)
-        return hashlib.sha256("\n".join((self._label.expr, *ids)).encode()).hexdigest()
+        read_so = (self._label.expr, *self._rows.key)
+        return hashlib.sha256("\n".join((*read_so, *ids)).encode()).hexdigest()
 
     def evaluate(self, receipt: Receipt, sources: Sequence[Receipt], before: Looked) -> None:
         """Evaluate a batch by the outcomes of these deliveries."""
@@ -301,6 +312,8 @@ class _Look:
         uri = self._lake.uri(Predicted, predicted.batch_id)
         with legible(uri), self._lake.scratch() as folder:
             files = list(self._rows.files(predicted, folder))
+            if not self._rows.have_key(files):
+                raise _OtherKey(predicted.batch_id, self._rows.key)
             outcomes = self._rows.last(says, sources, files, folder) if sources else None
             for rows in map(read_parquet, files):
                 if rows.height:

@@ -342,6 +342,41 @@ class TestDatasetFilesThatChange:
             file.unlink()
         assert feeds.learn().batches == ()
 
+    def test_what_was_scored_with_a_key_of_other_columns_stays_as_it_was_evaluated(
+        self, feeds: LateFeeds, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        old = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        column = "- {name: uid, type: integer}\n    - {name: id,"
+        for name in ("toy", "truth"):
+            feeds = edited(feeds, name, "- {name: id,", column)
+            feeds = edited(feeds, name, "primaryKey: [id]", "primaryKey: [uid]")
+        new = feeds.score(OTHER, "uid,id,value\n7,1,0.3\n1,2,0.2\n")
+        feeds.happen(LATER, "uid,id,delay\n7,1,30\n2,2,0\n")
+        found = feeds.learn()
+        assert found.failures == ()
+        assert [one.batch_id for one in found.batches] == [new.batch_id]
+        assert (known(feeds, old), known(feeds, new)) == ((1, 1), (1, 1))
+        assert any("other columns" in said and old.batch_id in said for said in caplog.messages)
+
+    def test_a_key_of_fewer_columns_is_looked_up_anew(self, tmp_path: Path) -> None:
+        """``matched/`` says which rows had an outcome by the key of then."""
+        feeds = make_late(tmp_path)
+        column = "- {name: kind, type: string}\n    - {name: id,"
+        for name in ("toy", "truth"):
+            feeds = edited(feeds, name, "- {name: id,", column)
+            feeds = edited(feeds, name, "primaryKey: [id]", "primaryKey: [id, kind]")
+        scored = feeds.score(DAY, "id,kind,value\n1,a,0.9\n2,a,0.1\n")
+        feeds.happen(NEXT, "id,kind,delay\n1,a,30\n2,b,30\n")
+        feeds.happen(LATER, "id,kind,delay\n3,a,30\n")
+        feeds.learn()
+        assert known(feeds, scored) == (1, 1)
+        for name in ("toy", "truth"):
+            feeds = edited(feeds, name, "primaryKey: [id, kind]", "primaryKey: [id]")
+        feeds.learn()
+        assert known(feeds, scored) == (2, 2)
+
 
 def evaluations(feeds: LateFeeds, marker: Marker) -> list[Path]:
     return sorted((feeds.toy.root / "lake/toy/outcomes").glob(f"*/{marker.batch_id}/*"))
