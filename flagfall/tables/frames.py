@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +18,7 @@ from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, OUTCOME, Dataset
 from flagfall.errors import Damaged, NotThere
 from flagfall.lake.outcomes import last_late
 from flagfall.lake.output import Lake
-from flagfall.lake.parquet import scan_parquet
+from flagfall.lake.parquet import parquet_schema, scan_parquet
 from flagfall.lake.receipts import Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt, Staged
 from flagfall.tables.legible import check_parts
@@ -33,6 +35,8 @@ EVER = date(1970, 1, 1)
 _TIME = pl.Datetime("us", "UTC")
 _TYPES = (pl.String(), pl.String(), _TIME, _TIME, pl.Date())
 _CARRIED = dict(zip(CARRIED, _TYPES, strict=True))
+_FILE = "\0file"
+"""Column with the path of a row's file; none of a dataset is called so."""
 _LOOKED = {KNOWN_AT: _TIME, LOOK: pl.Int32()}
 
 
@@ -204,6 +208,23 @@ def _task_of(lake: Lake, receipt: Receipt, record: Done | None) -> Task | None:
     return predicted.task if predicted else None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A local file of rows, and what they carry."""
+
+    file: Path
+    receipt: Receipt
+    record: Done
+
+    @property
+    def carried(self) -> tuple[object, ...]:
+        """The file's path, then the values of ``_CARRIED``; of outcomes, also that of ``LOOK``."""
+        receipt, marker = self.receipt, self.receipt.marker
+        times = marker.delivered_at, receipt.received_at, delivered_on(receipt)
+        look = (self.record.number,) if isinstance(self.record, LateEvaluation) else ()
+        return (str(self.file), receipt.batch_id, marker.key, *times, *look)
+
+
 def _frames(
     dataset: Dataset,
     lake: Lake,
@@ -211,26 +232,34 @@ def _frames(
     batches: Iterable[tuple[Receipt, Done | None]],
     scratch: Path,
 ) -> Iterator[pl.LazyFrame]:
-    """A frame for each part of the batches that are done."""
+    """The parts of the batches that are done; a frame for those in a row that are alike.
+
+    With a frame for each part, polars' time grows with the square of their number.
+    """
+    parts = _parts(lake, batches, scratch)
+    for _, alike in groupby(parts, lambda part: parquet_schema(part.file)):
+        yield _carrying(dataset, kind, list(alike))
+
+
+def _parts(
+    lake: Lake, batches: Iterable[tuple[Receipt, Done | None]], scratch: Path
+) -> Iterator[_Part]:
     for receipt, record in batches:
         if record is None:
             continue
         folder = scratch / receipt.batch_id
         folder.mkdir(exist_ok=True)
-        for part in lake.parts(record, folder):
-            rows = scan_parquet(part)
-            if kind == "rows":
-                rows = in_form(dataset, rows)
-            if isinstance(record, LateEvaluation):
-                rows = rows.with_columns(pl.lit(record.number, pl.Int32).alias(LOOK))
-            yield _carrying(rows, receipt)
+        for file in lake.parts(record, folder):
+            yield _Part(file, receipt, record)
 
 
-def _carrying(part: pl.LazyFrame, receipt: Receipt) -> pl.LazyFrame:
-    marker = receipt.marker
-    times = marker.delivered_at, receipt.received_at, delivered_on(receipt)
-    carried = (receipt.batch_id, marker.key, *times)
-    return part.with_columns(
-        pl.lit(value, dtype=kind).alias(name)
-        for (name, kind), value in zip(_CARRIED.items(), carried, strict=True)
+def _carrying(dataset: Dataset, kind: Kind, parts: Sequence[_Part]) -> pl.LazyFrame:
+    rows = scan_parquet([part.file for part in parts], path=_FILE)
+    if kind == "rows":
+        rows = in_form(dataset, rows, beside=[_FILE])
+    types = {**_CARRIED, LOOK: pl.Int32()} if kind == "outcomes" else _CARRIED
+    carried = pl.LazyFrame(
+        [part.carried for part in parts], {_FILE: pl.String(), **types}, orient="row"
     )
+    own = rows.drop(types, strict=False)
+    return own.join(carried, on=_FILE, how="left", maintain_order="left").drop(_FILE)

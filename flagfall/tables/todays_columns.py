@@ -18,21 +18,28 @@ _SCORE = pl.Float32()
 _INTEGER, _NUMBER, _TEXT = pl.Int64(), pl.Float64(), pl.String()
 
 
-def in_form(dataset: Dataset, part: pl.LazyFrame, unchanged: Collection[str] = ()) -> pl.LazyFrame:
+def in_form(
+    dataset: Dataset,
+    part: pl.LazyFrame,
+    unchanged: Collection[str] = (),
+    beside: Collection[str] = (),
+) -> pl.LazyFrame:
     """Rows with today's columns.
 
     Args:
         dataset: Their dataset.
         part: As they were staged.
         unchanged: Columns that keep the type that they had.
+        beside: Further columns, which are none of the dataset's.
     """
     there = part.collect_schema()
-    return part.select(
+    formed = (
         pl.col(name)
         if name in there and name in unchanged
         else _as(there.get(name), kind, pl.col(name)).alias(name)
         for name, kind in staged_schema(dataset).items()
     )
+    return part.select(*formed, *beside)
 
 
 def of_types(part: pl.LazyFrame, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
