@@ -107,6 +107,7 @@ def requirements() -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.release
 class TestAsItIsBuilt:
     def test_all_steps_run_but_those_that_would_change_this_machine(self, image: Image) -> None:
         assert len(image.ran) == 5

@@ -29,6 +29,7 @@ def check(line: Line) -> None:
 
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(3)
+@pytest.mark.release
 def test_a_process_dies_at_every_point_that_matters(running: World) -> None:
     for line in harm.kill_at_points(running):
         check(line)

@@ -73,6 +73,7 @@ def pages_of_paper(report: Path) -> int:
     return len(re.findall(rb"/Type\s*/Page[^s]", paper))
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("how", ["--store=s3", "--executor=celery"])
 def test_the_demo_runs_on_s3_and_on_celery_too_and_leaves_no_process(
     tmp_path: Path, how: str

@@ -18,7 +18,7 @@ from tests.feeds import ToyFeed
 from tests.live.conftest import BROKEN_MODEL, DAGS, EVERY_MINUTE, FEED
 from tests.scored import GOOD, make_scored_toy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.release]
 
 ENVIRONMENTS = {
     "3.2": DAGS.parent / ".flagfall" / "airflow-3.2",
