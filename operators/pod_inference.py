@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
-from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
+from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator, make_safe_label_value
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import models as k8s
@@ -72,9 +72,6 @@ class PodInferenceOperator(KubernetesPodOperator):
             pod_template_file=pod.template or None,
             kubernetes_conn_id=pod.conn_id,
             labels={"app": "flagfall", "flagfall-dataset": make_safe_label_value(dataset)},
-            container_resources=k8s.V1ResourceRequirements(
-                requests={"cpu": pod.cpu, "memory": pod.memory}, limits={"memory": pod.memory}
-            ),
             container_security_context=_restricted(),
             automount_service_account_token=False,
             volumes=[] if pod.template else [_scratch()],
@@ -88,6 +85,7 @@ class PodInferenceOperator(KubernetesPodOperator):
             **kwargs,
         )
         self.dataset = dataset
+        self.wanted = pod
         self.datasets = datasets
         self.batches = batches
 
@@ -104,6 +102,7 @@ class PodInferenceOperator(KubernetesPodOperator):
         """
         ids = [delivery.marker.batch_id for delivery in _accepted(self._given())]
         self.arguments = ["stage", STAGE, self.dataset, *ids]
+        self.container_resources = _resources(self.wanted)
         self.env_vars = variables((self.datasets or datasets_folder()) / f"{self.dataset}.yaml")
         return super().build_pod_request_obj(context, **kwargs)
 
@@ -189,6 +188,18 @@ def _exit_code(pod: k8s.V1Pod, container: str) -> int | None:
         if one.name == container and one.state.terminated
     ]
     return ended[0].exit_code if ended else None
+
+
+def _resources(pod: Pod) -> k8s.V1ResourceRequirements:
+    """What the dataset asks for, beside what else the template's container does, such as a GPU."""
+    template = PodGenerator.deserialize_model_file(pod.template).to_dict() if pod.template else {}
+    (container, *_) = (template.get("spec") or {}).get("containers") or [{}]
+    theirs = container.get("resources") or {}
+    return k8s.V1ResourceRequirements(
+        claims=theirs.get("claims"),
+        requests={**(theirs.get("requests") or {}), "cpu": pod.cpu, "memory": pod.memory},
+        limits={**(theirs.get("limits") or {}), "memory": pod.memory},
+    )
 
 
 def _scratch() -> k8s.V1Volume:

@@ -148,6 +148,15 @@ class Cluster:
         """End a pod as a node does that runs short of memory."""
         self._kubelet.evict(self._uid(name))
 
+    def refuse(self, pods: int) -> None:
+        """Have the node turn away so many pods that come next, before they begin."""
+        self._kubelet.to_refuse += pods
+
+    @property
+    def to_refuse(self) -> int:
+        """Pods that are still to be turned away."""
+        return self._kubelet.to_refuse
+
     def delete(self, name: str, grace: int | None = None) -> None:
         """Delete a pod, as ``kubectl delete pod`` does."""
         self._kubelet.delete(("pods", self.namespace, name), grace)

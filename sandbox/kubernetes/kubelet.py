@@ -27,6 +27,11 @@ POLL = 0.1
 CANNOT_START = 128
 """Exit code of a container whose command cannot be started."""
 CREATING = "ContainerCreating"
+PULLED_EVERY = 10.0
+"""Seconds from one attempt at an image to the next."""
+SHOWN_FOR = 1.0
+"""Seconds for which a pod says that an attempt failed; then it says that it waits for the next."""
+REFUSED = "OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu"
 OVERDUE = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
 
 
@@ -40,11 +45,13 @@ class Kubelet:
 
     Attributes:
         is_full: Pods that come wait in ``Pending``, as on a cluster without a free node.
+        to_refuse: Pods that the node turns away as they come, before their container starts.
         peaks: The most memory of each pod that has ended, in bytes, by name.
     """
 
     def __init__(self, store: Store, images: Mapping[str, Image], folder: Path) -> None:
         self.is_full = False
+        self.to_refuse = 0
         self.registry_is_away = False
         self.peaks: dict[str, int] = {}
         self._store = store
@@ -52,7 +59,9 @@ class Kubelet:
         self._folder = folder
         self._containers: dict[str, Container] = {}
         self._reasons: dict[str, tuple[str, str]] = {}
+        self._asked_for: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
         self._is_stopping = False
 
     def run(self, key: Key, pod: Object) -> None:
@@ -66,6 +75,9 @@ class Kubelet:
         try:
             self._wait_for_a_node(key, uid)
             self._change(key, uid, _scheduled)
+            if self._is_refused():
+                self._change(key, uid, lambda found: _fail(found, *REFUSED))
+                return
             seconds = pod["spec"].get("activeDeadlineSeconds")
             until = math.inf if seconds is None else time.monotonic() + seconds
             if plan := self._planned(key, pod, until):
@@ -104,6 +116,11 @@ class Kubelet:
                 return
             time.sleep(POLL)
 
+    def _is_refused(self) -> bool:
+        with self._lock:
+            self.to_refuse -= (is_refused := self.to_refuse > 0)
+        return is_refused
+
     def _planned(self, key: Key, pod: Object, until: float) -> Plan | None:
         """What a container needs, as soon as it is there; ``None`` if it is too late then.
 
@@ -133,12 +150,18 @@ class Kubelet:
         mounts = make_mounts(pod["spec"], references, folder / "volumes")
         image = self._images.get(container["image"])
         if image is None or self.registry_is_away:
-            message = f'Back-off pulling image "{container["image"]}"'
-            raise Waiting(message, "ImagePullBackOff")
+            raise self._not_pulled(pod["metadata"]["uid"], container["image"])
         given = environment(container, references)
         if not (container.get("command") or container.get("args")):
             raise Waiting("no command specified", "CreateContainerError")
         return image, mounts, given, folder
+
+    def _not_pulled(self, uid: str, image: str) -> Waiting:
+        """Why a container has no image: an attempt failed, or the next one is to come."""
+        now = time.monotonic()
+        if (now - self._asked_for.setdefault(uid, now)) % PULLED_EVERY < SHOWN_FOR:
+            return Waiting(f'failed to pull image "{image}": no answer', "ErrImagePull")
+        return Waiting(f'Back-off pulling image "{image}"', "ImagePullBackOff")
 
     def _say(self, key: Key, pod: Object, waiting: Waiting) -> None:
         """Say why a pod waits: in its status, and as an event."""
@@ -225,11 +248,13 @@ class Kubelet:
         return marked
 
     def _end(self, key: Key, pod: Object, grace: float) -> None:
-        container = self._containers.get(pod["metadata"]["uid"])
+        uid = pod["metadata"]["uid"]
+        container = self._containers.get(uid)
         if container is not None:
             container.end(grace)
             self._wait_for_end(key)
         with suppress(Refused):
+            self._change(key, uid, _never_began)
             self._store.remove(key)
         shutil.rmtree(self._folder / pod["metadata"]["uid"], ignore_errors=True)
 
@@ -313,6 +338,12 @@ def _why_waiting(pod: Object) -> str:
 
 def _fail(pod: Object, reason: str, message: str) -> None:
     pod["status"] |= {"phase": "Failed", "reason": reason, "message": message}
+
+
+def _never_began(pod: Object) -> None:
+    """What was to run on a node and did not, fails before it is gone."""
+    if pod["status"]["phase"] == "Pending" and "nodeName" in pod["spec"]:
+        pod["status"]["phase"] = "Failed"
 
 
 def _grace(pod: Object) -> int:

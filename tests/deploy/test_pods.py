@@ -463,7 +463,8 @@ class TestTheFilesThemselves:
             for before, after in zip(policies(), opened, strict=True)
         }
         task, triggerer = more.pop("flagfall-task"), more.pop("flagfall-triggerer")
-        assert (task, triggerer) == ({8000, 587, 8125, 4318}, {8125, 4318})
+        assert (task, triggerer) == ({80, 8000, 587, 9125, 4318}, {80, 9125, 4318})
+        assert more.pop("flagfall-inference") == {80}
         assert not any(more.values())
         page = (DOCS / "kubernetes.md").read_text()
         table = page.partition("## What a cluster must let through")[2].partition("\n## ")[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.log.s3_task_handler import S3RemoteLogIO
+from sqlalchemy.engine import make_url
 
 from flagfall.cli.feed_status import status
 from flagfall.dataset.loader import read_dataset
@@ -143,6 +144,16 @@ class TestSecrets:
         made = set(re.findall(r"create secret generic (\S+)", PAGE))
         assert len(named) == 4
         assert made == named
+
+    @pytest.mark.parametrize(
+        "file", ["docs/security.md", "docs/kubernetes.md", "deploy/compose.yaml"]
+    )
+    def test_a_url_of_the_database_names_a_driver_that_is_there(self, file: str) -> None:
+        """SQLAlchemy's own for ``postgresql://`` is psycopg 3, which no lock file of ours has."""
+        urls = re.findall(r"postgresql[+\w]*(?=://)", (DEPLOY.parent / file).read_text())
+        assert urls
+        for url in urls:
+            assert make_url(f"{url}://").get_dialect().import_dbapi().paramstyle == "pyformat"
 
     def test_the_page_names_the_roles_that_the_values_name(self) -> None:
         roles = set(re.findall(r":role/([\w-]+)", (DEPLOY / "helm/values.yaml").read_text()))

@@ -114,6 +114,12 @@ def all_tasks(chosen: dict[str, Any]) -> int:
     return number
 
 
+def test_config_maps_are_rolled_back_with_the_release() -> None:
+    """As hooks, which the chart makes of them else, they would stay as a later release had them."""
+    for config_map in values()["extraConfigMaps"].values():
+        assert config_map["useHelmHooks"] is False
+
+
 class TestNamesThatMeet:
     """What one file names and another has."""
 

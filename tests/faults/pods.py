@@ -43,10 +43,10 @@ from tests.faults.comparison import S3Files, Verdict
 from tests.faults.producer import Drop, FlightRows, S3Producer
 from tests.faults.world import Line
 
-FEEDS = ("dawn", "noon", "dusk", "night", "late")
-"""Feeds that are harmed side by side in the campaign."""
 IN_POD = "in_pod"
 """A feed whose model runs in a pod of its own."""
+FEEDS = ("dawn", "noon", "dusk", "night", IN_POD)
+"""Feeds that are harmed side by side in the campaign."""
 ROWS_APART = 50_000
 """No two feeds have the same flights: a row that came twice is seen."""
 FAULTS = "/faults"
@@ -62,6 +62,8 @@ HITS = {"generate_report": 1}
 """How often the pods of one task are hit in a run: a report is not retried."""
 MOST_HITS = 2
 """The same for the others, which are tried four times."""
+TURNED_AWAY = 2
+"""Pods that a node refuses, one after the other."""
 AT_ONCE = 8
 """Harms in one round, where each hits a pod: several pods of a run."""
 SEED = 17
@@ -226,7 +228,7 @@ def wait_until_watched(pods: HarmedPods, feeds: int) -> None:
 def world_of(pods: HarmedPods, s3: LocalS3, folder: Path, name: str) -> PodsWorld:
     """A feed of a rehearsal that runs."""
     client, dataset = s3.client("s3"), find_dataset(name)
-    rows = FlightRows((*FEEDS, IN_POD).index(name) * ROWS_APART)
+    rows = FlightRows(FEEDS.index(name) * ROWS_APART)
     producer = S3Producer(dataset, rows, folder / "outbox" / name, client=client)
     files = S3Files(client, BUCKET, f"lake/{name}")
     return PodsWorld(producer, Inbox(Feed.of(dataset)), files, folder / "faults", pods)
@@ -318,6 +320,12 @@ def pending(how: str) -> Callable[[PodsWorld], None]:
     return harm
 
 
+def _refused(world: PodsWorld) -> None:
+    """Have a node turn away pods before they begin, as one that is drained or full does."""
+    world.cluster.refuse(TURNED_AWAY)
+    world.wait(lambda: world.cluster.to_refuse == 0, "no pod came that the node could refuse")
+
+
 def _away(world: PodsWorld) -> None:
     world.running()
     world.cluster.weather.is_away = True
@@ -374,10 +382,11 @@ class Kind:
 HARM = {
     "kill of all that runs in a pod": Kind(to_pods("kill"), 60, AT_ONCE),
     "pod deleted as it runs": Kind(to_pods("delete"), 45, AT_ONCE),
-    "pod evicted as it runs": Kind(to_pods("evict"), 30, AT_ONCE),
+    "pod evicted as it runs": Kind(to_pods("evict"), 20, AT_ONCE),
     "pod out of memory": Kind(to_pods("exhaust"), 20, AT_ONCE),
     f"pods pending for {LAME:.0f} s": Kind(to_all(pending("full")), 10),
-    f"ImagePullBackOff for {LAME:.0f} s": Kind(to_all(pending("without_registry")), 10),
+    f"images not pulled for {LAME:.0f} s": Kind(to_all(pending("without_registry")), 10),
+    "pods refused by their node": Kind(to_all(_refused), 10),
     f"Kubernetes API away for {AWAY:.0f} s": Kind(to_all(_away), 5),
     f"Kubernetes API takes {SLOW:.0f} s for an answer, for {LAME:.0f} s": Kind(to_all(_slow), 5),
     f"Kubernetes API answers 429 for {LAME:.0f} s": Kind(to_all(_busy), 5),

@@ -103,6 +103,19 @@ def test_a_model_in_a_pod_of_its_own_goes_from_landing_to_report(rehearsal: Rehe
     assert len(world.ended(f"{world.dag_id}.run_inference")) == 2, "one starts it, one goes on"
 
 
+@pytest.mark.parametrize("what", ["images not pulled for 20 s", "pods refused by their node"])
+def test_a_pod_that_never_began_costs_no_try_and_harms_no_successor(
+    rehearsal: Rehearsal, what: str
+) -> None:
+    world = rehearsal.feeds[HARMED[0]]
+    tries = f"""select task_id, try_number from task_instance
+        where dag_id = '{world.dag_id}' and try_number > 1"""
+    before = world.airflow.query(tries)
+    (line, _) = harm_pods([world], [(what, 1)])
+    check(line)
+    assert world.airflow.query(tries) == before
+
+
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(3)
 def test_nothing_is_lost_and_nothing_twice(rehearsal: Rehearsal) -> None:

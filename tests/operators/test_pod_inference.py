@@ -184,12 +184,16 @@ def test_a_pod_may_take_the_whole_second_to_start_that_its_time_ends_in(tmp_path
 def test_a_template_adds_what_the_dataset_does_not_say(
     tmp_path: Path, cluster: Cluster, context: dict[str, Any]
 ) -> None:
+    gpu = {"nvidia.com/gpu": "1"}
+    own = {
+        "name": "base",
+        "volumeMounts": [{"name": "mine", "mountPath": "/tmp"}],
+        "resources": {"requests": {**gpu, "cpu": "9"}, "limits": gpu},
+    }
     template = {
         "spec": {
             "nodeSelector": {"disk": "fast"},
-            "containers": [
-                {"name": "base", "volumeMounts": [{"name": "mine", "mountPath": "/tmp"}]}
-            ],
+            "containers": [own],
             "volumes": [{"name": "mine", "emptyDir": {}}],
         }
     }
@@ -200,6 +204,10 @@ def test_a_template_adds_what_the_dataset_does_not_say(
     assert pod["spec"]["nodeSelector"] == {"disk": "fast"}
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["mine"]
     assert (container["image"], container["command"]) == ("a", ["flagfall"])
+    assert container["resources"] == {
+        "requests": {**gpu, "cpu": "500m", "memory": "1Gi"},
+        "limits": {**gpu, "memory": "1Gi"},
+    }
 
 
 def test_its_command_line_writes_predictions_on_s3(
