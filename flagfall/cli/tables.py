@@ -77,7 +77,8 @@ def table(
     tables = do(found, Inbox(Feed.of(found)).lake, _day(since))
     for kept in tables:
         say(kept.sentence if maintain else kept.news)
-    end([failure for kept in tables for failure in kept.failures])
+    failures = {str(failure): failure for kept in tables for failure in kept.failures}
+    end([*failures.values()])
 
 
 def _day(since: datetime | None) -> date:

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import StoreRefused, StoreUnavailable, printable
+from flagfall.errors import Damaged, StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT, Lake
 from flagfall.lake.records import Evaluation, LateEvaluation, Part, Receipt
 from flagfall.lake.rollups import Rollups, day_of
@@ -75,14 +75,24 @@ def last_late(
     return looked(store, receipts, rollups).last
 
 
-def looked(store: Store, receipts: Iterable[Receipt], rollups: Rollups | None = None) -> Looked:
-    """As ``last_late``, with the numbers of those that are there."""
+def looked(
+    store: Store,
+    receipts: Iterable[Receipt],
+    rollups: Rollups | None = None,
+    skip_damaged: bool = True,
+) -> Looked:
+    """As ``last_late``, with the numbers of those that are there.
+
+    Raises:
+        Damaged: One is, and none before it is to take its place.
+    """
+    read_one = legible_late if skip_damaged else _read_late
     by_id = {receipt.batch_id: receipt for receipt in receipts}
     last = last_looks(store, by_id.values())
     rolled = rollups.late(day_of(by_id[name]) for name in last) if rollups else {}
     found = {name: one for name, one in rolled.items() if last.get(name) == one.number}
     lacking = [by_id[name] for name in last if name not in found]
-    read = in_parallel(lambda one: legible_late(store, one, last[one.batch_id]), lacking)
+    read = in_parallel(lambda one: read_one(store, one, last[one.batch_id]), lacking)
     return Looked(last, found | {one.batch_id: one for one in read if one is not None})
 
 
@@ -117,14 +127,14 @@ def _read_late(store: Store, receipt: Receipt, number: int) -> LateEvaluation:
     """A late evaluation of a batch.
 
     Raises:
-        StoreRefused: It is damaged.
+        Damaged: It is.
     """
     key = f"{_folder(receipt)}/{number:06d}.json"
     try:
         return LateEvaluation.model_validate_json(store.read(key, RECORD_LIMIT))
     except ValidationError as damaged:
         why = f"this record is damaged ({damaged.error_count()} mistakes); restore it, or remove it"
-        raise StoreRefused(f"{store.uri}/{key}", why) from damaged
+        raise Damaged(f"{store.uri}/{key}", why) from damaged
 
 
 def add_late(

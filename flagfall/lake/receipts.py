@@ -25,9 +25,10 @@ And one that was taken in more than a day after it landed has an entry on the da
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 
@@ -100,6 +101,32 @@ class Turns:
     is_open: bool = False
 
 
+@dataclass(frozen=True)
+class InDoubt:
+    """Markers of which a receipt cannot be read, so that nobody knows which delivery counts.
+
+    Attributes:
+        failures: Why not, by the receipt's batch id.
+        deliveries: Ids of all deliveries of each such marker, by the marker's digest.
+    """
+
+    failures: Mapping[str, StoreRefused] = field(default_factory=dict)
+    deliveries: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def has(self, receipt: Receipt) -> bool:
+        """Whether a receipt is of such a marker."""
+        return receipt.marker.key_digest in self.deliveries
+
+    def check(self) -> None:
+        """See that nothing is in doubt.
+
+        Raises:
+            StoreRefused: A receipt cannot be read.
+        """
+        for failure in self.failures.values():
+            raise failure
+
+
 class Receipts:
     """The receipts of one dataset.
 
@@ -109,14 +136,19 @@ class Receipts:
 
     Attributes:
         versions: Of the receipts that ``since`` has listed, by batch id.
-        damaged: URIs of the receipts that ``since`` could not read the last time.
+        failures: Why ``since`` could not read receipts the last time, by their keys.
     """
 
     def __init__(self, store: Store, rollups: Rollups | None = None) -> None:
         self._store = store
         self._rollups = rollups or Rollups(store)
         self.versions: dict[str, str] = {}
-        self.damaged: tuple[str, ...] = ()
+        self.failures: dict[str, StoreRefused] = {}
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """URIs of the receipts that ``since`` could not read the last time."""
+        return tuple(f"{self._store.uri}/{key}" for key in sorted(self.failures))
 
     def filed(self, since: date) -> Filed:
         """Receipts of markers that landed on ``since`` or later, and all entries.
@@ -276,14 +308,24 @@ class Receipts:
             received: Also what was accepted on this day or later, after ``day``, more than a day
                 after it landed; ``None`` for no other.
         """
+        self.failures.clear()
         listed = list(self._listed(day, received))
         self.versions |= {batch_id_of(entry.key): entry.version for entry in listed}
         rolled = {receipt.batch_id: receipt for receipt in self._rollups.receipts(listed)}
         found = self._read_all([entry.key for entry in listed], {**rolled, **known})
-        legible = {receipt.batch_id for receipt in found}
-        lacking = (entry.key for entry in listed if batch_id_of(entry.key) not in legible)
-        self.damaged = tuple(f"{self._store.uri}/{key}" for key in lacking)
         return sorted(found, key=_landing)
+
+    def in_doubt(self) -> InDoubt:
+        """Of which markers ``since`` could not read a receipt the last time."""
+        failures = {batch_id_of(key): error for key, error in self.failures.items()}
+        if not failures:
+            return InDoubt()
+        markers: defaultdict[str, set[str]] = defaultdict(set)
+        for key in self._store.names("deliveries"):
+            _, digest, name = key.split("/")
+            markers[digest].add(name.partition("~")[2])
+        found = {digest: names for digest, names in markers.items() if names & failures.keys()}
+        return InDoubt(failures, {digest: frozenset(names) for digest, names in found.items()})
 
     def _listed(self, since: date, received: date | None) -> Iterator[Entry]:
         earlier = set[str]()
@@ -317,6 +359,7 @@ class Receipts:
             return self._read(key)
         except StoreRefused as damaged:
             log.warning("%s", printable(str(damaged)))
+            self.failures[key] = damaged
             return None
 
     def by_id(self, batch_id: str) -> Receipt | None:

@@ -424,6 +424,8 @@ class LateEvaluation(_Stored):
         parts: The outcomes, with the key columns; none in records of older releases.
         earlier: What the evaluations before it knew; none in records of older releases.
         run: The run that evaluated it; empty where that has no name.
+        sources: ``<day>~<batch id>`` of the deliveries, with the day on which each landed (UTC);
+            none in records of older releases.
     """
 
     batch_id: str
@@ -435,6 +437,7 @@ class LateEvaluation(_Stored):
     parts: tuple[Part, ...] = ()
     earlier: tuple[Look, ...] = ()
     run: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def looks(self) -> tuple[Look, ...]:

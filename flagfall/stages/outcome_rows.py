@@ -60,7 +60,7 @@ class OutcomeRows:
 
     def matched(self, delivery: Receipt, asked: Sequence[str]) -> dict[str, int]:
         """Rows of each batch that a delivery has an outcome for. Each pair is matched once."""
-        known = read_matched(self._lake.store, delivery.batch_id, self.key)
+        known = self.matched_before(delivery.batch_id)
         missing = [batch_id for batch_id in asked if batch_id not in known]
         try:
             new = self._match(delivery, missing)
@@ -87,8 +87,11 @@ class OutcomeRows:
             return False
         was_there = receipt.received_at <= last.at
         names = (*delivery.replaces, receipt.batch_id) if was_there else delivery.replaces
-        looked_up = (read_matched(self._lake.store, name, self.key) for name in names)
-        return any(matched.get(last.batch_id) != 0 for matched in looked_up)
+        return any(self.matched_before(name).get(last.batch_id) != 0 for name in names)
+
+    def matched_before(self, delivery: str) -> dict[str, int]:
+        """As ``matched``, of what was looked up already; of no other batch it says anything."""
+        return read_matched(self._lake.store, delivery, self.key)
 
     def _is_kept(self, delivery: Receipt) -> bool:
         """Whether its rows have to be there still."""

@@ -23,13 +23,13 @@ import polars as pl
 from flagfall.dataset.model import Label, Task
 from flagfall.dataset.outcomes import LOOKS_ON
 from flagfall.dataset.schema import KNOWN_AT, OUTCOME, Dataset
-from flagfall.errors import FlagfallError, NotThere, StoreUnavailable
+from flagfall.errors import FlagfallError, NotThere
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window, outcome_deliveries
+from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window
 from flagfall.lake.outcomes import Looked, add_late, looked, note_learned
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.parquet import read_parquet
-from flagfall.lake.receipts import current_view
+from flagfall.lake.receipts import InDoubt, current_view
 from flagfall.lake.records import Evaluation, LateEvaluation, Predicted, Receipt
 from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
@@ -38,6 +38,7 @@ from flagfall.scoring.labels import LABEL, Says, no_labels
 from flagfall.scoring.model import scorer_of
 from flagfall.scoring.model_folder import declared_task
 from flagfall.scoring.reference import Reference
+from flagfall.stages.delivered import Delivered, look_at_deliveries
 from flagfall.stages.outcome_rows import OutcomeRows
 from flagfall.tables.legible import legible
 from flagfall.tables.upkeep import commit_missing, has_tables
@@ -97,17 +98,21 @@ def evaluate_outcomes(
     """
     waiting = _waiting(_label(dataset), inbox)
     before = looked(inbox.lake.store, waiting, inbox.lake.rollups)  # first: see ``add_late``
-    deliveries = _deliveries(_label(dataset), waiting, outcomes, before)
+    delivered = look_at_deliveries(_label(dataset), waiting, outcomes, before)
     rows = OutcomeRows(dataset, inbox.lake, feed, outcomes.lake, inbox.clock())
     look = _Look(dataset, inbox, rows, run)
-    sources = look.sources(waiting, deliveries, before)
+    sources = look.sources(waiting, delivered, before)
     sure = [one for one in waiting if one.batch_id in sources]
     due = [one for one in sure if look.is_due(one, sources[one.batch_id], before)]
     due = look.of_todays_task(due, waiting)
     if due:  # before they are: a worker that dies between the two is to leave no alert unseen
         note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in due])
     done = {name for name, one in before.last.items() if run and one.run == run}
-    failures = list(rows.failures.values())
+    failures: list[FlagfallError] = [
+        *inbox.receipts.in_doubt().failures.values(),
+        *delivered.failures(outcomes.lake.store.uri),
+        *rows.failures.values(),
+    ]
     for receipt in due:
         try:
             look.evaluate(receipt, sources[receipt.batch_id], before)
@@ -129,32 +134,14 @@ def _waiting(label: Label, inbox: Inbox) -> list[Receipt]:
     """Batches that count and are looked at, in the order of landing."""
     since, received = _looks_since(label, inbox), inbox.clock() - LOOKS_ON
     found = current_view(inbox.receipts.since(since.date(), received=received.date()))
+    doubt = inbox.receipts.in_doubt()
     looked_at = (one for one in found if one.marker.landed_at > since or one.received_at > received)
-    return [one for one in looked_at if one.rows]
+    return [one for one in looked_at if one.rows and not doubt.has(one)]
 
 
 def _looks_since(label: Label, inbox: Inbox) -> datetime:
     """What landed before is looked at no more, unless it was taken in since."""
     return inbox.clock() - label.within - LOOKS_ON
-
-
-def _deliveries(
-    label: Label, waiting: Sequence[Receipt], outcomes: Inbox, before: Looked
-) -> list[OutcomeDelivery]:
-    """Deliveries of outcomes that may be of a batch, in the order in which they were delivered.
-
-    Raises:
-        StoreUnavailable: There is none at all, although outcomes were joined before.
-    """
-    if not waiting:
-        return []
-    since = min(Window.of(one, label.within).since for one in waiting)
-    receipts = outcomes.receipts.since(since.date())
-    if not receipts and any(one.deliveries for one in before.last.values()):
-        why = "there is no receipt in it, and outcomes of it were joined before. Is it mounted? If"
-        why = f"{why} the feed was renamed, move its lake along"
-        raise StoreUnavailable(outcomes.lake.store.uri, why)
-    return outcome_deliveries(receipts)
 
 
 class _OtherKey(Exception):
@@ -184,16 +171,16 @@ class _Look:
         self._run = run
 
     def sources(
-        self, waiting: Sequence[Receipt], deliveries: Sequence[OutcomeDelivery], before: Looked
+        self, waiting: Sequence[Receipt], delivered: Delivered, before: Looked
     ) -> dict[str, list[Receipt]]:
         """The deliveries that have outcomes for each batch, in their order, by batch id.
 
         A batch is left out if what is known of it may be lost because something cannot be read.
         """
         windows = {one.batch_id: Window.of(one, self._label.within) for one in waiting}
-        unsure: set[str] = set()
+        unsure = {*delivered.gone, *self._known_by_others(delivered.in_doubt, before)}
         found: dict[str, list[Receipt]] = {name: [] for name in windows}
-        for delivery in deliveries:
+        for delivery in delivered.deliveries:
             asked = [name for name, window in windows.items() if delivery.counts_in(window)]
             matched = self._rows.matched(delivery.receipt, asked) if asked else {}
             for name in asked:
@@ -205,6 +192,12 @@ class _Look:
             names = ", ".join(sorted(unsure))
             log.warning("%s: left as it is, until all is readable: %s", self._dataset.name, names)
         return {name: of for name, of in found.items() if name not in unsure}
+
+    def _known_by_others(self, doubt: InDoubt, before: Looked) -> set[str]:
+        """Batches that something is known of, perhaps by a delivery of a marker in doubt."""
+        names = (name for names in doubt.deliveries.values() for name in names)
+        matched = [self._rows.matched_before(name) for name in names]
+        return {name for name in before.last if any(one.get(name) != 0 for one in matched)}
 
     def _may_lose(self, batch_id: str, delivery: OutcomeDelivery, before: Looked) -> bool:
         """Whether a batch that a delivery was not looked up for may lose what is known of it."""
@@ -257,6 +250,7 @@ class _Look:
                 deliveries=len(sources),
                 at=self._inbox.clock(),
                 run=self._run,
+                sources=tuple(f"{day_of(one)}~{one.batch_id}" for one in sources),
                 earlier=last.looks if last else (),
                 evaluation=self._evaluation(receipt.batch_id, sources, folder, files),
             )

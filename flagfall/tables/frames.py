@@ -16,7 +16,7 @@ from flagfall.dataset.columns import OUTCOME_TYPES, key_columns, staged_schema
 from flagfall.dataset.model import Task
 from flagfall.dataset.schema import CARRIED, KNOWN_AT, LOOK, OUTCOME, Dataset
 from flagfall.errors import Damaged, NotThere
-from flagfall.lake.outcomes import last_late
+from flagfall.lake.outcomes import looked
 from flagfall.lake.output import Lake
 from flagfall.lake.parquet import parquet_schema, scan_parquet
 from flagfall.lake.receipts import Receipts, current_view
@@ -62,8 +62,13 @@ def check_kind(dataset: Dataset, kind: Kind) -> None:
 
 
 def what_counts(receipts: Receipts, since: date) -> list[Receipt]:
-    """What counts and was delivered on ``since`` or later (UTC), however often it was replayed."""
+    """What counts and was delivered on ``since`` or later (UTC), however often it was replayed.
+
+    Raises:
+        StoreRefused: A receipt cannot be read, so nobody knows.
+    """
     found = current_view(receipts.since(since))
+    receipts.in_doubt().check()
     return [one for one in found if delivered_on(one) >= since]
 
 
@@ -73,10 +78,14 @@ def delivered_on(receipt: Receipt) -> date:
 
 
 def records_of(lake: Lake, kind: Kind, receipts: Sequence[Receipt]) -> dict[str, Done]:
-    """The records of batches by batch id; one that is not scored, or not looked at, has none."""
+    """The records of batches by batch id; one that is not scored, or not looked at, has none.
+
+    Raises:
+        Damaged: One is.
+    """
     names = [receipt.batch_id for receipt in receipts]
     if kind == "outcomes":
-        return {**last_late(lake.store, receipts, lake.rollups)}
+        return {**looked(lake.store, receipts, lake.rollups, skip_damaged=False).last}
     read = lake.find_all(Staged, names) if kind == "rows" else lake.find_all(Predicted, names)
     return {record.batch_id: record for record in read if record is not None}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import Damaged, NotThere, StoreError, StoreRefused
 from flagfall.extras import require
 from flagfall.lake.output import Lake
-from flagfall.lake.receipts import Receipts, current_view
+from flagfall.lake.receipts import InDoubt, Receipts, current_view
 from flagfall.lake.records import LateEvaluation, Predicted, Receipt
 from flagfall.lake.rollups import day_of
 from flagfall.logs import logger
@@ -57,7 +58,7 @@ class Kept:
         into: Files that they were made to.
         removed: Files that nobody needs any more.
         gone: Batches that it lacks, and whose rows are not in the lake any more.
-        failures: Of batches that it lacks because they are damaged.
+        failures: Of batches that it lacks because they, or their receipts, are damaged.
     """
 
     kind: Kind
@@ -66,7 +67,7 @@ class Kept:
     into: int = 0
     removed: int = 0
     gone: int = 0
-    failures: tuple[Damaged, ...] = ()
+    failures: tuple[StoreRefused, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,7 +91,7 @@ class Kept:
         """See that no batch was left out.
 
         Raises:
-            Damaged: One was; others that were are in the log.
+            StoreRefused: One was; others that were are in the log.
         """
         for failure in self.failures[1:]:
             log.error("the table of %s lacks another batch: %s", self.kind, failure)
@@ -137,7 +138,7 @@ def commit(dataset: Dataset, lake: Lake, kind: Kind, receipts: Sequence[Receipt]
     last = known = current_view(receipts)
     old = [one for one in last if one.received_at < datetime.now(UTC) - TURNS_KEPT]
     if old:
-        known = _counts(lake, min(map(day_of, old)))
+        known, _ = _counts(lake, min(map(day_of, old)))
         lacks = _missing(dataset, lake, kind, min(map(day_of, old)), known)
         names = {one.batch_id for one in old} - {one.batch_id for one in lacks}
         last = [one for one in last if one.batch_id not in names]
@@ -268,9 +269,15 @@ def _groups(receipts: Sequence[Receipt]) -> Iterator[list[Receipt]]:
         yield group
 
 
-def _counts(lake: Lake, since: date) -> list[Receipt]:
-    """What counts of what landed on a day or later, replays of older batches too."""
-    return current_view(Receipts(lake.store).since(since))
+def _counts(lake: Lake, since: date) -> tuple[list[Receipt], InDoubt]:
+    """What counts of what landed, or was taken in, on a day or later; and what is in doubt.
+
+    Replays of older batches are among it.
+    """
+    receipts = Receipts(lake.store)
+    found = current_view(receipts.since(since, received=since))
+    doubt = receipts.in_doubt()
+    return [one for one in found if not doubt.has(one)], doubt
 
 
 def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Receipt]:
@@ -285,26 +292,34 @@ def missing(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> list[Recei
         kind: What the table is of.
         since: Of deliveries that landed on this day or later (UTC), replays of older ones too.
     """
-    return _missing(dataset, lake, kind, since, _counts(lake, since))
+    return _missing(dataset, lake, kind, since, _counts(lake, since)[0])
 
 
 def _missing(
     dataset: Dataset, lake: Lake, kind: Kind, since: date, counts: Sequence[Receipt]
 ) -> list[Receipt]:
     is_looked_at = kind == "outcomes"
-    earlier = {day for day in map(delivered_on, counts) if day < since}
-    there = open_table(dataset, lake, kind).batches(since, earlier, by_look=is_looked_at)
-    batches = {(one.batch_id, one.look) for one in there}
-    markers = {one.marker for one in there}
+    earlier = {day for day in _days_of(lake, counts) if day < since}
+    there: defaultdict[str, set[tuple[str, int | None]]] = defaultdict(set)
+    for one in open_table(dataset, lake, kind).batches(since, earlier, by_look=is_looked_at):
+        there[one.marker].add((one.batch_id, one.look))
     records = records_of(lake, kind, counts) if is_looked_at else {}
     found = []
     for receipt in counts:
         record = records.get(receipt.batch_id)
         look = _look_of(record) if is_looked_at else None
         has_rows = _has_outcomes(record) if is_looked_at else bool(receipt.rows)
-        if (receipt.batch_id, look) not in batches and (has_rows or receipt.marker.key in markers):
+        wanted = {(receipt.batch_id, look)} if has_rows else set()
+        if there[receipt.marker.key] != wanted:
             found.append(receipt)
     return found
+
+
+def _days_of(lake: Lake, counts: Sequence[Receipt]) -> set[date]:
+    """Days on which some batches, and the deliveries that they corrected, landed (UTC)."""
+    corrected = [one.marker for one in counts if one.turn != 1]
+    before = in_parallel(Receipts(lake.store).days, corrected)
+    return set(map(delivered_on, counts)).union(*before)
 
 
 def _has_outcomes(record: Done | None) -> bool:
@@ -329,9 +344,10 @@ def catch_up(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
 
     Raises:
         NotThere: The dataset has no tables.
+        StoreError: As of ``maintain``.
     """
     _check_tables(dataset)
-    return [_caught_up(dataset, lake, kind, since) for kind in kinds_of(dataset)]
+    return _of_each(dataset, lambda kind: _caught_up(dataset, lake, kind, since))
 
 
 def _check_tables(dataset: Dataset) -> None:
@@ -341,8 +357,9 @@ def _check_tables(dataset: Dataset) -> None:
 
 
 def _caught_up(dataset: Dataset, lake: Lake, kind: Kind, since: date) -> Kept:
-    counts = _counts(lake, since)
-    return _commit(dataset, lake, kind, _missing(dataset, lake, kind, since, counts), counts)
+    counts, doubt = _counts(lake, since)
+    kept = _commit(dataset, lake, kind, _missing(dataset, lake, kind, since, counts), counts)
+    return replace(kept, failures=(*kept.failures, *doubt.failures.values()))
 
 
 def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
@@ -356,10 +373,19 @@ def maintain(dataset: Dataset, lake: Lake, since: date) -> list[Kept]:
             done.
     """
     _check_tables(dataset)
+    return _of_each(dataset, lambda kind: _maintained(dataset, lake, kind, since))
+
+
+def _of_each(dataset: Dataset, do: Callable[[Kind], Kept]) -> list[Kept]:
+    """Do something to each table, although others fail.
+
+    Raises:
+        StoreError: What the first one raised that failed; the others are in the log.
+    """
     kept, failures = list[Kept](), list[StoreError]()
     for kind in kinds_of(dataset):
         try:
-            kept.append(_maintained(dataset, lake, kind, since))
+            kept.append(do(kind))
         except StoreError as error:
             log.error("%s: the table of %s: %s", dataset.name, kind, error)
             failures.append(error)

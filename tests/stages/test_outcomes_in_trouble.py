@@ -257,6 +257,57 @@ def test_a_disk_that_is_full_or_broken_is_no_fault_of_the_rows(error: Exception,
         raise error
 
 
+class TestReceiptsThatCannotBeRead:
+    """Nobody knows which delivery of their markers counts, so what is known stays known."""
+
+    def test_of_outcomes_take_nothing_away(self, feeds: LateFeeds) -> None:
+        scored, other = feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.3\n")
+        lost = feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
+        feeds.learn()
+        feeds.happen(LATER, "id,delay\n3,30\n8,30\n")
+        with damaged_receipt(feeds.truth, lost):
+            learned = feeds.learn()
+        (failure,) = learned.failures
+        assert lost.batch_id in str(failure)
+        assert [one.batch_id for one in learned.batches] == [other.batch_id]
+        assert known(feeds, scored) == (2, 1)
+        feeds.learn()
+        assert known(feeds, scored) == (3, 2)
+
+    def test_of_a_correction_of_outcomes_bring_nothing_back(self, feeds: LateFeeds) -> None:
+        scored = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n2,30\n")
+        feeds.learn()
+        feeds.clock.advance(timedelta(hours=1))
+        correction = feeds.happen(NEXT, "id,delay\n1,0\n2,0\n")
+        feeds.learn()
+        with damaged_receipt(feeds.truth, correction):
+            assert feeds.learn().batches == ()
+        assert known(feeds, scored) == (2, 0)
+
+    def test_of_scored_rows_have_no_earlier_ones_evaluated(self, feeds: LateFeeds) -> None:
+        old, other = feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.3\n")
+        correction = feeds.score(DAY, "id,value\n1,0.1\n")
+        feeds.happen(NEXT, "id,delay\n1,30\n8,30\n")
+        with damaged_receipt(feeds.toy, correction):
+            learned = feeds.learn()
+        assert [one.batch_id for one in learned.batches] == [other.batch_id]
+        assert len(learned.failures) == 1
+        assert feeds.known(old) is None
+
+    def test_of_another_lake_take_nothing_away(self, feeds: LateFeeds) -> None:
+        """The feed was renamed, and its lake was left; a first delivery is in the new one."""
+        scored = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n")
+        feeds.learn()
+        Path(feeds.truth.root, "lake").rename(feeds.truth.root / "elsewhere")
+        feeds.happen(LATER, "id,delay\n2,30\n")
+        learned = feeds.learn()
+        assert learned.batches == ()
+        assert "If the feed was renamed, move its lake along" in str(learned.failures[0])
+        assert known(feeds, scored) == (1, 1)
+
+
 class TestAWorkerThatDies:
     def test_leaves_no_alert_unseen_and_its_batches_to_the_next_try_of_its_run(
         self, feeds: LateFeeds, monkeypatch: pytest.MonkeyPatch
@@ -404,6 +455,17 @@ def unreadable(
     with monkeypatch.context() as patch:
         patch.setattr(Lake, "find", away)
         yield
+
+
+@contextmanager
+def damaged_receipt(feed: ToyFeed, marker: Marker) -> Iterator[None]:
+    """The receipt of a delivery cannot be read meanwhile."""
+    name = f"receipts/landed=*/{marker.batch_id}.json"
+    (path,) = Path(feed.inbox().lake.store.uri).glob(name)
+    text = path.read_bytes()
+    path.write_text("{")
+    yield
+    path.write_bytes(text)
 
 
 def drop_staged(feed: ToyFeed, marker: Marker, how: str = "gone") -> None:

@@ -113,6 +113,17 @@ def test_an_outcome_that_was_taken_back_is_gone(feeds: AnyLateFeeds) -> None:
     assert feeds.learn().failures == ()
 
 
+def test_so_are_those_of_long_ago(on_disk: AnyLateFeeds) -> None:
+    """Nobody looks at the days of the replaced delivery any more."""
+    on_disk.score(DAY, ago=timedelta(days=40))
+    on_disk.happen(NEXT, "id,delay\n1,30\n", ago=timedelta(days=39))
+    on_disk.learn()
+    assert outcomes(on_disk) == {1: True}
+    on_disk.score(DAY, "id,value\n5,0.1\n", ago=timedelta(days=2))
+    on_disk.learn()
+    assert outcomes(on_disk) == {}
+
+
 def test_outcomes_of_a_delivery_that_was_replaced_are_gone_though_no_new_one_is_known(
     on_disk: AnyLateFeeds,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -221,8 +222,51 @@ class TestWhatWasReplaced:
         maintain(dataset, inbox.lake, again.landed_at.date())
         assert batches(inbox) == {corrected.batch_id: 1}
 
+    def test_does_not_come_back_while_the_receipt_of_what_counts_is_damaged(
+        self, toy: ToyFeed
+    ) -> None:
+        dataset, inbox = with_table(toy), toy.inbox()
+        take_in(dataset, inbox, [toy.drop("2026-11-01")])
+        take_in(dataset, inbox, [corrected := toy.drop("2026-11-01", "id,value\n1,0.9\n")])
+        missed = received(dataset, inbox, toy.drop("2026-11-02"))
+        (receipt,) = Path(inbox.lake.store.uri).glob(f"receipts/*/{corrected.batch_id}.json")
+        receipt.write_text("{")
+        shutil.rmtree(uri_of(inbox))
+        (kept,) = catch_up(dataset, inbox.lake, EVER)
+        assert [corrected.batch_id in str(failure) for failure in kept.failures] == [True]
+        assert batches(inbox) == {missed.batch_id: 2}
+        with pytest.raises(StoreRefused, match=corrected.batch_id):
+            what_counts(inbox.receipts, EVER)
+
+    def test_goes_though_what_replaced_it_is_there(
+        self, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Once a table has forgotten turns it may take an earlier delivery in, too."""
+        forgets = {**delta.SETTINGS, "delta.setTransactionRetentionDuration": "interval 0 seconds"}
+        monkeypatch.setattr(delta, "SETTINGS", forgets)
+        dataset, inbox = with_table(toy), toy.inbox()
+        first = received(dataset, inbox, toy.drop("2026-11-01"))
+        second = received(dataset, inbox, toy.drop("2026-11-01", "id,value\n1,0.9\n"))
+        for receipt in (second, first):
+            commit(dataset, inbox.lake, "rows", [receipt])
+            time.sleep(0.01)
+            DeltaTable(uri_of(inbox)).create_checkpoint()
+        assert len(batches(inbox)) == 2
+        catch_up(dataset, inbox.lake, EVER)
+        assert batches(inbox) == {second.batch_id: 1}
+
 
 class TestWhatWasMissed:
+    def test_is_added_however_long_ago_it_landed(self, toy: ToyFeed) -> None:
+        """History, which landed before the feed existed, and whose commit failed."""
+        dataset, inbox = with_table(toy), toy.inbox()
+        marker = toy.drop("2026-11-01")
+        old = replace(marker, landed_at=marker.landed_at - timedelta(days=100))
+        lost = received(dataset, inbox, old)
+        today = lost.received_at.date()
+        maintain(dataset, inbox.lake, today - timedelta(days=30))
+        assert batches(inbox) == {lost.batch_id: 2}
+
     def test_is_what_counts_and_is_not_in_the_table(self, toy: ToyFeed) -> None:
         """Whoever dies between a receipt and its commit leaves just that."""
         dataset, inbox = with_table(toy), toy.inbox()
