@@ -316,8 +316,11 @@ def _missing(
 
 
 def _days_of(lake: Lake, counts: Sequence[Receipt]) -> set[date]:
-    """Days on which some batches, and the deliveries that they corrected, landed (UTC)."""
-    corrected = [one.marker for one in counts if one.turn != 1]
+    """Days on which some batches, and the deliveries that they corrected, landed (UTC).
+
+    A replay has the day of what it repeats; looking for more would cost a listing for each.
+    """
+    corrected = [one.marker for one in counts if one.turn != 1 and not one.marker.replay]
     before = in_parallel(Receipts(lake.store).days, corrected)
     return set(map(delivered_on, counts)).union(*before)
 
