@@ -11,7 +11,7 @@ lake. An entry says so from just before its receipt on, so that it is found agai
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import chain
@@ -265,7 +265,7 @@ class Inbox:
         return replace(marker, replay=max(same, default=0) + 1, staged_from="")
 
     def hand_out(
-        self, marker: Marker, deliveries: Iterable[Receipt], staged_from: str = ""
+        self, marker: Marker, deliveries: Collection[Receipt], staged_from: str = ""
     ) -> Marker:
         """Ask for the next replay of a delivery; see ``in_the_way``.
 
@@ -279,7 +279,7 @@ class Inbox:
             The replay that is pending now.
         """
         again = self.next_replay(marker, deliveries)
-        now, first = self.clock(), marker.delivered_at
+        now, first = self.clock(), _delivered_at(marker, deliveries)
         again = replace(again, landed_at=now, first_landed_at=first, staged_from=staged_from)
         if not self.lake.store.create(_replay_key(again), _note(again)):
             if (there := self.in_the_way(again)) is not None:
@@ -297,6 +297,14 @@ class Inbox:
         if there is None or there.staged_from == again.staged_from:
             return there
         return there if self.lake.has(Staged, again.batch_id) else None
+
+
+def _delivered_at(marker: Marker, deliveries: Collection[Receipt]) -> datetime:
+    """When the rows of a marker were delivered: a marker that was only touched brought none."""
+    known = {one.batch_id: one for one in deliveries}
+    here = (one for one in deliveries if one.marker.version == marker.version)
+    same = (known.get(one.supersedes or "") for one in here if one.status == "unchanged")
+    return min((one.marker.delivered_at for one in same if one), default=marker.delivered_at)
 
 
 def _replay_key(marker: Marker) -> str:

@@ -19,8 +19,10 @@ from flagfall.inbox.replays import Plan, Wish, hand_out_again, plan_replay
 from flagfall.lake.output import Lake
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Evaluation, Featured, Predicted, Receipt, Staged
+from flagfall.landing.marker import Marker
 from flagfall.scoring.features import Constants
 from flagfall.stages import STAGES
+from flagfall.stages.ingest import ingest
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import EPOCH
 from tests.feeds import BY_DAY, Clock, S3Feed, ToyFeed, make_toy
@@ -391,6 +393,52 @@ def test_a_batch_whose_marker_was_touched_is_replayed_as_it_lies_there(
     (again,) = toy.inbox().pending()
     assert again.version == touched.version
     assert [one.status for one in run(toy, clock)] == ["accepted"]
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+def test_and_counts_as_landed_when_the_delivery_did_that_it_is_the_same_as(
+    toy: ToyFeed, clock: Clock, how: str
+) -> None:
+    marker = toy.drop(DAYS[0])
+    first = replace(marker, landed_at=marker.landed_at - timedelta(days=9))
+    take_in(toy, clock, first)
+    for replays in (1, 2):
+        for _ in range(2):
+            touched = toy.drop(DAYS[0])
+            assert take_in(toy, clock, touched).status == "unchanged"
+        if how == "many":
+            ask(toy, Wish())
+        else:
+            toy.inbox().replay(touched.batch_id if replays == 1 else DAYS[0])
+        (again,) = toy.inbox().pending()
+        assert (again.version, again.delivered_at) == (touched.version, first.landed_at)
+        assert take_in(toy, clock, again).status == "accepted"
+
+
+def test_also_where_a_replay_of_it_was_rejected(toy: ToyFeed, clock: Clock) -> None:
+    marker = toy.drop(DAYS[0])
+    first = replace(marker, landed_at=marker.landed_at - timedelta(days=9))
+    take_in(toy, clock, first)
+    touched = toy.drop(DAYS[0])
+    take_in(toy, clock, touched)
+    toy.inbox(clock).reject(replace(touched, replay=1), "marker-removed", "it was away")
+    assert toy.inbox().replay(DAYS[0]).delivered_at == first.landed_at
+
+
+def test_a_correction_keeps_a_time_of_its_own(toy: ToyFeed, clock: Clock) -> None:
+    marker = toy.drop(DAYS[0])
+    take_in(toy, clock, replace(marker, landed_at=marker.landed_at - timedelta(days=9)))
+    corrected = toy.drop(DAYS[0], "id,value\n9,9\n")
+    take_in(toy, clock, corrected)
+    take_in(toy, clock, toy.drop(DAYS[0], "id,value\n9,9\n"))
+    assert toy.inbox().replay(DAYS[0]).delivered_at == corrected.landed_at
+
+
+def take_in(feed: Feed, clock: Clock, marker: Marker) -> Receipt:
+    clock.advance(timedelta(minutes=1))
+    receipt = ingest(feed.dataset, feed.inbox(clock), marker)
+    assert receipt is not None
+    return receipt
 
 
 def test_a_batch_of_which_a_correction_is_pending_is_left_to_it(toy: ToyFeed, clock: Clock) -> None:
