@@ -9,12 +9,15 @@ changes nothing for it: neither outcomes, nor a correction of outcomes that came
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from flagfall.lake.receipts import delivery_order
 from flagfall.lake.records import Receipt
+
+_Delivered = tuple[str, datetime]
+"""Key of a marker, and when it was delivered: the same for all replays of a delivery."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,19 @@ class OutcomeDelivery:
 
 
 def outcome_deliveries(receipts: Iterable[Receipt]) -> list[OutcomeDelivery]:
-    """Those with rows, in the order in which their producer delivered them."""
+    """Those with rows, in the order in which their producer delivered them.
+
+    On S3 several land in one second: of these, the one that was received first comes first.
+    """
     markers: defaultdict[str, list[Receipt]] = defaultdict(list)
+    received: dict[_Delivered, datetime] = {}
     for receipt in receipts:
+        delivered = _delivered(receipt)
+        received[delivered] = min(receipt.received_at, received.get(delivered, receipt.received_at))
         if receipt.status == "accepted":
             markers[receipt.marker.key].append(receipt)
     found = [one for of_marker in markers.values() for one in _of_marker(of_marker)]
-    return sorted(found, key=lambda one: _order(one.receipt))
+    return sorted(found, key=lambda one: _order(one.receipt, received))
 
 
 def _of_marker(receipts: Sequence[Receipt]) -> list[OutcomeDelivery]:
@@ -73,5 +82,10 @@ def _of_marker(receipts: Sequence[Receipt]) -> list[OutcomeDelivery]:
     return found
 
 
-def _order(receipt: Receipt) -> tuple[datetime, datetime]:
-    return receipt.marker.delivered_at, receipt.received_at
+def _delivered(receipt: Receipt) -> _Delivered:
+    return receipt.marker.key, receipt.marker.delivered_at
+
+
+def _order(receipt: Receipt, received: Mapping[_Delivered, datetime]) -> tuple[datetime, datetime]:
+    """When it was delivered, and when it was received first: a replay was received again."""
+    return receipt.marker.delivered_at, received[_delivered(receipt)]

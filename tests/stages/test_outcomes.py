@@ -10,6 +10,7 @@ import pytest
 
 from flagfall.dataset.loader import read_dataset
 from flagfall.errors import StoreRefused, StoreUnavailable
+from flagfall.inbox.inbox import ReplaySource
 from flagfall.lake.outcomes import MATCHED, add_late
 from flagfall.lake.output import LATEST
 from flagfall.lake.records import Predicted
@@ -169,6 +170,30 @@ def test_of_two_deliveries_with_an_outcome_of_a_row_the_later_one_counts(feeds: 
     known = feeds.known(scored)
     assert known is not None
     assert (known.evaluation.labelled, known.evaluation.positives) == (2, 0)
+
+
+@pytest.mark.parametrize("was", ["accepted", "rejected"])
+def test_of_two_that_landed_in_one_second_a_replay_of_the_first_stays_the_first(
+    feeds: LateFeeds, was: str
+) -> None:
+    scored = feeds.score(DAY)
+    first = feeds.truth.drop(DAY, "id,delay\n1,30\n")
+    second = feeds.truth.drop(NEXT, "id,delay\n1,0\n")
+    second = replace(second, landed_at=first.landed_at)
+    if was == "accepted":
+        feeds.take_again(first)
+    else:
+        feeds.truth.inbox(feeds.clock).reject(first, "bad-rows", "mend it")
+    feeds.clock.advance(timedelta(seconds=1))
+    feeds.take_again(second)
+    sources: tuple[ReplaySource, ...] = ("landing", "staged")
+    for source in sources:
+        feeds.clock.advance(timedelta(hours=1))
+        feeds.take_again(feeds.truth.inbox(feeds.clock).replay(DAY, source))
+        feeds.learn()
+        known = feeds.known(scored)
+        assert known is not None
+        assert (known.deliveries, known.evaluation.positives) == (2, 0)
 
 
 def test_predictions_that_were_corrected_are_not_counted_beside_the_new_ones(
