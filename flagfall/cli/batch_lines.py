@@ -9,14 +9,15 @@ from typing import Any
 from flagfall.cli.console import say_columns
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Receipt
+from flagfall.lake.rejections import rejected_and_open, replayed_in_vain
 from flagfall.landing.marker import Marker
-from flagfall.verdict.open import rejected_and_open
 
 
 def plain_batches(pending: Iterable[Marker], receipts: Iterable[Receipt]) -> list[dict[str, Any]]:
     """Deliveries as ``docs/command-line.md`` lists them, the last one that landed first."""
     decided = list(receipts)
-    counts = {receipt.batch_id for receipt in [*current_view(decided), *rejected_and_open(decided)]}
+    stay = [*current_view(decided), *rejected_and_open(decided), *replayed_in_vain(decided)]
+    counts = {receipt.batch_id for receipt in stay}
     found = [
         *map(_plain_marker, pending),
         *(_plain_receipt(receipt, receipt.batch_id in counts) for receipt in decided),

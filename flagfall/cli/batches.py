@@ -15,13 +15,13 @@ from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.batch_names import batch_named, batches_named
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.landing.zone import landing_zone
 from flagfall.publish import DEFAULT_MARKER, Place, data_files, place_of, publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
 from flagfall.verdict.dismissed import dismiss
-from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.words import plural
 
 
@@ -100,7 +100,7 @@ def dismiss_command(
         hint = f"`flagfall status {dataset}` shows which are rejected"
         raise NotThere("rejected and uncorrected batch", batch, hint)
     if receipt not in rejected_and_open(inbox.receipts.deliveries(receipt.marker)):
-        hint = "a later delivery counts instead, so nothing of it is open"
+        hint = "another delivery counts instead, so nothing of it is open"
         raise NotThere("uncorrected batch", batch, hint)
     dismiss(inbox.lake.store, receipt.batch_id, why, inbox.clock())
     say(f"{receipt.batch_id} stays rejected")

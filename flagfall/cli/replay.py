@@ -35,7 +35,7 @@ def replay(
     since: Annotated[str, typer.Option(metavar="DAY", help="Batches of it or later.")] = "",
     until: Annotated[str, typer.Option(metavar="DAY", help="Batches of it or earlier.")] = "",
     reason: Annotated[
-        str, typer.Option(help="Batches whose last word is a rejection for this reason.")
+        str, typer.Option(help="Batches that were rejected for this reason and are open.")
     ] = "",
     source: Annotated[
         ReplaySource,

@@ -21,6 +21,7 @@ from flagfall.errors import ModelInvalid, NotThere
 from flagfall.inbox.inbox import LEFT, NEWER, Inbox, ReplaySource
 from flagfall.lake.receipts import batch_id_of, current_view
 from flagfall.lake.records import Predicted, Receipt, Staged
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.landing.marker import Marker
 from flagfall.stores import EPOCH
 
@@ -32,7 +33,7 @@ class Wish:
     Attributes:
         since: Batches of this day or later (UTC); ``None``: from the first.
         until: Batches of this day or earlier; ``None``: to the last.
-        reason: Those whose last word is a rejection for it; empty: those that count.
+        reason: Those that were rejected for it and are open; empty: those that count.
         source: ``staged``: from the rows in the lake; ``landing``: from the producer's files.
         model_version: The version that is to score them; those that it scored are left out. Empty:
             whatever scores them.
@@ -192,15 +193,15 @@ def _check_model(dataset: Dataset | None, wish: Wish) -> None:
 
 
 def _meant(inbox: Inbox, wish: Wish) -> Iterator[Found]:
-    """What is in the range and counts, or was rejected for the reason."""
+    """What is in the range and counts, or was rejected for the reason and is open."""
     ranged = [of for of in _by_marker(inbox) if _is_in_range(inbox.feed, of, wish)]
     if not wish.reason:
         yield from (Found(one, of) for of in ranged for one in current_view(of))
         return
-    rejected = [of for of in ranged if of[-1].status == "rejected"]
-    found = [Found(of[-1], of) for of in rejected if of[-1].reason == wish.reason]
+    rejected = [Found(one, of) for of in ranged for one in rejected_and_open(of)]
+    found = [one for one in rejected if one.receipt.reason == wish.reason]
     if not found:
-        reasons = sorted({of[-1].reason for of in rejected})
+        reasons = sorted({one.receipt.reason for one in rejected})
         there = f"open are: {', '.join(reasons)}" if reasons else "no rejected batch is open"
         raise NotThere("open batch rejected for", wish.reason, there)
     yield from found

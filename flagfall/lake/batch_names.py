@@ -1,7 +1,8 @@
 """What a person calls a batch: the id of a delivery, or a label such as ``2013-12-14``.
 
 A label stands for every delivery of its marker. So it means the one that counts; and where a later
-one was rejected, or another marker has the same label, a person has to say which is meant.
+one was rejected and is open, or another marker has the same label, a person has to say which is
+meant.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from flagfall.errors import Ambiguous
 from flagfall.lake.receipts import Receipts, current_view, delivery_order
 from flagfall.lake.records import Receipt
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.landing.marker import Marker
 
 Batch = Receipt | Marker
@@ -77,14 +79,9 @@ def _meant(batches: Collection[Batch]) -> Iterator[Batch]:
 
 
 def _last_words(receipts: list[Receipt]) -> Iterator[Receipt]:
-    """What counts at a marker, and the last rejection of another version after it."""
-    current = next(iter(current_view(receipts)), None)
-    if current is not None:
-        yield current
-    turn, version = (current.turn, current.marker.version) if current else (0, "")
-    rejected = (r for r in receipts if r.status == "rejected" and r.turn >= turn)
-    after = [receipt for receipt in rejected if receipt.marker.version != version]
-    yield from sorted(after, key=delivery_order)[-1:]
+    """What counts at a marker, and a rejection that is open beside it."""
+    yield from current_view(receipts)
+    yield from rejected_and_open(sorted(receipts, key=delivery_order))
 
 
 def _pair(batch: Batch) -> tuple[Marker, Receipt | None]:

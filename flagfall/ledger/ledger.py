@@ -19,9 +19,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from flagfall.lake.output import RECORD_LIMIT
 from flagfall.lake.records import Receipt, Status
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.stores import Store
 from flagfall.verdict.facts import WINDOW, Facts, batch_date
-from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.reason import FAILED, Word
 from flagfall.verdict.verdict import Verdict
 

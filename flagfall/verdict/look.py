@@ -15,11 +15,11 @@ from flagfall.inbox.shortcuts import Scope
 from flagfall.lake.outcomes import last_late, learned_on, with_outcomes
 from flagfall.lake.receipts import batch_id_of
 from flagfall.lake.records import Evaluation, Receipt
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.stores import Entry
 from flagfall.verdict.dismissed import dismissed
 from flagfall.verdict.facts import JUDGED, WINDOW, Facts, Overdue, Unfinished, judged
 from flagfall.verdict.failures import failures
-from flagfall.verdict.open import rejected_and_open
 from flagfall.verdict.verdict import Verdict, judge
 from flagfall.watch.heartbeat import WatcherState, last_heartbeat
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Receipt
+from flagfall.lake.rejections import rejected_and_open
 from flagfall.verdict.facts import Facts, Overdue
 from flagfall.verdict.reason import Kind, Reason
 from flagfall.verdict.words import cut, listed, minute, plural
@@ -138,23 +139,6 @@ def _damaged(facts: Facts) -> Iterator[Reason]:
             remedy="restore it from a backup, or remove it to have its batch taken in again",
             keys=tuple(f"damaged/{name}" for name in names),
         )
-
-
-def rejected_and_open(receipts: Iterable[Receipt]) -> list[Receipt]:
-    """Rejected deliveries that no later delivery of the same marker has corrected, oldest first.
-
-    Of several rejected ones of a marker, the last. What counts as later follows turns, not clocks:
-    a rejection has the turn of the last accepted delivery before it.
-    """
-    last: dict[str, Receipt] = {}
-    turns: dict[str, int] = {}
-    for receipt in receipts:
-        key = receipt.marker.key
-        if receipt.status == "rejected":
-            last[key] = receipt
-        else:
-            turns[key] = max(turns.get(key, 0), receipt.turn)
-    return [one for key, one in last.items() if turns.get(key, -1) <= one.turn]
 
 
 def _rejected(dataset: Dataset, facts: Facts) -> Iterator[Reason]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -788,6 +788,21 @@ class TestALabelNamesABatch:
         flagfall("replay", "toy", self.DAY)
         (again,) = toy.inbox().pending()
         assert (again.version, again.replay) == (second.version, 1)
+
+    def test_also_where_a_replay_of_it_was_rejected(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        first = toy.drop(self.DAY)
+        flagfall("stage", "ingest", "toy", first.batch_id)
+        again = replace(first, replay=1)
+        toy.inbox().reject(again, "marker-removed", "it was away", turn=1)
+        listed = flagfall("status", "toy", self.DAY)
+        assert [line.split()[0] for line in listed.out.splitlines() if self.DAY in line][-2:] == [
+            "accepted",
+            "rejected",
+        ]
+        assert "nothing of it is open" in flagfall.refused("dismiss", "toy", again.batch_id)
+        assert flagfall("replay", "toy", self.DAY).code == 0
 
     def test_unless_a_later_one_was_rejected(self, flagfall: CommandLine, toy: ToyFeed) -> None:
         first = toy.drop(self.DAY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.thresholds import OF_TASKS
-from flagfall.errors import StoreUnavailable
+from flagfall.errors import NotThere, StoreUnavailable
+from flagfall.inbox.inbox import ReplaySource
+from flagfall.inbox.replays import Wish, plan_replay
+from flagfall.lake.batch_names import batch_named
 from flagfall.lake.records import Anomaly, Drift, Evaluation, Multiclass, Receipt, Regression
 from flagfall.stages.ingest import ingest
 from flagfall.verdict.dismissed import dismiss
@@ -25,6 +29,8 @@ from tests.scored import make_scored_toy
 from tests.stages.runs import LABELLED, NOW, PLAIN, SCORED, dataset, evaluate, receipt, verdict
 
 GOOD, BAD = "id,value\n1,0.5\n", "id,value\nx,y\n"
+AS_DROPPED = "id,value\n1,0.5\n2,1.5\n"
+"""What ``drop`` publishes unless it is told what."""
 DAILY = 'arrival: {schedule: "0 6 * * *", partition: {date: "%Y-%m-%d"}, deadline: 1h}'
 
 
@@ -80,17 +86,62 @@ class TestWhatIsOpen:
         (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
         assert sorted(reason.where) == ["2026-11-01", "2026-11-02"]
 
-    def test_a_replay_that_was_rejected_is_open_though_its_batch_counts(
-        self, toy: ToyFeed, clock: Clock
+    @pytest.mark.parametrize("was", ["taken in", "touched", "corrected", "taken in last year"])
+    def test_a_replay_that_was_rejected_leaves_nothing_open_where_its_batch_counts(
+        self, toy: ToyFeed, clock: Clock, was: str
     ) -> None:
-        accepted = take(toy, clock, "2026-11-01")
+        days = 365 if was == "taken in last year" else 0
+        marker = toy.drop("2026-11-01")
+        accepted = replace(marker, landed_at=marker.landed_at - timedelta(days=days))
+        ingest(toy.dataset, toy.inbox(clock), accepted)
+        take(toy, clock, "2026-11-02")
+        if was == "touched":
+            take(toy, clock, "2026-11-01", AS_DROPPED)
         clock.advance(timedelta(minutes=1))
-        again = toy.inbox(clock).replay(accepted.batch_id)
+        source: ReplaySource = "staged" if was == "corrected" else "landing"
+        again = toy.inbox(clock).replay(accepted.batch_id, source)
+        if was == "corrected":
+            take(toy, clock, "2026-11-01")
+        (toy.folder("2026-11-01") / "datapackage.json").unlink()
+        refused = ingest(toy.dataset, toy.inbox(clock), again)
+        assert refused is not None
+        assert refused.status == "rejected"
+        assert verdict_of(toy.dataset, toy.inbox(clock)).sentence == NORMAL
+        meant = batch_named("2026-11-01", toy.inbox().receipts)
+        assert meant is not None
+        assert meant.status == "accepted"
+        with pytest.raises(NotThere, match="no rejected batch is open"):
+            plan_replay(toy.dataset, toy.inbox(), Wish(reason=refused.reason))
+
+    @pytest.mark.parametrize("counts", [True, False])
+    def test_one_of_a_batch_that_had_been_rejected_is_open(
+        self, toy: ToyFeed, clock: Clock, counts: bool
+    ) -> None:
+        if counts:
+            take(toy, clock, "2026-11-01")
+        rejected = take(toy, clock, "2026-11-01", BAD)
+        clock.advance(timedelta(minutes=1))
+        again = toy.inbox(clock).replay(rejected.batch_id)
         (toy.folder("2026-11-01") / "datapackage.json").unlink()
         (toy.landing / "notes.txt").write_text("the share is mounted")
         ingest(toy.dataset, toy.inbox(clock), again)
         (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
-        assert reason.where == ("2026-11-01",)
+        assert (reason.kind, reason.keys) == ("rejected", (f"rejected/{again.batch_id}",))
+        plan = plan_replay(toy.dataset, toy.inbox(), Wish(reason="marker-removed"))
+        assert [found.receipt.batch_id for found in plan.left_out] == [again.batch_id]
+
+    def test_a_rejected_correction_stays_open_though_a_replay_of_what_counts_is_rejected_after_it(
+        self, toy: ToyFeed, clock: Clock
+    ) -> None:
+        accepted = take(toy, clock, "2026-11-01")
+        rejected = take(toy, clock, "2026-11-01", BAD)
+        clock.advance(timedelta(minutes=1))
+        again = toy.inbox(clock).replay(accepted.batch_id, "staged")
+        toy.inbox(clock).reject(again, "no-staged-rows", "they are gone", turn=accepted.turn)
+        (reason,) = verdict_of(toy.dataset, toy.inbox(clock)).reasons
+        assert reason.keys == (f"rejected/{rejected.batch_id}",)
+        plan = plan_replay(toy.dataset, toy.inbox(), Wish(reason=rejected.reason))
+        assert [found.receipt.batch_id for found in plan.batches] == [rejected.batch_id]
 
     def test_a_marker_that_was_due_is_late_and_so_are_those_before_it(
         self, tmp_path: Path, clock: Clock
