@@ -52,6 +52,7 @@ _REMEDY = (
 _STORAGE = re.compile(r"Generic \w+ error|The operation lacked")
 """In what delta-rs says where the storage is full, away or refuses: the table may be sound. These
 are words of Rust's ``object_store``, the last ones for missing rights or credentials."""
+_ERRORS = (DeltaError, OSError, pl.exceptions.PolarsError)
 LOOKS = 1_000_000
 """More evaluations of outcomes than a delivery has."""
 
@@ -173,11 +174,16 @@ class Table:
         )
 
     def _check_types(self, table: DeltaTable, ours: pl.Schema) -> None:
-        """Refuse what delta-rs would cast, whatever is lost by it."""
-        theirs = _schema(table)
+        """Refuse what delta-rs would cast, whatever is lost by it, and names that it takes for one.
+
+        A table has no two columns whose names differ only in case.
+        """
+        theirs = {name.lower(): (name, kind) for name, kind in _schema(table).items()}
         for name, kind in ours.items():
-            if name in theirs and theirs[name] != kind:
-                why = f"its column {name!r} is {theirs[name]}, and now {kind}; remove the table's"
+            was, type_then = theirs.get(name.lower(), (name, kind))
+            if (was, type_then) != (name, kind):
+                now = f"{type_then}, and now {kind}" if was == name else f"called {name!r} now"
+                why = f"its column {was!r} is {now}; remove the table's"
                 why = f"{why} folder, and `flagfall table DATASET` makes it again of the lake"
                 raise StoreRefused(self.uri, why)
 
@@ -264,10 +270,15 @@ class Table:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Translate delta-rs's errors."""
+        """Translate delta-rs's errors.
+
+        What Arrow refuses while rows are written, it raises as ``Exception`` and no subclass of it.
+        """
         try:
             yield
-        except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+        except Exception as error:
+            if not isinstance(error, _ERRORS) and type(error) is not Exception:
+                raise
             why = _in_a_line(error)
             why = why if _STORAGE.search(why) else f"{why}; {_REMEDY}"
             raise StoreUnavailable(self.uri, why) from error

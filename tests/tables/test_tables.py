@@ -49,6 +49,13 @@ def take_in(dataset: Dataset, inbox: Inbox, markers: Iterable[Marker]) -> list[D
     return run_stage("ingest", dataset, inbox, [Delivery(marker) for marker in markers])
 
 
+def with_value_as(dataset: Dataset, name: str) -> Dataset:
+    """The dataset, with another name of its column ``value``."""
+    table = dataset.table
+    fields = [table.fields[0], table.fields[1].model_copy(update={"name": name})]
+    return dataset.model_copy(update={"table": table.model_copy(update={"fields": fields})})
+
+
 class TestRows:
     def test_are_in_the_table_after_ingest_with_where_they_come_from(self, toy: ToyFeed) -> None:
         dataset, inbox = with_table(toy), toy.inbox()
@@ -491,11 +498,7 @@ class TestColumns:
         toy = make_toy(tmp_path)
         dataset, inbox = with_table(toy), toy.inbox()
         take_in(dataset, inbox, [toy.drop("2026-11-01", "id,value\n1,2\n")])
-        plain = toy.dataset.table
-        fields = (plain.fields[0], plain.fields[1].model_copy(update={"name": "other"}))
-        changed = dataset.model_copy(
-            update={"table": plain.model_copy(update={"fields": list(fields)})}
-        )
+        changed = with_value_as(dataset, "other")
         take_in(changed, inbox, [toy.drop("2026-11-02", "id,other\n2,3\n")])
         found = read(inbox).sort("id").select("id", "value", "other").rows()
         assert found == [(1, 2.0, None), (2, None, 3.0)]
@@ -512,6 +515,34 @@ class TestColumns:
             StoreRefused, match=r"'value' is Float64, and now String.*flagfall table"
         ):
             take_in(changed, inbox, [toy.drop("2026-11-02", "id,value\n2,0017\n")])
+
+    @pytest.mark.parametrize("is_correction", [False, True])
+    def test_one_that_is_renamed_only_in_case_is_refused_with_the_remedy(
+        self, is_correction: bool, tmp_path: Path
+    ) -> None:
+        toy = make_toy(tmp_path)
+        dataset, inbox = with_table(toy), toy.inbox()
+        take_in(dataset, inbox, [toy.drop("2026-11-01", "id,value\n1,2\n")])
+        changed = with_value_as(dataset, "Value")
+        day = "2026-11-01" if is_correction else "2026-11-02"
+        later = toy.drop(day, "id,Value\n2,3\n")
+        with pytest.raises(StoreRefused, match=r"'value' is called 'Value' now.*flagfall table"):
+            take_in(changed, inbox, [later])
+        shutil.rmtree(tmp_path / "lake" / "toy" / "tables")
+        catch_up(changed, inbox.lake, EVER)
+        assert later.batch_id in batches(inbox)
+
+    @pytest.mark.parametrize("is_correction", [False, True])
+    def test_what_delta_refuses_without_a_name_is_an_error_of_the_table(
+        self, is_correction: bool, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delta.Table, "_check_types", lambda *_: None)
+        dataset, inbox = with_table(toy), toy.inbox()
+        take_in(dataset, inbox, [toy.drop("2026-11-01", "id,value\n1,2\n")])
+        changed = with_value_as(dataset, "Value")
+        day = "2026-11-01" if is_correction else "2026-11-02"
+        with pytest.raises(StoreUnavailable, match=r"Duplicate field name.*flagfall table"):
+            take_in(changed, inbox, [toy.drop(day, "id,Value\n2,3\n")])
 
     @pytest.mark.parametrize("names", [("batch", "x"), ("Landed_Day", "x"), ("a", "A")])
     def test_a_dataset_whose_names_tables_need_is_refused(
