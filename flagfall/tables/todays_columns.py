@@ -1,7 +1,8 @@
 """Rows with the columns that their dataset has today, which may be others than it had then.
 
 A column that is new is empty. A value of a column whose type changed stays where the new type can
-hold it: a number as text, an integer as a number, a day as its midnight. Else it is empty.
+hold it: a number as text, an integer as a number, a day as its midnight. Else it is empty, as is an
+integer of which a number holds only a neighbour, and a text such as ``nan`` that is no number.
 """
 
 from __future__ import annotations
@@ -62,6 +63,16 @@ def _as(there: pl.DataType | None, wanted: pl.DataType, values: pl.Expr) -> pl.E
     return pl.lit(None, dtype=wanted) if kept is None else kept(values)
 
 
+def _finite(values: pl.Expr) -> pl.Expr:
+    return pl.when(values.is_finite()).then(values)
+
+
+def _exactly(values: pl.Expr) -> pl.Expr:
+    """Integers as numbers, without those of which a number holds only a neighbour."""
+    numbers = values.cast(_NUMBER)
+    return pl.when(numbers.cast(_INTEGER, strict=False) == values).then(numbers)
+
+
 def _whole(values: pl.Expr) -> pl.Expr:
     return pl.when(values == values.round(0)).then(values.cast(_INTEGER, strict=False))
 
@@ -71,12 +82,12 @@ def _midnight(values: pl.Expr) -> pl.Expr:
 
 
 _KEPT: dict[tuple[pl.DataType, pl.DataType], Callable[[pl.Expr], pl.Expr]] = {
-    (_INTEGER, _NUMBER): lambda values: values.cast(_NUMBER),
+    (_INTEGER, _NUMBER): _exactly,
     (_NUMBER, _INTEGER): _whole,
     (_DATE, _TIME): lambda values: values.cast(_TIME),
     (_TIME, _DATE): _midnight,
     (_TEXT, _INTEGER): lambda values: values.cast(_INTEGER, strict=False),
-    (_TEXT, _NUMBER): lambda values: values.cast(_NUMBER, strict=False),
+    (_TEXT, _NUMBER): lambda values: _finite(values.cast(_NUMBER, strict=False)),
     (_SCORE, _NUMBER): lambda values: values.cast(_NUMBER),
-    (_NUMBER, _SCORE): lambda values: values.cast(_SCORE),
+    (_NUMBER, _SCORE): lambda values: _finite(values.cast(_SCORE)),
 }
