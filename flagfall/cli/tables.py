@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flagfall.cli.console import DatasetName, end, nobody_reads, say
+from flagfall.cli.console import DatasetName, end, err, nobody_reads, say
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
@@ -104,11 +104,13 @@ def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -
         except (PolarsError, OSError, StoreUnavailable):
             end([*damaged(found, inbox.lake, kind, records.values(), scratch).values()])
             raise
-    if to is None:
-        return
     gone = len(receipts) - len(records) if kind == "rows" else 0
     left = f"; those of {gone:,} are gone from the lake (lake.keep.staged)" if gone else ""
-    say(f"{to}: {kind} of {len(records):,} batches{left}")
+    done = f"{kind} of {len(records):,} batches{left}"
+    if to is not None:
+        say(f"{to}: {done}")
+    elif gone:
+        err.print(f"flagfall: {dataset}: {done}", soft_wrap=True)
 
 
 def _give(found: pl.LazyFrame, to: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -51,6 +52,19 @@ class TestRows:
         assert found["batch"].to_list() == [batch, batch]
         assert found["value"].to_list() == [0.5, 1.5]
         assert [path.name for path in toy.root.glob(".*")] == []
+
+    def test_that_are_gone_from_the_lake_are_said_however_they_are_exported(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        gone, kept = take_in(toy, "2026-11-01"), take_in(toy, "2026-11-02")
+        assert flagfall("rows", "toy").err == ""
+        shutil.rmtree(toy.root / "lake" / "toy" / "staged" / gone)
+        said = "rows of 1 batches; those of 1 are gone from the lake (lake.keep.staged)\n"
+        printed = flagfall("rows", "toy")
+        assert set(pl.read_csv(io.StringIO(printed.out))["batch"]) == {kept}
+        assert printed.err == f"flagfall: toy: {said}"
+        target = toy.root / "rows.csv"
+        assert flagfall("rows", "toy", "--to", target).out == f"{target}: {said}"
 
     def test_since_a_day_are_those_of_markers_that_landed_since(
         self, flagfall: CommandLine, toy: ToyFeed, clock: Clock
