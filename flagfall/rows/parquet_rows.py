@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import polars as pl
 
-from flagfall.dataset.table import Table
+from flagfall.dataset.table import Column, Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.parquet import scan_parquet
 from flagfall.landing.limits import Limits
@@ -16,9 +16,11 @@ from flagfall.rows.packed import HEAD_BYTES, kind_of
 from flagfall.rows.parquet_names import rename_twice
 from flagfall.rows.parquet_sandbox import (
     CELL_BYTES,
+    MOST_DIGITS,
     SandboxEnded,
     Slicing,
     count_rows,
+    is_readable,
     read_in_sandbox,
     slices,
     text_bytes,
@@ -149,12 +151,19 @@ def _check_types(file: DataFile, table: Table, found: dict[str, pl.DataType]) ->
     if file.lacks(table.needed, found):
         raise missing_columns(file, table.needed, list(found))
     wrong = [
-        f"{column.name} is {str(found[column.name])[:60]}, expected {column.type}"
+        f"{column.name} is {str(found[column.name])[:60]}, expected {expected}"
         for column in table.fields
-        if column.name in found and not can_cast(column, found[column.name])
+        if column.name in found and (expected := _expected(column, found[column.name]))
     ]
     if wrong:
         raise BatchInvalid("types", f"{file.name}: column {'; column '.join(wrong)}; write them so")
+
+
+def _expected(column: Column, dtype: pl.DataType) -> str:
+    """What a file should have, where its type does not do; else empty."""
+    if not is_readable(dtype):
+        return f"{column.type}, in Parquet of at most {MOST_DIGITS} digits"
+    return "" if can_cast(column, dtype) else column.type
 
 
 def _check_lengths(file: DataFile, block: pl.DataFrame, first: int, most: int) -> None:

@@ -29,6 +29,9 @@ FIRST_ROWS = 100
 CELL_BYTES = 8
 """Assumed size of a value that is not a text."""
 
+MOST_DIGITS = 38
+"""Of a decimal that polars can read; it knows the type of others, and reading them is an error."""
+
 
 @dataclass(frozen=True)
 class Slicing:
@@ -61,7 +64,7 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         pl.exceptions.PanicException: The file is damaged.
     """
     file = pl.scan_parquet(path, glob=False)
-    scan = file.select(_there(file.collect_schema().names(), how.columns))
+    scan = file.select(_there(file.collect_schema(), how.columns))
     offset, size = 0, FIRST_ROWS
     while offset < rows:
         block = scan.slice(offset, size).collect(engine="streaming")
@@ -73,9 +76,13 @@ def slices(path: str, rows: int, how: Slicing) -> Iterator[pl.DataFrame]:
         size = max(1, min(how.most_rows, how.most_bytes // row_bytes))
 
 
-def _there(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    found = set(names)
-    return [name for name in wanted if name in found]
+def _there(found: pl.Schema, wanted: Sequence[str]) -> list[str]:
+    return [name for name in wanted if name in found and is_readable(found[name])]
+
+
+def is_readable(dtype: pl.DataType) -> bool:
+    """Whether polars can read values of a type; it is none of a decimal of more than 38 digits."""
+    return not isinstance(dtype, pl.Decimal) or dtype.precision <= MOST_DIGITS
 
 
 def text_bytes(block: pl.DataFrame) -> int:

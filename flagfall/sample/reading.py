@@ -21,6 +21,7 @@ from flagfall.rows import DataFile
 from flagfall.rows.csv_rows import csv_rows
 from flagfall.rows.parquet_names import column_names
 from flagfall.rows.parquet_rows import check_parquet, parquet_rows, parquet_types
+from flagfall.rows.parquet_sandbox import is_readable
 from flagfall.rows.source import Block, Bounds, line_blocks, size_of
 from flagfall.rows.whole_rows import whole_rows_cut
 from flagfall.sample.files import Sample
@@ -230,6 +231,8 @@ def _parquet_types(file: DataFile, left_out: dict[str, str]) -> dict[str, pl.Dat
 
 def type_of(dtype: pl.DataType) -> FieldType | None:
     """The type of a dataset's column for one of Parquet; ``None`` where there is none."""
+    if not is_readable(dtype):
+        return None
     if dtype.is_integer():
         return "integer"
     if dtype.is_numeric():

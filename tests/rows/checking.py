@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +23,16 @@ from flagfall.rows import Checked, DataFile, check_files
 from flagfall.rows.csv_columns import CsvColumns
 
 Files = dict[str, str | bytes]
+
+OF_76_DIGITS = zlib.decompress(
+    base64.b64decode(
+        "eNoLcAwyFGUQlRGV0RFlAjLYRNlkGBgYmECYkZEBAoDiPqI+WBQwoIGCG5/+tJ9S287nb5wA1sgiaWPKIMFW"
+        "nJyRmpsoygIUUGWSYMpMYRDlE3UQZZJgrFDlApo9g1EnBkwB9YgxScpI6qgxyAA1q7IxSIKUiwJFxZzEnNQ4"
+        "PGVEQc5hYrDRZJNUAzsDpJQPopSxAqyySKxIzQuLSrEtjGJMahxAikFDoSCxqLA0tUQ3uaBAN7GoKL9coSy1"
+        "qDgzP0/ByEzPQM9QUgfoT5BXjwJxADCYADIPKww="
+    )
+)
+"""Parquet of pyarrow, as polars cannot write it: ``id`` is 1, ``x`` is 1.5 in 76 digits."""
 
 
 def packed(data: bytes) -> bytes:

@@ -31,7 +31,16 @@ from flagfall.rows.output import PART_ROWS
 from flagfall.rows.parquet_rows import parquet_rows
 from flagfall.rows.repeated_keys import find_repeats
 from flagfall.rows.source import Bounds
-from tests.rows.checking import Files, check, column, dataset, packed, parquet, refuse
+from tests.rows.checking import (
+    OF_76_DIGITS,
+    Files,
+    check,
+    column,
+    dataset,
+    packed,
+    parquet,
+    refuse,
+)
 
 AB = dataset(column("a"), column("b"))
 
@@ -766,6 +775,22 @@ def test_parquet_columns_of_another_kind_refuse_the_batch(
     assert caught.value.reason == "types"
     assert str(caught.value).startswith("a.parquet: column x is ")
     assert str(caught.value).endswith(f", expected {type_}; write them so")
+
+
+@pytest.mark.parametrize("type_", ["integer", "number", "string", "boolean"])
+def test_a_decimal_that_polars_cannot_read_is_named_as_one(tmp_path: Path, type_: str) -> None:
+    files: Files = {"a.parquet": OF_76_DIGITS}
+    reason, message = refuse(tmp_path, dataset(column("id", "integer"), column("x", type_)), files)
+    assert (reason, message) == (
+        "types",
+        "a.parquet: column x is Decimal(precision=76, scale=38),"
+        f" expected {type_}, in Parquet of at most 38 digits; write them so",
+    )
+
+
+def test_a_decimal_that_nobody_wants_may_have_any_digits(tmp_path: Path) -> None:
+    outcome = check(tmp_path, dataset(column("id", "integer")), {"a.parquet": OF_76_DIGITS})
+    assert outcome.rows == [(1,)]
 
 
 def test_a_parquet_rows_number_and_text_are_kept(tmp_path: Path) -> None:

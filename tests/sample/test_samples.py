@@ -15,6 +15,7 @@ from flagfall.dataset.table import Column
 from flagfall.rows.casting import format_problem
 from flagfall.sample import files as sample_files
 from flagfall.sample.types import _DATES, _MOMENTS
+from tests.rows.checking import OF_76_DIGITS
 from tests.sample.starting import Files, parquet, refused, start
 
 DAYS = [date(2013, 12, day) for day in (11, 12, 13)]
@@ -199,6 +200,12 @@ class TestTypes:
         started = start(tmp_path, {"a.parquet": parquet(a=[1], b=[[1]])})
         assert list(started.types) == ["a"]
         assert "# left out: b: no type of a dataset takes List(Int64)" in started.text
+
+    def test_decimals_of_more_digits_than_can_be_read_are_left_out(self, tmp_path: Path) -> None:
+        started = start(tmp_path, {"a.parquet": OF_76_DIGITS})
+        assert list(started.types) == ["id"]
+        assert "# left out: x: no type of a dataset takes Decimal(" in started.text
+        assert started.take_in()[0].status == "accepted"
 
 
 def _column_of(kind: str, form: str) -> Column:
