@@ -79,14 +79,6 @@ def cast_value(column: Column, dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     return _from_text(column, raw)
 
 
-def values_that_mean_missing(column: Column, texts: Sequence[str]) -> pl.Series:
-    """What some texts are as values of a number's or date's column; other types have none."""
-    if column.type not in ("integer", "number", "date", "datetime") or not any(texts):
-        return pl.Series(dtype=polars_type(column.type))
-    written = pl.DataFrame({"x": texts}, schema={"x": pl.String()})
-    return written.select(_from_text(column, pl.col("x"))).to_series().drop_nulls()
-
-
 def text_of(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     """Cast a value to text, for messages."""
     if not isinstance(dtype, pl.Date | pl.Datetime):

@@ -65,7 +65,6 @@ class _Reader:
         self._unexpected = bounds.unexpected
         self._types = {column.name: column.type for column in table.fields}
         self._columns = {column.name: column for column in table.fields}
-        self._numbers_are_values = not any(map(_is_number, table.missing_values))
         self._found: set[str] = set()
         self._needed = [name for name in table.needed if name not in file.constants]
         self._never_seen = set(self._needed)
@@ -128,10 +127,8 @@ class _Reader:
 
     def _column(self, name: str, values: list[Any], faults: dict[int, str]) -> pl.Series:
         wanted = self._types[name]
-        if self._numbers_are_values and wanted in ("integer", "number"):
-            numbers = _numbers(wanted, values)
-            if numbers is not None:
-                return numbers
+        if wanted in ("integer", "number") and (numbers := _numbers(wanted, values)) is not None:
+            return numbers
         return _column(name, wanted, _in_words(self._columns[name], values), faults)
 
     def _note(self, values: Mapping[str, Any]) -> None:
@@ -240,14 +237,6 @@ def _series(values: list[Any], dtype: pl.DataType) -> pl.Series | None:
         return pl.Series(values, dtype=dtype)
     except (TypeError, OverflowError):  # an integer of more than 64 bits
         return None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _text(value: str | bool | float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -11,7 +11,7 @@ from flagfall.dataset.table import Column, Table
 from flagfall.errors import BatchInvalid
 from flagfall.lake.parquet import scan_parquet
 from flagfall.landing.limits import Limits
-from flagfall.rows.casting import can_cast, cast_value, values_that_mean_missing
+from flagfall.rows.casting import can_cast
 from flagfall.rows.packed import HEAD_BYTES, kind_of
 from flagfall.rows.parquet_names import rename_twice
 from flagfall.rows.parquet_sandbox import (
@@ -88,7 +88,6 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
     _check_types(file, table, found)
     bounds.unexpected.add(file.name, table, (name for name in found if name not in names))
     expansion = Expansion(file, bounds)
-    without_missing = _without_missing(table, found)
     first = 1
     with _damage(file):
         rows = count_rows(path)
@@ -97,7 +96,7 @@ def parquet_rows(file: DataFile, table: Table, bounds: Bounds) -> Iterator[Block
             _check_lengths(file, block, first, bounds.limits.row_bytes)
             expansion.add(text_bytes(block), stored)
             lines = pl.int_range(first, first + block.height, eager=True)
-            rows_of_all = file.completed(_labels_as_text(without_missing(block)), names)
+            rows_of_all = file.completed(_labels_as_text(block), names)
             yield Block(rows_of_all, lines, BROKEN.to_frame())
             first += block.height
 
@@ -115,21 +114,6 @@ def parquet_types(file: DataFile) -> dict[str, pl.DataType]:
 def _slicing(table: Table) -> Slicing:
     names = [column.name for column in table.fields]
     return Slicing(names, most_rows=BLOCK_ROWS, most_bytes=4 * BLOCK_BYTES)
-
-
-def _without_missing(
-    table: Table, found: dict[str, pl.DataType]
-) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """Makes null what the dataset says means "no value"; of texts, the rules do that."""
-    absent = []
-    for column in table.fields:
-        dtype = found.get(column.name, pl.String())
-        missing = values_that_mean_missing(column, table.missing_values)
-        if missing.len() and not isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
-            raw = pl.col(column.name)
-            is_missing = cast_value(column, dtype, raw).is_in(missing.implode())
-            absent.append(pl.when(is_missing.not_().fill_null(True)).then(raw).alias(column.name))
-    return lambda block: block.with_columns_seq(absent)
 
 
 def _labels_as_text(block: pl.DataFrame) -> pl.DataFrame:

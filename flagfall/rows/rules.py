@@ -16,6 +16,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.dataset.table import Column
 from flagfall.errors import DatasetInvalid, Problem
 from flagfall.rows.casting import cast_value, format_problem
+from flagfall.rows.missing_values import is_missing
 from flagfall.rows.sql_rules import judge_rows, rule_problems
 
 ROW = "row"
@@ -120,12 +121,10 @@ class RowRules:
         yield pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW)
         for index, (column, dtype) in enumerate(zip(self._columns, dtypes, strict=True)):
             raw = pl.col(column.name)
-            is_given = raw.is_not_null()
-            if isinstance(dtype, pl.String):
-                is_given &= ~raw.is_in(list(self._table.missing_values))
-                raw = pl.when(is_given).then(raw)
+            is_given = ~is_missing(column, dtype, raw, self._table.missing_values)
             yield is_given.alias(_given(index))
-            yield cast_value(column, dtype, raw).alias(value_of(index))
+            value = cast_value(column, dtype, pl.when(is_given).then(raw))
+            yield value.alias(value_of(index))
 
     def _with_sql_rules(self, prepared: pl.DataFrame) -> pl.DataFrame:
         if not self._sql_names:

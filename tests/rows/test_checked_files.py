@@ -642,6 +642,70 @@ def test_a_number_in_json_may_mean_missing(tmp_path: Path) -> None:
     assert check(tmp_path, wanted, files).rows == [(None,), (1,), (None,)]
 
 
+AS_NUMBERS = ["-999", "-999.0", "-9.99e2"]
+
+
+@pytest.mark.parametrize("meant", AS_NUMBERS)
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "b.jsonl", "c.jsonl"])
+def test_a_number_that_means_no_value_does_so_however_it_is_written(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    """In JSON also beside texts, and beside integers of more than 64 bits."""
+    rows = [(n, text) for n, text in enumerate(AS_NUMBERS)]
+    first = {"b.jsonl": '{"n": 8, "x": "-999"}', "c.jsonl": f'{{"n": 9, "x": {2**70}}}'}
+    lines = {
+        "a.csv": ["n,x", *(f"{n},{text}" for n, text in rows)],
+        "a.tsv": ["n\tx", *(f"{n}\t{text}" for n, text in rows)],
+    }.get(name, [first.get(name, ""), *(f'{{"n": {n}, "x": {text}}}' for n, text in rows)])
+    wanted = dataset(column("n", "integer"), column("x", "number"), missing=["", meant])
+    outcome = check(tmp_path, wanted, {name: "\n".join(lines) + "\n"})
+    assert outcome.rejected == []
+    assert {x for n, x in outcome.rows if n < 9} == {None}
+
+
+@pytest.mark.parametrize("written", ["-999", "-999.0", '"-999"'])
+@pytest.mark.parametrize("meant", AS_NUMBERS)
+def test_an_integer_of_json_that_means_no_value_does_so_too(
+    tmp_path: Path, meant: str, written: str
+) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "integer"), missing=[meant])
+    outcome = check(tmp_path, wanted, {"a.jsonl": f'{{"n": 1, "x": {written}}}\n'})
+    assert outcome.rows == [(1, None)]
+
+
+def test_a_number_in_words_of_its_own_means_no_value_however_it_is_written(tmp_path: Path) -> None:
+    amount = {"name": "x", "type": "number", "decimalChar": ",", "groupChar": "."}
+    wanted = dataset(column("n", "integer"), amount, missing=["-1.999,5"])
+    files: Files = {
+        "a.tsv": "n\tx\n1\t-1.999,5\n2\t-1999,50\n3\t-1.999\n",
+        "b.jsonl": '{"n": 4, "x": -1999.5}\n{"n": 5, "x": "-1999,5"}\n{"n": 6, "x": -1999}\n',
+    }
+    outcome = check(tmp_path, wanted, files)
+    assert outcome.rows == [(1, None), (2, None), (3, -1999.0), (4, None), (5, None), (6, -1999.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype"), [(str(2**64 - 1), pl.UInt64()), (str(-(2**100)), pl.Int128())]
+)
+def test_an_integer_of_more_than_64_bits_may_mean_no_value(
+    tmp_path: Path, text: str, dtype: pl.DataType
+) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "integer"), missing=[text])
+    frame = pl.DataFrame({"n": [1], "x": pl.Series([int(text)], dtype=dtype)})
+    files: Files = {
+        "a.parquet": parquet(frame),
+        "b.jsonl": f'{{"n": 2, "x": {text}}}\n',
+        "c.csv": f"n,x\n3,{text}\n",
+    }
+    assert check(tmp_path, wanted, files).rows == [(1, None), (2, None), (3, None)]
+
+
+def test_a_neighbour_of_what_means_no_value_is_a_value(tmp_path: Path) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "integer"), missing=[str(2**53 + 1)])
+    files: Files = {"a.csv": f"n,x\n1,{2**53}\n2,{2**53 + 1}\n3,{2**53 + 2}\n"}
+    assert check(tmp_path, wanted, files).rows == [(1, 2**53), (2, None), (3, 2**53 + 2)]
+
+
 def test_a_column_that_no_row_of_a_json_file_has_is_missing(tmp_path: Path) -> None:
     good = '{"a": "1"}\n{"b": null}\n'
     assert check(tmp_path, AB, {"a.jsonl": good}).rows == [("1", None), (None, None)]
@@ -1099,6 +1163,7 @@ def test_columns_and_files_may_have_any_name(tmp_path: Path) -> None:
         ("date", pl.Series([date(1900, 1, 1), date(2013, 1, 31)])),
         ("datetime", pl.Series([datetime(1900, 1, 1), datetime(2013, 1, 31)])),
         ("string", pl.Series(["-999", "1"])),
+        ("integer", pl.Series(["-999", "1"], dtype=pl.Categorical())),
     ],
     ids=str,
 )
