@@ -1,7 +1,8 @@
 """Which values of a column mean "no value".
 
 A text does so if it is one of ``missingValues``. A number or a time does so if such a text stands
-for it: where ``-999`` means "no value", ``-999.0`` does, too, in every format.
+for it: where ``-999`` means "no value", ``-999.0`` does, too, in every format; and where ``-999.9``
+does, the float32 that is the nearest to it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _compared(
 ) -> tuple[pl.Expr, pl.Series]:
     """What is compared, and with which values; a number of Parquet before it is cast."""
     if column.type in _COUNTED and dtype.is_float():
-        return raw.cast(pl.Float64()), _floats(column, written)
+        return raw, _nearest(_floats(column, written), dtype)
     if column.type in _COUNTED and dtype.is_integer():
         return raw, _integers(column, written).cast(dtype, strict=False).drop_nulls()
     values = _values(column, written)
@@ -65,6 +66,13 @@ def _floats(column: Column, written: pl.Series) -> pl.Series:
     point = "," if column.group_char == "." else column.decimal_char
     number = column.model_copy(update={"type": "number", "decimal_char": point})
     return _values(number, written)
+
+
+def _nearest(numbers: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """The floats as which a writer stores numbers; nothing of those that become 0 or infinite."""
+    stored = numbers.cast(dtype)
+    is_one = (stored.is_infinite() == numbers.is_infinite()) & ((stored == 0) == (numbers == 0))
+    return stored.filter(is_one)
 
 
 def _integers(column: Column, written: pl.Series) -> pl.Series:

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import lzma
+import math
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -1178,3 +1179,26 @@ def test_what_means_no_value_does_so_in_parquet_too(
     first, second = outcome.rows
     assert first == (1, None)
     assert second[1] is not None
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+@pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float16()])
+@pytest.mark.parametrize("text", ["-999.9", "1e4", "-99999", "1e20", "NaN"])
+def test_a_float_means_no_value_if_it_is_the_nearest_to_a_number_that_does(
+    tmp_path: Path, kind: str, dtype: pl.DataType, text: str
+) -> None:
+    wanted = dataset(column("n", "integer"), column("x", kind), missing=["", text])
+    stored = pl.Series([float(text)], dtype=pl.Float64).cast(dtype)
+    outcome = check(tmp_path, wanted, {"a.parquet": parquet(pl.DataFrame({"n": [1], "x": stored}))})
+    is_there = not math.isinf(stored[0])  # a float16 holds no -99999
+    assert [row == (1, None) for row in outcome.rows] == ([True] if is_there else [])
+
+
+def test_a_float_that_cannot_hold_what_means_no_value_has_its_own(tmp_path: Path) -> None:
+    """As a float32 the first is 0 and the second infinite, and both are other numbers."""
+    wanted = dataset(column("n", "integer"), column("x", "number"), missing=["1e-60", "1e300"])
+    values = pl.Series([0.0, 1e-60, float("inf")], dtype=pl.Float32())
+    files: Files = {"a.parquet": parquet(pl.DataFrame({"n": [1, 2, 3], "x": values}))}
+    outcome = check(tmp_path, wanted, files)
+    assert outcome.rows == [(1, 0.0), (2, 0.0)]
+    assert outcome.faults == [(3, ["x: not a finite number"])]
