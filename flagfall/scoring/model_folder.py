@@ -119,7 +119,8 @@ class ModelFolder:
     def _files(self) -> Iterator[str]:
         root = Path(self.path)
         if not root.is_dir():
-            raise ModelInvalid(self.path, "there is no such folder; correct model.path")
+            why = "there is no such folder; correct model.path, or `flagfall model init` makes it"
+            raise ModelInvalid(self.path, why)
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root)
             hidden = any(part.startswith((".", "__pycache__")) for part in name.parts)

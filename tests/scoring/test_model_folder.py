@@ -54,5 +54,7 @@ def test_a_card_that_is_none_names_the_key_and_no_library(tmp_path: Path, text: 
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ModelInvalid, match=r"there is no such folder; correct model\.path"):
+    with pytest.raises(
+        ModelInvalid, match=r"no such folder; correct model\.path, or `flagfall model init`"
+    ):
         _ = folder(tmp_path / "nope").version
