@@ -16,9 +16,8 @@ from flagfall.dataset.expressions import (
 )
 from flagfall.dataset.rules import Rule
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.trials import FAILED, reads_times, why_it_never_works, without_errors
 from flagfall.errors import BatchInvalid, Problem
-
-_FAILED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def rule_problems(dataset: Dataset) -> Iterator[Problem]:
@@ -41,7 +40,9 @@ def _problem(rule: Rule, empty: pl.DataFrame) -> str | None:
         (found,) = empty.select(expression).dtypes
         if compares_time_with_number(expression, empty.schema):
             return f"{TIME_WITH_NUMBER}, got {rule.expr!r}"
-    except _FAILED as error:
+        if why := why_it_never_works(expression, empty.schema):
+            return f"expected an expression that works for some row, got {rule.expr!r}: {why}"
+    except FAILED as error:
         return f"expected an SQL expression over the columns, got {rule.expr!r}: {_first(error)}"
     except RecursionError:
         return "expected a shorter expression, such as one with IN instead of many OR"
@@ -71,9 +72,20 @@ def judge_rows(rules: Sequence[Rule], names: Sequence[str], values: pl.DataFrame
 
 
 def _judged(rule: Rule, values: pl.DataFrame) -> pl.Series:
+    expression = parse_expression(rule.expr)
     try:
-        return values.select(parse_expression(rule.expr)).to_series()
-    except _FAILED as error:
+        return values.select(expression).to_series()
+    except FAILED as error:
         why = f"the rule {rule.name!r} cannot be computed: {_first(error)[:200]}"
-        remedy = "use TRY_CAST instead of CAST, then replay the batch"
-        raise BatchInvalid("rule", f"{why}; {remedy}") from error
+        remedy = _remedy(expression, values)
+        raise BatchInvalid("rule", f"{why}; {remedy}, then replay the batch") from error
+
+
+def _remedy(expression: pl.Expr, values: pl.DataFrame) -> str:
+    try:
+        values.select(without_errors(expression))
+    except FAILED:
+        if reads_times(expression):
+            return "instead of STRPTIME give the column a type of times and its format"
+        return "write the rule so that it works for every value of the columns' types"
+    return "use TRY_CAST instead of CAST"

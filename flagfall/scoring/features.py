@@ -21,6 +21,7 @@ from flagfall.dataset.expressions import (
 )
 from flagfall.dataset.model import Feature
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.trials import why_it_never_works
 from flagfall.errors import InputError, ModelInvalid
 from flagfall.scoring.model_folder import CONSTANTS_FILE, ModelFolder, read_model_file
 
@@ -193,7 +194,7 @@ def _codes(texts: Sequence[str]) -> dict[str, int]:
 
 
 def check_expressions(dataset: Dataset) -> None:
-    """Try every feature, and the label of the dataset's own columns, on an empty table.
+    """Try every feature, and the label of the dataset's own columns, on rows of such columns.
 
     Raises:
         FeatureInvalid: One fails; the message has its name and polars' own message.
@@ -204,7 +205,7 @@ def check_expressions(dataset: Dataset) -> None:
 
 
 def check_features(dataset: Dataset) -> None:
-    """Try every feature on an empty table.
+    """Try every feature on an empty table, and on rows of ordinary values.
 
     Raises:
         FeatureInvalid: One fails, or is a time, which is no number until somebody says of what.
@@ -234,6 +235,9 @@ def _tried(
         made = expression()
         if compares_time_with_number(made, empty.schema):
             raise FeatureInvalid(dataset.name, name, expr, TIME_WITH_NUMBER)
-        return empty.select(made).dtypes[0]
+        found = empty.select(made).dtypes[0]
+        if why := why_it_never_works(made, empty.schema):
+            raise FeatureInvalid(dataset.name, name, expr, f"it works for no row: {why}")
+        return found
     except pl.exceptions.PolarsError as error:
         raise FeatureInvalid(dataset.name, name, expr, str(error).splitlines()[0]) from error

@@ -14,6 +14,7 @@ from flagfall.dataset.expressions import (
     parse_expression,
 )
 from flagfall.dataset.schema import Dataset
+from flagfall.dataset.trials import why_it_never_works
 from flagfall.scoring.features import label_expression
 from flagfall.scoring.labels import LABEL, LabelInvalid, Says, as_labels
 
@@ -23,7 +24,7 @@ called so."""
 
 
 def check_late_label(dataset: Dataset, feed: Dataset, says: Says) -> None:
-    """See on an empty table of outcomes whether the label can be what the model predicts.
+    """See on tables of outcomes whether the label can be what the model predicts.
 
     Args:
         dataset: The dataset whose rows are scored.
@@ -39,6 +40,8 @@ def check_late_label(dataset: Dataset, feed: Dataset, says: Says) -> None:
     expression = parse_expression(dataset.label.expr)
     if compares_time_with_number(expression, empty.collect_schema()):
         raise LabelInvalid(dataset, TIME_WITH_NUMBER)
+    if why := why_it_never_works(expression, empty.collect_schema()):
+        raise LabelInvalid(dataset, f"it works for no row: {why}")
     if looks_at_other_rows(expression):
         why = "expected an expression of one row: outcomes come in pieces"
         raise LabelInvalid(dataset, why)

@@ -74,6 +74,7 @@ def test_outcomes_that_are_dropped_too_early_are_a_mistake_of_their_own_file(
         ("delai > 15", "delai"),
         ("delay", "a binary model's label is true or false"),
         ("delay > AVG(delay)", "expected an expression of one row"),
+        ("NOT CAST(delay AS TEXT)", "it works for no row: "),
         ("CAST(delay AS DATE) > 2026-01-15", "such as DATE '2020-01-31'"),
     ],
 )

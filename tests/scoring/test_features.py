@@ -103,6 +103,21 @@ def test_a_date_is_not_compared_with_a_number(tmp_path: Path, features: str, lab
         check_expressions(dataset(tmp_path, features, label))
 
 
+@pytest.mark.parametrize(
+    ("features", "label"),
+    [
+        ("[{name: a, expr: CAST(kind AS DATE), encode: raw}]", "x"),
+        ('[{name: a, expr: "EXTRACT(YEAR FROM TRY_CAST(kind AS DATE))", missing: 0}]', "x"),
+        ("[]", "NOT kind"),
+        ("[]", "CASE WHEN x > 100 THEN CAST(kind AS BOOLEAN) END"),
+    ],
+)
+def test_what_works_for_no_row_is_refused(tmp_path: Path, features: str, label: str) -> None:
+    """As long as there is no row, polars takes it."""
+    with pytest.raises(FeatureInvalid, match="it works for no row: casting from"):
+        check_expressions(dataset(tmp_path, features, label))
+
+
 def test_a_text_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(FeatureInvalid, match="String, not numbers: give it encode: category or"):
         check_expressions(dataset(tmp_path, "[{name: kind, missing: 0}]"))

@@ -1,0 +1,133 @@
+"""Tries expressions on rows with values.
+
+polars says of a table without rows, and of nulls, that any cast works. What depends on the value is
+not judged: whether a text is a number is known when it has come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from io import StringIO
+from typing import Any
+
+import polars as pl
+
+FAILED = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What an expression may raise."""
+
+_TEXTS = ("1", "2020-01-31", "2020-01-31 12:00:00", "12:00:00", "true", "1 day", "a", "")
+_VALUES: dict[pl.DataType, Any] = {
+    pl.Int64(): 1,
+    pl.Float64(): 1.5,
+    pl.Boolean(): True,
+    pl.Date(): date(2020, 1, 31),
+    pl.Datetime("us"): datetime(2020, 1, 31, 12),
+}
+_OF_A_VALUE = "conversion from"
+"""Begins polars' words for a value that cannot be cast; others could."""
+
+_MOMENT = datetime(2020, 11, 30, 16, 5, 6)
+
+
+_TRIED = ("Cast", "Function")
+"""Parts that are tried by themselves: a CASE may keep values from them."""
+
+
+def why_it_never_works(expression: pl.Expr, columns: pl.Schema) -> str:
+    """Why an expression, or a part of it, fails for every row of such columns; else empty.
+
+    Args:
+        expression: One that works on a table without rows.
+        columns: The table's.
+    """
+    tree = json.loads(expression.meta.serialize(format="json"))
+    formats = list(_formats(tree))
+    texts = (*_TEXTS, *filter(None, map(_written, formats)))
+    rows = [_ordinary(columns, text) for text in texts]
+    nulls = pl.DataFrame({name: [None] for name in columns}, schema=columns)
+    found = (
+        *(_failure_of_format(form) for form in formats),
+        *(_failure_of_types(part, rows) for part in (*_parts(tree), expression)),
+        _failure_of_types(expression, [nulls]),
+    )
+    return next(filter(None, found), "")
+
+
+def without_errors(expression: pl.Expr) -> pl.Expr:
+    """The expression with TRY_CAST for each CAST."""
+    strict = expression.meta.serialize(format="json")
+    lenient = strict.replace('"options":"Strict"', '"options":"NonStrict"')
+    return pl.Expr.deserialize(StringIO(lenient), format="json")
+
+
+def reads_times(expression: pl.Expr) -> bool:
+    """Whether there is a STRPTIME, which fails for a text that is no time."""
+    return any(_formats(json.loads(expression.meta.serialize(format="json"))))
+
+
+def _failure_of_types(part: pl.Expr, rows: Sequence[pl.DataFrame]) -> str:
+    """Why a part fails for each of the rows, if not for their values alone."""
+    failures = []
+    for row in rows:
+        failures.append(_failure(part, row))
+        if not failures[-1]:
+            return ""
+    return next((why for why in failures if not why.startswith(_OF_A_VALUE)), "")
+
+
+def _ordinary(columns: pl.Schema, text: str) -> pl.DataFrame:
+    values = {name: [_VALUES.get(dtype, text)] for name, dtype in columns.items()}
+    return pl.DataFrame(values, schema=columns)
+
+
+def _failure(expression: pl.Expr, rows: pl.DataFrame) -> str:
+    try:
+        rows.select(expression)
+    except FAILED as error:
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def _parts(tree: Any) -> Iterator[pl.Expr]:
+    """The casts and functions of an expression, the inner ones first."""
+    for inner in _inner(tree):
+        yield from _parts(inner)
+    if isinstance(tree, dict) and not tree.keys().isdisjoint(_TRIED):
+        yield pl.Expr.deserialize(StringIO(json.dumps(tree)), format="json")
+
+
+def _inner(tree: Any) -> Iterable[Any]:
+    if isinstance(tree, dict):
+        return tree.values()
+    return tree if isinstance(tree, list) else ()
+
+
+def _formats(tree: Any) -> Iterator[str]:
+    """The format of each STRPTIME."""
+    if isinstance(tree, dict) and "Strptime" in tree:
+        yield next(option["format"] for option in tree["Strptime"] if "format" in option)
+    for inner in _inner(tree):
+        yield from _formats(inner)
+
+
+def _failure_of_format(form: str) -> str:
+    """Why no text has a format: what is written in it cannot be read."""
+    if (written := _written(form)) is not None and _is_read(form, written):
+        return ""
+    return f"STRPTIME cannot read what is written as {form!r}"
+
+
+def _written(form: str) -> str | None:
+    """A moment as a format has it; ``None`` where it has none."""
+    for moment in (_MOMENT, _MOMENT.replace(tzinfo=UTC)):
+        with suppress(*FAILED):
+            return str(pl.Series([moment]).dt.strftime(form.replace("%#z", "%z")).item())
+    return None
+
+
+def _is_read(form: str, written: str) -> bool:
+    row = pl.DataFrame({"x": [written]})
+    return not _failure(pl.col("x").str.strptime(pl.Datetime("us"), form), row)
