@@ -100,10 +100,13 @@ def format_problem(column: Column) -> str | None:
 
 
 def _is_read(column: Column) -> bool:
-    """Whether probes that are written in its format are read as they are."""
+    """Whether probes that are written in its format are read as they are, as Python reads them."""
     try:
-        texts = [_probe(column, moment).strftime(column.format) for moment in _PROBES]
-        return all(_read_one(column, text) == _read_by_python(column, text) for text in texts)
+        probes = [_probe(column, moment) for moment in _PROBES]
+        texts = [probe.strftime(column.format) for probe in probes]
+        read = [_read_one(column, text) for text in texts]
+        is_python = read == [_read_by_python(column, text) for text in texts]
+        return is_python and all(map(_is_whole, read, probes))
     except (pl.exceptions.PolarsError, ValueError, re.error):  # two years, %I without %p, …
         return False
 
@@ -112,6 +115,13 @@ def _probe(column: Column, moment: datetime) -> datetime:
     if column.type == "date":
         return moment.replace(hour=0, minute=0, second=0)
     return moment
+
+
+def _is_whole(read: object, probe: datetime) -> bool:
+    """Whether all of a probe was read, down to some unit of time; the rest is 0."""
+    minute = probe.replace(second=0, tzinfo=None)
+    hour = minute.replace(minute=0)
+    return read in [probe.date(), probe.replace(tzinfo=None), minute, hour, hour.replace(hour=0)]
 
 
 def _read_one(column: Column, written: str) -> object:

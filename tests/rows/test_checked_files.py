@@ -323,6 +323,18 @@ def test_an_empty_text_is_a_value_unless_it_means_missing(tmp_path: Path) -> Non
         (column("x", "date", "%d.%m"), "schema.fields[0].format", "names a whole date"),
         (column("x", "datetime", "%Y-%m-%d %Q"), "schema.fields[0].format", "got %Q"),
         (column("x", "date", "%Y-%M-%d"), "schema.fields[0].format", "names a whole date"),
+        *(
+            (column("x", "date", form), "schema.fields[0].format", "names a whole date")
+            for form in ("%Y", "%y", "%Y-%m", "%Y-%d", "%m/%y", "%B %Y", "%A %Y", "%H:%M %Y-%m")
+        ),
+        *(
+            (column("x", "datetime", form), "schema.fields[0].format", "names a whole datetime")
+            for form in ("%Y", "%Y-%m", "%H:%M", "%H:%M:%S", "%Y-%m %H:%M", "%Y-%d %H:%M:%S")
+        ),
+        *(
+            (column("x", "datetime", f"%Y-%m-%d {more}"), "schema.fields[0].format", "a whole")
+            for more in ("%M", "%S", "%H:%S", "%M:%S", "%I")
+        ),
         (column("x", "date", "%Y %Y-%m-%d"), "schema.fields[0].format", "names a whole date"),
         (column("x", "datetime", "%d.%m.%Y %I:%M"), "schema.fields[0].format", "a whole datetime"),
         (column("x", "datetime", "%d.%m.%Y %H:%M %p"), "schema.fields[0].format", "whole datetime"),
