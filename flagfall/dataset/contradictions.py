@@ -1,11 +1,14 @@
-"""Constraints of a column that contradict each other: no value, or not the ones meant, can pass."""
+"""What a column says of its values, and cannot hold: no value, or not the ones meant, can pass."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flagfall.dataset.table import Column
 
 _LACKING = re.compile(r"\(\?<?[=!]|\\[1-9]|\(\?P=")
 """Look-around and back-references: the engine that matches rows takes linear time, without them."""
@@ -29,6 +32,56 @@ def contradictions(constraints: dict[str, Any]) -> Iterator[tuple[tuple[int | st
     for index, value in enumerate(constraints.get("enum", [])):
         if why := _why_it_cannot_pass(value, constraints):
             yield ("enum", index), f"expected a value that can pass, {value!r} {why}"
+
+
+def vanishing(
+    column: Column, missing: Sequence[str]
+) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Where a column names a value that is none, since it means "no value"; and why.
+
+    Args:
+        column: The column.
+        missing: The texts that mean "no value".
+    """
+    for where, word in _words(column):
+        if word in missing:
+            yield where, f"expected words that are not in missingValues, too, got {word!r}"
+    for index, value in enumerate(column.constraints.enum or ()):
+        if any(_stands_for(column, text, value) for text in missing):
+            where = ("constraints", "enum", index)
+            yield where, f"expected a value that does not mean missing (missingValues), got {value}"
+
+
+def _words(column: Column) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    if column.type == "boolean":
+        for index, word in enumerate(column.true_values):
+            yield ("trueValues", index), word
+        for index, word in enumerate(column.false_values):
+            yield ("falseValues", index), word
+
+
+def _stands_for(column: Column, text: str, value: Any) -> bool:
+    """Whether a text is written for the value, in a column of its type."""
+    if column.type == "string":
+        return bool(text == value)
+    try:
+        return bool(_read(column, text) == _comparable(value))
+    except ValueError:
+        return False
+
+
+def _read(column: Column, text: str) -> Any:
+    """A text as a value of the column.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if column.type in ("integer", "number"):
+        grouped = text.replace(column.group_char or "", "") if column.group_char else text
+        return float(grouped.replace(column.decimal_char, "."))
+    if column.format == "default":
+        return _comparable(datetime.fromisoformat(text))
+    return _comparable(datetime.strptime(text, column.format))
 
 
 def lacking_in_patterns(pattern: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from flagfall.dataset.contradictions import contradictions, lacking_in_patterns
+from flagfall.dataset.contradictions import contradictions, lacking_in_patterns, vanishing
 from flagfall.dataset.rules import Missing, RowCount, Rule
 from flagfall.dataset.values import (
     Bound,
@@ -230,6 +230,13 @@ class Table(Section):
                 why = f"expected every column once, got {name!r} twice"
                 raise Misfit(("primaryKey", index), why)
         self._optional_columns_fit()
+        return self
+
+    @model_validator(mode="after")
+    def _no_value_vanishes(self) -> Self:
+        for index, column in enumerate(self.fields):
+            for where, why in vanishing(column, self.missing_values):
+                raise Misfit(("fields", index, *where), why)
         return self
 
     def _optional_columns_fit(self) -> None:

@@ -243,6 +243,41 @@ class TestConstraints:
     ) -> None:
         assert_named(tmp_path, column, f"constraints.{key}", says)
 
+    @pytest.mark.parametrize(
+        ("column", "key"),
+        [
+            ("{type: string, constraints: {enum: [A, NA]}}", "constraints.enum[1]"),
+            ("{type: string, constraints: {enum: ['']}}", "constraints.enum[0]"),
+            ("{type: string, constraints: {enum: [''], required: true}}", "constraints.enum[0]"),
+            ("{type: integer, constraints: {enum: [1, -9]}}", "constraints.enum[1]"),
+            ("{type: number, constraints: {enum: [-9]}}", "constraints.enum[0]"),
+            ("{type: number, constraints: {enum: [-9.0]}}", "constraints.enum[0]"),
+            ("{type: date, constraints: {enum: [1900-01-01]}}", "constraints.enum[0]"),
+            ("{type: date, format: '%d.%m.%Y', constraints: {enum: [1901-01-01]}}", "constraints."),
+            ("{type: datetime, constraints: {enum: [1900-01-01T00:00:00Z]}}", "constraints.enum"),
+            ("{type: boolean, falseValues: ['no', '']}", "falseValues[1]"),
+            ("{type: boolean, trueValues: [x], falseValues: [NA]}", "falseValues[0]"),
+            ("{type: boolean, trueValues: [NA]}", "trueValues[0]"),
+        ],
+    )
+    def test_a_value_that_means_no_value_is_named(
+        self, tmp_path: Path, column: str, key: str
+    ) -> None:
+        missing = '\n  missingValues: ["", NA, "-9", "1900-01-01", 01.01.1901]'
+        found = problem(tmp_path, column=column.replace("{", "{name: x, ", 1) + missing)
+        assert found.key.startswith(f"schema.fields[1].{key}")
+        assert found.line == 9
+        assert "missingValues" in found.message
+
+    @pytest.mark.parametrize("word", ["1", "0", "true", "FALSE"])
+    def test_a_usual_word_of_a_boolean_that_means_no_value_is_named(
+        self, tmp_path: Path, word: str
+    ) -> None:
+        column = f'{{name: x, type: boolean}}\n  missingValues: ["{word}"]'
+        assert word in problem(tmp_path, column=column).message
+        words = "trueValues: [y], falseValues: [n]"
+        dataset(tmp_path, column=column.replace("boolean", f"boolean, {words}"))
+
     def test_a_format_where_none_is_used_is_refused(self, tmp_path: Path) -> None:
         found = problem(tmp_path, column="{name: x, type: number, format: '0.00'}")
         assert found.key == "schema.fields[1].format"

@@ -301,10 +301,9 @@ def test_a_row_is_given_all_its_reasons(tmp_path: Path) -> None:
 
 def test_missing_values_are_null_in_every_type(tmp_path: Path) -> None:
     types = ["string", "integer", "number", "boolean", "date", "datetime"]
-    wanted = dataset(*(column(type_, type_) for type_ in types), missing=["NA", "-", "0"])
-    text = (
-        ",".join(types) + "\n" + "\n".join(",".join([mark] * 6) for mark in ("NA", "-", "0")) + "\n"
-    )
+    marks = ["NA", "-", "9"]
+    wanted = dataset(*(column(type_, type_) for type_ in types), missing=marks)
+    text = ",".join(types) + "\n" + "\n".join(",".join([mark] * 6) for mark in marks) + "\n"
     outcome = check(tmp_path, wanted, {"a.csv": text})
     assert outcome.rows == [(None,) * 6] * 3
 
