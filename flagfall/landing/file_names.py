@@ -128,10 +128,13 @@ def finished_name(name: str, otherwise: DataFormat | None = None) -> str:
 
     Args:
         name: Without folders.
-        otherwise: As for ``data_format``: the files of such a feed may well end with ``.part``.
+        otherwise: As for ``data_format``: the files of such a feed may well end with ``.part``,
+            such as dask's ``0.part``, which says no form.
     """
-    if otherwise and name.endswith(".part"):
-        return ""
+    if otherwise and name.lower().endswith(".part"):
+        finished = name[: -len(".part")]
+        if without_form(finished) == finished:
+            return ""
     if found := _COPY.fullmatch(name):
         return found["rsync"] or found["aws"]
     if (found := _UPLOAD.fullmatch(name)) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -423,3 +424,20 @@ def test_dask_writes_parts_without_an_ending_that_the_feed_gives_a_format(tmp_pa
     found = read_manifest(marker, landing.pattern, landing.store, Limits(), landing.folders)
     assert [file.key for file in found.files] == ["0.part", "1.part"]
     assert list(found.left_out) == ["_2"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "name", ["a.csv.part", "a.parquet.part", "a.csv.gz.PART", "a.csv.zst.part", "a.json.part"]
+)
+def test_where_parts_are_data_one_that_says_what_it_will_be_is_on_its_way(
+    tmp_path: Path, form: Literal["csv", "parquet"], name: str
+) -> None:
+    landing = LandingZone(LandingAddress(uri=str(tmp_path), marker="_SUCCESS", format=form))
+    for one in ("_SUCCESS", "0.part", name):
+        (tmp_path / one).touch()
+    marker = landing.find("_SUCCESS")[0]
+    with pytest.raises(BatchInvalid, match="written still") as refused:
+        read_manifest(marker, landing.pattern, landing.store, Limits(), landing.folders)
+    assert refused.value.reason == "incomplete"
+    assert name in str(refused.value)
