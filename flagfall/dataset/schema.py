@@ -126,7 +126,14 @@ class Landing(Section):
         if "*" in value.rpartition("/")[2]:
             why = "each marker would vouch for every file of the folder; use a field, as in"
             raise ValueError(f"expected no '*' in the marker's own name: {why} {{name}}.ready")
+        if value.lower().endswith(_OF_DATA):
+            why = "a marker is another file than the data, and comes after them, as in"
+            raise ValueError(f"expected no ending of data files, got {value!r}: {why} {value}.done")
         return value
+
+
+_OF_DATA = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz")
+"""What no marker ends with. A Data Package's descriptor ends with ``.json``."""
 
 
 class Keep(Section):

@@ -271,7 +271,7 @@ def batch_name(pattern: MarkerPattern, key: str) -> str:
     ``orders`` for ``orders.ready``, and ``orders.csv`` for ``orders.csv.done``.
     """
     stem = pattern.stem(key)
-    return stem and stem + form_at_start(key.rpartition("/")[2][len(stem) :])
+    return stem and stem + form_at_start(pattern.after_stem(key))
 
 
 def _folder(key: str) -> str:

@@ -190,12 +190,25 @@ class MarkerPattern:
         """What the data files of the marker at ``key`` are called, where several share a folder.
 
         That is the marker's file name up to the end of its last field: ``2013-05-01`` for
-        ``2013-05-01.ready`` or ``2013-05-01_SUCCESS``. Empty where the file name has no field.
+        ``2013-05-01.ready`` or ``2013-05-01_SUCCESS``. Empty where the file name has no field. What
+        hides a marker is none of it, since hidden files are no data: ``orders`` for
+        ``.orders.ready`` where the pattern begins with that dot.
         """
+        start, end = self._stem(key)
+        return key[start:end]
+
+    def after_stem(self, key: str) -> str:
+        """What follows the stem in the marker's file name."""
+        return key[self._stem(key)[1] :]
+
+    def _stem(self, key: str) -> tuple[int, int]:
         tail = MarkerPattern(self.text.rpartition("/")[2])
-        name = key.rpartition("/")[2]
-        found = tail._regex.fullmatch(name)
-        return name[: found.end(tail.fields[-1])] if found and tail.fields else ""
+        begin = key.rfind("/") + 1
+        found = tail._regex.fullmatch(key, begin)
+        if not found or not tail.fields:
+            return begin, begin
+        hidden = len(tail.text) - len(tail.text.lstrip("._"))
+        return begin + hidden, found.end(tail.fields[-1])
 
     @cached_property
     def owns_folder(self) -> bool:

@@ -78,7 +78,10 @@ def _no_data(marker: Marker, name: str, left_out: LeftOut) -> BatchInvalid:
     called = f" whose names begin with {shown(name)}" if name else ""
     why = f"{marker.uri}: there are no data files beside the marker{called}"
     others = f" ({left_out.sentence()})" if left_out.files else ""
-    return BatchInvalid("no-data", f"{why}{others}; write them, then the marker again")
+    remedy = "write them, then the marker again"
+    if name.startswith((".", "_")):
+        remedy = "such files are hidden, and no data: give files and marker a name without it"
+    return BatchInvalid("no-data", f"{why}{others}; {remedy}")
 
 
 def copy_batch(

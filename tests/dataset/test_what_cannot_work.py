@@ -158,6 +158,26 @@ class TestMarkers:
     @pytest.mark.parametrize(
         "pattern",
         [
+            "{name}.csv",
+            "{day}/data.csv",
+            "{day}/DATA.Parquet",
+            "{name}.tsv",
+            "{name}.json.gz",
+            "{n}.jsonl",
+        ],
+    )
+    def test_one_that_is_called_like_data_is_refused(self, tmp_path: Path, pattern: str) -> None:
+        found = problem(tmp_path, marker=f"'{pattern}'")
+        assert (found.key, found.line) == ("landing.marker", 4)
+        assert f"as in {pattern}.done" in found.message
+
+    @pytest.mark.parametrize("pattern", ["{name}.csv.done", "{day}/datapackage.json", "{day}/csv"])
+    def test_one_that_is_not_is_taken(self, tmp_path: Path, pattern: str) -> None:
+        assert dataset(tmp_path, marker=f"'{pattern}'").landing.marker == pattern
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
             "**/_SUCCESS",
             "2026-??/_SUCCESS",
             "[0-9]*/_SUCCESS",

@@ -441,3 +441,30 @@ def test_where_parts_are_data_one_that_says_what_it_will_be_is_on_its_way(
         read_manifest(marker, landing.pattern, landing.store, Limits(), landing.folders)
     assert refused.value.reason == "incomplete"
     assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "marker", "data"),
+    [
+        ("_SUCCESS_{day}", "_SUCCESS_2020-01-01", "SUCCESS_2020-01-01.csv"),
+        (".{name}.ready", ".orders.ready", "orders.csv"),
+        ("_{name}.ready", "_orders.ready", "orders_2.csv"),
+        ("in/_{name}.ready", "in/_orders.ready", "in/orders/part-0.csv"),
+        (".{name}.done", ".orders.csv.done", "orders.csv"),
+        ("__{name}", "__a_b", "a_b.csv"),
+    ],
+)
+def test_files_of_a_hidden_marker_are_called_as_it_is_without_what_hides_it(
+    tmp_path: Path, pattern: str, marker: str, data: str
+) -> None:
+    zone = Zone(tmp_path, pattern)
+    zone.write(marker, data)
+    assert zone.names(marker) == [data]
+
+
+def test_a_hidden_name_of_a_marker_with_a_field_stays_its_own(tmp_path: Path) -> None:
+    """Else ``_a.ready`` and ``a.ready`` had the same files."""
+    zone = Zone(tmp_path, "{name}.ready")
+    zone.write("a.ready", "_a.ready", "a.csv", "_a.csv")
+    assert zone.names("a.ready") == ["a.csv"]
+    assert zone.names("_a.ready") == []

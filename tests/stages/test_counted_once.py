@@ -325,6 +325,14 @@ class TestNoneIsLeftOutWithoutAWord:
         assert receipt.reason == "no-data"
         assert "1 file was left out: 'orders.eu.csv'" in receipt.message
 
+    def test_a_marker_of_a_hidden_name_can_have_no_data(self, shared: Toy) -> None:
+        shared.csv("_orders.csv", 2)
+        (receipt,) = shared.take_in("_orders.ready")
+        assert receipt.reason == "no-data"
+        assert receipt.message.endswith(
+            "such files are hidden, and no data: give files and marker a name without it"
+        )
+
     @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")], ids="->".join)
     def test_nor_is_one_whose_name_only_looks_the_same(
         self, shared: Toy, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
