@@ -7,6 +7,7 @@ already are left as they are, so what broke off is published again to complete i
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -23,6 +24,7 @@ from flagfall.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from flagfall.landing.file_names import data_format, is_litter
 from flagfall.landing.marker import is_text
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import Fetched, Store, ignore_progress, open_store
@@ -31,6 +33,10 @@ from flagfall.stores.copying import digest_of
 DEFAULT_MARKER = "datapackage.json"
 AT_ONCE = 4
 """Files that are copied at the same time."""
+
+HIDDEN_SHOWN = 3
+HIDDEN_COUNTED = 10_000
+"""Data files that are left out: so many are named, and no more are counted."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,30 @@ def data_files(source: Path, marker: str = DEFAULT_MARKER) -> list[Path]:
     if not files:
         raise NotThere("data file in", str(source), "hidden files and _-files are left out")
     return files
+
+
+def hidden_data(source: Path, marker: str = DEFAULT_MARKER) -> str:
+    """One line that names the data files which ``publish`` leaves out; empty where there are none.
+
+    Files without an ending of data, such as ``_SUCCESS``, are not named.
+    """
+    hidden = (name for name in _hidden_data(source) if name != marker)
+    found = sorted(islice(hidden, HIDDEN_COUNTED))
+    if not found:
+        return ""
+    more = len(found) - HIDDEN_SHOWN
+    names = ", ".join(repr(name) for name in found[:HIDDEN_SHOWN])
+    shown = f"{names} and {more:,} more" if more > 0 else names
+    return f"left out, since their names or their folders' begin with '_' or '.': {shown}"
+
+
+def _hidden_data(source: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(source):
+        for name in names:
+            path = Path(folder, name).relative_to(source)
+            is_hidden = any(part.startswith((".", "_")) for part in path.parts)
+            if is_hidden and data_format(name) and not is_litter(path.as_posix()):
+                yield path.as_posix()
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.batch_names import batch_named, batches_named
 from flagfall.lake.rejections import rejected_and_open
 from flagfall.landing.zone import landing_zone
-from flagfall.publish import DEFAULT_MARKER, Place, data_files, place_of, publish
+from flagfall.publish import DEFAULT_MARKER, Place, data_files, hidden_data, place_of, publish
 from flagfall.report.run import report_run
 from flagfall.stages import STAGES
 from flagfall.stages.shard import Delivery, run_stage
@@ -63,6 +63,8 @@ def publish_command(
         )
     line = f"{done.files} files, {done.bytes:,} bytes, {done.marker}"
     say(line + (f", {done.skipped:,} already there" if done.skipped else ""))
+    if left_out := hidden_data(source, place.marker):
+        say(left_out)
 
 
 def _place(

@@ -111,6 +111,21 @@ class TestPublishAndWatch:
         assert seen["fields"] == {"date": "2026-11-01"}
         assert seen["batch_id"] == toy.marker("2026-11-01").batch_id
 
+    def test_publish_names_data_that_it_leaves_out(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        source = toy.root / "made"
+        names = ("_b.csv", ".c.json", "_d/e.parquet", "f/.g/h.csv.gz", "_SUCCESS", ".DS_Store")
+        for name in ("a.csv", *names):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_text("id,value\n1,2\n")
+        said = flagfall("publish", source, toy.folder("2026-11-01")).out.splitlines()
+        assert said[0].startswith("1 files, 13 bytes, ")
+        assert said[1:] == [
+            "left out, since their names or their folders' begin with '_' or '.':"
+            " '.c.json', '_b.csv', '_d/e.parquet' and 1 more"
+        ]
+
     def test_publish_says_how_much_was_there_already(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
