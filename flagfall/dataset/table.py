@@ -81,6 +81,15 @@ def _is_of(value: object, column_type: str) -> bool:
     return isinstance(value, _VALUES[column_type])
 
 
+_BEYOND = {"integer": 2**63, "number": 2**127}
+"""The first integer that values of a type are not compared with: polars has no longer ones."""
+
+
+def _short(value: int) -> str:
+    """Its digits; Python does not write very many."""
+    return str(value) if abs(value) < 10**100 else "one of more than 100 digits"
+
+
 TRUE_VALUES = ("true", "True", "TRUE", "1")
 FALSE_VALUES = ("false", "False", "FALSE", "0")
 """Defaults of Table Schema."""
@@ -194,6 +203,11 @@ class Column(Section):
     def _must_be_of_type(self, location: tuple[int | str, ...], value: object) -> None:
         if value is not None and not _is_of(value, self.type):
             raise Misfit(location, f"expected a value of type {self.type}, got {value!r}")
+        beyond = _BEYOND.get(self.type, 2)  # true is an integer of Python
+        if isinstance(value, int) and not -beyond <= value < beyond:
+            wanted = {"number": "a number with a point, such as 1.0e42"}
+            why = f"expected {wanted.get(self.type, 'an integer of 64 bits')}, got {_short(value)}"
+            raise Misfit(location, why)
 
 
 class Table(Section):

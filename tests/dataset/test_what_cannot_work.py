@@ -256,6 +256,16 @@ class TestConstraints:
             ("{type: number, constraints: {enum: [.nan]}}", "enum[0]", "finite"),
             ("{type: string, constraints: {pattern: '(?!x).*'}}", "pattern", "'(?!'"),
             ("{type: string, constraints: {minimum: 1}}", "minimum", "no minimum"),
+            (f"{{type: integer, constraints: {{minimum: {'9' * 20}}}}}", "minimum", "64 bits"),
+            (f"{{type: integer, constraints: {{maximum: {2**63}}}}}", "maximum", "64 bits"),
+            (f"{{type: integer, constraints: {{enum: [1, -{'9' * 20}]}}}}", "enum[1]", "64 bits"),
+            (f"{{type: number, constraints: {{maximum: 1{'0' * 42}}}}}", "maximum", "as 1.0e42"),
+            (
+                f"{{type: number, constraints: {{minimum: 1{'0' * 400}}}}}",
+                "minimum",
+                "with a point",
+            ),
+            (f"{{type: number, constraints: {{enum: [1{'0' * 42}]}}}}", "enum[0]", "with a point"),
         ],
     )
     def test_those_that_contradict_each_other_are_named(
