@@ -16,7 +16,7 @@ from flagfall.dataset.outcomes import joined_to, misfits, misfits_of_feed, outco
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
 from flagfall.extras import require
-from flagfall.rows.rules import RowRules
+from flagfall.rows.rules import check_rules
 from flagfall.scoring.evaluations.check import check_evaluation
 from flagfall.scoring.features import check_expressions
 from flagfall.scoring.labels import LabelInvalid, Says
@@ -158,7 +158,7 @@ def _check_notifiers(dataset: Dataset) -> None:
 
 def _check_rules(dataset: Dataset) -> None:
     try:
-        RowRules(dataset)
+        check_rules(dataset)
     except DatasetInvalid as invalid:
         raise _invalid(dataset, invalid.problems) from invalid
 

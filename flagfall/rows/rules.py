@@ -17,7 +17,7 @@ from flagfall.dataset.table import Column
 from flagfall.errors import DatasetInvalid, Problem
 from flagfall.rows.casting import cast_value, format_problem
 from flagfall.rows.missing_values import is_missing
-from flagfall.rows.sql_rules import judge_rows, rule_problems
+from flagfall.rows.sql_rules import judge_rows, rule_problems, rules_for_no_row
 
 ROW = "row"
 REASONS = "reasons"
@@ -196,6 +196,17 @@ def _whole(pattern: str) -> str:
 
 
 # ------------------------------------------------------- formats and patterns that cannot be used
+
+
+def check_rules(dataset: Dataset) -> None:
+    """See that rules can be used (see ``RowRules``), and that each works for some row.
+
+    Raises:
+        DatasetInvalid: One cannot, or does not.
+    """
+    RowRules(dataset)
+    if problems := list(rules_for_no_row(dataset)):
+        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
 
 
 def _check_columns(dataset: Dataset) -> None:

@@ -194,18 +194,35 @@ def _codes(texts: Sequence[str]) -> dict[str, int]:
 
 
 def check_expressions(dataset: Dataset) -> None:
-    """Try every feature, and the label of the dataset's own columns, on rows of such columns.
+    """Try every feature, and the label of the dataset's own columns, also on rows of values.
 
     Raises:
         FeatureInvalid: One fails; the message has its name and polars' own message.
     """
     check_features(dataset)
+    for feature in dataset.features:
+        if feature.expr is not None:
+            _check_on_values(dataset, feature.name, feature.expr)
     if (label := dataset.own_label) is not None:
         _tried(dataset, LABEL, label.expr, lambda: label_expression(dataset))
+        _check_on_values(dataset, LABEL, label.expr)
+
+
+def _check_on_values(dataset: Dataset, name: str, expr: str) -> None:
+    """See that an expression works for some row, and compares what can be. It takes milliseconds.
+
+    Raises:
+        FeatureInvalid: It does not.
+    """
+    expression, columns = parse_expression(expr), pl.Schema(polars_schema(dataset))
+    if compares_time_with_number(expression, columns):
+        raise FeatureInvalid(dataset.name, name, expr, TIME_WITH_NUMBER)
+    if why := why_it_never_works(expression, columns):
+        raise FeatureInvalid(dataset.name, name, expr, f"it works for no row: {why}")
 
 
 def check_features(dataset: Dataset) -> None:
-    """Try every feature on an empty table, and on rows of ordinary values.
+    """Try every feature on an empty table.
 
     Raises:
         FeatureInvalid: One fails, or is a time, which is no number until somebody says of what.
@@ -232,12 +249,6 @@ def _tried(
     """Type of an expression's values."""
     empty = pl.DataFrame(schema=polars_schema(dataset))
     try:
-        made = expression()
-        if compares_time_with_number(made, empty.schema):
-            raise FeatureInvalid(dataset.name, name, expr, TIME_WITH_NUMBER)
-        found = empty.select(made).dtypes[0]
-        if why := why_it_never_works(made, empty.schema):
-            raise FeatureInvalid(dataset.name, name, expr, f"it works for no row: {why}")
-        return found
+        return empty.select(expression()).dtypes[0]
     except pl.exceptions.PolarsError as error:
         raise FeatureInvalid(dataset.name, name, expr, str(error).splitlines()[0]) from error

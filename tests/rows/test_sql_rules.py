@@ -12,7 +12,7 @@ from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid, DatasetInvalid
 from flagfall.rows import checked_files as check_module
 from flagfall.rows import source as source_module
-from flagfall.rows.rules import RowRules
+from flagfall.rows.rules import check_rules
 from tests.rows.feeds_with_settings import column, dataset, parquet
 from tests.rows.test_checked_files import check, refuse
 
@@ -118,7 +118,7 @@ class TestRowRules:
         ],
     )
     def test_what_sql_can_say_of_a_row_can_be_a_rule(self, expr: str) -> None:
-        RowRules(ruled(expr))
+        check_rules(ruled(expr))
 
     def test_a_rule_that_cannot_be_computed_on_a_row_rejects_the_batch(
         self, tmp_path: Path
@@ -186,7 +186,7 @@ class TestRulesThatCannotBe:
     )
     def test_it_is_refused_with_its_place(self, expr: str, says: str) -> None:
         with pytest.raises(DatasetInvalid) as caught:
-            RowRules(ruled(expr))
+            check_rules(ruled(expr))
         (problem,) = caught.value.problems
         assert problem.key == "schema.rules[0].expr"
         assert says in problem.message
@@ -202,7 +202,7 @@ class TestRulesThatCannotBe:
         table = f"{call}('{secret}')"
         expr = f"name IN ({query.format(table)})"
         with pytest.raises(DatasetInvalid) as caught:
-            RowRules(ruled(expr))
+            check_rules(ruled(expr))
         assert "expected no function that reads a file" in str(caught.value)
         assert "hunter2" not in str(caught.value)
         assert "password" not in str(caught.value)
