@@ -23,6 +23,10 @@ _ISO_DATETIME = (
 _PROBES = [datetime(year, 2, 3, 16, 5, 6, tzinfo=UTC) for year in (2001, 1969)]
 _LAST_CENTURY = r"(?:69|[7-9]\d)"
 
+_LAST_NS = 2**63 - 1
+_NO_NS = "a time before 1678 or after 2262 in nanoseconds (INT96)"
+"""What polars reads as the last time that nanoseconds can name."""
+
 FLOAT_DIGITS: dict[pl.DataType, int] = {pl.Float16(): 11, pl.Float32(): 24, pl.Float64(): 53}
 """Binary digits of a float. From two to their power on, it may stand for several integers."""
 
@@ -84,7 +88,10 @@ def text_of(dtype: pl.DataType, raw: pl.Expr) -> pl.Expr:
     if not isinstance(dtype, pl.Date | pl.Datetime):
         return raw.cast(pl.String())
     # polars panics when it prints a date that no calendar has.
-    return _calendar(raw).cast(pl.String()).fill_null(raw.to_physical().cast(pl.String()))
+    text = _calendar(raw).cast(pl.String()).fill_null(raw.to_physical().cast(pl.String()))
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns":
+        return pl.when(raw.to_physical() == _LAST_NS).then(pl.lit(_NO_NS)).otherwise(text)
+    return text
 
 
 def format_problem(column: Column) -> str | None:

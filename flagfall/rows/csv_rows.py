@@ -100,7 +100,7 @@ class _Records:
     """Rows of a block that are not blank.
 
     Attributes:
-        data: The block.
+        lines: The block.
         start: Where each row begins in ``data``.
         end: Where its line feed is.
         line: Line of the file at which it begins.
@@ -109,7 +109,7 @@ class _Records:
         line_ends: Carriage returns in ``data`` that belong to a line end; ``None``: there are none.
     """
 
-    data: bytes
+    lines: Lines
     start: Places
     end: Places
     line: Places
@@ -117,13 +117,18 @@ class _Records:
     torn: Mask
     line_ends: Mask | None
 
+    @property
+    def data(self) -> bytes:
+        """The block's bytes."""
+        return self.lines.data
+
     def pieces(self) -> Iterator[_Records]:
         for first in range(0, len(self.start), BLOCK_ROWS):
             yield self.take(slice(first, first + BLOCK_ROWS))
 
     def take(self, which: Mask | Places | slice) -> _Records:
         return _Records(
-            self.data,
+            self.lines,
             self.start[which],
             self.end[which],
             self.line[which],
@@ -134,13 +139,28 @@ class _Records:
 
     def text(self, index: int, most: int) -> str:
         """A row's text, cut to ``most`` characters."""
-        start = self.start[index]
-        data = self.data[start : min(self.end[index], start + 4 * most)]
-        return data.decode(errors="ignore").rstrip("\r")[:most]
+        return _clipped(self.data, self.start[index], self.end[index], most)
 
     def whole_text(self, index: int) -> str:
         """A row's text."""
         return self.text(index, int(self.end[index] - self.start[index]))
+
+    def given(self, most: int | None = None) -> list[str]:
+        """The text of each row as it stands in the file, cut to ``most`` characters."""
+        data = self.lines.given
+        if data is self.data:
+            starts, ends = self.start, self.end
+        else:
+            feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == LF)
+            first = self.line - self.lines.line
+            starts = np.concatenate([[0], feeds + 1])[first]
+            ends = feeds[first + self._line_breaks()]
+        return [_clipped(data, start, end, most) for start, end in zip(starts, ends, strict=True)]
+
+    def _line_breaks(self) -> Places:
+        """How many line feeds are within each row."""
+        places = zip(self.start.tolist(), self.end.tolist(), strict=True)
+        return np.array([self.data.count(b"\n", *place) for place in places], np.int64)
 
     def with_line_breaks(self) -> list[int]:
         """Rows that are longer than a line."""
@@ -167,6 +187,12 @@ class _Records:
         if self.line_ends is not None:
             inside &= ~self.line_ends[first:last]
         return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
+
+
+def _clipped(data: bytes, start: int, end: int, most: int | None) -> str:
+    """A row's text without its line end."""
+    last = end if most is None else min(end, start + 4 * most)
+    return data[start:last].decode(errors="ignore").rstrip("\r")[:most]
 
 
 def _split(file: DataFile, lines: Lines, separator: str, limits: Limits) -> _Records:
@@ -198,7 +224,7 @@ def _without_blanks(
         line_ends = _line_ends(returns, end)
         torn = np.add.reduceat(returns & ~line_ends, start, dtype=np.int32) > 0
         blank = np.add.reduceat(~line_ends, start, dtype=np.int32) == 1
-    records = _Records(lines.data, start, end, lines.line + line, fields, torn, line_ends)
+    records = _Records(lines, start, end, lines.line + line, fields, torn, line_ends)
     return records.take(~blank) if blank.any() else records
 
 
@@ -290,8 +316,8 @@ class _Layout:
         """Each line for itself, as it would be a row if nothing were in quotes."""
         found = [
             (int(records.line[row]) + number, _SWALLOWED, text.rstrip("\r")[: CLIP * self.width])
-            for row in np.flatnonzero(which).tolist()
-            for number, text in enumerate(records.whole_text(row).split("\n"))
+            for row, given in zip(np.flatnonzero(which), records.take(which).given(), strict=True)
+            for number, text in enumerate(given.split("\n"))
         ]
         return pl.DataFrame(found, schema=BROKEN, orient="row")
 
@@ -334,7 +360,11 @@ class _Layout:
     def _headers_of_one_column(self, records: _Records, rows: Sequence[int]) -> pl.DataFrame:
         """Rejected, since a text of one column may be a value, too; others are certain."""
         rows = rows if self.width == 1 else []
-        found = [(int(records.line[row]), _AGAIN, records.text(row, CLIP)) for row in rows]
+        again = records.take(np.array(rows, np.int64))
+        found = [
+            (line, _AGAIN, text)
+            for line, text in zip(again.line.tolist(), again.given(CLIP), strict=True)
+        ]
         return pl.DataFrame(found, schema=BROKEN, orient="row")
 
     def _columns(
@@ -349,7 +379,7 @@ class _Layout:
         return file.completed(rows, self.wanted)
 
     def _broken(self, records: _Records) -> pl.DataFrame:
-        texts = [records.text(index, CLIP * self.width) for index in range(len(records.start))]
+        texts = records.given(CLIP * self.width)
         counts = zip(records.fields.tolist(), records.torn.tolist(), strict=True)
         reasons = [_TORN if torn else _count(fields, self.width) for fields, torn in counts]
         return pl.DataFrame([records.line, reasons, texts], schema=BROKEN)

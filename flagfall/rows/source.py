@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
+from unicodedata import is_normalized, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -109,10 +110,12 @@ class Lines:
     Attributes:
         data: Valid UTF-8 that ends with a line feed.
         line: Line of the file at which it begins, counted from 1.
+        given: The same lines as the file has them; other bytes where quotes were written anew.
     """
 
     data: bytes
     line: int
+    given: bytes
 
 
 def size_of(rows: pl.DataFrame) -> int:
@@ -343,16 +346,22 @@ def line_blocks(
         _check_text(file, whole, line)
         rows, used = cut(whole, line)
         if rows:
-            yield Lines(rows, line)
+            yield Lines(rows, line, rows if whole.startswith(rows) else whole[:used])
         line += _count_lines(whole[:used])
         rest = rest[used:]
         if len(rest) > bounds.limits.row_bytes:
             raise too_long(file, line, bounds.limits)
     if rest:
-        message = (
-            f"{file.name}: line {line}: a quote is opened and never closed; close or double it"
-        )
-        raise BatchInvalid("open-quote", message)
+        raise _never_ends(f"{file.name}: line {line}", dialect)
+
+
+def _never_ends(place: str, dialect: Dialect) -> BatchInvalid:
+    """The error for a last row that goes on where the file ends."""
+    if dialect.quote_char is None:
+        why = f"{place}: the row ends in an escape, at the end of the file"
+        return BatchInvalid("quoting", f"{why}; is the file cut short? Else escape the escape")
+    message = f"{place}: a quote is opened and never closed; close or double it"
+    return BatchInvalid("open-quote", message)
 
 
 def missing_columns(
@@ -364,4 +373,16 @@ def missing_columns(
     shown = ", ".join(repr(name[:NAME_SHOWN]) for name in found[:COLUMNS_SHOWN]) or "none"
     more = f" and {len(found) - COLUMNS_SHOWN} more" if len(found) > COLUMNS_SHOWN else ""
     message = f"{file.name}: columns missing: {missing}; found: {shown}{more}"
-    return BatchInvalid("columns", f"{message}; {remedy or 'write the missing ones, too'}")
+    hint = remedy or _form_hint(absent, found) or "write the missing ones, too"
+    return BatchInvalid("columns", f"{message}; {hint}")
+
+
+def _form_hint(absent: Sequence[str], found: Sequence[str]) -> str:
+    """What to do where a name that is missing only has other bytes than one that is there."""
+    same = {normalize("NFC", name): name for name in found}
+    twin = next((name for name in absent if normalize("NFC", name) in same), None)
+    if twin is None:
+        return ""
+    form = "NFC" if is_normalized("NFC", twin) else "NFD"
+    why = f"{twin!r} has other bytes than the file's: one is in Unicode's form NFC, one is not"
+    return f"{why}; write the file's names in {form}"

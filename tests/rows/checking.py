@@ -34,6 +34,15 @@ OF_76_DIGITS = zlib.decompress(
 )
 """Parquet of pyarrow, as polars cannot write it: ``id`` is 1, ``x`` is 1.5 in 76 digits."""
 
+OF_INT96 = zlib.decompress(
+    base64.b64decode(
+        "eNoLcAwyFGUQDREN0RFlAzLYRNlkGBgYmICYjZEBCnT+BcKYDEEuUnD2oxZVBlEWSR1TBgm24uSM1NxEUSag"
+        "EapMEowlDGJskjKSMmoMMqJskqpsDJJAMVGgoFiVWJUah6cM0C4GoGobTTZJNQY2oGFACTY1DrEqBg2FgsSi"
+        "wtLUEt3kggLdxKKi/HKFstSi4sz8PAUjMz0DPUNJGZAbq4A4AOh8AD+gHdk="
+    )
+)
+"""Parquet with INT96, as Spark wrote it: ``t`` is 9999-12-31, 0001-01-01 and 2020-01-01."""
+
 
 def packed(data: bytes) -> bytes:
     """The same bytes at any time: they are in the names of tests."""

@@ -10,12 +10,13 @@ import io
 import lzma
 import math
 import tarfile
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -34,6 +35,7 @@ from flagfall.rows.repeated_keys import find_repeats
 from flagfall.rows.source import Bounds
 from tests.rows.checking import (
     OF_76_DIGITS,
+    OF_INT96,
     Files,
     check,
     column,
@@ -1213,3 +1215,31 @@ def test_a_float_that_cannot_hold_what_means_no_value_has_its_own(tmp_path: Path
     outcome = check(tmp_path, wanted, files)
     assert outcome.rows == [(1, 0.0), (2, 0.0)]
     assert outcome.faults == [(3, ["x: not a finite number"])]
+
+
+def test_a_time_that_nanoseconds_cannot_name_is_shown_as_one(tmp_path: Path) -> None:
+    """Instead of the last one that they can, which nobody wrote."""
+    outcome = check(tmp_path, dataset(column("t", "datetime")), {"a.parquet": OF_INT96})
+    assert outcome.rows == [(datetime(2020, 1, 1),)]
+    shown = "a time before 1678 or after 2262 in nanoseconds (INT96)"
+    assert [row["row"] for row in outcome.rejected] == [{"t": shown}, {"t": shown}]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize(("wanted", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_column_whose_name_has_other_bytes_is_said_to_have_them(
+    tmp_path: Path, name: str, wanted: Literal["NFC", "NFD"], there: Literal["NFC", "NFD"]
+) -> None:
+    ours, theirs = unicodedata.normalize(wanted, "größe"), unicodedata.normalize(there, "größe")
+    files: Files = {
+        "a.csv": f"id,{theirs}\n1,2\n",
+        "a.jsonl": f'{{"id": "1", "{theirs}": "2"}}\n',
+        "a.parquet": parquet(pl.DataFrame({"id": ["1"], theirs: ["2"]})),
+    }
+    data = {name: files[name]}
+    reason, message = refuse(tmp_path, dataset(column("id"), column(ours)), data)
+    assert reason == "columns"
+    assert message.endswith(
+        f"{ours!r} has other bytes than the file's: one is in Unicode's form NFC, one is not;"
+        f" write the file's names in {wanted}"
+    )

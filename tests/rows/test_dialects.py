@@ -227,6 +227,44 @@ class TestQuotesAndEscapes:
         ]
         assert outcome.rejected[0]["row"] == {"a": "bad", "b": '"z'}
 
+    @pytest.mark.parametrize("block", [16, 4 << 20])
+    @pytest.mark.parametrize(
+        ("bad", "dialect"),
+        [
+            ("2,3,4", {"escapeChar": "\\"}),
+            (r'"\"z",3,4', {"escapeChar": "\\"}),
+            ('"two\n\\"lines",3,4', {"escapeChar": "\\"}),
+            ("'it''s',3,4", {"quoteChar": "'"}),
+            (r'x\,y,"3",4', {"quoteChar": None, "escapeChar": "\\"}),
+            ('5" pipe,3,4', {}),
+            ("2, 3 ,4", {}),
+        ],
+    )
+    def test_a_bad_row_is_kept_as_it_stands_in_the_file(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        bad: str,
+        dialect: dict[str, Any],
+        block: int,
+    ) -> None:
+        monkeypatch.setattr(source_module, "BLOCK_BYTES", block)
+        data = f'a,b\r\nx,5" y\r\n\r\n{bad}\r\nx,y\\z\r\n{bad}\r\n'
+        outcome = check(tmp_path, dataset(*AB, dialect=dialect), {"a.csv": data})
+        lines = bad.count("\n")
+        assert [row["line"] for row in outcome.rejected] == [4, 6 + lines]
+        assert [row["text"] for row in outcome.rejected] == [bad, bad]
+
+    @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+    def test_a_last_row_that_ends_in_an_escape_has_no_open_quote(
+        self, tmp_path: Path, name: str
+    ) -> None:
+        wanted = dataset(*AB, dialect={"quoteChar": None, "escapeChar": "\\"})
+        text = "a,b\n1,2\n3,4\\\n".replace(",", "\t" if name == "a.tsv" else ",")
+        reason, message = refuse(tmp_path, wanted, {name: text})
+        assert reason == "quoting"
+        assert message.startswith(f"{name}: line 3: the row ends in an escape, at the end of")
+
     def test_a_quote_that_stays_open_is_named_with_its_line(self, tmp_path: Path) -> None:
         wanted = dataset(*AB, dialect={"escapeChar": "\\"})
         reason, message = refuse(tmp_path, wanted, {"a.csv": 'a,b\n1,2\n3,"x\\"\n4,5\n'})
