@@ -7,6 +7,7 @@ not judged: whether a text is a number is known when it has come.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -28,6 +29,9 @@ _VALUES: dict[pl.DataType, Any] = {
 }
 _OF_A_VALUE = "conversion from"
 """Begins polars' words for a value that cannot be cast; others could."""
+
+_TEXT_TO_TIME = re.compile("casting from string to (date|datetime|time) ")
+_TO_BOOLEAN = re.compile(r"casting from (utf8|str)\w* to Boolean ", re.IGNORECASE)
 
 _MOMENT = datetime(2020, 11, 30, 16, 5, 6)
 
@@ -75,7 +79,15 @@ def _failure_of_types(part: pl.Expr, rows: Sequence[pl.DataFrame]) -> str:
         failures.append(_failure(part, row))
         if not failures[-1]:
             return ""
-    return next((why for why in failures if not why.startswith(_OF_A_VALUE)), "")
+    why = next((why for why in failures if not why.startswith(_OF_A_VALUE)), "")
+    return f"{why.rstrip('.')}{_remedy(why)}"
+
+
+def _remedy(why: str) -> str:
+    """What to write instead of a cast that polars has not."""
+    if _TEXT_TO_TIME.match(why):
+        return "; give the column a type of times and its format"
+    return "; compare it, as in COLUMN = 'true'" if _TO_BOOLEAN.match(why) else ""
 
 
 def _ordinary(columns: pl.Schema, text: str) -> pl.DataFrame:
