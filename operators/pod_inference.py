@@ -191,14 +191,18 @@ def _exit_code(pod: k8s.V1Pod, container: str) -> int | None:
 
 
 def _resources(pod: Pod) -> k8s.V1ResourceRequirements:
-    """What the dataset asks for, beside what else the template's container does, such as a GPU."""
+    """What the dataset asks for, beside what else the template's container does, such as a GPU.
+
+    CPUs have no limit, as in ``pods``: one of the template's could be below what is asked for.
+    """
     template = PodGenerator.deserialize_model_file(pod.template).to_dict() if pod.template else {}
     (container, *_) = (template.get("spec") or {}).get("containers") or [{}]
     theirs = container.get("resources") or {}
+    limits = {k: v for k, v in (theirs.get("limits") or {}).items() if k != "cpu"}
     return k8s.V1ResourceRequirements(
         claims=theirs.get("claims"),
         requests={**(theirs.get("requests") or {}), "cpu": pod.cpu, "memory": pod.memory},
-        limits={**(theirs.get("limits") or {}), "memory": pod.memory},
+        limits={**limits, "memory": pod.memory},
     )
 
 

@@ -188,7 +188,7 @@ def test_a_template_adds_what_the_dataset_does_not_say(
     own = {
         "name": "base",
         "volumeMounts": [{"name": "mine", "mountPath": "/tmp"}],
-        "resources": {"requests": {**gpu, "cpu": "9"}, "limits": gpu},
+        "resources": {"requests": {**gpu, "cpu": "9"}, "limits": {**gpu, "cpu": "100m"}},
     }
     template = {
         "spec": {
