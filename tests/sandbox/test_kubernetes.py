@@ -73,9 +73,23 @@ def test_a_second_delete_can_shorten_the_grace(api: CoreV1Api, cluster: Cluster)
         time.sleep(0.05)
 
 
-def test_a_pod_of_an_unknown_image_waits(api: CoreV1Api) -> None:
+def test_a_pod_of_an_unknown_image_is_asked_for_again(api: CoreV1Api) -> None:
     api.create_namespaced_pod(NAMESPACE, pod("true", image="unknown"))
+    assert waits(api).reason == "ErrImagePull"
+    while waits(api).reason == "ErrImagePull":
+        time.sleep(0.05)
     assert waits(api).reason == "ImagePullBackOff"
+
+
+def test_a_pod_that_its_node_refuses_fails_before_it_begins(
+    api: CoreV1Api, cluster: Cluster
+) -> None:
+    cluster.refuse(1)
+    api.create_namespaced_pod(NAMESPACE, pod("true"))
+    reaches(api, "Failed")
+    status = api.read_namespaced_pod("a-pod", NAMESPACE).status
+    assert (status.reason, status.container_statuses) == ("OutOfcpu", None)
+    assert cluster.to_refuse == 0
 
 
 def test_a_watch_from_a_version_that_is_forgotten_is_told_so(
@@ -159,7 +173,7 @@ def test_a_container_that_waits_has_no_log(api: CoreV1Api) -> None:
     waits(api)
     with pytest.raises(ApiException) as refused:
         printed(api)
-    what = 'container "base" in pod "a-pod" is waiting to start: ImagePullBackOff'
+    what = 'container "base" in pod "a-pod" is waiting to start: ErrImagePull'
     assert refusal(refused) == (400, what)
     with pytest.raises(ApiException) as refused:
         printed(api, container="other")
