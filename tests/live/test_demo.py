@@ -57,10 +57,18 @@ def test_the_demo_can_be_interrupted_and_run_again_at_once_and_leaves_no_process
     assert interrupted.returncode != 0
     assert left_behind(tmp_path) == []
 
-    again = start(tmp_path)
+    again = start(tmp_path, f"--days={SOME}")
     said, _ = again.communicate(timeout=800)
     assert again.returncode == 0, said
     assert left_behind(tmp_path) == []
+    check_what_was_said(said, days=SOME)
+
+
+@pytest.mark.release
+def test_the_demo_runs_to_its_end_and_its_report_fits_on_two_pages(tmp_path: Path) -> None:
+    demo = start(tmp_path)
+    said, _ = demo.communicate(timeout=800)
+    assert demo.returncode == 0, said
     check_what_was_said(said)
     assert pages_of_paper(tmp_path / ".flagfall/demo/data/lake/flights/reports/latest.html") == 2
 
