@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,9 @@ def vanishing(
     for where, word in _words(column):
         if word in missing:
             yield where, f"expected words that are not in missingValues, too, got {word!r}"
+    values = list(_values_of(column, missing))
     for index, value in enumerate(column.constraints.enum or ()):
-        if any(_stands_for(column, text, value) for text in missing):
+        if _comparable(value) in values:
             where = ("constraints", "enum", index)
             yield where, f"expected a value that does not mean missing (missingValues), got {value}"
 
@@ -60,14 +62,11 @@ def _words(column: Column) -> Iterator[tuple[tuple[int | str, ...], str]]:
             yield ("falseValues", index), word
 
 
-def _stands_for(column: Column, text: str, value: Any) -> bool:
-    """Whether a text is written for the value, in a column of its type."""
-    if column.type == "string":
-        return bool(text == value)
-    try:
-        return bool(_read(column, text) == _comparable(value))
-    except ValueError:
-        return False
+def _values_of(column: Column, texts: Sequence[str]) -> Iterator[Any]:
+    """What texts are written for in a column; nothing for those that are no value of its type."""
+    for text in texts:
+        with suppress(ValueError):
+            yield _read(column, text)
 
 
 def _read(column: Column, text: str) -> Any:
@@ -76,6 +75,8 @@ def _read(column: Column, text: str) -> Any:
     Raises:
         ValueError: It is none.
     """
+    if column.type == "string":
+        return text
     if column.type in ("integer", "number"):
         grouped = text.replace(column.group_char or "", "") if column.group_char else text
         return float(grouped.replace(column.decimal_char, "."))

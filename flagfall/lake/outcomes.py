@@ -215,8 +215,9 @@ def read_matched(store: Store, delivery: str, key: Sequence[str]) -> dict[str, i
         key: Columns by which they are matched; nothing is known of what others say.
     """
     found = _read_json(store, f"{MATCHED}/{delivery}.json")
-    is_known = isinstance(found, dict) and found.get("key") == list(key)
-    return dict(found["rows"]) if is_known else {}  # type: ignore[index]
+    if not isinstance(found, dict) or found.get("key") != list(key):
+        return {}
+    return dict(found.get("rows", {}))
 
 
 def write_matched(

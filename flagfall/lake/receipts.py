@@ -123,8 +123,8 @@ class InDoubt:
         Raises:
             StoreRefused: A receipt cannot be read.
         """
-        for failure in self.failures.values():
-            raise failure
+        if self.failures:
+            raise next(iter(self.failures.values()))
 
 
 class Receipts:

@@ -37,9 +37,9 @@ class Delivered:
             uri: The lake's.
         """
         yield from self.in_doubt.failures.values()
-        for batch_id, names in self.gone.items():
+        if self.gone:
+            batch_id, names = next(iter(self.gone.items()))
             yield _not_there(uri, f"{batch_id} has outcomes of {', '.join(names[:3])}, which are")
-            return
 
 
 def _not_there(uri: str, what: str) -> StoreUnavailable:

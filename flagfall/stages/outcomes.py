@@ -109,7 +109,7 @@ def evaluate_outcomes(
         note_learned(inbox.lake.store, inbox.clock(), [one.batch_id for one in due])
     done = {name for name, one in before.last.items() if run and one.run == run}
     failures: list[FlagfallError] = [
-        *inbox.receipts.in_doubt().failures.values(),
+        *inbox.receipts.failures.values(),
         *delivered.failures(outcomes.lake.store.uri),
         *rows.failures.values(),
     ]

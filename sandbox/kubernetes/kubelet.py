@@ -256,7 +256,7 @@ class Kubelet:
         with suppress(Refused):
             self._change(key, uid, _never_began)
             self._store.remove(key)
-        shutil.rmtree(self._folder / pod["metadata"]["uid"], ignore_errors=True)
+        shutil.rmtree(self._folder / uid, ignore_errors=True)
 
     def _wait_for_end(self, key: Key) -> None:
         """Wait until the pod's phase says that its container has ended."""

@@ -285,6 +285,17 @@ class TestReceiptsThatCannotBeRead:
             assert feeds.learn().batches == ()
         assert known(feeds, scored) == (2, 0)
 
+    def test_nor_to_a_batch_of_which_nothing_was_known(self, feeds: LateFeeds) -> None:
+        scored = feeds.score(DAY)
+        feeds.happen(NEXT, "id,delay\n1,30\n2,30\n")
+        correction = feeds.happen(NEXT, "id,delay\n1,0\n2,0\n")
+        feeds.happen(LATER, "id,delay\n3,30\n")
+        with damaged_receipt(feeds.truth, correction):
+            feeds.learn()
+        assert known(feeds, scored) == (1, 1)
+        feeds.learn()
+        assert known(feeds, scored) == (3, 1)
+
     def test_of_scored_rows_have_no_earlier_ones_evaluated(self, feeds: LateFeeds) -> None:
         old, other = feeds.score(DAY), feeds.score(OTHER, "id,value\n8,0.3\n")
         correction = feeds.score(DAY, "id,value\n1,0.1\n")
@@ -399,10 +410,7 @@ class TestDatasetFilesThatChange:
         old = feeds.score(DAY)
         feeds.happen(NEXT, "id,delay\n1,30\n")
         feeds.learn()
-        column = "- {name: uid, type: integer}\n    - {name: id,"
-        for name in ("toy", "truth"):
-            feeds = edited(feeds, name, "- {name: id,", column)
-            feeds = edited(feeds, name, "primaryKey: [id]", "primaryKey: [uid]")
+        feeds = rekeyed(feeds, "{name: uid, type: integer}", "[uid]")
         new = feeds.score(OTHER, "uid,id,value\n7,1,0.3\n1,2,0.2\n")
         feeds.happen(LATER, "uid,id,delay\n7,1,30\n2,2,0\n")
         found = feeds.learn()
@@ -414,10 +422,7 @@ class TestDatasetFilesThatChange:
     def test_a_key_of_fewer_columns_is_looked_up_anew(self, tmp_path: Path) -> None:
         """``matched/`` says which rows had an outcome by the key of then."""
         feeds = make_late(tmp_path)
-        column = "- {name: kind, type: string}\n    - {name: id,"
-        for name in ("toy", "truth"):
-            feeds = edited(feeds, name, "- {name: id,", column)
-            feeds = edited(feeds, name, "primaryKey: [id]", "primaryKey: [id, kind]")
+        feeds = rekeyed(feeds, "{name: kind, type: string}", "[id, kind]")
         scored = feeds.score(DAY, "id,kind,value\n1,a,0.9\n2,a,0.1\n")
         feeds.happen(NEXT, "id,kind,delay\n1,a,30\n2,b,30\n")
         feeds.happen(LATER, "id,kind,delay\n3,a,30\n")
@@ -485,3 +490,11 @@ def edited(feeds: LateFeeds, name: str, old: str, new: str) -> LateFeeds:
     file.write_text(file.read_text().replace(old, new))
     feed = replace(getattr(feeds, name), dataset=read_dataset(file))
     return replace(feeds, **{name: feed})
+
+
+def rekeyed(feeds: LateFeeds, column: str, key: str) -> LateFeeds:
+    """Both feeds, with another column and another key."""
+    for name in ("toy", "truth"):
+        feeds = edited(feeds, name, "- {name: id,", f"- {column}\n    - {{name: id,")
+        feeds = edited(feeds, name, "primaryKey: [id]", f"primaryKey: {key}")
+    return feeds
