@@ -11,8 +11,8 @@ INSTALL := $(UV) pip install --quiet --python $(BIN)/python --compile-bytecode -
 .PHONY: airflow-3.2 chart demo executors rehearse docs image test test-slow simulate bench campaign check format lock model readers servers zoo clean
 
 demo: $(VENV)/.run $(if $(STORE)$(EXECUTOR),$(VENV)/.s3) $(if $(EXECUTOR),$(VENV)/.cluster)
-	$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
-		$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DAYS),--days $(DAYS))
+	$(strip $(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(STORE),--store $(STORE)) \
+		$(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(DAYS),--days $(DAYS)))
 
 rehearse:
 	$(MAKE) demo EXECUTOR=kubernetes
