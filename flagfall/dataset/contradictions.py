@@ -65,7 +65,7 @@ def _words(column: Column) -> Iterator[tuple[tuple[int | str, ...], str]]:
 def _values_of(column: Column, texts: Sequence[str]) -> Iterator[Any]:
     """What texts are written for in a column; nothing for those that are no value of its type."""
     for text in texts:
-        with suppress(ValueError):
+        with suppress(ValueError, re.error):  # strptime's for a directive that stands twice
             yield _read(column, text)
 
 
