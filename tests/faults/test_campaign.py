@@ -41,6 +41,7 @@ def test_a_scheduler_dies_between_an_event_and_its_run(running: World) -> None:
 
 
 @pytest.mark.invariant(1)
+@pytest.mark.release
 def test_components_die_at_random(running: World) -> None:
     check(harm.kill_at_random(running, 6))
 
@@ -60,16 +61,19 @@ def test_a_burst_of_1000_markers(running: World) -> None:
 
 
 @pytest.mark.invariant(2)
+@pytest.mark.release
 def test_a_claim_that_is_capped(running: World) -> None:
     check(harm.capped(running))
 
 
 @pytest.mark.invariant(1)
+@pytest.mark.release
 def test_50_markers_land_while_the_dag_is_paused(running: World) -> None:
     check(harm.pause_and_land(running))
 
 
 @pytest.mark.invariant(1)
+@pytest.mark.release
 def test_postgres_crashes_under_load(running: World) -> None:
     check(harm.restart_postgres(running, 2))
 

@@ -13,6 +13,7 @@ from tests.faults.test_campaign import check
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.release,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "-"),
 ]
 

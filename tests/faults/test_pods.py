@@ -118,6 +118,7 @@ def test_a_pod_that_never_began_costs_no_try_and_harms_no_successor(
 
 @pytest.mark.invariant(1)
 @pytest.mark.invariant(3)
+@pytest.mark.release
 def test_nothing_is_lost_and_nothing_twice(rehearsal: Rehearsal) -> None:
     harms = ["pod out of memory", "watch expired (410)"]
     harms += ["kill of the scheduler with a pod under way"]
