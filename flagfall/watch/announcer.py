@@ -55,6 +55,11 @@ class Announcer:
             self._pauses = {b: pause for b, pause in self._pauses.items() if b in still}
         return tuple(due(pending, self._next_at, now))
 
+    @property
+    def next_at(self) -> float:
+        """When something that was announced is due again, on its clock; infinity for nothing."""
+        return min(self._next_at.values(), default=float("inf"))
+
     def forget(self) -> None:
         """Announce everything anew."""
         self._next_at.clear()

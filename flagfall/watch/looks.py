@@ -48,6 +48,7 @@ class Watch:
     Attributes:
         scope: What is of interest.
         hinted: Keys that are, wherever they are, each with the number of its last hint.
+        again_at: When it wants its next look, where that is earlier, on the poll's clock.
     """
 
     def __init__(self, landing: LandingZone, every: float, patient: bool = True) -> None:
@@ -56,6 +57,7 @@ class Watch:
         self.patient = patient
         self.scope = EVERYTHING
         self.hinted: Mapping[str, int] = {}
+        self.again_at = float("inf")
         self._looks: list[Look] = []
         self._error: Exception | None = None
         self._news = asyncio.Event()

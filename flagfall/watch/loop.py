@@ -49,8 +49,8 @@ class Timing:
     Attributes:
         sweep_every: Longest time between two sweeps.
         redeliver_after: A marker that is still pending is announced again after this time.
-        settle_within: The first time, already by the sweep after this time: its batch may not
-            have settled before.
+        settle_within: The first time, already after this time: its batch may not have settled
+            before. There is a sweep then, however long ``sweep_every`` is.
     """
 
     sweep_every: float = 30.0
@@ -213,6 +213,7 @@ class Watcher:
                     await self.beat()
                 yield _Round(look.whole, found)
                 await self._aim(watch, inbox)
+                shared.wake()
 
     def _news_of(self, inbox: Inbox, look: Look) -> tuple[Marker, ...]:
         """What a look has to announce; off the event loop, which 100,000 markers would hold."""
@@ -228,6 +229,7 @@ class Watcher:
         """Tell the watch what the next look has to see."""
         watch.scope = await in_thread(inbox.shortcuts.scope)
         watch.hinted = self._hints.asked()
+        watch.again_at = self._announcer.next_at
 
     async def _opened(self) -> Inbox:
         if self._inbox is None:

@@ -68,13 +68,17 @@ class SharedPoll:
         with self._waiters.watching(watch):
             yield watch
 
+    def wake(self) -> None:
+        """Have the loop plan anew: a watch wants its next look earlier."""
+        self._hints.wake()
+
     def _expect_newcomer(self) -> None:
         """Have the loop look for a newcomer, together with others who come at about that time."""
         if self._task.done():
             raise self._task.exception() or RuntimeError("the shared poll is closed")
         if not self._waiters.has_new:
             self._joined_at = self._clock()
-        self._hints.wake()
+        self.wake()
 
     async def _run(self) -> None:
         try:
@@ -99,7 +103,7 @@ class SharedPoll:
     def _sweep_at(self, interval: float) -> float:
         """When to look for everybody."""
         due = self._looked_at + (0.0 if self._is_due else interval)
-        return max(due, self._not_before)
+        return max(min(due, self._waiters.again_at), self._not_before)
 
     def _plan(self, hinted: frozenset[str]) -> Plan | None:
         """What to look for now; ``None`` for nothing. A hint is kept until a look has followed."""

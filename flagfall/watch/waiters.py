@@ -65,6 +65,11 @@ class Waiters:
         return min(+self._intervals) if +self._intervals else None
 
     @property
+    def again_at(self) -> float:
+        """When the first of the watches wants its next look, whatever the interval."""
+        return min((watch.again_at for watch in self.watches), default=float("inf"))
+
+    @property
     def has_new(self) -> bool:
         """Whether somebody has come for whom nobody has looked yet."""
         return bool(self._new_keys or self._new_watches)
@@ -87,6 +92,8 @@ class Waiters:
         """Note that a plan was carried out: those whom it was for are not new any more."""
         self._new_keys -= plan.keys
         self._new_watches -= set(plan.watches)
+        for watch in plan.watches:  # it has its look, and says anew when it wants another one
+            watch.again_at = float("inf")
 
     def concerns(self, key: str) -> bool:
         """Whether somebody waits for this key."""

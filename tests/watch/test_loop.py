@@ -26,6 +26,7 @@ from flagfall.watch import announcer, outage
 from flagfall.watch import loop as watch
 from flagfall.watch.announcer import Announcer, due
 from flagfall.watch.heartbeat import WatcherState, last_heartbeat
+from flagfall.watch.looks import Watch
 from flagfall.watch.loop import News, Timing, announcements, arrivals, gathered, wait_for
 from flagfall.watch.outage import ReachedAgain, Unreachable
 from flagfall.watch.sweeper import Sweeper
@@ -224,6 +225,40 @@ async def test_what_had_not_settled_is_announced_again_soon(toy: ToyFeed) -> Non
         began = time.monotonic()
         assert [await soon(items) for _ in range(2)] == [(marker,)] * 2
         assert time.monotonic() - began >= 0.1
+
+
+@pytest.mark.invariant(1)
+@pytest.mark.parametrize("hinted", [False, True])
+async def test_so_it_is_where_sweeps_are_far_apart(toy: ToyFeed, hinted: bool) -> None:
+    """With a queue people sweep every 10 minutes: a batch that grows for 20 s is not to wait."""
+    timing = Timing(sweep_every=3600, redeliver_after=3600, settle_within=0.1)
+    toy.landing.mkdir()
+    marker = None if hinted else await drop(toy, "2026-11-01")
+    async with aclosing(announcements(toy.inbox, timing)) as items:
+        first = asyncio.ensure_future(soon(items))
+        await asyncio.sleep(0.5)
+        marker = marker or await drop(toy, "2026-11-01")
+        assert [await first, await soon(items), await soon(items)] == [(marker,)] * 3
+
+
+async def test_what_has_its_receipt_needs_no_more_sweeps(
+    toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    offer = Watch.offer
+    monkeypatch.setattr(
+        Watch, "offer", lambda watch, look: (looks.append(look.whole), offer(watch, look))
+    )
+    marker = await drop(toy, "2026-11-01")
+    timing = Timing(sweep_every=3600, redeliver_after=3600, settle_within=0.1)
+    async with aclosing(announcements(lambda: deaf(toy.inbox()), timing)) as items:
+        assert await soon(items) == (marker,)
+        await asyncio.to_thread(accept, toy.inbox(), marker)
+        waiting = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(1.0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert looks == [True, True], "the one that found it, and one that finds its receipt"
 
 
 async def test_what_has_a_receipt_is_not_announced_again(toy: ToyFeed) -> None:
