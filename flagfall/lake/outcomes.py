@@ -22,7 +22,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,7 +32,7 @@ from flagfall.concurrency import in_parallel
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import Damaged, StoreRefused, StoreUnavailable, printable
 from flagfall.lake.output import RECORD_LIMIT, Lake
-from flagfall.lake.records import Evaluation, LateEvaluation, Part, Receipt
+from flagfall.lake.records import Evaluation, LateEvaluation, Look, Part, Receipt
 from flagfall.lake.rollups import Rollups, day_of
 from flagfall.logs import logger
 from flagfall.stores import Store
@@ -174,6 +174,12 @@ def _move_in(
         part = Part(name=f"{attempt}-{file.name}", rows=rows)
         store.put_file(file, f"{KNOWN}/{record.batch_id}/{part.name}")
         yield part
+
+
+def once_a_day(looks: Iterable[Look], delivered: datetime) -> tuple[Look, ...]:
+    """The last look of each day since a batch was delivered: a report shows no others."""
+    days = {(delivered - look.at) // timedelta(days=1): look for look in looks}
+    return tuple(days.values())
 
 
 def with_outcomes(

@@ -422,7 +422,8 @@ class LateEvaluation(_Stored):
         at: When outcomes were joined (UTC).
         evaluation: By these outcomes; without drift.
         parts: The outcomes, with the key columns; none in records of older releases.
-        earlier: What the evaluations before it knew; none in records of older releases.
+        earlier: What the evaluations before it knew, the last of each day; none in records of older
+            releases.
         run: The run that evaluated it; empty where that has no name.
         sources: ``<day>~<batch id>`` of the deliveries, with the day on which each landed (UTC);
             none in records of older releases.

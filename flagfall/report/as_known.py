@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from flagfall.dataset.schema import Dataset
 from flagfall.lake.records import Evaluation, Look
 from flagfall.report.formatting import figure, number, share
-from flagfall.report.trend import Period, Trend
+from flagfall.report.trend import Period, Scored, Trend
 
 AFTER = (1, 2, 3, 7, 14, 30, 60, 90)
 """Days after a batch landed."""
@@ -51,8 +51,8 @@ class AsKnown:
 
 def as_known(dataset: Dataset, trend: Trend, now: datetime) -> AsKnown | None:
     """The table; ``None`` where nothing was looked at more than once, so there is no history."""
-    shown = [period for period in trend.periods if period.looked][-DAYS:][::-1]
-    evaluations = [one for period in shown for _, one in period.looked]
+    shown = [period for period in trend.periods if _looked(period)][-DAYS:][::-1]
+    evaluations = [one for period in shown for one in _looked(period)]
     if dataset.late_label is None or all(len(one.looks) < 2 for one in evaluations):
         return None
     columns = [days for days in AFTER if any(_changed(period, days) for period in shown)]
@@ -61,42 +61,53 @@ def as_known(dataset: Dataset, trend: Trend, now: datetime) -> AsKnown | None:
     return AsKnown(_QUALITY[evaluations[-1].task], heads, lines)
 
 
+def _looked(period: Period) -> list[Evaluation]:
+    """Of its batches with outcomes that came later."""
+    return [one.evaluation for one in period.scored if one.evaluation.looks]
+
+
 def _changed(period: Period, days: int) -> bool:
     """Whether a look fell between this column and the one before."""
     before = max((one for one in AFTER if one < days), default=-1)
     return any(
-        timedelta(days=before) < look.at - landed <= timedelta(days=days)
-        for landed, evaluation in period.looked
-        for look in evaluation.looks
+        timedelta(days=before) < look.at - one.delivered <= timedelta(days=days)
+        for one in period.scored
+        for look in one.evaluation.looks
     )
 
 
 def as_known_cells(period: Period, columns: Sequence[int], now: datetime) -> list[Known | None]:
-    """What was known of a day after so many days each; ``None`` where that time has not begun."""
+    """What was known of a day after so many days each.
+
+    ``None`` where that time has not begun, or was over before anything was scored, as of a replay.
+    """
     cells: list[Known | None] = []
     before = (share(0), "")
     for days, earlier in zip(columns, (0, *columns), strict=False):
-        if now - min(landed for landed, _ in period.looked) < timedelta(days=earlier):
+        age = timedelta(days=days)
+        there = [one for one in period.scored if one.received <= one.delivered + age]
+        first = min((one.delivered for one in there), default=now)
+        if not there or now - first < timedelta(days=earlier):
             cells.append(None)
             continue
-        words = _at(period, timedelta(days=days))
+        words = _at(there, age)
         cells.append(Known(*words, is_news=words != before))
         before = words
     return cells
 
 
-def _at(period: Period, age: timedelta) -> tuple[str, str]:
+def _at(scored: Sequence[Scored], age: timedelta) -> tuple[str, str]:
     """Share and quality by the last looks until then; a mean over batches, by known rows."""
-    rows = sum(evaluation.rows for _, evaluation in period.looked)
-    found = [(_last(evaluation, landed + age), evaluation) for landed, evaluation in period.looked]
-    looks = [(look, evaluation) for look, evaluation in found if look is not None]
-    known = sum(look.labelled for look, _ in looks)
-    judged = [(look.quality, look.labelled) for look, _ in looks if look.quality is not None]
+    rows = sum(one.evaluation.rows for one in scored)
+    looks = [look for one in scored if (look := _last(one, age)) is not None]
+    known = sum(look.labelled for look in looks)
+    judged = [(look.quality, look.labelled) for look in looks if look.quality is not None]
     weight = sum(labelled for _, labelled in judged)
-    shown = number if any(one.regression for _, one in period.looked) else figure
+    shown = number if any(one.evaluation.regression for one in scored) else figure
     quality = sum(value * labelled for value, labelled in judged) / weight if weight else None
     return share(known / rows) if rows else "", "" if quality is None else shown(quality)
 
 
-def _last(evaluation: Evaluation, until: datetime) -> Look | None:
-    return next((look for look in reversed(evaluation.looks) if look.at <= until), None)
+def _last(one: Scored, age: timedelta) -> Look | None:
+    looks = reversed(one.evaluation.looks)
+    return next((look for look in looks if look.at <= one.delivered + age), None)

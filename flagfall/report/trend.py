@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from statistics import median
+from typing import NamedTuple
 
 from flagfall.lake.receipts import current_view
 from flagfall.lake.records import Drift, Evaluation, Receipt
@@ -23,6 +24,14 @@ MEDIAN_OF = 3
 """A median needs this many earlier days (or batches)."""
 
 
+class Scored(NamedTuple):
+    """A batch of a period: when it was delivered and received, and its evaluation."""
+
+    delivered: datetime
+    received: datetime
+    evaluation: Evaluation
+
+
 @dataclass
 class Period:
     """One day of the trend, or one batch.
@@ -38,7 +47,7 @@ class Period:
         never: Scored rows whose outcome has not come and is not waited for any more.
         rejected: Rejected deliveries of this run that nothing has replaced.
         now: Whether a delivery of this run is in it.
-        looked: Of each batch with outcomes that came later: when it landed, and its evaluation.
+        scored: Its batches that are evaluated.
     """
 
     label: str
@@ -52,7 +61,7 @@ class Period:
     never: int = 0
     rejected: int = 0
     now: bool = False
-    looked: list[tuple[datetime, Evaluation]] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
 
 
 def _larger(*values: float | None) -> float | None:
@@ -108,9 +117,9 @@ class Trend:
         period.seconds.append(receipt.seconds)
         if evaluation is not None:
             period.pool.add(evaluation)
-            if evaluation.looks:
-                period.looked.append((receipt.marker.landed_at, evaluation))
-            if self._closed is not None and receipt.marker.delivered_at <= self._closed:
+            delivered = receipt.marker.delivered_at
+            period.scored.append(Scored(delivered, receipt.received_at, evaluation))
+            if self._closed is not None and delivered <= self._closed:
                 period.never += evaluation.rows - evaluation.labelled
             self._add_drift(period, evaluation.drift)
 

@@ -26,7 +26,7 @@ from flagfall.dataset.schema import KNOWN_AT, OUTCOME, Dataset
 from flagfall.errors import FlagfallError, NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window
-from flagfall.lake.outcomes import Looked, add_late, looked, note_learned
+from flagfall.lake.outcomes import Looked, add_late, looked, note_learned, once_a_day
 from flagfall.lake.output import Lake, part_name
 from flagfall.lake.parquet import read_parquet
 from flagfall.lake.receipts import InDoubt, current_view
@@ -251,7 +251,7 @@ class _Look:
                 at=self._inbox.clock(),
                 run=self._run,
                 sources=tuple(f"{day_of(one)}~{one.batch_id}" for one in sources),
-                earlier=last.looks if last else (),
+                earlier=once_a_day(last.looks, receipt.marker.delivered_at) if last else (),
                 evaluation=self._evaluation(receipt.batch_id, sources, folder, files),
             )
             add_late(self._lake.store, receipt, record, files)

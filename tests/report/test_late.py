@@ -15,11 +15,12 @@ from flagfall.lake import records
 from flagfall.lake.receipts import Receipts
 from flagfall.lake.records import Evaluation, Look
 from flagfall.lake.rollups import Rollups
+from flagfall.landing.marker import Marker
 from flagfall.ledger.ledger import read_ledger
 from flagfall.report.as_known import Known, as_known_cells
 from flagfall.report.pooled import Pool
 from flagfall.report.run import report_run
-from flagfall.report.trend import Period
+from flagfall.report.trend import Period, Scored
 from flagfall.scoring.evaluations.binary import Binary, histogram
 from flagfall.scoring.metrics import roc_auc
 from flagfall.verdict.look import verdict_of
@@ -31,8 +32,11 @@ DAY, NEXT = "2026-11-20", "2026-11-21"
 
 
 def page(feeds: LateFeeds, *days: str) -> str:
-    inbox = feeds.toy.inbox(feeds.clock)
-    report_run(feeds.toy.dataset, inbox, "a run", [feeds.toy.marker(day) for day in days])
+    return page_of(feeds, *(feeds.toy.marker(day) for day in days))
+
+
+def page_of(feeds: LateFeeds, *markers: Marker) -> str:
+    report_run(feeds.toy.dataset, feeds.toy.inbox(feeds.clock), "a run", markers)
     return (feeds.toy.root / "lake/toy/reports/latest.html").read_text()
 
 
@@ -156,7 +160,7 @@ def test_it_shows_the_quality_of_a_day_as_it_became_known(feeds: LateFeeds) -> N
     feeds.learn()
     assert as_known(page(feeds, DAY)) == [
         ["Day", "After 1 day", "After 2 days", "After 7 days"],
-        ["2026-11-24", "0%", "0%", "100%"],
+        ["2026-11-24", "–", "–", "100%"],  # it was taken in five days after it landed
         ["2026-11-20", "50% · 1.00", "75% · 0.50", "100% · 0.75"],
     ]
 
@@ -167,9 +171,52 @@ def test_what_is_not_known_yet_for_want_of_time_is_left_open() -> None:
     known = Evaluation(
         batch_id="a", rows=4, labelled=1, drift=(), alerts=(), model_version="1", looks=looks
     )
-    period = Period("2026-11-20", 0, looked=[(landed, known)])
+    period = Period("2026-11-20", 0, scored=[Scored(landed, landed, known)])
     cells = as_known_cells(period, (1, 2, 7), landed + timedelta(hours=30))
     assert cells == [Known("25%", "", True), Known("25%", "", False), None]
+
+
+def test_a_day_counts_its_batches_of_which_nothing_is_known_yet(feeds: LateFeeds) -> None:
+    feeds.score(f"{DAY}T06")
+    feeds.score(f"{DAY}T18", "id,value\n11,0.9\n12,0.1\n13,0.5\n14,0.4\n")
+    for day in ("2026-11-18", "2026-11-19"):
+        feeds.score(day, "id,value\n21,0.9\n")
+    for number in (1, 2):
+        feeds.happen(f"2026-11-2{number}", f"id,delay\n{number},30\n")
+        feeds.learn()
+        feeds.clock.advance(timedelta(hours=30))
+    assert as_known(page(feeds, f"{DAY}T06"))[1:] == [[DAY, "12%", "25%"]]
+
+
+def test_what_came_every_hour_is_remembered_for_each_day(
+    feeds: LateFeeds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "LOOKS_KEPT", 3)
+    feeds.score(DAY)
+    for number, hours in enumerate((1, 1, 30, 1, 1, 1)):
+        feeds.clock.advance(timedelta(hours=hours))
+        row = f"{number % 4 + 1},{30 if number % 2 else 0}"
+        feeds.happen(f"2026-11-2{number}", f"id,delay\n{row}\n")
+        feeds.learn()
+    assert as_known(page(feeds, DAY)) == [
+        ["Day", "After 1 day", "After 2 days"],
+        [DAY, "50% · 0.00", "100% · 0.25"],
+    ]
+
+
+def test_a_replay_says_nothing_of_the_days_before_it(feeds: LateFeeds) -> None:
+    old = feeds.score(DAY, ago=timedelta(hours=30))
+    feeds.happen(NEXT, "id,delay\n1,30\n2,0\n")
+    feeds.learn()
+    again = feeds.score_again(feeds.toy.inbox(feeds.clock).replay(old.batch_id, "staged"))
+    feeds.learn()
+    feeds.clock.advance(timedelta(days=1))
+    feeds.happen("2026-11-22", "id,delay\n3,30\n")
+    feeds.learn()
+    assert as_known(page_of(feeds, again)) == [
+        ["Day", "After 2 days", "After 3 days"],
+        [DAY, "50% · 1.00", "75% · 0.50"],
+    ]
 
 
 def test_an_evaluation_remembers_so_many_looks_and_no_more(
@@ -180,6 +227,7 @@ def test_an_evaluation_remembers_so_many_looks_and_no_more(
     for number in range(1, 5):
         feeds.happen(f"2026-11-2{number}", f"id,delay\n{number},30\n")
         feeds.learn()
+        feeds.clock.advance(timedelta(days=1))
     known = feeds.known(scored)
     assert known is not None
     assert [look.labelled for look in known.looks] == [3, 4]
