@@ -21,9 +21,9 @@ from pathlib import Path
 import polars as pl
 
 from flagfall.dataset.model import Label, Task
-from flagfall.dataset.outcomes import LOOKS_ON
+from flagfall.dataset.outcomes import LOOKS_ON, misfits
 from flagfall.dataset.schema import KNOWN_AT, OUTCOME, Dataset
-from flagfall.errors import FlagfallError, NotThere
+from flagfall.errors import DatasetInvalid, FlagfallError, NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.outcome_deliveries import OutcomeDelivery, Window
 from flagfall.lake.outcomes import Looked, add_late, looked, note_learned, once_a_day
@@ -93,9 +93,12 @@ def evaluate_outcomes(
         run: Names the run that this is a try of; empty for none.
 
     Raises:
+        DatasetInvalid: The two files do not fit, so no outcome would ever be found.
         StoreError: One of the two lakes cannot be reached, or that of the outcomes is empty, which
             it was not before.
     """
+    if problems := misfits(dataset, feed):
+        raise DatasetInvalid(f"datasets/{dataset.name}.yaml", problems)
     waiting = _waiting(_label(dataset), inbox)
     before = looked(inbox.lake.store, waiting, inbox.lake.rollups)  # first: see ``add_late``
     delivered = look_at_deliveries(_label(dataset), waiting, outcomes, before)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from flagfall.dataset.loader import read_dataset
-from flagfall.errors import Damaged, NotThere, StoreRefused, StoreUnavailable
+from flagfall.errors import Damaged, DatasetInvalid, NotThere, StoreRefused, StoreUnavailable
 from flagfall.lake.outcomes import MATCHED, learned_on
 from flagfall.lake.output import Lake
 from flagfall.lake.records import Staged
@@ -403,6 +403,19 @@ class TestDatasetFilesThatChange:
         for file in (feeds.toy.root / "lake/toy" / MATCHED).iterdir():
             file.unlink()
         assert feeds.learn().batches == ()
+
+    def test_two_files_that_do_not_fit_are_said_and_not_taken_for_no_outcomes(
+        self, feeds: LateFeeds
+    ) -> None:
+        scored = feeds.score(DAY)
+        changed = edited(feeds, "truth", "name: id, type: integer", "name: id, type: string")
+        changed.happen(NEXT, "id,delay\n1,30\n")
+        with pytest.raises(DatasetInvalid, match=r"'id' to be integer in truth\.yaml"):
+            changed.learn()
+        feeds = edited(feeds, "truth", "name: id, type: string", "name: id, type: integer")
+        feeds.happen(LATER, "id,delay\n1,30\n")
+        feeds.learn()
+        assert known(feeds, scored) == (1, 1)
 
     def test_what_was_scored_with_a_key_of_other_columns_stays_as_it_was_evaluated(
         self, feeds: LateFeeds, caplog: pytest.LogCaptureFixture
