@@ -2,6 +2,9 @@
 
 It is scheduled on the assets that two pipelines update: that outcomes were taken in, and that rows
 were scored, since outcomes may come first. While it waits for either it holds no slot.
+
+It starts unpaused: whoever writes ``label.from`` wants outcomes joined, and nothing would say that
+they are not.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ def outcomes(dataset: Dataset, folder: Path) -> DAG:
         schedule=Asset.ref(name=f"{dataset.late_label.feed}_staged")
         | Asset.ref(name=f"{dataset.name}_evaluated"),
         catchup=False,
+        is_paused_upon_creation=False,
         max_active_runs=1,
         default_args=default_args(dataset),
         doc_md=_doc(dataset, dataset.late_label.feed),

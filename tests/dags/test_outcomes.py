@@ -36,6 +36,10 @@ def test_it_is_scheduled_on_what_both_pipelines_update(dag: DAG) -> None:
     assert sorted(dag.task_ids) == ["evaluate_outcomes", "generate_report"]
 
 
+def test_nobody_has_to_unpause_it_beside_the_two_pipelines(dag: DAG) -> None:
+    assert dag.is_paused_upon_creation is False
+
+
 def test_airflow_can_store_it(dag: DAG) -> None:
     assert DagSerialization.to_dict(dag)["dag"]["dag_id"] == "toy_outcomes"
 
