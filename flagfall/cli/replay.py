@@ -68,12 +68,20 @@ def replay(
     with at_work("finding batches"):
         plan = plan_replay(found, inbox, wish)
     _show(plan, found)
+    if _is_misled(plan, wish, inbox):
+        say("days are those on which batches landed (UTC): its file has no arrival.partition")
     if yes:
         with at_work("handing batches out"):
             pending = hand_out_again(inbox, plan)
         say(f"pending: {plural(len(pending), 'batch', 'batches')}")
     elif plan.batches:
         say("nothing is done yet: --yes hands them out")
+
+
+def _is_misled(plan: Plan, wish: Wish, inbox: Inbox) -> bool:
+    """Whether somebody may have meant the days in the batches' names, and found none."""
+    is_ranged = bool(wish.since or wish.until)
+    return is_ranged and not (inbox.feed.since or plan.batches or plan.left_out)
 
 
 def _show(plan: Plan, dataset: Dataset) -> None:

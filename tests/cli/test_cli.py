@@ -679,6 +679,15 @@ class TestReplay:
     ) -> None:
         assert "no receipt" in flagfall.refused("replay", "toy", toy.drop("2026-11-01").batch_id)
 
+    def test_a_range_without_batches_says_which_days_it_is_of(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        accept(toy.inbox(), toy.drop("2013-11-01"))
+        asked = ("replay", "toy", "--since", "2013-11-01", "--until")
+        said = flagfall(*asked, "2013-11-02").out
+        assert "0 batches from landing\ndays are those on which batches landed (UTC)" in said
+        assert "days are" not in flagfall(*asked, "2099-11-02").out
+
     def test_a_rejection_that_is_to_stay_is_dismissed_and_no_reason_any_more(
         self, flagfall: CommandLine, toy: ToyFeed
     ) -> None:
