@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from flagfall.concurrency import in_parallel
 from flagfall.dataset.feed import Feed
@@ -54,10 +53,10 @@ def lineage_of(operator: StageOperator) -> OperatorLineage[Any, Any]:
 
 def named(uri: str) -> tuple[str, str]:
     """Namespace and name of a place on a disk or on S3."""
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        return f"s3://{parts.netloc}", parts.path.strip("/") or "/"
-    return "file", parts.path
+    if not uri.startswith("s3://"):
+        return "file", uri
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")  # "#" and "?" may be in names
+    return f"s3://{bucket}", prefix.strip("/") or "/"
 
 
 def _counted(done: Sequence[Delivery]) -> dict[str, Any]:

@@ -63,3 +63,5 @@ def test_places_are_named_as_the_provider_names_assets() -> None:
     assert named("s3://bucket/lake/toy/staged") == ("s3://bucket", "lake/toy/staged")
     assert named("s3://bucket") == ("s3://bucket", "/")
     assert named("/data/lake/toy/staged") == ("file", "/data/lake/toy/staged")
+    assert named("s3://bucket/a#1/b?c/staged") == ("s3://bucket", "a#1/b?c/staged")
+    assert named("/data/lake #1/what?/staged") == ("file", "/data/lake #1/what?/staged")
