@@ -33,6 +33,8 @@ _OF_A_VALUE = "conversion from"
 _TEXT_TO_TIME = re.compile("casting from string to (date|datetime|time) ")
 _TO_BOOLEAN = re.compile(r"casting from (utf8|str)\w* to Boolean ", re.IGNORECASE)
 
+_GUESSED = "its format would be guessed from the first row; write it, as in DATE(x, '%d.%m.%Y')"
+
 _MOMENT = datetime(2020, 11, 30, 16, 5, 6)
 
 
@@ -69,7 +71,7 @@ def without_errors(expression: pl.Expr) -> pl.Expr:
 
 def reads_times(expression: pl.Expr) -> bool:
     """Whether there is a STRPTIME, which fails for a text that is no time."""
-    return any(_formats(json.loads(expression.meta.serialize(format="json"))))
+    return bool(list(_formats(json.loads(expression.meta.serialize(format="json")))))
 
 
 def _failure_of_types(part: pl.Expr, rows: Sequence[pl.DataFrame]) -> str:
@@ -118,15 +120,17 @@ def _inner(tree: Any) -> Iterable[Any]:
 
 
 def _formats(tree: Any) -> Iterator[str]:
-    """The format of each STRPTIME."""
+    """The format of each STRPTIME; empty for a DATE, TIME or TIMESTAMP that has none."""
     if isinstance(tree, dict) and "Strptime" in tree:
-        yield next(option["format"] for option in tree["Strptime"] if "format" in option)
+        yield next(option["format"] or "" for option in tree["Strptime"] if "format" in option)
     for inner in _inner(tree):
         yield from _formats(inner)
 
 
 def _failure_of_format(form: str) -> str:
-    """Why no text has a format: what is written in it cannot be read."""
+    """Why a format reads no text, or none that is certain: what is written in it is not read."""
+    if not form:
+        return _GUESSED
     if (written := _written(form)) is not None and _is_read(form, written):
         return ""
     return f"STRPTIME cannot read what is written as {form!r}"

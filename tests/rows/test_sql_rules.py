@@ -111,6 +111,7 @@ class TestRowRules:
             "CAST(name AS INTEGER) > 1",
             "STRPTIME(name, '%d.%m.%Y') > day",
             "STRPTIME(CAST(id AS VARCHAR), '%Y%m%d') <= day",
+            "DATE(name, '%d.%m.%Y') > day",
             "STRPTIME(CONCAT(name, ' 2013'), '%d.%m. %Y') > day",
             "STRPTIME(name, '%d.%m.%Y') > day AND CAST(name AS INTEGER) > 1",
             "CAST(net AS TINYINT) = 1",
@@ -181,6 +182,9 @@ class TestRulesThatCannotBe:
             ("CASE WHEN name = 'x' THEN CAST(name AS DATE) > day END", "string to date"),
             ("STRPTIME(name, '%d.%m.%Y') > day OR NOT name", "Boolean not supported"),
             ("STRPTIME(name, '%Y-%W') > day", "STRPTIME cannot read what is written as '%Y-%W'"),
+            ("DATE(name) > day", "write it, as in DATE(x, '%d.%m.%Y')"),
+            ("net > 1 OR TIMESTAMP(name) > day", "guessed from the first row"),
+            ("TIME(name) > TIME '10:00:00'", "guessed from the first row"),
         ],
         ids=lambda text: text[:40],
     )
