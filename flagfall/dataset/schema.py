@@ -9,6 +9,7 @@ This module is read while Airflow parses DAGs: it imports nothing heavy.
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -129,8 +130,13 @@ class Landing(Section):
         if value.lower().endswith(_OF_DATA):
             why = "a marker is another file than the data, and comes after them, as in"
             raise ValueError(f"expected no ending of data files, got {value!r}: {why} {value}.done")
+        if value.endswith("}") and _FIELDS.fullmatch(value.rpartition("/")[2]):
+            why = f"got {value!r}: each data file would be a marker, too; use {value}.ready"
+            raise ValueError(f"expected more than fields in the marker's own name, {why}")
         return value
 
+
+_FIELDS = re.compile(r"(\{\w+\}[._-]?)+")
 
 _OF_DATA = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz")
 """What no marker ends with. A Data Package's descriptor ends with ``.json``."""

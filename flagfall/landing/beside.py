@@ -23,6 +23,7 @@ from flagfall.landing.file_names import (
     data_format,
     finished_name,
     form_at_start,
+    is_called_like_data,
     is_like,
     is_litter,
     is_part,
@@ -36,6 +37,7 @@ COUNTED_LEFT_OUT = 10_000
 """Files that are left out are counted up to this number."""
 HIDDEN = "hidden: its name, or a folder's, begins with '_' or '.'"
 NO_PART = "its name is no part's: see the names of parts in the documentation of the dataset file"
+A_MARKER = "it fits landing.marker, and is a marker itself: end the pattern in a word, as in .ready"
 OTHER_FORM = "its name has other bytes than the marker's: one is in Unicode's form NFC, one is not"
 
 
@@ -218,7 +220,9 @@ class _Shared:
         self._found: dict[str, Beside] = defaultdict(Beside)
         self._of_all = Beside()
         for item in listed:
-            if item.kind not in (Kind.MARKER, Kind.NOTHING):
+            if item.kind is Kind.MARKER:
+                self._leave_out_marker(item, batch_name(pattern, item.key))
+            elif item.kind is not Kind.NOTHING:
                 self._deal(item)
 
     def shows(self, marker: Marker) -> bool:
@@ -241,14 +245,22 @@ class _Shared:
         name = first.lstrip("._") if item.kind is Kind.HIDDEN else first
         if item.kind is Kind.ON_ITS_WAY and not is_folder:
             name = finished_name(first)
-        stems = [name[:end] for end in range(len(name), 0, -1) if name[:end] in self._stems]
-        owner = next((stem for stem in stems if is_part(stem, name, bool(is_folder))), "")
-        if owner:
+        if owner := self._owner(name, bool(is_folder)):
             self._found[owner].add(item)
         elif item.kind in (Kind.COMMIT_NOTE, Kind.TABLE_LOG):
             self._of_all.add(item)
         elif item.kind is not Kind.ON_ITS_WAY:
             self._leave_out(item, name)
+
+    def _owner(self, name: str, is_folder: bool = False, but: str = "") -> str:
+        """The longest batch name that a file or folder is part of; empty for none."""
+        stems = (name[:end] for end in range(len(name), 0, -1) if name[:end] in self._stems)
+        return next((stem for stem in stems if stem != but and is_part(stem, name, is_folder)), "")
+
+    def _leave_out_marker(self, item: Item, own: str) -> None:
+        """Note a marker that is called like data of another one, as ``{name}`` allows."""
+        if is_called_like_data(item.key) and (owner := self._owner(item.path, but=own)):
+            self._found[owner].leave_out(item, A_MARKER)
 
     def _leave_out(self, item: Item, name: str) -> None:
         """Note it for the one that it could be meant for, even by a name in other letters."""

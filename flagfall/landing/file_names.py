@@ -96,6 +96,11 @@ def data_format(name: str, otherwise: DataFormat | None = None) -> DataFormat | 
     return _ENDINGS.get(ending, otherwise)
 
 
+def is_called_like_data(name: str) -> bool:
+    """Whether a name is one of data and of no marker; a Data Package's ends with ``.json``."""
+    return data_format(name) is not None and not name.lower().endswith(".json")
+
+
 def is_packed(name: str) -> bool:
     """Whether the bytes of a text file are gzip."""
     return name.lower().endswith(".gz")

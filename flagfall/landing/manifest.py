@@ -18,9 +18,9 @@ from functools import partial
 from flagfall.errors import AccessDenied, BatchInvalid, NameTooLong, NotAFile, StoreRefused
 from flagfall.landing.beside import Beside, Folders, Item
 from flagfall.landing.commits import table_log, uncommitted
-from flagfall.landing.file_names import data_format
+from flagfall.landing.file_names import data_format, is_called_like_data
 from flagfall.landing.formats import named_files
-from flagfall.landing.formats.named import Expected
+from flagfall.landing.formats.named import Expected, Named
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import Marker, MarkerPattern, is_text
 from flagfall.landing.one_batch import check_forms, check_places, is_disputable
@@ -70,7 +70,7 @@ def read_manifest(
             it must not; or it is not clear which of the files beside it count.
         FileNotFoundError: The marker is gone.
     """
-    named = named_files(marker, _content(marker, store, limits), limits.files)
+    named = _named(marker, pattern, _content(marker, store, limits), limits)
     files = {file.key: file for file in named.files} if named else {}
     check_places(marker, files, pattern, store)
     found = Manifest((), named=named is not None and named.complete)
@@ -127,6 +127,18 @@ def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
         raise BatchInvalid("marker-too-large", why) from error
     except (AccessDenied, NameTooLong, NotAFile) as refused:
         raise _not_readable(refused) from refused
+
+
+def _named(marker: Marker, pattern: MarkerPattern, content: bytes, limits: Limits) -> Named | None:
+    """The files that a marker names; a data file that the pattern fits is said to be one."""
+    try:
+        return named_files(marker, content, limits.files)
+    except BatchInvalid as invalid:
+        if invalid.reason != "marker-not-understood" or not is_called_like_data(marker.key):
+            raise
+        why = f"{marker.uri}: called like data, and a marker: landing.marker {pattern.text!r} fits"
+        remedy = f"end the pattern in a word, as in {pattern.text}.ready"
+        raise BatchInvalid(invalid.reason, f"{why}; {remedy}") from invalid
 
 
 def _listed(marker: Marker, folders: Folders, limits: Limits) -> Manifest:

@@ -22,6 +22,7 @@ from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing.foreign_patterns import foreign
 
 _TOKEN = re.compile(r"\{(\w*)\}|(\*)")
+_IN_BRACES = re.compile(r"\{([^{}]*)\}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
@@ -113,9 +114,10 @@ class MarkerPattern:
             raise MarkerPatternInvalid(self.text, "'.' and '..' are not allowed")
         if why := foreign(self.text):
             raise MarkerPatternInvalid(self.text, why)
-        for match in _TOKEN.finditer(self.text):
-            if match[2] is None and not match[1].isidentifier():
-                raise MarkerPatternInvalid(self.text, f"{match[0]} is not a field name")
+        for name in _IN_BRACES.findall(self.text):
+            if not name.isidentifier():
+                why = f"{{{name}}} is not a field name: it has letters, digits and _"
+                raise MarkerPatternInvalid(self.text, why)
         if re.search(r"[{}]", _TOKEN.sub("", self.text)):
             raise MarkerPatternInvalid(self.text, "a brace is not closed")
 

@@ -171,7 +171,16 @@ class TestMarkers:
         assert (found.key, found.line) == ("landing.marker", 4)
         assert f"as in {pattern}.done" in found.message
 
-    @pytest.mark.parametrize("pattern", ["{name}.csv.done", "{day}/datapackage.json", "{day}/csv"])
+    @pytest.mark.parametrize("pattern", ["{name}", "{day}/{name}", "in/{region}-{day}", "{a}{b}"])
+    def test_one_that_each_data_file_fits_is_refused(self, tmp_path: Path, pattern: str) -> None:
+        found = problem(tmp_path, marker=f"'{pattern}'")
+        assert (found.key, found.line) == ("landing.marker", 4)
+        assert f"use {pattern}.ready" in found.message
+
+    @pytest.mark.parametrize(
+        "pattern",
+        ["{name}.csv.done", "{day}/datapackage.json", "{day}/csv", ".{name}", "SUMS-{day}"],
+    )
     def test_one_that_is_not_is_taken(self, tmp_path: Path, pattern: str) -> None:
         assert dataset(tmp_path, marker=f"'{pattern}'").landing.marker == pattern
 

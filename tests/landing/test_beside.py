@@ -468,3 +468,22 @@ def test_a_hidden_name_of_a_marker_with_a_field_stays_its_own(tmp_path: Path) ->
     zone.write("a.ready", "_a.ready", "a.csv", "_a.csv")
     assert zone.names("a.ready") == ["a.csv"]
     assert zone.names("_a.ready") == []
+
+
+def test_data_that_the_pattern_takes_for_a_marker_is_spoken_of(tmp_path: Path) -> None:
+    zone = Zone(tmp_path, "READY_{day}")
+    zone.write("READY_1", content=b"")
+    zone.write("READY_1.csv", content=b"id\n1\n")
+    assert zone.names("READY_1") == []
+    left_out = zone.manifest("READY_1").left_out
+    assert list(left_out) == ["READY_1.csv"]
+    assert "a marker itself" in left_out["READY_1.csv"]
+    with pytest.raises(BatchInvalid, match=r"called like data.* as in READY_\{day\}\.ready"):
+        zone.manifest("READY_1.csv")
+
+
+def test_descriptors_are_no_data_of_each_other(tmp_path: Path) -> None:
+    zone = Zone(tmp_path, "{name}.json")
+    zone.write("a.json", "a_2.json", "a.csv", "a_2.csv")
+    assert zone.names("a.json") == ["a.csv"]
+    assert not zone.manifest("a.json").left_out

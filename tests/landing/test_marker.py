@@ -77,6 +77,11 @@ class TestMatching:
         with pytest.raises(MarkerPatternInvalid, match=re.escape(repr(pattern))):
             MarkerPattern(pattern)
 
+    @pytest.mark.parametrize("name", ["a-b", "a b", "1a", ""])
+    def test_a_name_that_no_field_can_have_is_named(self, name: str) -> None:
+        with pytest.raises(MarkerPatternInvalid, match=f"{{{name}}} is not a field name"):
+            MarkerPattern(f"{{{name}}}.ready")
+
     def test_fields_are_named_once_and_in_their_order(self) -> None:
         assert MarkerPattern("{b}/{a}/{b}.ok").fields == ("b", "a")
 
