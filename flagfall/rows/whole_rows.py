@@ -73,12 +73,18 @@ def _requoted(
     """The same rows with every field in quotes, on the same lines."""
     written = io.StringIO(newline="")
     writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    reader = csv.reader(io.StringIO(data.decode(), newline="\n"), delimiter=separator, strict=True)
+    lines = data.decode().split("\n")
+    reader = csv.reader((f"{text}\n" for text in lines[:-1]), delimiter=separator, strict=True)
     done = 0
     limit = csv.field_size_limit(limits.row_bytes)
     try:
-        for fields in reader:
-            writer.writerow(fields)
+        while reader.line_num < len(lines) - 1:
+            try:
+                writer.writerow(next(reader))
+            except csv.Error as error:
+                if not str(error).startswith(_TORN):
+                    raise
+                written.write(_torn("\n".join(lines[done : reader.line_num])))
             done = reader.line_num
     except csv.Error as error:
         if str(error) != "unexpected end of data":
@@ -86,6 +92,15 @@ def _requoted(
     finally:
         csv.field_size_limit(limit)
     return written.getvalue().encode(), _end_of_line(data, done)
+
+
+_TORN = "new-line character seen in unquoted field"
+"""Python's words for a carriage return outside quotes that does not end a line."""
+
+
+def _torn(row: str) -> str:
+    """A row that is torn by a carriage return: still torn, and its quotes enclose it."""
+    return '"' + row.replace('"', '""') + '"\r""\n'
 
 
 def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:

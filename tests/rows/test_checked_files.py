@@ -427,6 +427,26 @@ def test_a_stray_carriage_return_rejects_its_row_alone(tmp_path: Path) -> None:
     assert outcome.rows == [("5\r", "6"), ("7", "8")]
 
 
+@pytest.mark.parametrize(
+    ("name", "torn"),
+    [
+        ("a.csv", '3" pipe,x\ry'),
+        ("a.csv", '3,"x"\ry'),
+        ("a.csv", '"3\n4",x\r"y"'),
+        ("a.tsv", '3\tx\r5" pipe'),
+    ],
+)
+def test_it_does_so_beside_quotes_within_fields(tmp_path: Path, name: str, torn: str) -> None:
+    separator = "\t" if name == "a.tsv" else ","
+    rows = ["a,b", '1" pipe,2', torn.replace("\t", ","), "5,6", "7,x\ry", ""]
+    text = "\n".join(rows).replace(",", separator)
+    outcome = check(tmp_path, AB, {name: text})
+    reason, lines = ["row: a carriage return outside quotes"], 1 + torn.count("\n")
+    assert outcome.faults == [(3, reason), (4 + lines, reason)]
+    assert [row["text"] for row in outcome.rejected] == [torn, f"7{separator}x\ry"]
+    assert outcome.rows == [('1" pipe', "2"), ("5", "6")]
+
+
 def test_a_quote_within_an_unquoted_field_is_text(tmp_path: Path) -> None:
     text = 'a,b\n5" pipe,x\n"q,""\n",y\n6" pipe,\n'
     outcome = check(tmp_path, dataset(column("a"), column("b", required=True)), {"a.csv": text})
