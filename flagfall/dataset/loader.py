@@ -18,6 +18,7 @@ from flagfall.dataset.yaml_lines import Lines, key_of, parsed
 from flagfall.errors import DatasetInvalid, NotThere, Problem
 from flagfall.stores.uri import why_unusable
 
+_DAYS = re.compile(r"datetime\.timedelta\(days=(\d+)\)")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -111,7 +112,7 @@ _FOUND_IS_IN_THE_MESSAGE = {"value_error", "missing", "extra_forbidden"}
 
 def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
     plain = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
-    plain = plain.replace("datetime.timedelta(0)", "0s")
+    plain = _DAYS.sub(r"\1d", plain.replace("datetime.timedelta(0)", "0s"))
     message = _EXPECTED.get(detail["type"], plain)
     if detail["type"] not in _FOUND_IS_IN_THE_MESSAGE:
         message = f"{message}, got {detail['input']!r}"
