@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -73,34 +75,39 @@ def _requoted(
     """The same rows with every field in quotes, on the same lines."""
     written = io.StringIO(newline="")
     writer = csv.writer(written, delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    lines = data.decode().split("\n")
-    reader = csv.reader((f"{text}\n" for text in lines[:-1]), delimiter=separator, strict=True)
-    done = 0
+    pieces = _PIECE.findall(data.decode())
+    reader = csv.reader(pieces, delimiter=separator, strict=True)
+    begin = done = 0
     limit = csv.field_size_limit(limits.row_bytes)
     try:
-        while reader.line_num < len(lines) - 1:
-            try:
-                writer.writerow(next(reader))
-            except csv.Error as error:
-                if not str(error).startswith(_TORN):
-                    raise
-                written.write(_torn("\n".join(lines[done : reader.line_num])))
-            done = reader.line_num
+        for fields in reader:
+            is_torn, done = begin < done, reader.line_num
+            if pieces[done - 1].endswith("\n"):
+                if is_torn:
+                    written.write(_torn("".join(pieces[begin:done])))
+                else:
+                    writer.writerow(fields)
+                begin = done
     except csv.Error as error:
         if str(error) != "unexpected end of data":
-            raise _badly_quoted(file, line + done, line + reader.line_num - 1, error) from error
+            first, last = _feeds(pieces[:done]), _feeds(pieces[: reader.line_num - 1])
+            raise _badly_quoted(file, line + first, line + last, error) from error
     finally:
         csv.field_size_limit(limit)
-    return written.getvalue().encode(), _end_of_line(data, done)
+    return written.getvalue().encode(), _end_of_line(data, _feeds(pieces[:begin]))
 
 
-_TORN = "new-line character seen in unquoted field"
-"""Python's words for a carriage return outside quotes that does not end a line."""
+_PIECE = re.compile(r"[^\r\n]*(?:\r*\n|\r)")
+"""A line. A carriage return that does not end one ends a piece: Python's module takes no others."""
+
+
+def _feeds(pieces: Sequence[str]) -> int:
+    return sum(piece.endswith("\n") for piece in pieces)
 
 
 def _torn(row: str) -> str:
     """A row that is torn by a carriage return: still torn, and its quotes enclose it."""
-    return '"' + row.replace('"', '""') + '"\r""\n'
+    return '"' + row.rstrip("\r\n").replace('"', '""') + '"\r""\n'
 
 
 def _badly_quoted(file: DataFile, first: int, last: int, error: csv.Error) -> BatchInvalid:
