@@ -133,7 +133,7 @@ MISTAKES = [
     Mistake("title:", "thresholds: {stale_after: 1.0e+9}\ntitle:", 1, STALE, "1000000"),
     Mistake("deadline: 2h", "deadline: -PT1S", 11, "arrival.deadline", "greater than or equal"),
     Mistake("lake:\n", "watch: {sweep_every: 0s}\nlake:\n", 5, "watch.sweep_every", "greater than"),
-    Mistake("  uri: lake", "  uri: lake\n  link_expires: 8d", 7, "lake.link_expires", "equal to 7d"),
+    Mistake("  uri: lake", "  uri: lake\n  link_expires: 8d", 7, "lake.link_expires", "to 7d"),
     # the marker and its partition
     Mistake("date={date}/_SUCCESS", "/date={date}", 4, "landing.marker", "below the landing zone"),
     Mistake("date={date}/_SUCCESS", "../{date}", 4, "landing.marker", "not allowed"),
