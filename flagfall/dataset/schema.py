@@ -130,13 +130,15 @@ class Landing(Section):
         if value.lower().endswith(_OF_DATA):
             why = "a marker is another file than the data, and comes after them, as in"
             raise ValueError(f"expected no ending of data files, got {value!r}: {why} {value}.done")
-        if value.endswith("}") and _FIELDS.fullmatch(value.rpartition("/")[2]):
+        folder, _, name = value.rpartition("/")
+        if _FIELDS.fullmatch(name) and ("}" in folder or not folder):
             why = f"got {value!r}: each data file would be a marker, too; use {value}.ready"
             raise ValueError(f"expected more than fields in the marker's own name, {why}")
         return value
 
 
-_FIELDS = re.compile(r"(\{\w+\}[._-]?)+")
+_FIELDS = re.compile(r"(\{\w+\}[._-]?)*\{\w+\}")
+"""Fields alone. In a folder without fields, such as ``done/{day}``, there may be no data."""
 
 _OF_DATA = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".gz")
 """What no marker ends with. A Data Package's descriptor ends with ``.json``."""

@@ -97,8 +97,8 @@ def _requoted(
     return written.getvalue().encode(), _end_of_line(data, _feeds(pieces[:begin]))
 
 
-_PIECE = re.compile(r"[^\r\n]*(?:\r*\n|\r)")
-"""A line. A carriage return that does not end one ends a piece: Python's module takes no others."""
+_PIECE = re.compile(r"[^\r\n]*(?:\n|\r+\n?)")
+"""A line. Carriage returns that do not end one end a piece: Python's module takes no others."""
 
 
 def _feeds(pieces: Sequence[str]) -> int:

@@ -171,7 +171,7 @@ class TestMarkers:
         assert (found.key, found.line) == ("landing.marker", 4)
         assert f"as in {pattern}.done" in found.message
 
-    @pytest.mark.parametrize("pattern", ["{name}", "{day}/{name}", "in/{region}-{day}", "{a}{b}"])
+    @pytest.mark.parametrize("pattern", ["{name}", "{day}/{name}", "{region}-{day}", "{a}{b}"])
     def test_one_that_each_data_file_fits_is_refused(self, tmp_path: Path, pattern: str) -> None:
         found = problem(tmp_path, marker=f"'{pattern}'")
         assert (found.key, found.line) == ("landing.marker", 4)
@@ -179,7 +179,14 @@ class TestMarkers:
 
     @pytest.mark.parametrize(
         "pattern",
-        ["{name}.csv.done", "{day}/datapackage.json", "{day}/csv", ".{name}", "SUMS-{day}"],
+        [
+            "{name}.csv.done",
+            "{day}/datapackage.json",
+            "{day}/csv",
+            ".{name}",
+            "done/{day}",
+            "SUMS-{day}",
+        ],
     )
     def test_one_that_is_not_is_taken(self, tmp_path: Path, pattern: str) -> None:
         assert dataset(tmp_path, marker=f"'{pattern}'").landing.marker == pattern
