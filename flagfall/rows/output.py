@@ -68,11 +68,11 @@ class Parts:
         """Write the last part."""
         self._wait()
         if self._waiting.height:
-            _write(*self._taken(self._waiting.height))
+            write_rows(*self._taken(self._waiting.height))
 
     def _write_aside(self, count: int) -> None:
         self._wait()
-        self._writing = self._thread.submit(_write, *self._taken(count))
+        self._writing = self._thread.submit(write_rows, *self._taken(count))
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -88,7 +88,8 @@ class Parts:
         return part, path
 
 
-def _write(part: pl.DataFrame, path: Path) -> None:
+def write_rows(part: pl.DataFrame, path: Path) -> None:
+    """Write a part of staged rows."""
     part.rechunk().write_parquet(
         path, compression="zstd", statistics=True, row_group_size=PART_ROWS
     )

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flagfall.dataset.columns import polars_schema
+from flagfall.dataset.columns import staged_schema
 from flagfall.dataset.schema import SOURCE, Dataset
 from flagfall.errors import BatchInvalid, Damaged
 from flagfall.inbox.inbox import Inbox
 from flagfall.lake.output import Lake, part_name
-from flagfall.lake.parquet import scan_parquet
+from flagfall.lake.parquet import parquet_schema, scan_parquet
 from flagfall.lake.receipts import Turns
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
+from flagfall.rows.output import write_rows
 from flagfall.stages.accepted import accept
 from flagfall.tables.legible import legible, read_through
+from flagfall.tables.todays_columns import in_form
 
 FROM_LANDING = "`flagfall replay --from landing` takes it from the landing zone"
 _NO_ROWS = "no-staged-rows"
@@ -67,7 +69,8 @@ def _copied(dataset: Dataset, lake: Lake, marker: Marker) -> Staged:
                 _fetch(lake, f"{lake.folder(Staged, source.batch_id)}/{part.name}", file)
         except Damaged as damaged:
             raise BatchInvalid(_NO_ROWS, f"{marker.uri}: {damaged}") from damaged
-        _check_columns(dataset, marker, files)
+        for file in files:
+            _as_today(dataset, marker, file)
         parts = [p.model_copy(update={"name": n}) for p, n in zip(source.parts, names, strict=True)]
         news = {"batch_id": marker.batch_id, "parts": tuple(parts)}
         return lake.finish(source.model_copy(update=news), files)
@@ -96,14 +99,19 @@ def _fetch(lake: Lake, key: str, file: Path) -> None:
         read_through(scan_parquet(file))
 
 
-def _check_columns(dataset: Dataset, marker: Marker, files: list[Path]) -> None:
-    """See that the rows have the columns of today's dataset file."""
-    wanted = polars_schema(dataset)
-    for file in files:
-        found = dict(scan_parquet(file).collect_schema())
-        found = {n: t for n, t in found.items() if n in wanted or n not in SOURCE}
-        differ = sorted(n for n in {*found, *wanted} if found.get(n) != wanted.get(n))
-        if differ:
-            why = f"{marker.uri}: the staged rows of {marker.staged_from} have other columns than"
-            why = f"{why} the dataset file has now ({', '.join(differ[:5])}); {FROM_LANDING}"
-            raise BatchInvalid("columns", why)
+def _as_today(dataset: Dataset, marker: Marker, file: Path) -> None:
+    """Give rows the columns of today's dataset file: what a file may lack is empty where it is new.
+
+    Raises:
+        BatchInvalid: A column has another type, or is new and not optional.
+    """
+    found, wanted = parquet_schema(file), staged_schema(dataset)
+    new = wanted.keys() - found.keys()
+    optional = {column.name for column in dataset.table.fields if column.optional}
+    differ = {name for name in wanted.keys() & found.keys() if found[name] != wanted[name]}
+    if refused := sorted(differ | new - optional):
+        why = f"{marker.uri}: the staged rows of {marker.staged_from} have other columns than"
+        why = f"{why} the dataset file has now ({', '.join(refused[:5])}); {FROM_LANDING}"
+        raise BatchInvalid("columns", why)
+    if new or found.keys() - wanted.keys() - {*SOURCE}:
+        write_rows(in_form(dataset, scan_parquet(file)).collect(), file)

@@ -342,22 +342,44 @@ def test_rows_of_other_columns_than_the_dataset_has_now_are_refused(
     toy = make_toy(tmp_path)
     toy.drop(DAYS[0])
     run(toy, clock)
-    file = tmp_path / "datasets" / "toy.yaml"
-    file.write_text(file.read_text().replace("name: value, type: number", "name: v, type: number"))
-    changed = ToyFeed(tmp_path, type(toy.dataset).model_validate(_changed(toy)))
+    changed = with_fields(toy, {"name": "id", "type": "string"}, {"name": "v", "type": "number"})
     ask(changed, STAGED)
     (refused,) = run(changed, clock)
     receipt = changed.inbox().receipts.find(refused.marker)
     assert receipt is not None
     assert receipt.reason == "columns"
-    assert "other columns than the dataset file has now (v, value); " in receipt.message
+    assert "other columns than the dataset file has now (id, v); " in receipt.message
 
 
-def _changed(toy: ToyFeed) -> dict[str, object]:
+def test_a_new_column_that_a_file_may_lack_is_empty_in_rows_that_are_taken_again(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """The landing files may be gone; an export shows these rows in the same way."""
+    toy = make_toy(tmp_path)
+    toy.drop(DAYS[0])
+    run(toy, clock)
+    more = {"name": "note", "type": "string", "optional": True}
+    changed = with_fields(toy, {"name": "id", "type": "integer"}, more)
+    ask(changed, STAGED)
+    (again,) = run(changed, clock)
+    assert again.status == "accepted"
+    inbox = changed.inbox()
+    staged = inbox.lake.find(Staged, again.marker.batch_id)
+    assert staged is not None
+    with inbox.lake.scratch() as folder:
+        rows = pl.concat(pl.read_parquet(part) for part in inbox.lake.parts(staged, folder))
+    assert rows.schema == {"id": pl.Int64, "note": pl.String}
+    assert rows.height == staged.rows > 0
+    assert rows["id"].null_count() == 0
+    assert rows["note"].null_count() == rows.height
+
+
+def with_fields(toy: ToyFeed, *fields: dict[str, object]) -> ToyFeed:
+    """The feed, as a process has it that starts after its columns were changed."""
     plain = toy.dataset.model_dump(by_alias=True, exclude={"features_python"})
     table = plain.pop("schema", None) or plain.pop("table")
-    fields = [{"name": "id", "type": "integer"}, {"name": "v", "type": "number"}]
-    return {**plain, "schema": {**table, "fields": fields}}
+    changed = {**plain, "schema": {**table, "fields": fields}}
+    return ToyFeed(toy.root, type(toy.dataset).model_validate(changed))
 
 
 def test_all_that_were_rejected_for_a_reason_are_taken_from_the_landing_zone(
