@@ -93,9 +93,7 @@ class Landing(Section):
 
     @model_validator(mode="after")
     def _only_s3_has_these(self) -> Self:
-        for name in ("conn_id", "sqs_queue"):
-            if getattr(self, name) and not self.uri.startswith("s3://"):
-                raise Misfit((name,), f"expected none: it is for s3://, not for {self.uri!r}")
+        _check_on_s3(self.uri, conn_id=self.conn_id, sqs_queue=self.sqs_queue)
         return self
 
     @model_validator(mode="after")
@@ -137,6 +135,12 @@ class Landing(Section):
         return value
 
 
+def _check_on_s3(uri: str, **given: str) -> None:
+    for name, value in given.items():
+        if value and not uri.startswith("s3://"):
+            raise Misfit((name,), f"expected none: it is for s3://, not for {uri!r}")
+
+
 _FIELDS = re.compile(r"(\{\w+\}[._-]?)*\{\w+\}")
 """Fields alone. In a folder without fields, such as ``done/{day}``, there may be no data."""
 
@@ -174,6 +178,11 @@ class Lake(Section):
     table: Literal["delta"] | None = None
     link_expires: Annotated[Interval, Field(le=timedelta(days=7))] = timedelta(hours=12)
     keep: Keep = Keep()
+
+    @model_validator(mode="after")
+    def _only_s3_has_it(self) -> Self:
+        _check_on_s3(self.uri, conn_id=self.conn_id)
+        return self
 
 
 class Watch(Section):

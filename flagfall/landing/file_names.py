@@ -72,7 +72,8 @@ _PART = re.compile(
     rf"| ?\(\d{{1,5}}\)|\.{_NUMBER}{_COPIES}",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(rf"[_ -]+{_NUMBER}(?:_{_NUMBER})*{_COPIES}", re.IGNORECASE)
+_NUMBERED = re.compile(rf"[_ -]+{_NUMBER}(?:_{_NUMBER})*{_COPIES}|0\d{{11}}", re.IGNORECASE)
+"""The last is what BigQuery writes for the ``*`` of ``orders*.csv``; no time begins with 0."""
 
 _OTHER_ENDING = re.compile(r"\.[A-Za-z]\w*")
 

@@ -16,7 +16,7 @@ title: A toy feed
 landing:
   uri: {uri}
   marker: {marker}
-lake: {{uri: lake}}
+lake: {{uri: {lake}}}
 schema:
   fields:
     - {{name: id, type: integer}}
@@ -25,11 +25,15 @@ schema:
 
 
 def dataset(
-    folder: Path, uri: str = "landing", marker: str = "'{day}/_SUCCESS'", column: str = ""
+    folder: Path,
+    uri: str = "landing",
+    marker: str = "'{day}/_SUCCESS'",
+    column: str = "{name: x, type: number}",
+    lake: str = "lake",
 ) -> Dataset:
     path = folder / "datasets" / "toy.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(GOOD.format(uri=uri, marker=marker, column=column or "{name: x, type: number}"))
+    path.write_text(GOOD.format(uri=uri, marker=marker, column=column, lake=lake))
     return read_dataset(path)
 
 
@@ -45,6 +49,13 @@ def assert_named(root: Path, column: str, key: str, says: str) -> None:
     found = problem(root, column=column.replace("{", "{name: x, ", 1))
     assert (found.key, found.line) == (f"schema.fields[1].{key}", 9)
     assert says in found.message
+
+
+@pytest.mark.parametrize("pattern", ["[[:alpha:]]+", "[a-z--x]+", "[a-z&&b]"])
+def test_a_pattern_that_means_two_things_is_refused(tmp_path: Path, pattern: str) -> None:
+    """Python takes these for other characters than polars, which matches the rows."""
+    column = f"{{type: string, constraints: {{pattern: '{pattern}'}}}}"
+    assert_named(tmp_path, column, "constraints.pattern", "expected a regular expression")
 
 
 class TestPlaces:
@@ -146,6 +157,11 @@ class TestPlaces:
         found = problem(tmp_path, uri=f"s3://bucket/x\n  sqs_queue: {queue}")
         assert (found.key, found.line) == ("landing.sqs_queue", 4)
         assert "expected the URL of a queue" in found.message
+
+    def test_a_lake_on_a_disk_has_no_connection_either(self, tmp_path: Path) -> None:
+        found = problem(tmp_path, lake="lake, conn_id: aws")
+        assert found.key == "lake.conn_id"
+        assert "it is for s3://" in found.message
 
     def test_all_of_a_file_are_named_at_once(self, tmp_path: Path) -> None:
         column = "{name: x, type: int}\nthresholds: {rejected_share: 1:30}"

@@ -394,6 +394,21 @@ def test_nothing_is_read_beyond_the_limit() -> None:
     assert refused(success(*names, None), max_files=3).reason == "too-many-files"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{'a' * 32}  part-0.csv",
+        f"{'A' * 40} *part-0.csv",
+        f"MD5 (part-0.csv) = {'a' * 32}",
+        f"SHA512(part-0.csv)= {'a' * 128}",
+        "a" * 64,
+    ],
+)
+def test_hashes_of_another_kind_are_said_to_be(line: str) -> None:
+    why = str(refused(f"{line}\n".encode()))
+    assert "the output of sha256sum (hashes, but not as sha256sum prints them)" in why
+
+
 @pytest.mark.parametrize("content", [b"done", b"{}", b'{"files": []}', b"\xff\xfe{"])
 def test_what_is_not_understood_is_told_what_would_be(content: bytes) -> None:
     why = str(refused(content))

@@ -20,7 +20,7 @@ from flagfall.landing.formats.data_package import data_package
 from flagfall.landing.formats.hadoop import hadoop_success
 from flagfall.landing.formats.named import Content, Named, shown
 from flagfall.landing.formats.redshift import redshift_manifest
-from flagfall.landing.formats.sha256sum import sha256sum
+from flagfall.landing.formats.sha256sum import sha256sum, why_no_sums
 from flagfall.landing.marker import Marker
 
 _FORMATS: dict[str, Callable[[Marker, Content], Named | None]] = {
@@ -44,7 +44,7 @@ def named_files(marker: Marker, content: bytes, max_files: int) -> Named | None:
     for known in _FORMATS.values():
         if (named := known(marker, read)) is not None:
             return _checked(marker, named, max_files)
-    raise _not_understood(marker, read.not_json)
+    raise _not_understood(marker, why_no_sums(read) or read.not_json)
 
 
 def _checked(marker: Marker, named: Named, max_files: int) -> Named:

@@ -22,6 +22,7 @@ from flagfall.landing.marker import Marker
 
 _LINE = re.compile(r"(?P<escaped>\\?)(?P<digest>[0-9A-Fa-f]{64}) [ *](?P<path>.+)")
 _TAGGED = re.compile(r"(?P<escaped>\\?)SHA256 \((?P<path>.+)\) = (?P<digest>[0-9A-Fa-f]{64})")
+_OTHER = re.compile(r"\\?[0-9A-Fa-f]{32,128}( [ *].*)?|[A-Z0-9/-]+ ?\(.+\) ?= ?[0-9A-Fa-f]{32,128}")
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
@@ -36,6 +37,12 @@ def sha256sum(marker: Marker, content: Content) -> Named | None:
         return None
     files = (_file(marker, f"{marker.uri}: line {number}", line) for number, line in lines)
     return Named(file for file in files if file.key != marker.key)
+
+
+def why_no_sums(content: Content) -> str:
+    """Why a list of hashes is not read, or a hash alone; empty for anything else."""
+    first = next((line for _, line in _lines(content.text)), "")
+    return "hashes, but not as sha256sum prints them" if _OTHER.fullmatch(first.rstrip()) else ""
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
