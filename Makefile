@@ -21,8 +21,9 @@ rehearse:
 executors: $(VENV)/.dev
 	$(BIN)/python -m sandbox.executors $(ARGS)
 
-# Side by side: most tests wait. Those of one file share what they start, such as an Airflow.
-PYTEST = $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile
+# Side by side: most tests wait. Those of one file share what they start, such as an Airflow. Bytecode is kept, also
+# where an image says not to: each of hundreds of processes would compile the project again.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 

@@ -59,6 +59,7 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Files of ``flagfall`` by module name, the adapters among them."""
     core = {module_of(path): path for path in (PROJECT / "flagfall").rglob("*.py")}
@@ -93,6 +94,7 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def arrows() -> set[tuple[str, str]]:
     """Pairs of modules of ``flagfall`` in different rooms: who imports, and what."""
     known = {name for name in sources() if name.count(".")}
@@ -102,9 +104,6 @@ def arrows() -> set[tuple[str, str]]:
         for target in imports(sources()[module]) & known
         if room_of(module) != room_of(target)
     }
-
-
-ARROWS = arrows()
 
 
 def python(code: str, **environment: str) -> str:
@@ -131,16 +130,16 @@ class TestArrowsPointDown:
         place = {room: depth for depth, room in enumerate([*ROOMS, "__main__"])}
         upward = [
             f"{module} imports {target}"
-            for module, target in sorted(ARROWS)
+            for module, target in sorted(arrows())
             if place[room_of(target)] < place[room_of(module)] and module != "flagfall.__main__"
         ]
         assert upward == []
 
     def test_the_scan_sees_imports(self) -> None:
-        assert ("flagfall.operators.work.staging", "flagfall.stages.shard") in ARROWS
+        assert ("flagfall.operators.work.staging", "flagfall.stages.shard") in arrows()
 
     def test_stores_know_nothing_of_markers(self) -> None:
-        targets = {room_of(target) for module, target in ARROWS if room_of(module) == "stores"}
+        targets = {room_of(target) for module, target in arrows() if room_of(module) == "stores"}
         assert targets <= {"concurrency", "errors", "extras", "logs"}
 
     @pytest.mark.parametrize("room", ["inbox", "watch", "landing"])
