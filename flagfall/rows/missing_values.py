@@ -57,7 +57,15 @@ def _compared(
 
 
 def _values(column: Column, written: pl.Series) -> pl.Series:
-    """What texts are as values of the column; nothing of those that are none."""
+    """What texts are as values of the column, a day as its midnight; nothing of others."""
+    found = _cast(column, written)
+    if column.type != "datetime":
+        return found
+    days = _cast(column.model_copy(update={"type": "date", "format": "default"}), written)
+    return pl.concat([found, days.cast(found.dtype)])
+
+
+def _cast(column: Column, written: pl.Series) -> pl.Series:
     cast = cast_value(column, pl.String(), pl.col("x"))
     return written.to_frame("x").select(cast).to_series().drop_nulls()
 

@@ -1214,6 +1214,16 @@ def test_what_means_no_value_does_so_in_parquet_too(
     assert second[1] is not None
 
 
+def test_a_day_that_means_no_value_does_so_as_its_midnight(tmp_path: Path) -> None:
+    wanted = dataset(column("n", "integer"), column("x", "datetime"), missing=["1900-01-01"])
+    times = [datetime(1900, 1, 1), datetime(1900, 1, 1, 1)]
+    frame = pl.DataFrame({"n": [1, 2], "x": times})
+    text = "n,x\n3,1900-01-01\n4,1900-01-01T00:00:00\n5,1900-01-01T01:00:00\n"
+    outcome = check(tmp_path, wanted, {"a.parquet": parquet(frame), "b.csv": text})
+    assert outcome.rejected == []
+    assert [value for _, value in outcome.rows] == [None, times[1], None, None, times[1]]
+
+
 @pytest.mark.parametrize("kind", ["number", "integer"])
 @pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float16()])
 @pytest.mark.parametrize("text", ["-999.9", "1e4", "-99999", "1e20", "NaN"])
