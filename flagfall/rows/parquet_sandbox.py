@@ -5,18 +5,24 @@ One wrong byte can make polars end its process, which no ``except`` can catch ("
 child reads all files once, in bounded memory and time. What ends the child is refused; only what it
 survived is read by the process that matters.
 
-The child runs this file as a script. It imports nothing of Flagfall, so that it starts in 0.3 s.
+The child runs this file as a script, and imports nothing of Flagfall. It starts in 0.3 s, so it
+serves one batch after the other, until a file ends it, is damaged or needs much memory. No batch is
+refused for what an earlier one left in the child's memory: a new child has the last word.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock, Timer
+from typing import NamedTuple
 
 import polars as pl
 
@@ -116,38 +122,131 @@ def read_in_sandbox(files: Sequence[tuple[str, int]], how: Slicing, memory: int)
         SandboxEnded: The child died, or took too long.
     """
     request = json.dumps({"files": files, "how": asdict(how), "memory": memory})
-    # Threads take memory of their own, and a backtrace helps nobody here.
-    environment = {**os.environ, "POLARS_MAX_THREADS": "1", "RUST_BACKTRACE": "0"}
-    command = [sys.executable, "-P", __file__]
-    try:
-        child = subprocess.run(
-            command, input=request.encode(), capture_output=True, env=environment,
-            timeout=SANDBOX_SECONDS,
+    with _one_at_a_time:
+        if WAITING and _survives(WAITING.pop(), request):
+            return
+        if ended := _Child().ask(request):
+            raise ended
+
+
+def _survives(child: _Child, request: str) -> bool:
+    """Whether a child that has served before survives this, too; not one that a fork inherited."""
+    return child.owner == os.getpid() and child.ask(request) is None
+
+
+class _Child:
+    """A process that reads the files of batches.
+
+    Attributes:
+        process: The process.
+        owner: Id of the one that started it.
+    """
+
+    def __init__(self) -> None:
+        # Threads take memory of their own, and a backtrace helps nobody here.
+        environment = {**os.environ, "POLARS_MAX_THREADS": "1", "RUST_BACKTRACE": "0"}
+        self.owner = os.getpid()
+        self._has_served = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", __file__], env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as late:
-        raise SandboxEnded(_last(late.stdout or b"0"), f"more than {SANDBOX_SECONDS} s") from late
-    if child.returncode:
-        errors = child.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-        if not child.stdout:
+
+    def ask(self, request: str) -> SandboxEnded | None:
+        """Have it read files. Then it waits for others, or is gone.
+
+        Returns:
+            What ended it; ``None`` where it has read all, or up to one that polars calls damaged.
+
+        Raises:
+            RuntimeError: It did not start.
+        """
+        late = Timer(SANDBOX_SECONDS, self.process.kill)
+        late.start()
+        said = b""
+        try:
+            for said in self._answers(request):
+                if said in (_WAITS, _GOES):
+                    self._keep(said)
+                    return None
+        finally:
+            is_late = not late.is_alive()
+            late.cancel()
+        return self._ended(said, is_late)
+
+    def _answers(self, request: str) -> Iterator[bytes]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):  # it is dead
+            self.process.stdin.write(f"{request}\n".encode())
+            self.process.stdin.flush()
+            while said := self.process.stdout.readline():
+                yield said
+
+    def _keep(self, said: bytes) -> None:
+        self._has_served = True
+        if said == _WAITS:
+            WAITING.append(self)
+        else:
+            self.end()
+
+    def _ended(self, said: bytes, is_late: bool) -> SandboxEnded:
+        errors = self.end().decode(errors="replace").strip().splitlines() or ["no message"]
+        if not said and not self._has_served:
             raise RuntimeError(f"the sandbox for Parquet files did not start: {errors[-1]}")
-        raise SandboxEnded(_last(child.stdout), errors[0][:200])
+        how = f"more than {SANDBOX_SECONDS} s" if is_late else errors[0][:200]
+        return SandboxEnded(int(said or b"0"), how)
+
+    def end(self) -> bytes:
+        """Wait until it has ended, which it does where nothing more comes; and its last words."""
+        with suppress(BrokenPipeError):
+            return self.process.communicate()[1]
+        return b""
 
 
-def _last(numbers: bytes) -> int:
-    """The file that the child had begun."""
-    return int(numbers.split()[-1])
+_one_at_a_time = Lock()
+WAITING: list[_Child] = []
+"""The child that waits for the next batch, if there is one."""
 
 
-def _child() -> None:
-    request = json.load(sys.stdin)
-    how = Slicing(**request["how"])
-    _bound_memory(request["memory"])
-    for number, (path, most_bytes) in enumerate(request["files"]):
+@atexit.register
+def end_waiting() -> None:
+    """End the child that waits, if it is this process's."""
+    while WAITING:
+        child = WAITING.pop()
+        if child.owner == os.getpid():
+            child.end()
+
+
+_WAITS, _GOES = b"waits\n", b"goes\n"
+"""What the child says after a batch; before, the number of each file as it begins it."""
+
+_KEPT_BYTES = 64 << 20
+"""Memory that the child may keep while it waits, beyond that of its start."""
+
+
+def _serve() -> None:
+    start = _pages()
+    for line in sys.stdin:
+        request = json.loads(line)
+        _bound_memory(start.written, request["memory"])
+        are_read = _are_read(request["files"], Slicing(**request["how"]))
+        grown = (_pages().resident - start.resident) * _PAGE
+        waits = are_read and _LINUX and grown <= _KEPT_BYTES
+        print((_WAITS if waits else _GOES).decode(), end="", flush=True)
+        if not waits:
+            return
+
+
+def _are_read(files: Sequence[tuple[str, int]], how: Slicing) -> bool:
+    """Whether no file is damaged: the parent meets the same error, and refuses it by name."""
+    for number, (path, most_bytes) in enumerate(files):
         print(number, flush=True)
         try:
             _read(path, most_bytes, how)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-            return  # the parent meets the same error, and refuses the batch by name
+            return False
+    return True
 
 
 def _read(path: str, most_bytes: int, how: Slicing) -> None:
@@ -161,15 +260,31 @@ def _read(path: str, most_bytes: int, how: Slicing) -> None:
             return
 
 
-def _bound_memory(more: int) -> None:
+class _Pages(NamedTuple):
+    """Pages of the process that are in memory, and that it may write; 0 where there is no Linux."""
+
+    resident: int = 0
+    written: int = 0
+
+
+def _pages() -> _Pages:
+    if not _LINUX:
+        return _Pages()
+    fields = Path("/proc/self/statm").read_text().split()
+    return _Pages(int(fields[1]), int(fields[5]))
+
+
+def _bound_memory(pages: int, more: int) -> None:
     """Limit written memory, not addresses: polars' threads reserve many and use few."""
-    if sys.platform == "linux":
+    if _LINUX:
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-        limit = pages * resource.getpagesize() + more
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (pages * _PAGE + more, most))
 
+
+_LINUX = sys.platform == "linux"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 if __name__ == "__main__":
-    _child()
+    _serve()
