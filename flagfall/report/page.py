@@ -8,7 +8,7 @@ invisible, or change the text's direction, are shown as numbers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -140,7 +140,8 @@ def _batches(
     history: Sequence[Receipt],
     known: Mapping[str, Evaluation],
 ) -> list[Batch]:
-    accepted = [receipt.batch_id for receipt in receipts if receipt.status == "accepted"]
+    has_model = dataset.model is not None
+    accepted = [one.batch_id for one in receipts if has_model and one.status == "accepted"]
     unread = [batch_id for batch_id in accepted if batch_id not in known]
     read = dict(zip(unread, lake.find_all(Evaluation, unread), strict=True))
     scored = {name: one for name, one in {**read, **known}.items() if one is not None}
@@ -163,12 +164,13 @@ def _trend(
     trend = Trend(history, batches, dataset.thresholds.psi_max, closed_before(dataset, now))
     known = {batch.receipt.batch_id: batch.evaluation for batch in batches}
     others = [receipt for receipt in trend.receipts if receipt.batch_id not in known]
-    read = lake.evaluations(others, skip_damaged=True)
+    nothing: Iterator[Evaluation | None] = iter([None] * len(others))
+    read = lake.evaluations(others, skip_damaged=True) if dataset.model is not None else nothing
     if dataset.late_label is not None:  # else evaluations are not all in memory at once
         found = zip(others, read, strict=True)
         scored = {receipt.batch_id: one for receipt, one in found if one is not None}
         known |= {**scored, **with_outcomes(dataset, lake, others, scored)}
-        read = iter([None] * len(others))
+        read = nothing
     for receipt in trend.receipts:
         is_known = receipt.batch_id in known
         trend.add(receipt, known[receipt.batch_id] if is_known else next(read))

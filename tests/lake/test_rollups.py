@@ -17,8 +17,10 @@ from flagfall.lake.records import Evaluation, Receipt
 from flagfall.lake.rolling_up import WORTH_IT, roll_up
 from flagfall.lake.rollups import Rollups
 from flagfall.report.run import report_run
+from flagfall.stages.shard import Delivery, run_stage
 from flagfall.stores import Store
 from sandbox.reads import counting
+from tests.feeds import ToyFeed
 from tests.lake.test_receipts import delivery, receipt
 from tests.scored import make_scored_toy
 
@@ -93,6 +95,17 @@ def test_the_next_report_reads_one_object_a_day_and_sees_the_same(past: Past) ->
     assert second == first
     assert first[0] == past.receipts
     assert [one and one.batch_id for one in first[1]] == [r.batch_id for r in past.receipts]
+
+
+def test_a_report_of_a_feed_without_a_model_asks_for_no_evaluations(toy: ToyFeed) -> None:
+    opened, reads = counting()
+    markers = [toy.drop(f"2026-11-0{day}") for day in (1, 2, 3)]
+    for marker in markers:
+        run_stage("ingest", toy.dataset, toy.inbox(), [Delivery(marker)])
+    inbox = toy.inbox()
+    inbox.lake.store = opened(inbox.lake.store.uri, "")
+    report_run(toy.dataset, inbox, "run", markers[2:])
+    assert [read for read in reads if "evaluations" in read or "predictions" in read] == []
 
 
 def test_what_comes_after_is_read_by_itself_and_rolled_up_then(past: Past) -> None:
