@@ -114,14 +114,16 @@ def _seen(dataset: Dataset, inbox: Inbox, found: Status) -> Seen:
         landed=sum(map(inbox.feed.has, entries)),
         pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
         late=overdue[-1].uri if overdue else None,
-        idle="" if entries else _why_idle(inbox),
+        idle="" if entries else _why_idle(dataset, inbox),
     )
 
 
-def _why_idle(inbox: Inbox) -> str:
+def _why_idle(dataset: Dataset, inbox: Inbox) -> str:
     landing = inbox.landing
     if landing.store.is_empty():
         return f"nothing is in {landing.uri}: is that the place, and is it mounted?"
+    if dataset.landing.after_receipt != "keep" and inbox.receipts.are_there():
+        return ""  # all that landed has left
     return f"nothing in {landing.uri} fits the marker {landing.pattern.text!r}"
 
 

@@ -194,6 +194,10 @@ class Receipts:
         """Whether a delivery of the marker at this key was decided on, or is about to be."""
         return next(self._store.names(f"deliveries/{digest_of(key)}"), None) is not None
 
+    def are_there(self) -> bool:
+        """Whether any delivery was decided on, or is about to be."""
+        return next(self._store.names("deliveries"), None) is not None
+
     def days(self, marker: Marker) -> set[date]:
         """Days on which deliveries of this marker landed (UTC), also of those without a receipt."""
         entries = (name.partition("~") for name in self._names(marker))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flagfall.cli.feed_status import status
 from flagfall.errors import DatasetInvalid, ModelInvalid, StoreRefused
 from flagfall.inbox.replays import Wish, hand_out_again, plan_replay
 from flagfall.publish import publish
@@ -297,6 +298,21 @@ def test_a_batch_that_left_is_not_late(tmp_path: Path, clock: Clock) -> None:
     for entry in list(toy.inbox().landing.store.list()):
         toy.inbox().landing.store.delete(entry.key)
     assert not late(toy.dataset, toy.inbox(), clock(), ())
+
+
+def test_a_landing_zone_that_all_batches_left_is_no_riddle(make: Make, clock: Clock) -> None:
+    feed = make(**DELETE)
+    put(feed, "date=2026-11-03/rows.csv", b"id,value\n1,1\n")  # without a marker
+    seen = status(feed.dataset, feed.inbox(clock)).seen
+    assert seen
+    assert "fits the marker" in seen.idle
+    feed.drop(DAY)
+    run(feed, clock)
+    clock.advance(WEEK)
+    maintain(feed, clock)
+    seen = status(feed.dataset, feed.inbox(clock)).seen
+    assert seen
+    assert (seen.landed, seen.idle) == (0, "")
 
 
 def test_a_look_changes_nothing(toy: ToyFeed, make: Make, clock: Clock) -> None:
