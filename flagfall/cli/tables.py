@@ -92,6 +92,9 @@ def _export(dataset: str, kind: Kind, since: datetime | None, to: Path | None) -
 
     if to is not None and to.suffix not in (".parquet", ".csv"):
         raise NotThere("format of file", str(to), "give it a name that ends in .parquet or .csv")
+    if to is not None and (scheme := to.parts[0]).endswith(":"):  # a path has no "//"
+        uri = f"{scheme}//{to.relative_to(scheme)}"
+        raise NotThere("disk of this machine for", uri, "write it to a disk, and copy it")
     found = find_dataset(dataset)
     check_kind(found, kind)
     inbox = Inbox(Feed.of(found))

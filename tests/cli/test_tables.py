@@ -88,6 +88,12 @@ class TestRows:
         said = flagfall.refused("rows", "toy", "--to", toy.root / "rows.xlsx")
         assert "ends in .parquet or .csv" in said
 
+    def test_a_file_that_is_on_no_disk_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        said = flagfall.refused("rows", "toy", "--to", "s3://bucket/a/rows.parquet")
+        assert "no disk of this machine for 's3://bucket/a/rows.parquet'; write it to" in said
+
     @pytest.mark.parametrize("to", [(), ("--to", "rows.csv"), ("--to", "rows.parquet")])
     @pytest.mark.parametrize("is_gone", [True, False])
     def test_that_are_damaged_are_named(
