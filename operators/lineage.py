@@ -6,7 +6,7 @@ Places are named as the provider names assets of the same URI.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flagfall.concurrency import in_parallel
@@ -106,14 +106,19 @@ def _assertions(dataset: Dataset, broken: Counter[str]) -> Iterator[Any]:
 
     from flagfall.rows.rules import RowRules  # polars, only where there is work
 
-    columns = {column.name for column in dataset.table.fields}
+    columns = [column.name for column in dataset.table.fields]
     for rule in dict.fromkeys([*RowRules(dataset).names, *broken]):
-        column = rule.partition(": ")[0]
         yield Assertion(
             assertion="no row is rejected",
             name=rule,
-            column=column if column in columns else None,
+            column=column_of(rule, columns),
             success=not broken[rule],
             expected="0",
             actual=str(broken[rule]),
         )
+
+
+def column_of(rule: str, columns: Collection[str]) -> str | None:
+    """The column that a rule is of, by its name; ``None`` for a rule of whole rows."""
+    found = (column for column in columns if rule.startswith(f"{column}: "))
+    return max(found, key=len, default=None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flagfall.operators.lineage import named
+from flagfall.operators.lineage import column_of, named
 from tests.dags.one_run import run_once
 from tests.scored import make_scored_toy
 
@@ -65,3 +65,11 @@ def test_places_are_named_as_the_provider_names_assets() -> None:
     assert named("/data/lake/toy/staged") == ("file", "/data/lake/toy/staged")
     assert named("s3://bucket/a#1/b?c/staged") == ("s3://bucket", "a#1/b?c/staged")
     assert named("/data/lake #1/what?/staged") == ("file", "/data/lake #1/what?/staged")
+
+
+def test_a_rule_is_of_its_column_whatever_that_is_called() -> None:
+    columns = ["id", "id: new", "limit: max"]
+    assert column_of("id: required", columns) == "id"
+    assert column_of("id: new: required", columns) == "id: new"
+    assert column_of("limit: max: below minimum 0", columns) == "limit: max"
+    assert column_of("not JSON", columns) is None
