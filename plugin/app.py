@@ -20,7 +20,7 @@ from flagfall.pages.feed import Filter, Show, feed_page
 from flagfall.pages.feeds import FeedRef, feeds_page
 from flagfall.pages.lakes import Lakes
 from flagfall.pages.render import FILES, POLICY, render, static
-from flagfall.pages.replay import PATIENCE, replay_page
+from flagfall.pages.replay import PATIENCE, replay_page, why_not_again
 from flagfall.plugin.feeds import may_read_dag, may_replay, readable_feeds
 from flagfall.plugin.guards import ReadableFeed, ReplayableFeed, same_site, signed_in
 from flagfall.plugin.runs import runs_of, start_replay
@@ -143,6 +143,8 @@ def replay(
         raise HTTPException(409, "The batch's receipt is damaged, so no run was started.")
     if page.found is None:
         raise HTTPException(503, "The lake does not answer, so no run was started. Try again.")
+    if why := why_not_again(plans, feed, page.found.receipt):
+        raise HTTPException(409, why)
     return _started(request, feed, user, session, [batch_id])
 
 

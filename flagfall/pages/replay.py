@@ -10,11 +10,17 @@ from flagfall.dataset.feed import Feed
 from flagfall.errors import NotThere
 from flagfall.inbox.inbox import Inbox
 from flagfall.inbox.replays import Plan, Wish, plan_replay
+from flagfall.lake.records import Receipt
 from flagfall.pages.feeds import FeedRef
 from flagfall.pages.lakes import Lakes, Place
 
 PATIENCE = 30.0
 """Seconds that the page waits: receipts of years are read, and the landing zone is listed."""
+LEFT = (
+    "Its files left the landing zone, so no run was started. Replay its day on the feed's page,"
+    " from the rows in the lake."
+)
+NEWER = "A new delivery of it is pending, so no run was started."
 NOTHING_GIVEN = "Give a first day, a last day or a reason. Nothing was started."
 
 
@@ -105,3 +111,24 @@ def _dry_run(feed: Feed, wish: Wish) -> DryRun | NotThere:
         return DryRun.of(plan_replay(None, inbox, wish))
     except NotThere as error:
         return error
+
+
+def why_not_again(lakes: Lakes, feed: FeedRef, receipt: Receipt) -> str:
+    """Why a batch cannot be taken from the landing zone again: a run for it would fail.
+
+    Returns:
+        It in words; empty where it can be, or where only the workers see the landing zone.
+    """
+    name = f"why not {receipt.batch_id}"
+    known = lakes.read(Place(feed.lake, feed.name, name, lambda _: _why_not(feed.feed, receipt)))
+    return "" if known.away else known.value or ""
+
+
+def _why_not(feed: Feed, receipt: Receipt) -> str:
+    inbox = Inbox(feed)
+    inbox.check_place()
+    there = inbox.landing.find(receipt.marker.key)
+    if not there:
+        return LEFT
+    deliveries = inbox.receipts.deliveries(receipt.marker)
+    return "" if inbox.lying_there(there[0], receipt, deliveries) else NEWER

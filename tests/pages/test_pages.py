@@ -29,9 +29,9 @@ from flagfall.pages.feed import FeedPage, Filter, feed_page
 from flagfall.pages.feeds import OLD, FeedRef, feeds_page
 from flagfall.pages.lakes import Lakes, Place
 from flagfall.pages.render import render
-from flagfall.pages.replay import DryRun, ReplayPage, replay_page
+from flagfall.pages.replay import LEFT, NEWER, DryRun, ReplayPage, replay_page, why_not_again
 from flagfall.pages.reports import is_report, report
-from flagfall.stores import open_store
+from flagfall.stores import EPOCH, open_store
 from flagfall.watch.heartbeat import WatcherState
 from sandbox.history import write_past
 from sandbox.reads import counting
@@ -474,6 +474,17 @@ class TestReplayOfMany:
         page = replay_page(Lakes(), ref(toy.dataset), {"reason": "columns"}, now())
         assert page.dry_run == DryRun(1, 0, "2026-11-04", "2026-11-04", ())
         assert '<option value="columns">' in feed_html(toy)
+
+    def test_of_one_that_left_or_has_a_newer_delivery_no_run_is_started_that_would_fail(
+        self, toy: ToyFeed
+    ) -> None:
+        first, second, third = toy.inbox().receipts.since(EPOCH.date())[:3]
+        shutil.rmtree(toy.landing / "date=2026-11-02")
+        toy.drop("2026-11-03", "id,value\n7,1\n")
+        asked = [why_not_again(Lakes(), ref(toy.dataset), one) for one in (first, second, third)]
+        assert asked == ["", LEFT, NEWER]
+        shutil.rmtree(toy.landing)  # as where only the workers see it
+        assert why_not_again(Lakes(), ref(toy.dataset), first) == ""
 
     @pytest.mark.parametrize(
         ("given", "says"),
