@@ -131,8 +131,16 @@ def _folders(top: Folder, shape: Shape, wanted: Wanted) -> Iterator[Folder]:
         for entry in _fitting(folder, last, wanted.at(folder, top)):
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(folder, entry, wanted.leave_out)
-            elif entry.is_dir(follow_symlinks=True):
+            elif _leads_to_folder(entry):
                 wanted.leave_out(entry.path, _NO_FILE)
+
+
+def _leads_to_folder(entry: _AnEntry) -> bool:
+    """Whether it is a link to a folder, in a circle, or to what only others may look at."""
+    try:
+        return entry.is_dir(follow_symlinks=True)
+    except OSError:
+        return True
 
 
 class _Named:

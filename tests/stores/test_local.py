@@ -465,6 +465,23 @@ class TestWhatIsNoFile:
         told = [record.getMessage() for record in caplog.records]
         assert told == [f"{root}/date=1: left out of the sweep: a link, or not a regular file"]
 
+    @pytest.mark.invariant(5)
+    def test_and_a_link_that_leads_in_a_circle_or_where_only_its_producer_may_look(
+        self, plain_user: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        root = plain_user / "root"
+        for folder in ("root/date=1", "closed/inside"):
+            (plain_user / folder).mkdir(parents=True)
+        (root / "date=1" / "_SUCCESS").touch()
+        (root / "date=2").symlink_to("date=2")
+        (root / "date=3").symlink_to(plain_user / "closed" / "inside")
+        (plain_user / "closed").chmod(0)
+        store = LocalStore(str(root))
+        found = store.list(shapes=[MarkerPattern("{date}/_SUCCESS").shape], skip_unreadable=True)
+        assert [entry.key for entry in found] == ["date=1/_SUCCESS"]
+        assert len(caplog.messages) == 2
+        (plain_user / "closed").chmod(0o700)
+
     @every_reader
     def test_a_link_to_a_file_is_never_followed(
         self, store: LocalStore, root: Path, outside: Path, tmp_path: Path, reader: Reading
