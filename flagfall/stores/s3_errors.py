@@ -12,9 +12,11 @@ from contextlib import contextmanager
 
 from flagfall.errors import AccessDenied, StoreError, StoreRefused, StoreUnavailable
 
-_CODE = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)")
+_CODE = re.compile(r"<Code>([\w.]+)</Code>|\(code: ([\w.]+)\)")
 _HTTP = re.compile(r"status code: (\d{3})")
 _OTHER_REGION = re.compile(r"configured region|AuthorizationHeaderMalformed|PermanentRedirect")
+_CUSTOMERS_KEY = "Server Side Encryption"
+"""In the message of S3's ``InvalidRequest`` for an object that has a key of its own (SSE-C)."""
 _NO_RIGHTS = (
     "access denied; the role needs s3:ListBucket on the bucket and s3:GetObject below the prefix"
     " (in the lake s3:PutObject and s3:DeleteObject, too)"
@@ -22,6 +24,12 @@ _NO_RIGHTS = (
 _BAD_KEYS = (
     "the credentials are not accepted; correct them in the Airflow connection or the environment"
 )
+_NO_KEY = (
+    "the object was encrypted with a key of its producer's (SSE-C) or with one that is disabled or"
+    " deleted; have it written again with a key that may be used"
+)
+_KEY_REFUSED = "no usable key"
+"""Our word for what S3 has several for."""
 _REFUSED = {
     "NoSuchBucket": "there is no such bucket; check the URI in the dataset file and the account",
     "AccessDenied": _NO_RIGHTS,
@@ -35,9 +43,13 @@ _REFUSED = {
     "MethodNotAllowed": "the object is a delete marker, or may not be written",
     "KeyTooLongError": "the key is longer than 1,024 bytes; use shorter names",
     "403": f"{_NO_RIGHTS}, or {_BAD_KEYS}",
+    _KEY_REFUSED: _NO_KEY,
 }
-_OF_THE_OBJECT = ("AccessDenied", "403", "InvalidObjectState", "MethodNotAllowed")
+_OF_THE_OBJECT = ("AccessDenied", "403", "InvalidObjectState", "MethodNotAllowed", _KEY_REFUSED)
 """What may concern one object alone: another account's, or one that is archived."""
+_KEY_CODES = tuple(
+    f"KMS.{why}Exception" for why in ("Disabled", "KMSInvalidState", "NotFound", "InvalidKeyUsage")
+)
 _THROTTLED = "S3 asks to slow down (throttled); it is asked again later"
 _EXPIRED = "the credentials have expired; renew them in the Airflow connection or the environment"
 _MAY_HEAL = {
@@ -147,6 +159,12 @@ def _translation(where: str, error: Exception) -> StoreError:
 
 def _code_of(error: Exception) -> str:
     """What S3 calls an error, or the HTTP status; empty where there was no answer."""
+    code = _said_code(error)
+    is_customers = code == "InvalidRequest" and _CUSTOMERS_KEY in str(error)
+    return _KEY_REFUSED if is_customers or code in _KEY_CODES else code
+
+
+def _said_code(error: Exception) -> str:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))

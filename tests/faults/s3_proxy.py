@@ -76,10 +76,17 @@ WINDOWS = {
     "RequestTimeTooSkewed": 403,
     "SignatureDoesNotMatch": 403,
     "ExpiredToken": 400,
+    "InvalidRequest": 400,
+    "KMS.DisabledException": 400,
     "SlowDown": 503,
     "InternalError": 500,
 }
 """S3's word for what everything is answered with, and its status."""
+_MESSAGES = {
+    "InvalidRequest": "The object was stored using a form of Server Side Encryption. The correct"
+    " parameters must be provided to retrieve the object."
+}
+"""What S3 says besides, where we go by it."""
 CONTROL = "/_faults"
 _PAGE = b"<!DOCTYPE html><html><body><h1>Log in to this network</h1></body></html>"
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server")
@@ -383,7 +390,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _refusal(status: int, code: str) -> _Answer:
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>The proxy says so</Message>"
+        f"<Error><Code>{code}</Code><Message>{_MESSAGES.get(code, 'The proxy says so')}</Message>"
         "<RequestId>4442587FB7D0A2F9</RequestId></Error>"
     ).encode()
     return _Answer(status, [("Content-Type", "application/xml")], body, len(body))

@@ -416,6 +416,25 @@ def test_a_file_that_is_refused_while_all_else_is_not_is_its_producers_and_stays
     assert campaign.truth.landing() == before
 
 
+@pytest.mark.invariant(5)
+@pytest.mark.parametrize("is_named", [True, False], ids=["in a manifest", "beside _SUCCESS"])
+@pytest.mark.parametrize("word", ["InvalidRequest", "KMS.DisabledException"])
+def test_a_file_whose_key_cannot_be_used_is_its_producers(
+    campaign: Campaign, proxy: S3Proxy, word: str, is_named: bool
+) -> None:
+    if not is_named:
+        in_success_files(campaign)
+    give = campaign.publish if is_named else campaign.write
+    give(1)
+    give(2)
+    proxy.set(window=word, only=f"/landing/date={day_of(1)}/rows.csv")
+    campaign.run()
+    campaign.run()
+    found = {one.marker.fields["date"]: one for one in campaign.truth.receipts()}
+    assert (found[day_of(1)].reason, found[day_of(2)].status) == ("not-readable", "accepted")
+    assert "rows.csv: the object was encrypted with a key of its" in found[day_of(1)].message
+
+
 def test_a_listing_that_is_refused_is_never_the_producers(
     campaign: Campaign, proxy: S3Proxy
 ) -> None:
