@@ -117,18 +117,17 @@ def _check_joined(feed: Dataset) -> None:
 
 
 def check_landing(dataset: Dataset) -> str:
-    """See whether the landing zone on disk is a directory; on S3 nothing is asked.
+    """See whether the landing zone can be listed: on S3 by one request.
 
     Returns:
         What a person should know; empty where it is there.
 
     Raises:
-        StoreRefused: It is none, or cannot be reached.
+        StoreRefused: It is no directory, its bucket is not there, or it may not be listed.
+        StoreUnavailable: It does not answer.
     """
     store = open_store(dataset.landing.uri, dataset.landing.conn_id)
-    if store.metered:
-        return ""
-    if not Path(store.uri).exists():
+    if not store.metered and not Path(store.uri).exists():
         return f"the landing zone {store.uri} is not there yet"
     next(store.list(skip_unreadable=True), None)
     return ""

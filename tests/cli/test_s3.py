@@ -66,3 +66,13 @@ def test_a_stage_runs_alone_as_in_a_container(feed: S3Feed) -> None:
     assert (done["status"], done["rows"]) == ("accepted", 2)
     report = json.loads(flagfall(feed, "stage", "report", "toy", marker.batch_id))
     assert report["uri"].startswith(f"s3://{feed.bucket}/lake/toy/reports/")
+
+
+def test_check_names_a_landing_zone_whose_bucket_is_not_there(feed: S3Feed) -> None:
+    assert flagfall(feed, "check") == "toy: fine; 2 columns, no model\n"
+    file = feed.root / "datasets" / "toy.yaml"
+    landing = feed.dataset.landing.uri
+    file.write_text(file.read_text().replace(landing, "s3://no-such-bucket/landing"))
+    with pytest.raises(AssertionError, match=r"no-such-bucket/landing: there is no such bucket"):
+        flagfall(feed, "check")
+    assert "fine" in flagfall(feed, "check", "--offline")
