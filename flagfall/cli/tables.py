@@ -15,7 +15,7 @@ import typer
 from flagfall.cli.console import DatasetName, end, err, nobody_reads, say
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
-from flagfall.errors import NotThere, StoreRefused, StoreUnavailable
+from flagfall.errors import NotThere, StoreRefused, StoreUnavailable, printable
 from flagfall.inbox.inbox import Inbox
 from flagfall.stores.os_errors import disk_errors
 
@@ -153,10 +153,16 @@ def _writable(to: Path) -> Iterator[None]:
 
 
 def _print(found: pl.LazyFrame) -> None:
+    """Print CSV; on a terminal, names and values of a producer cannot steer it."""
+    shown = _printable_lines if sys.stdout.isatty() else str
     try:
-        sys.stdout.write(found.head(0).collect().write_csv())
+        sys.stdout.write(shown(found.head(0).collect().write_csv()))
         for rows in found.collect_batches(maintain_order=True):
-            sys.stdout.write(rows.write_csv(include_header=False))
+            sys.stdout.write(shown(rows.write_csv(include_header=False)))
         sys.stdout.flush()
     except BrokenPipeError:
         nobody_reads()
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))

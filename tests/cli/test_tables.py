@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def take_in(toy: ToyFeed, day: str, text: str = "id,value\n1,0.5\n2,1.5\n") -> s
     return receipt.batch_id
 
 
+@pytest.fixture
+def text(toy: ToyFeed) -> ToyFeed:
+    """The same feed; its values are texts."""
+    file = toy.root / "datasets" / "toy.yaml"
+    number = "{name: value, type: number, constraints: {minimum: 0}}"
+    file.write_text(file.read_text().replace(number, "{name: value, type: string}"))
+    return ToyFeed(toy.root, read_dataset(file))
+
+
 class TestRows:
     def test_are_printed_as_csv_each_markers_last_delivery_only(
         self, flagfall: CommandLine, toy: ToyFeed
@@ -42,6 +52,14 @@ class TestRows:
         found = pl.read_csv(io.StringIO(printed))
         assert sorted(found["batch"]) == sorted([last, other, other])
         assert found.columns[-2:] == ["id", "value"]
+
+    def test_on_a_terminal_cannot_steer_it(
+        self, flagfall: CommandLine, text: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        take_in(text, "2026-11-01", "id,value\n1,\x1b]0;stolen\x07\n")
+        assert "\x1b]0;stolen\x07" in flagfall("rows", "toy").out
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert r",1,\x1b]0;stolen\x07" in flagfall("rows", "toy").out
 
     @pytest.mark.parametrize("suffix", ["csv", "parquet"])
     def test_are_written_to_a_file(self, suffix: str, flagfall: CommandLine, toy: ToyFeed) -> None:
