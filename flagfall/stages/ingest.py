@@ -11,7 +11,7 @@ from __future__ import annotations
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import BatchInvalid
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.receipts import Turns
+from flagfall.lake.receipts import Turns, same_as
 from flagfall.lake.records import Receipt, Staged
 from flagfall.landing.marker import Marker
 from flagfall.logs import logger
@@ -26,7 +26,6 @@ from flagfall.stages.unchanged import (
     CLEARED,
     is_cleared,
     is_same_listing,
-    same_as,
     unchanged,
     why_unchanged,
 )
@@ -93,7 +92,7 @@ def _take_in(dataset: Dataset, inbox: Inbox, marker: Marker, turns: Turns) -> Re
     dataset = within_scratch(dataset, inbox.lake)
     manifest = expected_of(dataset, inbox, marker)
     if turns.current and is_same_listing(inbox, marker, manifest.files, turns):
-        return unchanged(inbox, marker, turns, same_as(turns.current))
+        return unchanged(inbox, marker, turns, same_as(turns.current.batch_id))
     with inbox.lake.scratch() as folder:
         batch = copy_batch(dataset, inbox, marker, manifest, folder)
         if (why := why_changed(inbox, marker, batch)) is not None:

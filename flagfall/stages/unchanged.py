@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from flagfall.inbox.inbox import Inbox
-from flagfall.lake.receipts import Turns
+from flagfall.lake.receipts import Turns, same_as
 from flagfall.lake.records import Receipt, listing_of
 from flagfall.landing.manifest import Expected
 from flagfall.landing.marker import Marker
@@ -46,14 +46,9 @@ def why_unchanged(
     if marker.replay or current is None:
         return None
     if content == current.content:
-        return None if turns.is_open else same_as(current)
+        return None if turns.is_open else same_as(current.batch_id)
     is_rest = content.items() < current.content.items()
     return CLEARED if is_rest and is_cleared(inbox, marker, current) else None
-
-
-def same_as(current: Receipt) -> str:
-    """Said of a batch that was taken in before."""
-    return f"the same files were accepted as {current.batch_id}"
 
 
 def is_cleared(inbox: Inbox, marker: Marker, current: Receipt | None) -> bool:

@@ -11,7 +11,7 @@ from threading import Barrier
 import pytest
 
 from flagfall.errors import StoreRefused, StoreUnavailable
-from flagfall.lake.receipts import Receipts, Turns, current_view
+from flagfall.lake.receipts import Receipts, Turns, current_view, same_as
 from flagfall.lake.records import Receipt, Status
 from flagfall.landing.marker import Marker
 from flagfall.stores.local import LocalStore
@@ -309,6 +309,23 @@ class TestOneMarkerOneTruth:
         assert receipts.turns(one) == Turns(2, delivery("2").batch_id, written, is_open=True)
         assert receipts.turns(delivery("2")) == Turns(2, delivery("2").batch_id, written)
 
+    @pytest.mark.invariant(3)
+    def test_a_turn_before_a_batch_that_was_cleaned_up_may_still_count(
+        self, receipts: Receipts
+    ) -> None:
+        """Only what was written while none was open says without more which delivery counts."""
+        first, late, rest = (delivery(version) for version in "123")
+        turn = {"turn": take_turn(receipts, first)}
+        counted = receipts.write(receipt(first).model_copy(update=turn))
+        turn = {"turn": take_turn(receipts, late)}
+        cleared = {"turn": take_turn(receipts, rest), "message": "some of its files were removed"}
+        cleared |= {"supersedes": first.batch_id}
+        receipts.write(receipt(rest, "unchanged").model_copy(update=cleared))
+        turns = receipts.turns(delivery("4"))
+        assert (turns.current, turns.is_open) == (counted, True)
+        written = receipts.write(receipt(late).model_copy(update=turn))
+        assert receipts.current(first) == written
+
     def test_a_turn_without_its_entry_means_nothing(
         self, receipts: Receipts, store: LocalStore
     ) -> None:
@@ -321,12 +338,23 @@ class TestOneMarkerOneTruth:
         assert receipts.turns(one) == Turns(1, one.batch_id)
         assert take_turn(receipts, delivery("2")) == 2
 
+    @pytest.mark.parametrize(("status", "most"), [("accepted", 2), ("unchanged", 3)])
     def test_what_counts_is_found_without_reading_every_receipt(
-        self, receipts: Receipts, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+        self,
+        receipts: Receipts,
+        store: LocalStore,
+        monkeypatch: pytest.MonkeyPatch,
+        status: Status,
+        most: int,
     ) -> None:
         for number in range(60):
             one = delivery(str(number))
-            receipts.write(receipt(one).model_copy(update={"turn": take_turn(receipts, one)}))
+            counts = receipts.current(one)
+            told = {"turn": take_turn(receipts, one)}
+            if counts is not None and status == "unchanged":
+                told |= {"supersedes": counts.batch_id, "message": same_as(counts.batch_id)}
+            written = receipt(one, status if counts else "accepted")
+            receipts.write(written.model_copy(update=told))
         read: list[str] = []
         original = store.read
 
@@ -336,7 +364,7 @@ class TestOneMarkerOneTruth:
 
         monkeypatch.setattr(store, "read", noted)
         assert receipts.current(delivery()) is not None
-        assert len(read) == 2
+        assert len(read) == most
 
     def test_deliveries_of_other_markers_are_not_mixed_in(self, receipts: Receipts) -> None:
         for day in ("mon", "tue"):
