@@ -28,6 +28,9 @@ ONE_BY_ONE = 10
 SPARSE = 3
 """So many pages with no more than that show that keys are far apart."""
 
+_AFTER_SLASH = chr(ord("/") + 1)
+"""Keys that begin with ``/`` sort before it."""
+
 LeaveOut = Callable[[str, str], None]
 """Told a key that cannot be used, and why; raises an error unless the listing is to go on."""
 
@@ -50,6 +53,13 @@ class Listing:
         leave_out = self._warn if skip_unreadable else self._refuse_if(where)
         for page, before in self._pages(prefix, start_after, leave_out):
             yield from self._files(page, before, where)
+
+    def unusable(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
+        """See ``Store.not_files``: what a listing leaves out that skips what is unreadable."""
+        found: list[str] = []
+        for _ in self._pages(prefix, "", lambda key, why: found.append(key)):
+            pass
+        return filter(where, found)
 
     def list_with_folders(self, start_after: str, where: Callable[[str], bool]) -> Iterator[Entry]:
         """A sweep, with what else is in the folder of an object where that may be younger."""
@@ -124,9 +134,9 @@ class Listing:
         self, prefix: str, after: str, leave_out: LeaveOut
     ) -> tuple[Sequence[ObjectMeta], str | None]:
         """The next objects after a key, and the last of them; ``None`` for that at the end."""
-        if unusable(after.removesuffix("/") or "all"):
-            return self._page_without_unusable_keys(prefix, after, leave_out)
         try:
+            if self._may_be_unusable(prefix, after):
+                return self._page_without_unusable_keys(prefix, after, leave_out)
             page = self._bucket.ask(prefix, lambda store: _first_page(store, prefix, after))
         except UnusableKey:
             return self._page_without_unusable_keys(prefix, after, leave_out)
@@ -138,6 +148,15 @@ class Listing:
         if not page[-1]["size"]:  # the next page shows whether it is a folder's placeholder
             page = page[:-1]
         return page, max(meta["path"] for meta in page)
+
+    def _may_be_unusable(self, prefix: str, after: str) -> bool:
+        """Whether a page is left to boto3 at once.
+
+        obstore lists ``/a`` of a whole bucket as ``a``, which is no object and sorts elsewhere.
+        """
+        is_whole_bucket = not prefix and not self._bucket.prefix
+        may_begin_with_slash = is_whole_bucket and after < _AFTER_SLASH
+        return may_begin_with_slash or bool(unusable(after.removesuffix("/") or "all"))
 
     def _page_without_unusable_keys(
         self, prefix: str, after: str, leave_out: LeaveOut

@@ -498,6 +498,18 @@ class TestForeignKeys:
         found = store.list(where=lambda one: one in ("!first", "zlast"))
         assert [one.key for one in found] == ["!first", "zlast"]
 
+    def test_one_that_begins_with_a_slash_hides_nothing_of_a_whole_bucket(
+        self, s3: S3Server, bucket: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        s3.fill(bucket, "!first", "/b.ready", "/c/x", "a.ready", "c/x")
+        s3.fill(bucket, "c/", content=b"")
+        store = S3Store(f"s3://{bucket}")
+        assert keys(store) == ["!first", "a.ready", "c/x"]
+        assert keys(store, start_after="!first") == ["a.ready", "c/x"]
+        assert len(warned(caplog)) == 2
+        crowd = [f"{n}" for n in range(20)]
+        assert [one.key for one in store.find(["a.ready", "c/x", *crowd])] == ["a.ready", "c/x"]
+
     @pytest.mark.parametrize("at", [0, 998, 999, 1000, 1001, 1999, 2000, 2499])
     def test_on_whatever_page_it_lies(
         self, canned: Canned, caplog: pytest.LogCaptureFixture, at: int
