@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
@@ -17,6 +17,7 @@ from threading import Lock
 from typing import NamedTuple
 from unicodedata import is_normalized, normalize
 
+from flagfall.errors import NotAFile
 from flagfall.landing.commits import is_commit_note, is_table_log
 from flagfall.landing.file_names import (
     DataFormat,
@@ -59,7 +60,7 @@ class Item(NamedTuple):
     Attributes:
         key: Below the landing zone.
         path: Below the marker's folder.
-        size: Bytes; -1 for a link, or what is not a regular file.
+        size: Bytes; -1 for a link, what is not a regular file, or a key that can be none.
         version: As the listing shows it.
         landed_at: When it was written (UTC); ``None`` for a link.
     """
@@ -166,13 +167,22 @@ class Folders:
             if known and known.good_until > self._clock() and known.shows(marker):
                 return known
             began = self._clock()
-            found = _Shared(self._items(folder), self.pattern, marker)
+            found = _Shared(self._items_of_many(folder), self.pattern, marker)
             found.good_until = self._clock() + REUSED_FOR * (self._clock() - began)
             self._shared = {n: s for n, s in self._shared.items() if s.good_until > self._clock()}
             self._shared[folder] = found
             return found
 
-    def _items(self, folder: str) -> Iterator[Item]:
+    def _items_of_many(self, folder: str) -> Iterable[Item]:
+        """What is in a folder that batches share. A key that can be no file stops none of them."""
+        try:
+            return list(self._items(folder))
+        except NotAFile:
+            if not self.store.metered:
+                raise
+            return self._items(folder, skip_unusable=True)
+
+    def _items(self, folder: str, skip_unusable: bool = False) -> Iterator[Item]:
         start = len(folder) + 1 if folder else 0
 
         def wanted(key: str) -> bool:
@@ -181,10 +191,12 @@ class Folders:
         def data(key: str) -> bool:
             return self._kind(key, key[start:]) is Kind.DATA
 
-        for entry in self.store.list(folder, where=wanted):
+        for entry in self.store.list(folder, where=wanted, skip_unreadable=skip_unusable):
             path = entry.key[start:]
             kind = self._kind(entry.key, path)
             yield Item(kind, entry.key, path, entry.size, entry.version, entry.landed_at)
+        if self.store.metered and not skip_unusable:
+            return  # the listing had all, or was refused
         for key in self.store.not_files(folder, data):
             yield Item(Kind.DATA, key, key[start:], -1, "")
 
@@ -210,7 +222,7 @@ class Folders:
 class _Shared:
     """A folder that several markers share, dealt out to them by name."""
 
-    def __init__(self, items: Iterator[Item], pattern: MarkerPattern, marker: Marker) -> None:
+    def __init__(self, items: Iterable[Item], pattern: MarkerPattern, marker: Marker) -> None:
         self.good_until = 0.0
         listed = list(items)
         self._markers = {i.key: i.version for i in listed if i.kind is Kind.MARKER}

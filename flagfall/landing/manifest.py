@@ -152,7 +152,9 @@ def _listed(marker: Marker, folders: Folders, limits: Limits) -> Manifest:
         beside = folders.beside(marker, limits.files)
         _check_clear(marker, beside)
         files = {
-            item.key: _expected(marker, item) for item in beside.data if _is_there(item, folders)
+            item.key: _expected(marker, item, folders.store.metered)
+            for item in beside.data
+            if _is_there(item, folders)
         }
         read = partial(folders.store.read, limit=limits.marker_bytes)
         uncounted = uncommitted(files, [note.key for note in beside.notes], read)
@@ -179,7 +181,11 @@ def _is_there(item: Item, folders: Folders) -> bool:
     return item.size != 0 or folders.store.stat(item.key) is not None
 
 
-def _expected(marker: Marker, item: Item) -> Expected:
+def _expected(marker: Marker, item: Item, is_on_s3: bool) -> Expected:
+    if item.size < 0 and is_on_s3:
+        why = f"{marker.uri}: {item.key!a} beside it is no name of a file: a part of it is empty,"
+        why = f"{why} '.' or '..', or has a control character; rename it"
+        raise BatchInvalid("not-a-file", f"{why}, then write the marker again")
     if item.size < 0:
         why = (
             f"{marker.uri}: {item.key!r} beside it is a link, or not a regular file; write the file"

@@ -132,7 +132,7 @@ class Store(Protocol):
         """
 
     def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
-        """Keys in a folder at which links or special files stand, which no listing shows."""
+        """Keys in a folder that no listing shows: of links, of special files, or of no file."""
 
     def stat(self, key: str) -> Entry | None:
         """One object, or ``None`` where there is none."""

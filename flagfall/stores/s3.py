@@ -90,8 +90,8 @@ class S3Store:
         return self._listing.list(prefix, start_after, where, skip_unreadable)
 
     def not_files(self, prefix: str, where: Callable[[str], bool]) -> Iterator[str]:
-        """See ``Store.not_files``: there are none."""
-        return iter(())
+        """See ``Store.not_files``: keys that obstore cannot represent."""
+        return self._listing.unusable(prefix, where)
 
     def stat(self, key: str) -> Entry | None:
         """See ``Store.stat``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from flagfall.errors import BatchInvalid
 from flagfall.landing.limits import Limits
 from flagfall.landing.manifest import Manifest, read_manifest, with_left_out
 from flagfall.landing.zone import LandingAddress, LandingZone
@@ -33,6 +34,17 @@ def test_parts_in_a_shared_folder(s3: S3Server, bucket: str) -> None:
     found = manifest(zone(bucket, "{name}.ready"), "data.ready")
     assert [file.key for file in found.files] == ["data.csv", "data/x=1/a.csv", "data_2.csv"]
     assert list(found.left_out) == ["data.eu.csv"]
+
+
+@pytest.mark.invariant(5)
+def test_a_key_that_can_be_no_file_stops_no_batch_but_its_own(s3: S3Server, bucket: str) -> None:
+    put(s3, bucket, "a.csv", "b.csv", "/b.csv", "ju\x1bnk.csv", "c.csv", "c//part-2.csv")
+    put(s3, bucket, "a.ready", "b.ready", "c.ready", content=b"")
+    landing = zone(bucket, "{name}.ready")
+    for name in "ab":
+        assert [file.key for file in manifest(landing, f"{name}.ready").files] == [f"{name}.csv"]
+    with pytest.raises(BatchInvalid, match=r"'c//part-2.csv' beside it is no name of a file"):
+        manifest(landing, "c.ready")
 
 
 @pytest.mark.parametrize("kind", ["", "csv"])
