@@ -21,19 +21,19 @@ rehearse:
 executors: $(VENV)/.dev
 	$(BIN)/python -m sandbox.executors $(ARGS)
 
-# Side by side: most tests wait. Those of one file share what they start, such as an Airflow. Bytecode is kept, also
-# where an image says not to: each of hundreds of processes would compile the project again.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile
+# Side by side: most tests wait. Those of one file share what they start, such as an Airflow. In the order of their
+# names the longest files, of dags/, faults/ and live/, are not the last, which one process would do alone. Bytecode
+# is kept, also where an image says not to: each of hundreds of processes would compile the project again.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(or $(JOBS),4) --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev
 	$(PYTEST) -m "not slow" $(ARGS)
 
 # Minutes each: the campaign, the cluster, the demo's variants, the image, fresh environments. With SERVERS=1
 # also MLServer, Triton, readers of tables, Airflow 3.2 and the zoo of models, 3.8 GB of disk; without them
 # their tests are skipped.
-# In the order of their names the longest, faults/ and live/, are not the last, which one process would do alone.
 test-slow: JOBS := 2
 test-slow: $(VENV)/.dev $(if $(SERVERS),servers readers airflow-3.2 zoo)
-	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) --no-loadscope-reorder -m slow $(ARGS)
+	$(if $(SERVERS),FLAGFALL_REQUIRE_SERVERS=1) $(PYTEST) -m slow $(ARGS)
 
 # The intake on a simulated store, clock and schedule, each from one seed. SEED=7 shows what happened in one;
 # MUTANTS=1 puts faults back into the code, and shows how many seeds find each.
