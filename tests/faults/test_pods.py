@@ -103,6 +103,7 @@ def test_a_model_in_a_pod_of_its_own_goes_from_landing_to_report(rehearsal: Rehe
     assert len(world.ended(f"{world.dag_id}.run_inference")) == 2, "one starts it, one goes on"
 
 
+@pytest.mark.release
 @pytest.mark.parametrize("what", ["images not pulled for 20 s", "pods refused by their node"])
 def test_a_pod_that_never_began_costs_no_try_and_harms_no_successor(
     rehearsal: Rehearsal, what: str
