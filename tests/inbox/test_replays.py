@@ -339,12 +339,8 @@ def test_a_replay_whose_rows_are_staged_already_keeps_its_source(
 def test_rows_of_other_columns_than_the_dataset_has_now_are_refused(
     tmp_path: Path, clock: Clock
 ) -> None:
-    toy = make_toy(tmp_path)
-    toy.drop(DAYS[0])
-    run(toy, clock)
-    changed = with_fields(toy, {"name": "id", "type": "string"}, {"name": "v", "type": "number"})
-    ask(changed, STAGED)
-    (refused,) = run(changed, clock)
+    text, new = {"name": "id", "type": "string"}, {"name": "v", "type": "number"}
+    changed, refused = replayed_with(tmp_path, clock, text, new)
     receipt = changed.inbox().receipts.find(refused.marker)
     assert receipt is not None
     assert receipt.reason == "columns"
@@ -355,13 +351,8 @@ def test_a_new_column_that_a_file_may_lack_is_empty_in_rows_that_are_taken_again
     tmp_path: Path, clock: Clock
 ) -> None:
     """The landing files may be gone; an export shows these rows in the same way."""
-    toy = make_toy(tmp_path)
-    toy.drop(DAYS[0])
-    run(toy, clock)
     more = {"name": "note", "type": "string", "optional": True}
-    changed = with_fields(toy, {"name": "id", "type": "integer"}, more)
-    ask(changed, STAGED)
-    (again,) = run(changed, clock)
+    changed, again = replayed_with(tmp_path, clock, {"name": "id", "type": "integer"}, more)
     assert again.status == "accepted"
     inbox = changed.inbox()
     staged = inbox.lake.find(Staged, again.marker.batch_id)
@@ -374,12 +365,18 @@ def test_a_new_column_that_a_file_may_lack_is_empty_in_rows_that_are_taken_again
     assert rows["note"].null_count() == rows.height
 
 
-def with_fields(toy: ToyFeed, *fields: dict[str, object]) -> ToyFeed:
-    """The feed, as a process has it that starts after its columns were changed."""
+def replayed_with(root: Path, clock: Clock, *fields: dict[str, object]) -> tuple[ToyFeed, Delivery]:
+    """A feed whose columns were changed to these, and its batch of before, from staged rows."""
+    toy = make_toy(root)
+    toy.drop(DAYS[0])
+    run(toy, clock)
     plain = toy.dataset.model_dump(by_alias=True, exclude={"features_python"})
     table = plain.pop("schema", None) or plain.pop("table")
     changed = {**plain, "schema": {**table, "fields": fields}}
-    return ToyFeed(toy.root, type(toy.dataset).model_validate(changed))
+    feed = ToyFeed(toy.root, type(toy.dataset).model_validate(changed))
+    ask(feed, STAGED)
+    (again,) = run(feed, clock)
+    return feed, again
 
 
 def test_all_that_were_rejected_for_a_reason_are_taken_from_the_landing_zone(
