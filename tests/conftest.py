@@ -37,23 +37,27 @@ def _server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="session")
-def _accounts() -> dict[str, aws.Account]:
+def _account(_server: S3Server) -> aws.Account:
     """Who tests are to that server; found once, since boto3 takes 0.3 s."""
-    return {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _server.environment().items():
+            patch.setenv(name, value)
+        found = aws.of_environment("")
+        found.shared("s3")  # looks its credentials up while the environment has them
+        return found
 
 
 @pytest.fixture
 def s3(
-    _server: S3Server, _accounts: dict[str, aws.Account], monkeypatch: pytest.MonkeyPatch
+    _server: S3Server, _account: aws.Account, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[S3Server]:
     """A real S3 over HTTP, to which the environment leads."""
     for name, value in _server.environment().items():
         monkeypatch.setenv(name, value)
     _server.requests.clear()
-    aws._accounts.update(_accounts)
+    aws._accounts[""] = _account  # never one that a test was: it may have been somebody else
     yield _server
     forget_stores()
-    _accounts.update({conn_id: one for conn_id, one in aws._accounts.items() if not conn_id})
     aws.forget("")
 
 
