@@ -42,6 +42,7 @@ PARTS = (
     "bursts",
     "per_batch",
     "data_plane",
+    "trees",
     "parse",
     "s3_requests",
     "history",

@@ -32,6 +32,7 @@ import polars as pl
 from table import Cell, Column, Plot, Table, found
 from watched import KILLED
 
+from flagfall import extras
 from flagfall.concurrency import thread_count
 from flagfall.dataset.feed import Feed
 from flagfall.dataset.loader import find_dataset
@@ -57,6 +58,9 @@ STAGES = ("ingest", "preprocess", "infer")
 MADE = ("staged", "features", "predictions")
 """What they leave in the lake."""
 FLAGFALL = "Flagfall"
+MASKS = "Flagfall with flagfall[trees]"
+OURS: dict[str, tuple[str, ...]] = {FLAGFALL: ("ours",), MASKS: ("ours", "trees")}
+"""Ours, each with its arguments for this script."""
 WHOLE = "script, whole file"
 WHOLE_ARROW = "script, whole file, pyarrow's reader"
 CHUNKS = "script, chunks"
@@ -168,8 +172,15 @@ def make(rows: int, folder: Path) -> Path:
     return landing / "flights.csv"
 
 
-def ours() -> None:
+def without_trees() -> None:
+    """Have onnxruntime do all, as where ``flagfall[trees]`` is not installed."""
+    extras.LIBRARIES["trees"] = ("not_installed",)
+
+
+def ours(with_trees: bool) -> None:
     """The stages as the pipeline runs them, and what each took."""
+    if not with_trees:
+        without_trees()
     dataset = find_dataset("flights", LABELLED)
     inbox = Inbox(Feed.of(dataset))
     deliveries = [Delivery(marker) for marker in inbox.landing.markers()]
@@ -187,6 +198,7 @@ def ours() -> None:
 
 def limits() -> None:
     """What each part of the work takes alone, in seconds, over the batch that is staged."""
+    without_trees()
     dataset = find_dataset("flights", LABELLED)
     inbox = Inbox(Feed.of(dataset))
     (marker,) = inbox.landing.markers()
@@ -288,12 +300,14 @@ def measure(rows: int, model: Path, asked: Asked) -> tuple[dict[str, Run], dict[
         source = make(rows, folder)
         often = OFTEN if rows <= OFTEN_TO else 1
 
-        def stages() -> Run:
+        def stages(*arguments: str) -> Run:
             shutil.rmtree(folder / "lake", ignore_errors=True)
-            return run([sys.executable, __file__, "ours"], folder, asked.seconds)
+            return run([sys.executable, __file__, *arguments], folder, asked.seconds)
 
-        runs = {FLAGFALL: middle(often, stages)}
-        _say(rows, FLAGFALL, runs)
+        runs: dict[str, Run] = {}
+        for side, arguments in OURS.items():
+            runs[side] = middle(often, partial(stages, *arguments))
+            _say(rows, side, runs)
         others: dict[str, Any] = {}
         if rows == asked.compared:
             done = run([sys.executable, __file__, "limits"], folder, asked.seconds)
@@ -367,7 +381,7 @@ def compare(folder: Path, target: Path) -> tuple[int, int, int, float]:
 def totals(runs: dict[int, dict[str, Run]]) -> Table:
     """Rows a second and memory, by side and size."""
     cells: list[tuple[Cell, ...]] = []
-    for side in (FLAGFALL, *SCRIPTS):
+    for side in (*OURS, *SCRIPTS):
         for rows, sides in runs.items():
             done = sides[side]
             rate = None if done.seconds is None else rows / done.seconds
@@ -389,7 +403,7 @@ def slopes(runs: dict[int, dict[str, Run]]) -> Table:
     """From each size to the next: what a million rows more cost."""
     cells: list[tuple[Cell, ...]] = []
     sizes = list(runs)
-    for side in (FLAGFALL, *SCRIPTS):
+    for side in (*OURS, *SCRIPTS):
         for fewer, more in pairwise(sizes):
             a, b = runs[fewer][side], runs[more][side]
             if None in (a.seconds, b.seconds, a.memory, b.memory):
@@ -512,7 +526,7 @@ def main() -> None:
 if __name__ == "__main__":
     what = (sys.argv[1:] or [""])[0]
     if what == "ours":
-        ours()
+        ours(with_trees=sys.argv[2:] == ["trees"])
     elif what == "limits":
         limits()
     else:

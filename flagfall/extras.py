@@ -1,7 +1,7 @@
 """What ``pip install flagfall`` leaves out, and how to get it.
 
 ``flagfall`` alone has the core and the command line, on disk. ``[airflow]``, ``[s3]``, ``[onnx]``
-and ``[report]`` add the rest; ``[all]`` is all of them. ``[delta]`` is apart. An
+and ``[report]`` add the rest; ``[all]`` is all of them. ``[delta]`` and ``[trees]`` are apart. An
 Airflow that is too old is refused here, so that no room needs a check of its own.
 """
 
@@ -13,7 +13,7 @@ from typing import Literal
 
 from flagfall.errors import InputError
 
-Extra = Literal["airflow", "s3", "onnx", "report", "delta"]
+Extra = Literal["airflow", "s3", "onnx", "report", "delta", "trees"]
 
 LIBRARIES: dict[Extra, tuple[str, ...]] = {
     "airflow": ("airflow",),
@@ -21,6 +21,7 @@ LIBRARIES: dict[Extra, tuple[str, ...]] = {
     "onnx": ("onnxruntime",),
     "report": ("jinja2", "matplotlib"),
     "delta": ("deltalake",),
+    "trees": ("numba", "onnx"),
 }
 """What each extra brings."""
 OLDEST_AIRFLOW = (3, 2)
@@ -41,6 +42,11 @@ class AirflowTooOld(InputError):
             f"Airflow {found} is too old: Flagfall needs 3.2 or 3.3. The triggerer of 3.1 dies when"
             " a trigger reads a connection in a thread (apache/airflow #64620); upgrade Airflow"
         )
+
+
+def has(extra: Extra) -> bool:
+    """Whether the libraries of an extra are installed; it imports none of them."""
+    return all(map(find_spec, LIBRARIES[extra]))
 
 
 def require(extra: Extra) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,38 +10,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-# From 1.29 on, onnxruntime reports each process and session to its maker, and writes an id to the
-# home directory. It reads this variable once, at import.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
-
 from flagfall.dataset.model import class_name
 from flagfall.errors import ModelInvalid
 from flagfall.scoring.engines.onnx_inputs import Feeder, Input, NotTaken
+from flagfall.scoring.engines.onnx_parts import faster_for_many
+from flagfall.scoring.engines.onnx_session import FAILURES, MODEL_FILE, open_session
 from flagfall.scoring.engines.outputs import NoScores, Outputs, by_class, matrix, texts
 
-MODEL_FILE = "model.onnx"
 VERSION_KEY = "version"
 """Metadata property of ``model.onnx``: where it is set, it must equal the folder's version."""
 PROBABILITIES = "probabilities"
 """Output that is used when a model has several with numbers."""
 
-_LFS = b"version https://git-lfs.github.com/"
 COLUMN = "i"
 """Begins the names of outputs of one class each, as ``zipmap="columns"`` of skl2onnx makes them."""
 
 _FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _LABELS = ("tensor(int64)", "tensor(int32)", "tensor(string)", "tensor(bool)")
-_FAILURES = (
-    onnx_errors.EPFail,
-    onnx_errors.Fail,
-    onnx_errors.InvalidArgument,
-    onnx_errors.InvalidGraph,
-    onnx_errors.InvalidProtobuf,
-    onnx_errors.NotImplemented,
-    onnx_errors.RuntimeException,
-)
 
 
 class OnnxEngine:
@@ -64,7 +48,8 @@ class OnnxEngine:
     def __init__(self, folder: str, version: str, output: str = "") -> None:
         self.folder = folder
         self.version = version
-        self._session = _session(folder)
+        self._session = open_session(folder)
+        self._running = faster_for_many(self._session, Path(folder) / MODEL_FILE)
         try:
             self._feeder = Feeder([Input.of(put) for put in self._session.get_inputs()])
             self.outputs = _score_outputs(self._session.get_outputs(), output)
@@ -93,14 +78,14 @@ class OnnxEngine:
         try:
             found = [self._run(piece) for piece in slices]
             return _joined(found, rows.height)
-        except _FAILURES as failure:
+        except FAILURES as failure:
             raise ModelInvalid(self.folder, f"{MODEL_FILE}: {failure}") from failure
         except (NotTaken, NoScores) as error:
             raise ModelInvalid(self.folder, f"{MODEL_FILE}: {error}") from error
 
     def _run(self, rows: pl.DataFrame) -> Outputs:
         wanted = [*self.outputs, *filter(None, [self._label])]
-        found = self._session.run(wanted, self._feeder.tensors(rows))
+        found = self._running.run(wanted, self._feeder.tensors(rows))
         scores = found[: len(self.outputs)]
         own = texts(found[-1], rows.height) if self._label else None
         if len(scores) > 1:
@@ -133,43 +118,6 @@ def _joined(found: Sequence[Outputs], rows: int) -> Outputs:
     scores = np.concatenate([one.scores for one in found])[:rows]
     own = [one.labels for one in found if one.labels is not None]
     return Outputs(scores, found[0].classes, np.concatenate(own)[:rows] if own else None)
-
-
-def _session(folder: str) -> Any:
-    path = Path(folder) / MODEL_FILE
-    if not path.is_file():
-        why = f"{MODEL_FILE} is missing; put it there, or correct model.path or model.engine"
-        raise ModelInvalid(folder, why)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings are for who exports a model
-    # Its own threads spin while they wait, and take cores from other tasks. Callers use threads of
-    # their own instead, each for other rows. So the sums of a row are the same.
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except _FAILURES as failure:
-        why = f"{MODEL_FILE} {_no_model(path) or _cannot_be_loaded(failure)}"
-        raise ModelInvalid(folder, why) from failure
-
-
-def _no_model(path: Path) -> str:
-    """What a file is that is no model at all, with the remedy; else empty."""
-    with path.open("rb") as file:
-        head = file.read(len(_LFS))
-    if head == _LFS:
-        return "is a pointer of Git LFS, not the file; run `git lfs pull`"
-    return "" if head else "is empty; export it again"
-
-
-def _cannot_be_loaded(failure: Exception) -> str:
-    return f"cannot be loaded: {failure}; {_export_again(failure)}"
-
-
-def _export_again(failure: Exception) -> str:
-    if isinstance(failure, onnx_errors.NotImplemented):
-        return "onnxruntime has no such operator for these types: export it again, as float32"
-    return "export it again, with all its files"
 
 
 def _score_outputs(outputs: Sequence[Any], wanted: str) -> tuple[str, ...]:

@@ -1,0 +1,195 @@
+"""Trees by masks say what onnxruntime says, to the last bit, or they are not used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flagfall.scoring.engines import onnx_parts
+from flagfall.scoring.engines.onnx import OnnxEngine
+from flagfall.scoring.engines.onnx_parts import faster_for_many
+from flagfall.scoring.engines.onnx_session import opened
+from flagfall.scoring.engines.onnx_trees import KeptWhole, take_out
+from flagfall.scoring.engines.tree_masks import Trees
+from tests.scoring.random_trees import Forest, rows, write_classifier, write_regressor
+from tests.tiny_onnx import write_model
+
+Write = Callable[[Path], Forest]
+ALL_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT", "BRANCH_GTE")
+
+
+def forest(leaves: int, sums: int = 1, modes: tuple[str, ...] = ALL_MODES, seed: int = 0) -> Forest:
+    """Twelve trees, each of which adds to one of the sums."""
+    found = Forest(seed, modes)
+    for tree in range(12):
+        found.grow(tree, leaves, [tree % sums])
+    return found
+
+
+def two_classes(file: Path, **more: Any) -> Forest:
+    trees = forest(31)
+    given = {"post_transform": "LOGISTIC", "base_values": [0.25]} | more
+    write_classifier(file, trees, [0, 1], **given)
+    return trees
+
+
+def classes(transform: str, *labels: str) -> Write:
+    def write(file: Path) -> Forest:
+        trees = forest(20, len(labels))
+        write_classifier(file, trees, list(labels), post_transform=transform)
+        return trees
+
+    return write
+
+
+def value(leaves: int, targets: int = 1) -> Write:
+    def write(file: Path) -> Forest:
+        trees = forest(leaves, targets, seed=leaves)
+        write_regressor(file, trees, targets)
+        return trees
+
+    return write
+
+
+def shares_of_leaves(file: Path) -> Forest:
+    """As a random forest: each leaf adds to each class."""
+    trees = Forest(3)
+    for tree in range(5):
+        trees.grow(tree, 40, [0, 1, 2])
+    write_classifier(file, trees, ["a", "b", "c"], post_transform="NONE")
+    return trees
+
+
+MODELS = {
+    "two classes": two_classes,
+    "three classes": classes("SOFTMAX", "a", "b", "c"),
+    "a random forest": shares_of_leaves,
+    **{f"{leaves} leaves": value(leaves) for leaves in (1, 2, 32, 33, 64, 65, 256)},
+    "three targets": value(31, 3),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_parts_say_what_the_whole_says(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "model.onnx"
+    given = {"x": rows(MODELS[name](file))}
+    whole, parts = opened(file), onnx_parts.Parts(take_out(file))
+    wanted = [put.name for put in whole.get_outputs()]
+    for found, expected in zip(parts.run(wanted, given), whole.run(wanted, given), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
+ROWS = np.random.default_rng(1).normal(size=(50, 5)).astype(np.float32)
+
+
+def positive(file: Path) -> None:
+    trees = forest(8)
+    trees.adds = [(*place, abs(weight)) for *place, weight in trees.adds]  # type: ignore[misc]
+    write_classifier(file, trees, [0, 1], post_transform="LOGISTIC")
+
+
+REFUSED = {
+    "has 257 leaves": value(257),
+    "the mode BRANCH_EQ": lambda file: write_regressor(file, forest(4, modes=("BRANCH_EQ",))),
+    "not added up": lambda file: write_regressor(file, forest(4), aggregate_function="AVERAGE"),
+    "another rule": positive,
+    "another rule than": lambda file: two_classes(file, post_transform="NONE"),
+    "LOGISTIC of its sums": classes("LOGISTIC", "a", "b", "c"),
+    r"adds to \[0, 1\] of 3": lambda file: write_classifier(file, forest(4, 2), ["a", "b", "c"]),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_masks_cannot_say_is_kept_whole(tmp_path: Path, why: str) -> None:
+    REFUSED[why](tmp_path / "model.onnx")
+    with pytest.raises(KeptWhole, match=why):
+        take_out(tmp_path / "model.onnx")
+
+
+class Counted:
+    """A session that counts how often it is asked."""
+
+    def __init__(self, file: Path) -> None:
+        self.session, self.times = opened(file), 0
+
+    def run(self, wanted: Any, inputs: Any) -> list[Any]:
+        """Run the whole model."""
+        self.times += 1
+        return list(self.session.run(wanted, inputs))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred rows are many."""
+    monkeypatch.setattr(onnx_parts, "MANY", 100)
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_parts_take_over_once_many_rows_have_come(tmp_path: Path) -> None:
+    value(31)(tmp_path / "model.onnx")
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    said = [session.run(["value"], {"x": ROWS})[0] for _ in range(5)]
+    assert whole.times == 2
+    assert all((one == said[0]).all() for one in said)
+
+
+@pytest.mark.usefixtures("soon")
+def test_parts_that_say_something_else_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    value(31)(tmp_path / "model.onnx")
+    right = Trees.add_up
+    monkeypatch.setattr(Trees, "add_up", lambda self, rows: np.nextafter(right(self, rows), 9))
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for _ in range(5):
+        session.run(["value"], {"x": ROWS})
+    assert whole.times == 5
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.usefixtures("soon")
+def test_libraries_that_do_not_load_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    value(31)(tmp_path / "model.onnx")
+    monkeypatch.setitem(sys.modules, "flagfall.scoring.engines.onnx_trees", None)
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for _ in range(4):
+        session.run(["value"], {"x": ROWS})
+    assert whole.times == 4
+    assert "flagfall[trees] cannot be used" in caplog.text
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_model_without_trees_stays_with_onnxruntime(tmp_path: Path) -> None:
+    write_model(tmp_path, 5, {"scores": "Identity"})
+    session = faster_for_many(whole := Counted(tmp_path / "model.onnx"), tmp_path / "model.onnx")
+    (name,) = [put.name for put in whole.session.get_inputs()]
+    for _ in range(4):
+        session.run(["scores"], {name: ROWS})
+    assert whole.times == 4
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_shipped_model_scores_the_same_by_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    columns = {f"c{i}": random.normal(size=20_000).astype(np.float32) * 50 for i in range(14)}
+    flights = pl.DataFrame(columns)
+    engine = OnnxEngine("models/flights_delay", "1.0.0")
+    before = engine.predict(flights)
+    assert isinstance(engine._running._best, onnx_parts.Parts)  # type: ignore[attr-defined]
+    after = engine.predict(flights)
+    assert (after.scores == before.scores).all()
+    assert after.labels is not None
+    assert before.labels is not None
+    assert (after.labels == before.labels).all()
