@@ -297,7 +297,7 @@ def year() -> Iterator[tuple[str, float, float, str]]:
     for (day,), of_day in flights.group_by("date"):
         assert isinstance(day, date)
         tally = Tally(reference)
-        tally.add(maker.raw(of_day.lazy()), pl.repeat(0.2, of_day.height, eager=True).to_numpy())
+        tally.add(maker.raw(of_day), pl.repeat(0.2, of_day.height, eager=True).to_numpy())
         for drift in tally.drift()[:-1]:
             if rises(thresholds, drift):
                 missing.add(day)

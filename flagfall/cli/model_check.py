@@ -98,7 +98,7 @@ def try_model(dataset: Dataset, rows: pl.DataFrame | None = None) -> Tried:
     maker, model = feature_maker(dataset), open_model(dataset)
     given = _sample(dataset) if rows is None else rows
     try:
-        features = maker.make(given.lazy())
+        features = maker.make(given)
     except CodeInvalid as invalid:
         if rows is None and (made_up := _made_up(dataset)):
             why = f"{str(invalid).removeprefix(f'{dataset.features_python}: ')}; {made_up}"
@@ -141,7 +141,7 @@ def _check_features_alike(
     if not dataset.features_python:
         return
     for first in range(0, min(5 * size, rows.height), size):
-        found = maker.make(rows[first : first + size].lazy())
+        found = maker.make(rows[first : first + size])
         if found.columns != whole.columns:
             why = f"features() returned {found.columns} for {found.height} rows"
             why += f" and {whole.columns} for {whole.height}; it has to return the same columns"

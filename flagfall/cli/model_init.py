@@ -109,7 +109,7 @@ def _init_model(
     folder = ModelFolder(scorer.path)
     version_of = named or f"sha256-{folder.sha256[:12]}"
     maker = feature_maker(dataset)
-    features = maker.make(training.rows.lazy())
+    features = maker.make(training.rows)
     model = Model(dataset, scorer, version_of)
     model.check(features.columns)
     outputs = _outputs(model, features)
@@ -119,7 +119,7 @@ def _init_model(
     check_labels(dataset, reading, training.rows)
     check_order(dataset, model, training.rows, predictions)
     inputs = _inputs(dataset, model, features.columns)
-    raw = maker.raw(training.rows.lazy()).select(inputs)
+    raw = maker.raw(training.rows).select(inputs)
     batches = training.rows[batch_column] if batch_column else _by_file(training)
     fit_reference(dataset, raw, predictions, batches).write(scorer.path)
     card = Card(
@@ -206,7 +206,7 @@ def check_labels(dataset: Dataset, reading: Reading, rows: pl.DataFrame) -> None
         FeatureInvalid: It cannot.
     """
     if dataset.own_label is not None:
-        read_labels(dataset, says_of(reading), rows.lazy())
+        read_labels(dataset, says_of(reading), rows)
 
 
 def says_of(reading: Reading) -> Says:
@@ -230,9 +230,7 @@ def check_order(
     assert reading is not None, "it has read outputs"
     if dataset.own_label is None or reading.task not in ("binary", "multiclass"):
         return
-    mostly = _mostly_given(
-        read_labels(dataset, says_of(reading), rows.lazy()), predictions["class"]
-    )
+    mostly = _mostly_given(read_labels(dataset, says_of(reading), rows), predictions["class"])
     is_permuted = set(mostly.values()) == set(mostly) and mostly != {one: one for one in mostly}
     if is_permuted:
         why = f"its training rows are mostly given another class than they have: {mostly}"

@@ -26,7 +26,7 @@ FUNCTION = "features"
 class FeatureMaker(Protocol):
     """Makes features."""
 
-    def make(self, rows: pl.LazyFrame) -> pl.DataFrame:
+    def make(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The model's inputs, a column for each, in its order; as many rows as came.
 
         Raises:
@@ -34,7 +34,7 @@ class FeatureMaker(Protocol):
             CodeInvalid: The team's function fails on them.
         """
 
-    def raw(self, rows: pl.LazyFrame) -> pl.DataFrame:
+    def raw(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The same before encoding, for drift: numbers and texts, null where missing."""
 
 
@@ -64,25 +64,25 @@ class _Declared:
             raise ModelInvalid(model_path, f"constants.json has no value for {error}") from error
         self._raw = [raw_expression(feature) for feature in inputs_of(dataset)]
 
-    def make(self, rows: pl.LazyFrame) -> pl.DataFrame:
+    def make(self, rows: pl.DataFrame) -> pl.DataFrame:
         return self._select(rows, self._expressions)
 
-    def raw(self, rows: pl.LazyFrame) -> pl.DataFrame:
+    def raw(self, rows: pl.DataFrame) -> pl.DataFrame:
         return self._select(rows, self._raw)
 
-    def _select(self, rows: pl.LazyFrame, expressions: list[pl.Expr]) -> pl.DataFrame:
+    def _select(self, rows: pl.DataFrame, expressions: list[pl.Expr]) -> pl.DataFrame:
         try:
-            return rows.select(expressions).collect()
+            return rows.select(expressions)
         except pl.exceptions.PolarsError as error:
             raise self._culprit(rows, error) from error
 
     def _culprit(
-        self, rows: pl.LazyFrame, error: pl.exceptions.PolarsError
+        self, rows: pl.DataFrame, error: pl.exceptions.PolarsError
     ) -> pl.exceptions.PolarsError | FeatureInvalid:
         """The feature that fails on these rows; ``error`` itself where none does."""
         for feature in self._dataset.features:
             try:
-                rows.select(raw_expression(feature)).collect(engine="streaming")
+                rows.select(raw_expression(feature))
             except pl.exceptions.PolarsError as why:
                 expr = feature.expr or feature.name
                 first = str(why).splitlines()[0]
@@ -96,8 +96,8 @@ class _Own:
         self._columns = [column.name for column in dataset.table.fields]
         self._function = own_function(self._path, FUNCTION)
 
-    def make(self, rows: pl.LazyFrame) -> pl.DataFrame:
-        given = rows.select(self._columns).collect()
+    def make(self, rows: pl.DataFrame) -> pl.DataFrame:
+        given = rows.select(self._columns)
         made: Any = self._function(given)
         if not isinstance(made, pl.DataFrame):
             what = type(made).__name__
@@ -107,5 +107,5 @@ class _Own:
             raise CodeInvalid(self._path, f"{why}; it has to keep each row, in its order")
         return made
 
-    def raw(self, rows: pl.LazyFrame) -> pl.DataFrame:
+    def raw(self, rows: pl.DataFrame) -> pl.DataFrame:
         return self.make(rows)

@@ -50,10 +50,10 @@ def check_label(dataset: Dataset, says: Says) -> None:
         FeatureInvalid: It cannot, or its expression fails.
     """
     if dataset.own_label is not None:
-        read_labels(dataset, says, pl.LazyFrame(schema=polars_schema(dataset)))
+        read_labels(dataset, says, pl.DataFrame(schema=polars_schema(dataset)))
 
 
-def read_labels(dataset: Dataset, says: Says, rows: pl.LazyFrame) -> pl.Series:
+def read_labels(dataset: Dataset, says: Says, rows: pl.DataFrame) -> pl.Series:
     """The labels of some rows, null where not known.
 
     Returns:
@@ -66,9 +66,7 @@ def read_labels(dataset: Dataset, says: Says, rows: pl.LazyFrame) -> pl.Series:
     assert dataset.label is not None, "only for datasets with a label"
     try:
         # Not selected alone: an expression without a column has one value, not one for each row.
-        values = (
-            rows.with_columns(label_expression(dataset)).select(LABEL).collect().get_column(LABEL)
-        )
+        values = rows.with_columns(label_expression(dataset)).get_column(LABEL)
     except pl.exceptions.PolarsError as error:
         raise LabelInvalid(dataset, str(error).splitlines()[0]) from error
     return as_labels(dataset, says, values)

@@ -112,7 +112,7 @@ def _challenged(
     return record, files
 
 
-def _predictions(theirs: Dataset, model: Model, rows: pl.LazyFrame) -> pl.DataFrame:
+def _predictions(theirs: Dataset, model: Model, rows: pl.DataFrame) -> pl.DataFrame:
     features = _maker(theirs).make(rows)
     model.check(features.columns)
     return pl.concat(model.predict(piece) for piece in features.iter_slices(BATCH_ROWS))

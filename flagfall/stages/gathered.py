@@ -30,7 +30,7 @@ class ScoredPart(NamedTuple):
     """What names some rows, the rows, and their predictions in the same order."""
 
     key: pl.DataFrame
-    rows: pl.LazyFrame
+    rows: pl.DataFrame
     predictions: pl.DataFrame
 
 
@@ -54,7 +54,7 @@ def aligned(
         rows, predictions = read_parquet(rows_file), read_parquet(predictions_file)
         key = keys(dataset, rows, rows_file.name)
         assert key.equals(predictions[key.columns]), "parts are not aligned"
-        yield ScoredPart(key, rows.lazy(), predictions)
+        yield ScoredPart(key, rows, predictions)
 
 
 class Gathered:
@@ -156,7 +156,7 @@ class _Own:
         self._predictions: list[pl.DataFrame] = []
 
     def add(self, part: ScoredPart) -> None:
-        self._rows.append(part.rows.select(self._columns).collect())
+        self._rows.append(part.rows.select(self._columns))
         self._predictions.append(part.predictions)
 
     def figures(self) -> OwnFigures:

@@ -109,7 +109,7 @@ def _write_part(dataset: Dataset, maker: FeatureMaker, files: tuple[Path, Path])
     """
     source, target = files
     rows = read_parquet(source)
-    features = maker.make(rows.lazy())
+    features = maker.make(rows)
     names = tuple(features.columns)
     key = keys(dataset, rows, source.name)
     named = [column.alias(f"{FEATURE_PREFIX}{column.name}") for column in features]

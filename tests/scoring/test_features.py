@@ -40,7 +40,7 @@ def dataset(root: Path, features: str, label: str = "x") -> Dataset:
 
 
 def made(root: Path, features: str) -> list[object]:
-    table = feature_maker(dataset(root, features)).make(ROWS.lazy())
+    table = feature_maker(dataset(root, features)).make(ROWS)
     return table.to_series().to_list()
 
 
@@ -124,7 +124,7 @@ def test_a_text_is_no_number(tmp_path: Path) -> None:
 
 
 def test_without_features_the_columns_go_to_the_model_as_they_are(tmp_path: Path) -> None:
-    assert feature_maker(dataset(tmp_path, "[]")).make(ROWS.lazy()).equals(ROWS)
+    assert feature_maker(dataset(tmp_path, "[]")).make(ROWS).equals(ROWS)
 
 
 def test_the_label_is_named_as_such(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_a_function_of_the_teams_own_makes_the_features(
         (tmp_path / "own.py").write_text(code)
     one = dataset(tmp_path, "{python: own.py}")
     if why is None:
-        assert feature_maker(one).make(ROWS.lazy()).columns == ["y"]
+        assert feature_maker(one).make(ROWS).columns == ["y"]
         return
     with pytest.raises(CodeInvalid, match=why) as refused:
-        feature_maker(one).make(ROWS.lazy())
+        feature_maker(one).make(ROWS)
     assert str(tmp_path / "own.py") in str(refused.value)

@@ -167,7 +167,7 @@ def test_features_of_a_teams_own_function_drift_too(tmp_path: Path) -> None:
     own = f"features: {{python: {tmp_path}/features.py}}\n"
     feed = make(tmp_path, "regression", features=own)
     training = rows_of("regression", 4000, seed=9).with_columns(pl.col("id") % 400)
-    raw = feature_maker(feed.dataset).raw(training.lazy())
+    raw = feature_maker(feed.dataset).raw(training)
     reference = fit_reference(feed.dataset, raw, said("regression", training))
     reference.write(str(tmp_path / "model"))
     drifts = run(feed, "2026-11-21", rows_of("regression"))[0].drift

@@ -160,7 +160,7 @@ class TestAYearOfFlights:
             assert isinstance(day, date)
             tally = Tally(reference)
             scores = pl.Series([0.2]).extend_constant(0.2, of_day.height - 1).to_numpy()
-            tally.add(maker.raw(of_day.lazy()), scores)
+            tally.add(maker.raw(of_day), scores)
             for drift in tally.drift()[:-1]:
                 if rises(thresholds, drift):
                     missing.add(day)
