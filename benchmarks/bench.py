@@ -39,6 +39,7 @@ PARTS = (
     "slots",
     "waits",
     "sweeps",
+    "many_feeds",
     "bursts",
     "per_batch",
     "data_plane",

@@ -109,11 +109,12 @@ class Layout(NamedTuple):
 
 DATA = Layout("data files in one folder", "day-{name}.ready", "day-*.ready", grow_data)
 RECEIVED = Layout("markers in one folder", "day-{name}.ready", "day-*.ready", grow_markers)
+LANDED = RECEIVED._replace(name="markers that have just landed")
 DAYS = Layout("folders of 1,000 files", "date={date}/_SUCCESS", "date=*/_SUCCESS", grow_days)
 
 
 def ours(zone: Path, layout: Layout, lake: Path) -> Sweep:
-    """A sweep as the watcher does it, in a steady state: all that is there has its receipt."""
+    """A sweep as the watcher does it: of what has its receipt, or the first look."""
     from flagfall.dataset.feed import Feed, LakeAddress
     from flagfall.inbox.inbox import Inbox
     from flagfall.landing.zone import LandingAddress
@@ -121,6 +122,8 @@ def ours(zone: Path, layout: Layout, lake: Path) -> Sweep:
     landing = LandingAddress(uri=str(zone), marker=layout.marker)
     feed = Feed(dataset="sweeps", landing=landing, lake=LakeAddress(uri=str(lake)))
     inbox = Inbox(feed)
+    if layout is LANDED:
+        return lambda: asyncio.to_thread(lambda: Inbox(feed).pending())
     file_receipts(inbox.pending(), lake)
     assert not inbox.pending(), "everything has its receipt"
     return lambda: asyncio.to_thread(lambda: inbox.sweep(inbox.shortcuts.scope()))
@@ -173,7 +176,7 @@ def sweeps_of(zone: Path, layout: Layout, files: int, most: int) -> Iterator[tup
 
 def on_disk(sizes: list[int], most: int, limit: float) -> Iterator[tuple[Cell, ...]]:
     """The rows of the table for disks."""
-    for layout in (DATA, RECEIVED, DAYS):
+    for layout in (DATA, RECEIVED, LANDED, DAYS):
         with tempfile.TemporaryDirectory() as home:
             zone = Path(home) / "landing"
             zone.mkdir()

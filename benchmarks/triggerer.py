@@ -42,6 +42,28 @@ def marker(n: int, place: str) -> BaseTrigger:
     return MarkerTrigger(landing=place, marker="{n}/_SUCCESS", partition=partition)
 
 
+def feed(n: int, place: str) -> BaseTrigger:
+    """One of ours that watches a feed for good, as an asset's watcher does."""
+    from flagfall.dataset.feed import Feed, LakeAddress
+    from flagfall.landing.zone import LandingAddress
+    from flagfall.triggers import MarkerFeedTrigger
+
+    zone = f"{place}/{n:05}"
+    os.makedirs(zone, exist_ok=True)
+    landing = LandingAddress(uri=zone, marker="date={date}/_SUCCESS")
+    lake = LakeAddress(uri=f"{place}/.lake")
+    return MarkerFeedTrigger.of(Feed(dataset=f"feed_{n:05}", landing=landing, lake=lake))
+
+
+def directory(n: int, place: str) -> BaseTrigger:
+    """Airflow's for all files of a folder, as an asset's watcher takes it."""
+    from airflow.providers.standard.triggers.file import DirectoryFileDeleteTrigger
+
+    zone = f"{place}/{n:05}"
+    os.makedirs(zone, exist_ok=True)
+    return DirectoryFileDeleteTrigger(directory=zone, filename="_SUCCESS", poke_interval=5.0)
+
+
 def file_every(seconds: float) -> Callable[[int, str], BaseTrigger]:
     """Airflow's for a file: every 5 s unless it is told, every 60 s from a ``FileSensor``."""
 
@@ -69,6 +91,8 @@ def s3_key(n: int, place: str) -> BaseTrigger:
 KINDS: dict[str, Callable[[int, str], BaseTrigger]] = {
     "sleeping": sleeping,
     "disk": marker,
+    "feed": feed,
+    "directory": directory,
     "s3": marker,
     "file-5": file_every(5.0),
     "file-60": file_every(60.0),
@@ -124,7 +148,7 @@ def preload(kind: str) -> None:
     """Import what the first look would import: it is none of what a wait costs."""
     if kind == "s3-key":
         import aiobotocore.session  # noqa: F401
-    if kind in ("disk", "s3"):
+    if kind in ("disk", "s3", "feed"):
         import boto3  # noqa: F401
         import obstore.store  # noqa: F401
 

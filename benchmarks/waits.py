@@ -113,7 +113,7 @@ class Triggerer:
     def __init__(self, process: subprocess.Popen[str], s3: str) -> None:
         self._process = process
         self._s3 = s3
-        self._seen = psutil.Process(process.pid)
+        self.seen = psutil.Process(process.pid)
         self._held = 0.0
 
     def tell(self, word: str = "look") -> dict[str, Any]:
@@ -133,11 +133,11 @@ class Triggerer:
 
     def cpu(self) -> float:
         """CPU seconds since its start."""
-        return float(sum(self._seen.cpu_times()[:2]))
+        return float(sum(self.seen.cpu_times()[:2]))
 
     def memory(self) -> int:
         """Resident bytes."""
-        return int(self._seen.memory_info().rss)
+        return int(self.seen.memory_info().rss)
 
     def requests(self) -> Counter[str]:
         """Requests to its S3 so far, by kind, and ``keys``."""

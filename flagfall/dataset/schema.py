@@ -394,6 +394,8 @@ class Dataset(Section):
         Empty where ``arrival.partition`` does not say, or keys do not sort by time.
         """
         pattern = MarkerPattern(self.landing.marker).beginning(self.arrival.partition)
+        if not pattern:
+            return ""
         keys = [moment.strftime(pattern) for moment in _SAMPLES]
         return pattern if keys == sorted(keys) and len(set(keys)) > 1 else ""
 
