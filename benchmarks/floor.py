@@ -98,6 +98,13 @@ class FloorSensor(BaseSensorOperator):
         return float(event["at"])
 
 
+class Nothing(BaseOperator):
+    """A task that does nothing: what Airflow itself takes for one."""
+
+    def execute(self, context: Any) -> None:
+        """Nothing."""
+
+
 class DeferTo(BaseOperator):
     """Defers to a trigger at once, as Airflow's page on deferring shows.
 

@@ -58,6 +58,15 @@ schema:
   fields: [{name: id, type: integer}, {name: value, type: number}]
 """
 
+SIX = """
+from airflow.sdk import DAG, Asset, AssetWatcher, chain
+from floor import FloorTrigger, Nothing
+
+asset = Asset("six", watchers=[AssetWatcher(name="six", trigger=FloorTrigger("FILE"))])
+with DAG("six", schedule=[asset], is_paused_upon_creation=False):
+    chain(*(Nothing(task_id=f"nothing_{n}") for n in range(6)))
+"""
+
 
 class Disk:
     """A folder below which markers are dropped.
@@ -198,6 +207,11 @@ def floor_watcher(folder: Path) -> Kind:
     """The floor of watchers."""
     code = f'FloorTrigger("{folder}/floor")'
     return Kind("floor", "the floor", None, code, "from floor import FloorTrigger")
+
+
+def six_tasks(folder: Path) -> str:
+    """DAG file of six tasks that do nothing, at the word of a trigger of the floor."""
+    return SIX.replace("FILE", f"{folder}/six")
 
 
 def tell(file: Path, at: float) -> float:

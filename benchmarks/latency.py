@@ -39,6 +39,7 @@ from sandbox.s3 import LocalS3
 
 PATIENCE = 180.0
 """Seconds after which a marker is given up."""
+SIX = "the last of six tasks that do nothing"
 AHEAD = 0.6
 """Seconds by which the floor's trigger is told earlier."""
 EMPTY = {kinds.MARKER: b""}
@@ -193,6 +194,7 @@ class Ours:
         )
         files = {f"{kind.name}.py": kind.sensors(self.rounds) for kind in self.sensors}
         files["floor.py"] = kinds.floor_watcher(self.folder).watcher()
+        files["six.py"] = kinds.six_tasks(self.folder)
         files["feeds.py"] = (DAGS / "feeds.py").read_text()
         settings = kinds.connections(server)
         settings["FLAGFALL_DATASETS"] = str(self.folder / "datasets")
@@ -216,7 +218,7 @@ class Ours:
 
     def _wait_until_watched(self) -> None:
         airflow = self.world.airflow
-        waiting = len(self.sensors) * self.rounds + 5
+        waiting = len(self.sensors) * self.rounds + 6
         airflow.wait_until(
             lambda: airflow.count("trigger where triggerer_id is not null") == waiting,
             f"{waiting} triggers do not wait",
@@ -436,20 +438,20 @@ def _moments(count: int, every: float) -> list[float]:
 
 
 def main_job(ours: Ours, days: int) -> Table:
-    """Days of flights, each when the report of the one before is there."""
+    """Days of flights, one after the other; between them, six empty tasks."""
     dataset = read_dataset(ours.folder / "datasets" / "flights.yaml")
     times = [_one_day(ours, dataset, date(2013, 10, 1) + timedelta(days=n)) for n in range(days)]
     columns = (Column("from the marker to"), Column("batches", ".0f"), *_columns("{}, s"))
     columns = (*columns, Column("first, s", ".2f"))
     rows = []
-    for n, name in enumerate(("the receipt", "the report")):
+    for n, name in enumerate(("the receipt", "the report", SIX)):
         taken = [one[n] for one in times]
         rows.append((name, len(taken), *_spread(sorted(taken)), taken[0]))
     return Table("latency_job", columns, tuple(rows))
 
 
-def _one_day(ours: Ours, dataset: Dataset, day: date) -> tuple[float, float]:
-    """Seconds to its receipt and to its report."""
+def _one_day(ours: Ours, dataset: Dataset, day: date) -> tuple[float, float, float]:
+    """Seconds to its receipt and to its report, and to the end of six empty tasks."""
     made = ours.folder / "made" / str(day)
     write_day(day, made)
     ours.world.quiet()
@@ -457,17 +459,23 @@ def _one_day(ours: Ours, dataset: Dataset, day: date) -> tuple[float, float]:
     inbox = Inbox(Feed.of(dataset))
     marker = inbox.landing.find(f"date={day}/datapackage.json")[0]
     landed = marker.landed_at.timestamp()
-    key = "flights_pipeline", "generate_report"
-
-    def reported() -> float | None:
-        tasks = ours.world.board.tasks.get(key, ())
-        ends = (task.end for task in tasks if task.state == "success" and task.end > landed)
-        return next(ends, None)
-
-    report = ours.world.board.until(reported, PATIENCE)
+    report = _end(ours, ("flights_pipeline", "generate_report"), landed)
     receipt = inbox.receipts.find(marker)
     assert receipt is not None, "reported"
-    return receipt.seconds, report - landed
+    ours.world.quiet()
+    at = kinds.tell(ours.folder / "six", time.time() + AHEAD)
+    return receipt.seconds, report - landed, _end(ours, ("six", "nothing_5"), at) - at
+
+
+def _end(ours: Ours, key: tuple[str, str], after: float) -> float:
+    """When a task first succeeded after a moment."""
+
+    def ended() -> float | None:
+        tasks = ours.world.board.tasks.get(key, ())
+        ends = (task.end for task in tasks if task.state == "success" and task.end > after)
+        return next(ends, None)
+
+    return ours.world.board.until(ended, PATIENCE)
 
 
 # Tables
