@@ -16,7 +16,7 @@ from flagfall.scoring.engines.onnx import OnnxEngine
 from flagfall.scoring.engines.onnx_parts import faster_for_many
 from flagfall.scoring.engines.onnx_session import opened
 from flagfall.scoring.engines.onnx_trees import KeptWhole, take_out
-from flagfall.scoring.engines.tree_masks import Trees
+from flagfall.scoring.engines.tree_masks import Leaf, Node, Trees
 from tests.scoring.random_trees import Forest, rows, write_classifier, write_regressor
 from tests.tiny_onnx import write_model
 
@@ -95,7 +95,14 @@ def positive(file: Path) -> None:
     write_classifier(file, trees, [0, 1], post_transform="LOGISTIC")
 
 
+def endless(file: Path) -> None:
+    trees = forest(4)
+    trees.nodes = [(*node[:4], np.inf, *node[5:]) for node in trees.nodes]  # type: ignore[misc]
+    write_regressor(file, trees)
+
+
 REFUSED = {
+    "not finite": endless,
     "has 257 leaves": value(257),
     "the mode BRANCH_EQ": lambda file: write_regressor(file, forest(4, modes=("BRANCH_EQ",))),
     "not added up": lambda file: write_regressor(file, forest(4), aggregate_function="AVERAGE"),
@@ -154,6 +161,12 @@ def test_parts_that_say_something_else_are_not_used(
         session.run(["value"], {"x": ROWS})
     assert whole.times == 5
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_node_that_asks_for_a_column_that_is_not_there_reads_no_other_memory() -> None:
+    tree = Node(5, 0.0, False, Leaf({0: 1.0}), Leaf({0: 2.0}))
+    with pytest.raises(ValueError, match="5 columns, and nodes ask for 6"):
+        Trees([tree], [0.0]).add_up(ROWS)
 
 
 @pytest.mark.usefixtures("soon")

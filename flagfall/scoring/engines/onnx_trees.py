@@ -136,6 +136,8 @@ class _Ensemble:
             return Leaf(self._adds[tree, node])
         if mode not in (b"BRANCH_LEQ", *_BELOW, *_ABOVE):
             raise KeptWhole(f"its nodes have the mode {mode.decode()}")
+        if not np.isfinite(value):
+            raise KeptWhole("a node of it compares with a value that is not finite")
         if mode in _BELOW:
             value = np.nextafter(np.float32(value), np.float32(-np.inf))
         left, right = self._grown(tree, yes), self._grown(tree, no)

@@ -92,6 +92,7 @@ class Trees:
         masks = [mask for tree in trees for mask in _masks(tree)]
         nodes = [node for mask in masks for node in mask.nodes]
         adds = [_adds(mask) for mask in masks]
+        self._columns = 1 + max((node.column for node, _ in nodes), default=-1)
         self._arrays = (
             np.array([mask.is_first for mask in masks], np.bool_),
             np.array([_bits(0, len(mask.leaves)) for mask in masks], np.uint32),
@@ -113,7 +114,12 @@ class Trees:
 
         Returns:
             Shape [n, sums].
+
+        Raises:
+            ValueError: A node asks for a column that is not there.
         """
+        if rows.shape[1] < self._columns:
+            raise ValueError(f"{rows.shape[1]} columns, and nodes ask for {self._columns}")
         found = np.zeros((len(self._base), len(rows)), np.float32)
         _add_up(np.ascontiguousarray(rows.T), *self._arrays, found)
         return np.ascontiguousarray(found.T)
