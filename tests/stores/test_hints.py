@@ -48,7 +48,7 @@ def threads() -> list[threading.Thread]:
 
 
 def processes() -> list[psutil.Process]:
-    below = psutil.Process().children(recursive=True)
+    below = psutil.Process().children()  # not those of an Airflow that other tests have running
     return [one for one in below if "flagfall.stores.inotify_process" in one.cmdline()]
 
 
