@@ -17,13 +17,11 @@ from typing import NamedTuple
 import psutil
 from parse import EMPTY, measure
 from table import Cell, Column, Table, found
-from waits import Kind, Triggerer, triggerer
+from waits import A_TURN, Kind, Triggerer, triggerer
 
 OURS, THEIRS = Kind("MarkerFeedTrigger", "feed"), Kind("DirectoryFileDeleteTrigger", "directory")
 SETTLE = 10.0
 """Seconds after the start until all first looks are over."""
-A_TURN = 50
-"""Triggers that a triggerer takes over in a turn of its loop, unless it is told otherwise."""
 
 DATASET = """\
 title: Feed {n}

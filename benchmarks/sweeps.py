@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -48,6 +49,8 @@ class Measured(NamedTuple):
 
 async def measured(sweep: Sweep, limit: float) -> Measured:
     """Sweep again and again, for some rounds or about ``limit`` seconds, after a first time."""
+    gc.collect()
+    gc.freeze()  # what sweeps before it left behind is no work for the collector in this one
     heartbeat = Heartbeat(BEAT)
     await asyncio.sleep(BEAT * 5)
     rounds: list[tuple[float, float, float]] = []

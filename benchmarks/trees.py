@@ -3,7 +3,7 @@
 Every engine scores the same rows, ten thousand at a time and on all cores: onnxruntime as Flagfall
 calls it, the same model by masks (``flagfall[trees]``), LightGBM, treelite's interpreter, and
 tl2cgen, which has gcc compile the trees. Each in a process of its own, one after the other in every
-round. What is loaded or compiled first does not count.
+round. What is loaded or compiled first is told apart.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from tests.scoring.random_trees import Forest, rows, write_classifier, write_reg
 from tests.tiny_onnx import write_model
 
 Write = Callable[[Path], Forest]
+FLIGHTS = Path(__file__).parents[2] / "models" / "flights_delay"
 ALL_MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT", "BRANCH_GTE")
 
 
@@ -194,11 +195,11 @@ def test_a_model_without_trees_stays_with_onnxruntime(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-def test_the_shipped_model_scores_the_same_by_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_model_scores_the_same_by_masks() -> None:
     random = np.random.default_rng(5)
     columns = {f"c{i}": random.normal(size=20_000).astype(np.float32) * 50 for i in range(14)}
     flights = pl.DataFrame(columns)
-    engine = OnnxEngine("models/flights_delay", "1.0.0")
+    engine = OnnxEngine(str(FLIGHTS), "1.0.0")
     before = engine.predict(flights)
     assert isinstance(engine._running._best, onnx_parts.Parts)  # type: ignore[attr-defined]
     after = engine.predict(flights)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flagfall.scoring.engines.onnx_trees import Taken
 
 MANY = 200_000
-"""Rows that a process scores before it takes a model apart, which costs it a second."""
+"""Rows that a process scores before it takes a model apart, which costs it one second or two."""
 
 _log = logging.getLogger(__name__)
 
