@@ -58,7 +58,7 @@ STAGES = ("ingest", "preprocess", "infer")
 MADE = ("staged", "features", "predictions")
 """What they leave in the lake."""
 FLAGFALL = "Flagfall"
-MASKS = "Flagfall with flagfall[trees]"
+MASKS = "Flagfall, with flagfall[trees]"
 OURS: dict[str, tuple[str, ...]] = {FLAGFALL: ("ours",), MASKS: ("ours", "trees")}
 """Ours, each with its arguments for this script."""
 WHOLE = "script, whole file"
