@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import polars as pl
 
@@ -39,15 +40,10 @@ class CsvColumns:
         self._missing = list(table.missing_values)
         plain = {c.name: _NUMBERS[c.type] for c in table.fields if _is_plain_number(c)}
         text = next((name for name in places if name not in plain), next(iter(places)))
-        is_certain = "" in self._missing and self._a_header_is_no_row(header)
+        may_be_a_row = _may_be_a_row(tuple(header), tuple(self._missing))
+        is_certain = "" in self._missing and not may_be_a_row
         names = [name for name in places if name in plain and name != text]
         self._numbers = {name: plain[name] for name in names if is_certain}
-
-    def _a_header_is_no_row(self, header: Sequence[str]) -> bool:
-        """Whether a header within the file has a text, or what is no number, in any order."""
-        names = pl.Series(header, dtype=pl.String())
-        numbers = names.cast(pl.Float64(), strict=False).is_not_null()
-        return int((numbers | names.is_in(self._missing)).sum()) <= 1
 
     def read(self, rows: bytes) -> pl.DataFrame:
         """Columns, numbers among them where all values of these rows are such or missing.
@@ -109,6 +105,14 @@ class CsvColumns:
         found = read[[str(place) for place in self._places.values()]]
         found.columns = list(self._places)
         return found
+
+
+@lru_cache
+def _may_be_a_row(header: tuple[str, ...], missing: tuple[str, ...]) -> bool:
+    """Whether a header again may pass for one: two of its names are numbers, or missing."""
+    names = pl.Series(header, dtype=pl.String())
+    numbers = names.cast(pl.Float64(), strict=False).is_not_null()
+    return int((numbers | names.is_in(missing)).sum()) > 1
 
 
 def _is_plain_number(column: Column) -> bool:

@@ -137,6 +137,12 @@ class _Records:
             self.line_ends,
         )
 
+    def have(self, text: str) -> bool:
+        """Whether a text is in the rows, or between them."""
+        if not len(self.start):
+            return False
+        return self.data.find(text.encode(), self.start[0], self.end[-1]) >= 0
+
     def text(self, index: int, most: int) -> str:
         """A row's text, cut to ``most`` characters."""
         return _clipped(self.data, self.start[index], self.end[index], most)
@@ -342,7 +348,7 @@ class _Layout:
     def _with_names(self, records: _Records, rows: pl.DataFrame) -> list[int]:
         """Rows with the name of a column for a value; most blocks lack some name altogether."""
         plain = (name for name in self.places if name.isidentifier())
-        if not all(name.encode() in records.data for name in plain):
+        if not all(map(records.have, plain)):
             return []
         is_name = pl.col(pl.String()).is_in(self.header)
         found = rows.select_seq(pl.any_horizontal(pl.lit(False), is_name)).to_series()

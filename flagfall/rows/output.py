@@ -178,12 +178,9 @@ def _with_columns(group: Sequence[Placed], rejected: pl.DataFrame) -> pl.DataFra
 def _as_written(block: Block, places: Places) -> pl.DataFrame:
     """Some rows of a block: line, and the clipped text by column."""
     rows = block.written(places)
-    texts = rows.select_seq(
-        pl.struct(
-            text_of(dtype, pl.col(name)).str.slice(0, CLIP).alias(name)
-            for name, dtype in rows.schema.items()
-        ).alias("row")
-    )
+    others = [(name, dtype) for name, dtype in rows.schema.items() if dtype != pl.String()]
+    rows = rows.with_columns_seq(text_of(dtype, pl.col(name)).alias(name) for name, dtype in others)
+    texts = rows.select_seq(pl.struct(pl.all().str.slice(0, CLIP)).alias("row"))
     return texts.hstack([block.lines[places].alias(_AT)])
 
 

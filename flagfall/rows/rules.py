@@ -28,8 +28,6 @@ _NONE_REJECTED = pl.DataFrame(schema=REJECTED)
 ENUM_SHOWN = 10
 """Values of an ``enum`` that a reason names."""
 
-_GOOD = "good"
-
 _READABLE = {
     "integer": "not an integer",
     "number": "not a number",
@@ -84,9 +82,7 @@ class RowRules:
         self._sql_names = [kept_rule(index) for index in range(len(self._table.rules))]
         rules = list(self._all_rules())
         self.names = [reason for reason, _ in rules]
-        self._keeps_all = pl.all_horizontal(pl.lit(True), *(rule for _, rule in rules))
-        broken = [pl.when(~rule).then(pl.lit(reason)) for reason, rule in rules]
-        self._reasons = pl.concat_list(pl.lit(None, pl.String()), *broken).list.drop_nulls()
+        self._rules = [rule.alias(str(number)) for number, (_, rule) in enumerate(rules)]
         self._names = [column.name for column in self._columns]
         self._values = [value_of(index) for index in range(len(self._columns))]
         self.key = [value_of(self._names.index(name)) for name in dataset.table.primary_key]
@@ -96,13 +92,20 @@ class RowRules:
         """Accept or reject every row; both keep the order. May be called by several threads."""
         # One after the other here: callers have a thread for each of several blocks.
         prepared = self._with_sql_rules(rows.select_seq(self._expressions(rows)))
-        good = prepared.select_seq(self._keeps_all.fill_null(True).alias(_GOOD)).to_series()
+        kept = prepared.select_seq(self._rules)
+        broken = pl.DataFrame([~rule for rule in kept if not rule.all()])
         accepted = prepared[[ROW, *self._values, *self._sql_names]]
-        if good.all():
+        if not broken.width:
             return Sifted(accepted, _NONE_REJECTED)
-        # Checking each rule costs more, and only bad rows need it.
-        rejected = prepared.filter(~good).select_seq(ROW, self._reasons.alias(REASONS))
-        return Sifted(accepted.filter(good), rejected)
+        bad = broken.select_seq(pl.any_horizontal(pl.all()).fill_null(False)).to_series()
+        reasons = broken.filter(bad).select_seq(self._reasons(broken.columns).alias(REASONS))
+        rejected = prepared[[ROW]].filter(bad).hstack(reasons)
+        return Sifted(accepted.filter(~bad), rejected)
+
+    def _reasons(self, broken: Sequence[str]) -> pl.Expr:
+        """The names of the rules that a row breaks, in order, out of some that a row may break."""
+        names = [pl.when(pl.col(at)).then(pl.lit(self.names[int(at)])) for at in broken]
+        return pl.concat_list(names).list.drop_nulls()
 
     def values(self, accepted: pl.DataFrame) -> pl.DataFrame:
         """Accepted rows with exactly the dataset's columns."""
