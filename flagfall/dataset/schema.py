@@ -261,7 +261,7 @@ OUTCOME, KNOWN_AT, LOOK = "outcome", "known_at", "evaluation"
 """Columns of outcomes beside those, and the key's."""
 
 
-class Dataset(Section):
+class Dataset(Section, defer_build=False):
     """One feed, whole.
 
     Attributes:

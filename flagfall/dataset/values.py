@@ -135,7 +135,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A mapping in a dataset file. An unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    # Its own validator is built where it is first used, and most sections' never are.
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -43,7 +43,7 @@ class Limits(BaseModel):
         shard_bytes: A shard is closed when its batches reach this many bytes.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     marker_bytes: Bytes = Field(default=4 << 20, gt=0, le=16 << 20)
     files: int = Field(default=10_000, gt=0, le=100_000)
