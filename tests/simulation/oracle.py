@@ -61,7 +61,7 @@ def _twice(receipts: list[Receipt]) -> Iterator[str]:
 
 def _order_of_receipts(trace: list[Step]) -> dict[str, int]:
     """Which receipt was written first: a zombie with an early turn may write its own last."""
-    names = (step.what.rpartition("/")[2] for step in _received(trace))
+    names = (step.what.rpartition("/")[2] for step in receipts_written(trace))
     return {name.removesuffix(".json"): number for number, name in enumerate(names)}
 
 
@@ -138,10 +138,11 @@ PROMPT = 1000.0
 """Seconds after a hint at which its marker is claimed, where nothing but looks fails."""
 
 
-def _received(trace: list[Step]) -> Iterator[Step]:
-    """Where receipts were written."""
+def receipts_written(trace: list[Step]) -> Iterator[Step]:
+    """Where receipts were written, not what else is noted beside them."""
     for step in trace:
-        if step.did == "create" and step.what.startswith("receipts/") and "new" in step.outcome:
+        is_receipt = step.what.startswith("receipts/") and step.what.endswith(".json")
+        if step.did == "create" and is_receipt and "new" in step.outcome:
             yield step
 
 
@@ -154,7 +155,7 @@ def late(pipeline: Pipeline, batches: list[Batch], trace: list[Step]) -> Iterato
         is_cached = batch.volume.flavour.caches  # then the look may see what was there before
         if not (batch.standing and is_last) or is_cached or hinted < batch.completed_at:
             continue
-        received = (step for step in _received(trace) if step.at >= batch.completed_at)
+        received = (step for step in receipts_written(trace) if step.at >= batch.completed_at)
         names = (step.what.rpartition("/")[2].removesuffix(".json") for step in received)
         its = (claimed[name] for name in names if name.startswith(batch.day))
         took = min(its, default=float("inf")) - hinted

@@ -23,6 +23,8 @@ BEGIN = datetime(2026, 11, 21, 18, tzinfo=UTC)
 LATE = timedelta(hours=5, minutes=30)
 """A quarter of the seeds begin later, so that more happens about midnight."""
 HOUR = 3600.0
+HELD_RECEIPTS = 0.3
+"""Share of the receipts before which a process freezes, in seeds in which it does so (``held``)."""
 
 
 class Killed(BaseException):
@@ -99,6 +101,7 @@ class Schedule:
         self.chances = Chances()
         self.trace: list[Step] = []
         self.thaw_by = 0.0
+        self.held: random.Random | None = None
         self._turns: list[tuple[float, int, Actor, int]] = []
         self._count = 0
         self._hub = getcurrent()
@@ -235,6 +238,8 @@ class Schedule:
         self.wait(self._latency())
         if process.frail:
             self._harm(draw, chances, process, did, what)
+            if self._is_held(did, what):
+                self.freeze(did, what)
 
     def _latency(self) -> float:
         draw = self.random.random()
@@ -251,6 +256,10 @@ class Schedule:
         elif draw - chances.freeze < chances.fail:
             self.note(did, what, "FAILED")
             raise StoreUnavailable(what, "simulated")
+
+    def _is_held(self, did: str, what: str) -> bool:
+        is_receipt = did == "create" and "/receipts/landed=" in what
+        return self.held is not None and is_receipt and self.held.random() < HELD_RECEIPTS
 
     def freeze(self, did: str, what: str) -> None:
         """Stand still for seconds to hours, and go on as if nothing had happened."""

@@ -36,6 +36,8 @@ PUNCTUAL = 0.5
 """Share of the seeds on S3, where only looks fail, whose producers correct as somebody looks."""
 CARELESS = 1 / 8
 """Share of the seeds in which producers also write data again without the marker."""
+HELD = 1 / 8
+"""Share of the seeds in which processes freeze just before they write a receipt."""
 LANDING, LAKE = "/landing", "/lake"
 
 DATASET = """\
@@ -108,6 +110,8 @@ class World:
         days = random.sample(DAYS, len(DAYS))
         careless = chance.Random(f"careless {seed}")  # so that it changes nothing in other seeds
         draws = careless if careless.random() < CARELESS else None
+        held = chance.Random(f"held {seed}")  # so, too
+        schedule.held = held if held.random() < HELD else None
         punctual = chance.Random(f"punctual {seed}").random() < PUNCTUAL  # so, too
         is_punctual = self.is_prompt and flavour.objects and punctual
         self.batches = [

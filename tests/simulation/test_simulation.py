@@ -5,6 +5,8 @@ import pytest
 from tests.simulation import campaign
 from tests.simulation.campaign import find, outcomes
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.oracle import receipts_written
+from tests.simulation.schedule import Step
 from tests.simulation.simulate import simulate, workspace
 
 FOUND_SOON = [
@@ -35,6 +37,12 @@ def test_processes_are_replaced_and_every_seed_is_run(monkeypatch: pytest.Monkey
 def test_a_seed_replays_what_happened() -> None:
     with workspace() as folder:
         assert simulate(7, folder) == simulate(7, folder)
+
+
+def test_what_is_noted_beside_receipts_is_none() -> None:
+    keys = [f"receipts/landed=2026-11-21/{name}" for name in ("a.json", "2026-11-20~a.overtakes")]
+    trace = [Step(0.0, "worker", "create", key, "new") for key in keys]
+    assert [step.what for step in receipts_written(trace)] == keys[:1]
 
 
 @pytest.mark.parametrize("name", MUTANTS)
