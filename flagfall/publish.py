@@ -172,7 +172,7 @@ def publish(
     Raises:
         NotThere: ``source`` is no directory or has no files, or a file cannot be read.
         MarkerPatternInvalid: ``marker`` is no file name.
-        NotAFile: A link is among the files.
+        NotAFile: A link, a pipe or the like is among the files.
         BatchInvalid: A file's name is not UTF-8, or the destination is below the source.
         StoreRefused: The destination takes no files.
         StoreUnavailable: The destination fails for now, or a file changed meanwhile.
@@ -244,6 +244,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield from _walk(path)
         elif path.is_file():
             yield path
+        else:
+            raise NotAFile(str(path), "a pipe, socket or device; publish a file with its data")
 
 
 def _check_apart(source: Path, destination: str) -> None:

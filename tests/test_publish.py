@@ -231,6 +231,12 @@ class TestErrors:
             publish(source, str(target))
         assert not target.exists()
 
+    def test_a_pipe_is_told_and_not_left_out_in_silence(self, source: Path, target: Path) -> None:
+        os.mkfifo(source / "more.csv")
+        with pytest.raises(NotAFile, match=r"more\.csv: a pipe, socket or device; publish a file"):
+            publish(source, str(target))
+        assert not target.exists()
+
     def test_a_name_that_is_not_utf8_is_told_before_anything_is_copied(
         self, source: Path, target: Path
     ) -> None:
