@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flagfall.scoring.engines import onnx_parts
+from flagfall.scoring.engines import onnx_parts, tree_masks
 from flagfall.scoring.engines.onnx import OnnxEngine
 from flagfall.scoring.engines.onnx_parts import faster_for_many
 from flagfall.scoring.engines.onnx_session import opened
@@ -162,6 +165,42 @@ def test_parts_that_say_something_else_are_not_used(
         session.run(["value"], {"x": ROWS})
     assert whole.times == 5
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_disk_that_is_full_stops_no_scoring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")  # numba keeps what it compiled
+
+    value(31)(tmp_path / "model.onnx")
+    monkeypatch.setattr(Trees, "add_up", full)
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for _ in range(4):
+        session.run(["value"], {"x": ROWS})
+    assert whole.times == 4
+    assert "No space left on device" in caplog.text
+
+
+def test_what_one_process_compiled_the_next_one_loads(tmp_path: Path) -> None:
+    code = (
+        "import numpy; from flagfall.scoring.engines import tree_masks as masks;"
+        "masks.Trees([masks.Leaf({0: 1.0})], [0.0]).add_up(numpy.zeros((9, 1), numpy.float32));"
+        "print(sum(masks._add_up.stats.cache_hits.values()))"
+    )
+    there = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    said = [subprocess.check_output(command, env=there, text=True) for _ in range(2)]
+    assert said == ["0\n", "1\n"]
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same() -> None:
+    made: dict[str, Any] = {}
+    exec("def double(values):\n    values *= 2", made)  # of no file, so that numba has no place
+    tree_masks._compiled(made["double"])(rows := np.ones(3))
+    assert rows.tolist() == [2, 2, 2]
 
 
 def test_a_node_that_asks_for_a_column_that_is_not_there_reads_no_other_memory() -> None:

@@ -91,7 +91,7 @@ def _says(
 ) -> bool:
     try:
         same = all(map(_are_same, parts.run(wanted, inputs), what))
-    except (ValueError, *FAILURES) as why:
+    except (ValueError, OSError, *FAILURES) as why:  # OSError: a disk is full, for one
         _log.warning("%s: its parts do not run: %s", file, why)
         return False
     if not same:

@@ -5,13 +5,14 @@ leaves on its left; of what all nodes leave, the lowest bit is the row's leaf (Q
 et al., SIGIR 2015). Every node is asked of every row. That is more work than to walk down a tree,
 but a processor does it for 8 or 16 rows in one step, and there is no branch to mispredict.
 
-To import this takes 0.2 s, and the first sum 1 s more, for numba compiles it.
+To import this takes 0.2 s, and the first sum 1 s more, for numba compiles it. It keeps that for the
+next process where there is a place: beside this file, or in ``NUMBA_CACHE_DIR``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -174,7 +175,15 @@ def _adds(mask: _Mask) -> dict[int, list[float]]:
     return {n: [leaf.adds.get(n, 0.0) for leaf in mask.leaves] + rest for n in numbers}
 
 
-@numba.njit(nogil=True)
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    try:
+        kept: Callable[..., None] = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # there is no place that may be written to
+        kept = numba.njit(nogil=True)(function)
+    return kept
+
+
+@_compiled
 def _add_up(
     columns: Any,
     is_first: Any,
@@ -238,7 +247,7 @@ def _add(adds: Any, position: Any, sums: Any) -> None:
         sums[row] += adds[position[row]]
 
 
-@numba.njit(nogil=True)
+@_compiled
 def _softmax(sums: Any, shares: Any) -> None:
     for row in range(sums.shape[0]):
         most, total = sums[row].max(), np.float32(0)
