@@ -24,6 +24,7 @@ from flagfall.landing.zone import LandingZone
 from flagfall.stages import ingest
 from flagfall.stores import EPOCH, Entry, local_walk
 from flagfall.watch import announcer, loop, sweeper
+from flagfall.watch.announcer import Announcer
 from flagfall.watch.looks import Plan
 from flagfall.watch.shared_poll import JOIN_DELAY, SharedPoll
 
@@ -177,6 +178,25 @@ def _advance_anyway(self: Shortcuts, pending: Any, scope: Scope) -> None:
     _advance(self, pending, scope)
 
 
+def _announced_for_long(self: Announcer, markers: Iterable[Marker]) -> None:
+    """What was announced is not looked for again soon."""
+    self._next_at |= {marker.batch_id: self._clock() + self._redeliver_after for marker in markers}
+
+
+def _never_made_good(name: str, value: Any) -> Mutant:
+    """A shortcut's fault, without the second announcement that came later and hides it."""
+
+    @contextmanager
+    def put_back() -> Iterator[None]:
+        with (
+            patch.object(Shortcuts, name, value),
+            patch.object(Announcer, "announced", _announced_for_long),
+        ):
+            yield
+
+    return put_back
+
+
 MUTANTS: dict[str, Mutant] = {
     "a watermark of ctimes hides markers": _instead(Inbox, "sweep", _sweep_after_watermark),
     "identity is size, mtime and inode": _instead(local_walk, "version_of", _version_by_inode),
@@ -188,8 +208,8 @@ MUTANTS: dict[str, Mutant] = {
     "what is current follows clocks": _instead(receipts, "delivery_order", receipts._landing),
     "a zombie takes the next turn": _instead(Receipts, "take_turn", _take_next_turn),
     "a receipt twice over midnight": _filed_by_today,
-    "a full sweep undoes cover": _instead(Shortcuts, "_swept", _forget_cover),
-    "a short sweep undoes cover": _instead(Shortcuts, "advance", _advance_anyway),
+    "a full sweep undoes cover": _never_made_good("_swept", _forget_cover),
+    "a short sweep undoes cover": _never_made_good("advance", _advance_anyway),
     "one look decides, at a distance": _instead(ingest, "look_twice", lambda *_: None),
     "a hint is dropped in a pause, or where a look fails": _hints_dropped,
     "a marker that cannot be read stops claim": _instead(settling, "StoreError", _NoError),
