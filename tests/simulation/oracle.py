@@ -31,7 +31,7 @@ def wrong(inbox: Inbox, batches: list[Batch], trace: list[Step]) -> Iterator[str
         by_key.setdefault(receipt.marker.key, []).append(receipt)
     yield from _twice(receipts)
     for found in by_key.values():
-        yield from _accepted_again(found, _order_of_receipts(trace))
+        yield from _accepted_again(found, _received_at(trace), _first_claims(trace))
     for receipt in receipts:
         if receipt.status == "accepted":
             yield from _not_its_content(inbox, receipt)
@@ -59,19 +59,21 @@ def _twice(receipts: list[Receipt]) -> Iterator[str]:
     yield from (f"{batch_id} has {n} receipts" for batch_id, n in counts.items() if n > 1)
 
 
-def _order_of_receipts(trace: list[Step]) -> dict[str, int]:
-    """Which receipt was written first: a zombie with an early turn may write its own last."""
-    names = (step.what.rpartition("/")[2] for step in receipts_written(trace))
-    return {name.removesuffix(".json"): number for number, name in enumerate(names)}
+def _received_at(trace: list[Step]) -> dict[str, float]:
+    """When receipts were written, by batch id: a zombie may write one of an early turn last."""
+    steps = receipts_written(trace)
+    return {step.what.rpartition("/")[2].removesuffix(".json"): step.at for step in steps}
 
 
-def _accepted_again(found: list[Receipt], order: dict[str, int]) -> Iterator[str]:
-    """Unless the turn before has no receipt: then nobody knew yet what would count."""
-    decided = {receipt.turn for receipt in found if receipt.status != "rejected"}
+def _accepted_again(
+    found: list[Receipt], received: dict[str, float], claimed: dict[str, float]
+) -> Iterator[str]:
+    """Unless the turn before had no receipt yet: then nobody knew what would count."""
+    decided = {r.turn: received[r.batch_id] for r in found if r.status != "rejected"}
     accepted = sorted((r for r in found if r.status == "accepted"), key=lambda r: r.turn)
     for before, after in pairwise(accepted):
-        was_open = after.turn - 1 not in decided
-        is_known = order[before.batch_id] < order[after.batch_id] and not was_open
+        was_open = decided.get(after.turn - 1, float("inf")) > claimed[after.batch_id]
+        is_known = received[before.batch_id] < received[after.batch_id] and not was_open
         if is_known and before.content == after.content and not after.marker.replay:
             yield f"{after.batch_id}: accepted, and brings nothing but what {before.batch_id} did"
 
