@@ -7,20 +7,30 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from flagfall.scoring.engines import onnx_parts, tree_masks
+from flagfall.scoring.engines import onnx_parts, onnx_trees, tree_masks
 from flagfall.scoring.engines.onnx import OnnxEngine
 from flagfall.scoring.engines.onnx_parts import faster_for_many
-from flagfall.scoring.engines.onnx_session import opened
-from flagfall.scoring.engines.onnx_trees import KeptWhole, take_out
+from flagfall.scoring.engines.onnx_session import KeptWhole, opened
+from flagfall.scoring.engines.onnx_trees import take_out
 from flagfall.scoring.engines.tree_masks import Leaf, Node, Trees
-from tests.scoring.random_trees import Forest, rows, write_classifier, write_regressor
+from tests.scoring.random_trees import (
+    COLUMNS,
+    Forest,
+    rows,
+    write,
+    write_classifier,
+    write_regressor,
+)
 from tests.tiny_onnx import write_model
 
 Write = Callable[[Path], Forest]
@@ -70,7 +80,45 @@ def shares_of_leaves(file: Path) -> Forest:
     return trees
 
 
+def endless(lowest: float) -> Write:
+    """As LightGBM writes ``missing or not``: all values are at most infinity."""
+
+    def write(file: Path) -> Forest:
+        trees = forest(20)
+        odd = iter(trees.random.choice([lowest, 0.5], len(trees.nodes)))
+        trees.nodes = [(*n[:4], next(odd), *n[5:]) for n in trees.nodes]  # type: ignore[misc]
+        write_regressor(file, trees)
+        return trees
+
+    return write
+
+
+def scaled(file: Path) -> Forest:
+    """Behind a node of which nobody says what type it gives."""
+    trees = forest(20)
+    given = trees.attributes("class") | {"classlabels_strings": ["a", "b"]}
+    given |= {"post_transform": "LOGISTIC"}
+    names = (["scaled"], ["label", "scores"])
+    ensemble = helper.make_node("TreeEnsembleClassifier", *names, domain="ai.onnx.ml", **given)
+    ones = {"offset": [0.0] * COLUMNS, "scale": [1.0] * COLUMNS}
+    scaler = helper.make_node("Scaler", ["x"], ["scaled"], domain="ai.onnx.ml", **ones)
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 2])]
+    write(file, [scaler, ensemble], outputs)
+    return trees
+
+
+def overflowing(file: Path) -> Forest:
+    """Some sums of two targets are infinite."""
+    trees = forest(9, 2)
+    trees.adds = [(*a[:3], 3e38 if a[1] % 3 == 0 else a[3]) for a in trees.adds]
+    write_regressor(file, trees, 2)
+    return trees
+
+
 MODELS = {
+    "values at most infinity": endless(np.inf),
+    "behind a scaler": scaled,
+    "sums that are infinite": overflowing,
     "two classes": two_classes,
     "three classes": classes("SOFTMAX", "a", "b", "c"),
     "a random forest": shares_of_leaves,
@@ -83,7 +131,8 @@ MODELS = {
 def test_the_parts_say_what_the_whole_says(tmp_path: Path, name: str) -> None:
     file = tmp_path / "model.onnx"
     given = {"x": rows(MODELS[name](file))}
-    whole, parts = opened(file), onnx_parts.Parts(take_out(file))
+    whole = opened(file)
+    parts = onnx_parts.Parts(take_out(file), whole)
     wanted = [put.name for put in whole.get_outputs()]
     for found, expected in zip(parts.run(wanted, given), whole.run(wanted, given), strict=True):
         assert found.dtype == expected.dtype
@@ -99,14 +148,46 @@ def positive(file: Path) -> None:
     write_classifier(file, trees, [0, 1], post_transform="LOGISTIC")
 
 
-def endless(file: Path) -> None:
-    trees = forest(4)
-    trees.nodes = [(*node[:4], np.inf, *node[5:]) for node in trees.nodes]  # type: ignore[misc]
+def unequal(twice: bool) -> Write:
+    """One leaf adds nothing, or twice to one output."""
+
+    def write(file: Path) -> Forest:
+        trees = forest(8)
+        trees.adds = [*trees.adds, trees.adds[0]] if twice else trees.adds[1:]
+        write_regressor(file, trees)
+        return trees
+
+    return write
+
+
+def two_sums(file: Path) -> None:
+    write_classifier(file, forest(8, 2), [0, 1], post_transform="SOFTMAX")
+
+
+def large(file: Path) -> None:
+    trees = Forest(0)
+    for tree in range(1 + onnx_trees.MOST_IN_ALL // 256):
+        trees.grow(tree, 256, [0])
     write_regressor(file, trees)
 
 
+def elsewhere(file: Path) -> None:
+    value(8)(file)
+    model = onnx.load(file)
+    tensor = numpy_helper.from_array(np.ones(5, np.float32), "ones")
+    external_data_helper.set_external_data(tensor, location="more.data")
+    model.graph.initializer.append(tensor)
+    onnx.save(model, file)
+
+
 REFUSED = {
-    "not finite": endless,
+    "NaN or the lowest infinity": endless(-np.inf),
+    "NaN or the lowest": endless(np.nan),
+    "the same outputs": unequal(twice=False),
+    "two weights for one output": unequal(twice=True),
+    "labels follow another rule": two_sums,
+    "leaves, more than 200000": large,
+    "lies in another file": elsewhere,
     "has 257 leaves": value(257),
     "the mode BRANCH_EQ": lambda file: write_regressor(file, forest(4, modes=("BRANCH_EQ",))),
     "not added up": lambda file: write_regressor(file, forest(4), aggregate_function="AVERAGE"),
@@ -125,21 +206,63 @@ def test_what_masks_cannot_say_is_kept_whole(tmp_path: Path, why: str) -> None:
 
 
 class Counted:
-    """A session that counts how often it is asked."""
+    """A session that counts how often it is asked, on a clock that only it moves on."""
 
-    def __init__(self, file: Path) -> None:
-        self.session, self.times = opened(file), 0
+    now = 0.0
+
+    def __init__(self, file: Path, seconds: float = 1.0) -> None:
+        self.session, self.seconds, self.times = opened(file), seconds, 0
 
     def run(self, wanted: Any, inputs: Any) -> list[Any]:
         """Run the whole model."""
         self.times += 1
+        Counted.now += self.seconds
         return list(self.session.run(wanted, inputs))
 
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred rows are many."""
+    """A hundred rows are many, and fifty enough to compare."""
     monkeypatch.setattr(onnx_parts, "MANY", 100)
+    monkeypatch.setattr(onnx_parts, "COMPARED", 50)
+    monkeypatch.setattr(onnx_parts, "perf_counter", lambda: Counted.now)
+
+
+@pytest.mark.usefixtures("soon")
+def test_parts_that_are_no_faster_are_not_used(tmp_path: Path) -> None:
+    value(31)(tmp_path / "model.onnx")
+    whole = Counted(tmp_path / "model.onnx", seconds=0.0)
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for _ in range(5):
+        session.run(["value"], {"x": ROWS})
+    assert whole.times == 5
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_few_rows_are_not_enough_to_compare(tmp_path: Path) -> None:
+    value(31)(tmp_path / "model.onnx")
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for some in [ROWS[:49]] * 4 + [ROWS, ROWS]:
+        session.run(["value"], {"x": some})
+    assert whole.times == 5
+
+
+@pytest.mark.parametrize("why", [EOFError(), SystemError("old numpy"), RecursionError()])
+@pytest.mark.usefixtures("soon")
+def test_whatever_goes_wrong_no_scoring_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: Exception
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise why
+
+    value(31)(tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_trees, "take_out", fail)
+    whole = Counted(tmp_path / "model.onnx")
+    session = faster_for_many(whole, tmp_path / "model.onnx")
+    for _ in range(4):
+        session.run(["value"], {"x": ROWS})
+    assert whole.times == 4
 
 
 @pytest.mark.usefixtures("soon")
@@ -220,7 +343,7 @@ def test_libraries_that_do_not_load_are_done_without(
     for _ in range(4):
         session.run(["value"], {"x": ROWS})
     assert whole.times == 4
-    assert "flagfall[trees] cannot be used" in caplog.text
+    assert "onnxruntime walks down its trees: ModuleNotFoundError" in caplog.text
 
 
 @pytest.mark.usefixtures("soon")
@@ -234,7 +357,9 @@ def test_a_model_without_trees_stays_with_onnxruntime(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-def test_the_shipped_model_scores_the_same_by_masks() -> None:
+def test_the_shipped_model_scores_the_same_by_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = count(1)
+    monkeypatch.setattr(onnx_parts, "perf_counter", lambda: -1 / next(readings))  # ever sooner
     random = np.random.default_rng(5)
     columns = {f"c{i}": random.normal(size=20_000).astype(np.float32) * 50 for i in range(14)}
     flights = pl.DataFrame(columns)

@@ -31,6 +31,10 @@ FAILURES = (
 _LFS = b"version https://git-lfs.github.com/"
 
 
+class KeptWhole(Exception):
+    """The trees are not taken out of a model; the message says why."""
+
+
 class Session(Protocol):
     """Runs a model; onnxruntime's own is one."""
 

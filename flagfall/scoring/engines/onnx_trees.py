@@ -18,10 +18,14 @@ from onnx.helper import get_attribute_value, make_node, make_tensor_value_info
 from onnx.shape_inference import infer_shapes
 from onnx.utils import Extractor
 
+from flagfall.scoring.engines.onnx_session import KeptWhole
 from flagfall.scoring.engines.tree_masks import Leaf, Node, Tree, Trees
 
 MOST_LEAVES = 256
 """Of a tree. With more, to walk down it is faster than to ask all of its nodes."""
+
+MOST_IN_ALL = 200_000
+"""Leaves of all trees. More take longer to be made masks than most tasks would gain."""
 
 _ML = "ai.onnx.ml"
 _LINEAR = {"TreeEnsembleClassifier": "LinearClassifier", "TreeEnsembleRegressor": "LinearRegressor"}
@@ -31,10 +35,6 @@ _LABELS = {"classlabels_int64s": "classlabels_ints", "classlabels_strings": "cla
 _NODES = ("treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids")
 _BELOW = (b"BRANCH_LT", b"BRANCH_GTE")
 _ABOVE = (b"BRANCH_GT", b"BRANCH_GTE")
-
-
-class KeptWhole(Exception):
-    """The trees cannot be taken out of a model; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,11 @@ def take_out(file: Path) -> Taken:
     Raises:
         KeptWhole: It has no trees, several ensembles, or trees that masks cannot have.
     """
-    model = infer_shapes(onnx.load(file))
+    loaded = onnx.load(file, load_external_data=False)
+    _ensemble(loaded)  # before anything that takes time with a large model
+    if any(one.data_location == onnx.TensorProto.EXTERNAL for one in loaded.graph.initializer):
+        raise KeptWhole("a part of it lies in another file")
+    model = infer_shapes(loaded)
     ensemble = _ensemble(model)
     given = {one.name: get_attribute_value(one) for one in ensemble.attribute}
     added = _ADDED[ensemble.op_type]
@@ -92,8 +96,10 @@ def _sums(given: Mapping[str, Any], added: str) -> int:
     """How many sums there are: one a class or target, or one that decides between two classes."""
     numbers = sorted(set(given[f"{added}_ids"]))
     labels = next((given[name] for name in _LABELS if given.get(name)), ())
-    if added == "class" and len(labels) == 2 and len(numbers) == 1:
-        if given.get("post_transform") != b"LOGISTIC" or min(given["class_weights"]) >= 0:
+    if added == "class" and len(labels) == 2:
+        weights = given.get("class_weights", (0.0,))
+        is_known = given.get("post_transform") == b"LOGISTIC" and min(weights) < 0
+        if len(numbers) != 1 or not is_known:
             raise KeptWhole("its labels follow another rule than those of a linear model")
         return 1
     if (transform := given.get("post_transform", b"NONE")) not in _TRANSFORMS[added]:
@@ -118,6 +124,8 @@ class _Ensemble:
         only = len(set(given[f"{added}_ids"])) == 1
         names = ("treeids", "nodeids", "ids", "weights")
         for tree, node, number, weight in zip(*(given[f"{added}_{n}"] for n in names), strict=True):
+            if number in self._adds[tree, node]:
+                raise KeptWhole("a leaf of it has two weights for one output")
             self._adds[tree, node][0 if only else number] = weight
 
     def trees(self) -> list[Tree]:
@@ -125,10 +133,19 @@ class _Ensemble:
         roots: dict[int, int] = {}
         for tree, node in self._nodes:
             roots.setdefault(tree, node)
-        sizes = Counter(tree for (tree, _), rest in self._nodes.items() if rest[0] == b"LEAF")
-        if (most := max(sizes.values())) > MOST_LEAVES:
-            raise KeptWhole(f"a tree of it has {most} leaves, more than {MOST_LEAVES}")
+        self._check()
         return [self._grown(tree, node) for tree, node in roots.items()]
+
+    def _check(self) -> None:
+        ends = [place for place, (mode, *_) in self._nodes.items() if mode == b"LEAF"]
+        if (most := max(Counter(tree for tree, _ in ends).values())) > MOST_LEAVES:
+            raise KeptWhole(f"a tree of it has {most} leaves, more than {MOST_LEAVES}")
+        if len(ends) > MOST_IN_ALL:
+            raise KeptWhole(f"it has {len(ends)} leaves, more than {MOST_IN_ALL}")
+        added_to = {(tree, tuple(sorted(self._adds[tree, node]))) for tree, node in ends}
+        if len(added_to) > len({tree for tree, _ in ends}) or any(not to for _, to in added_to):
+            # onnxruntime leaves out an output to which nothing was added for a row, base and all.
+            raise KeptWhole("not every leaf of a tree adds to the same outputs")
 
     def _grown(self, tree: int, node: int) -> Tree:
         mode, column, value, yes, no, missing_yes = self._nodes[tree, node]
@@ -136,10 +153,11 @@ class _Ensemble:
             return Leaf(self._adds[tree, node])
         if mode not in (b"BRANCH_LEQ", *_BELOW, *_ABOVE):
             raise KeptWhole(f"its nodes have the mode {mode.decode()}")
-        if not np.isfinite(value):
-            raise KeptWhole("a node of it compares with a value that is not finite")
+        if not value > -np.inf:
+            raise KeptWhole("a node of it compares with NaN or the lowest infinity")
         if mode in _BELOW:
-            value = np.nextafter(np.float32(value), np.float32(-np.inf))
+            with np.errstate(over="ignore"):  # below the lowest number there is an infinity
+                value = np.nextafter(np.float32(value), np.float32(-np.inf))
         left, right = self._grown(tree, yes), self._grown(tree, no)
         if mode in _ABOVE:
             return Node(column, float(value), not missing_yes, right, left)
@@ -166,7 +184,10 @@ def _linear(ensemble: Any, given: Mapping[str, Any], base: Sequence[float], shar
 def _head(model: Any, rows: str) -> bytes | None:
     known = (*model.graph.input, *model.graph.value_info)
     kinds = {put.name: put.type.tensor_type.elem_type for put in known}
-    if kinds.get(rows) != onnx.TensorProto.FLOAT:
+    if rows not in kinds:  # as after a scaler; where it is another type, the head is no model
+        put = make_tensor_value_info(rows, onnx.TensorProto.FLOAT, None)
+        model.graph.value_info.append(put)
+    elif kinds[rows] != onnx.TensorProto.FLOAT:
         raise KeptWhole("its trees are not asked of float32")
     inputs = [put.name for put in model.graph.input]
     return None if rows in inputs else _extracted(model, inputs, [rows])

@@ -66,11 +66,6 @@ class Node:
 Tree = Node | Leaf
 
 
-def leaves(tree: Tree) -> list[Leaf]:
-    """Those of a tree, from left to right."""
-    return [tree] if isinstance(tree, Leaf) else leaves(tree.left) + leaves(tree.right)
-
-
 @dataclass
 class _Mask:
     """At most ``BITS`` neighbouring leaves of a tree, and the nodes on whose left some are."""
@@ -140,7 +135,9 @@ class Trees:
 
 
 def _masks(tree: Tree) -> list[_Mask]:
-    strikes, found = list(_strikes(tree, 0)), leaves(tree)
+    strikes: list[tuple[Node, int, int]] = []
+    found: list[Leaf] = []
+    _walk(tree, strikes, found)
     masks = []
     for first in range(0, len(found), BITS):
         mask = _Mask(first == 0, leaves=found[first : first + BITS])
@@ -151,13 +148,15 @@ def _masks(tree: Tree) -> list[_Mask]:
     return masks
 
 
-def _strikes(tree: Tree, first: int) -> Iterator[tuple[Node, int, int]]:
-    """Each node, with the first leaf on its left and the first on its right."""
-    if isinstance(tree, Node):
-        middle = first + len(leaves(tree.left))
-        yield tree, first, middle
-        yield from _strikes(tree.left, first)
-        yield from _strikes(tree.right, middle)
+def _walk(tree: Tree, strikes: list[tuple[Node, int, int]], leaves: list[Leaf]) -> None:
+    """Note the leaves, and each node with the first leaf on its left and on its right."""
+    if isinstance(tree, Leaf):
+        leaves.append(tree)
+        return
+    first = len(leaves)
+    _walk(tree.left, strikes, leaves)
+    strikes.append((tree, first, len(leaves)))
+    _walk(tree.right, strikes, leaves)
 
 
 def _bits(first: int, end: int) -> int:
