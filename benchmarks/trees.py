@@ -44,9 +44,10 @@ def by_onnxruntime(folder: Path) -> Score:
 def by_masks(folder: Path) -> Score:
     """Flagfall with ``flagfall[trees]``, from the first row on."""
     from flagfall.scoring.engines.onnx_parts import Parts
+    from flagfall.scoring.engines.onnx_session import opened
     from flagfall.scoring.engines.onnx_trees import take_out
 
-    return _by_threads(Parts(take_out(ONNX)))
+    return _by_threads(Parts(take_out(ONNX), opened(ONNX)))
 
 
 def _by_threads(session: Any) -> Score:
