@@ -194,7 +194,7 @@ class Ours:
         )
         files = {f"{kind.name}.py": kind.sensors(self.rounds) for kind in self.sensors}
         files["floor.py"] = kinds.floor_watcher(self.folder).watcher()
-        files["six.py"] = kinds.six_tasks(self.folder)
+        files["six_tasks.py"] = kinds.six_tasks(self.folder)
         files["feeds.py"] = (DAGS / "feeds.py").read_text()
         settings = kinds.connections(server)
         settings["FLAGFALL_DATASETS"] = str(self.folder / "datasets")
