@@ -8,7 +8,7 @@ Only numbers become the nearest float64.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 import polars as pl
@@ -179,7 +179,15 @@ def _boolean(column: Column, raw: pl.Expr) -> pl.Expr:
 
 def _calendar(value: pl.Expr) -> pl.Expr:
     """Only the years 0001 to 9999, as ISO 8601 and Python's datetime have them."""
-    return pl.when(value.dt.year().is_between(1, 9999)).then(value)
+    return _once(value, lambda read: pl.when(read.dt.year().is_between(1, 9999)).then(read))
+
+
+def _once(value: pl.Expr, use: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """What is made of a value. polars computes what an expression names twice, twice."""
+    return value.map_batches(
+        lambda series: series.to_frame("x").select_seq(use(pl.col("x"))).to_series(),
+        is_elementwise=True,
+    )
 
 
 def _only(pattern: str, raw: pl.Expr) -> pl.Expr:
@@ -210,6 +218,10 @@ def _iso_datetime(raw: pl.Expr) -> pl.Expr:
     text = text.str.replace(r"^(.{16})(Z|[+-].*)?$", "${1}:00${2}")
     text = text.str.replace("Z", "+00:00", literal=True)
     text = text.str.replace(r"([+-]\d{2})$", "${1}:00")
+    return _once(text, _with_or_without_offset)
+
+
+def _with_or_without_offset(text: pl.Expr) -> pl.Expr:
     naive = _parse(text, "%Y-%m-%dT%H:%M:%S%.f")
     return pl.coalesce(naive, _parse(text, "%Y-%m-%dT%H:%M:%S%.f%z"))
 

@@ -183,9 +183,7 @@ class _Records:
         if kept == last - first and self.line_ends is None:
             return self.data[first:last]
         if kept < (last - first) // _FEW:
-            return b"".join(
-                self.take(slice(row, row + 1)).joined() for row in range(len(self.start))
-            )
+            return b"".join(map(self._joined_one, self.start.tolist(), self.end.tolist()))
         edges = np.zeros(last - first + 1, np.int8)
         edges[self.start - first] += 1
         edges[self.end + 1 - first] -= 1
@@ -193,6 +191,12 @@ class _Records:
         if self.line_ends is not None:
             inside &= ~self.line_ends[first:last]
         return np.frombuffer(self.data, np.uint8)[first:last][inside].tobytes()
+
+    def _joined_one(self, start: int, end: int) -> bytes:
+        row = self.data[start : end + 1]
+        if self.line_ends is None:
+            return row
+        return np.frombuffer(row, np.uint8)[~self.line_ends[start : end + 1]].tobytes()
 
 
 def _clipped(data: bytes, start: int, end: int, most: int | None) -> str:
@@ -347,8 +351,8 @@ class _Layout:
 
     def _with_names(self, records: _Records, rows: pl.DataFrame) -> list[int]:
         """Rows with the name of a column for a value; most blocks lack some name altogether."""
-        plain = (name for name in self.places if name.isidentifier())
-        if not all(map(records.have, plain)):
+        plain = filter(str.isidentifier, self.places)
+        if not all(map(records.have, sorted(plain, key=len, reverse=True))):  # soonest found out
             return []
         is_name = pl.col(pl.String()).is_in(self.header)
         found = rows.select_seq(pl.any_horizontal(pl.lit(False), is_name)).to_series()

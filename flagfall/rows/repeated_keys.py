@@ -73,11 +73,10 @@ class KeyLog:
         if not self._key:
             return None
         key = pl.struct(self._key)
-        return Hashed(
-            *rows.select_seq(
-                key.is_first_distinct().alias("first"), key.hash(self._seed).alias("hash")
-            )
-        )
+        hashes = rows.select_seq(key.hash(self._seed)).to_series()
+        if hashes.n_unique() == len(hashes):
+            return Hashed(pl.repeat(True, len(hashes), eager=True), hashes)
+        return Hashed(rows.select_seq(key.is_first_distinct()).to_series(), hashes)
 
     def split(self, rows: pl.DataFrame, keys: Hashed | None) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of the next block to keep, and those that repeat an earlier one."""

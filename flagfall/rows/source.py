@@ -239,6 +239,8 @@ def _without_mark(file: DataFile, data: bytes) -> bytes:
 
 def _without_marks(lines: bytes) -> bytes:
     """Lines without byte order marks before them, which files that were concatenated have."""
+    if lines.isascii():  # ten times as fast as to search
+        return lines
     return lines.removeprefix(codecs.BOM_UTF8).replace(_LF + codecs.BOM_UTF8, _LF)
 
 
