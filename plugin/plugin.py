@@ -54,3 +54,10 @@ class FlagfallPlugin(AirflowPlugin):
         _view("Feed", "flagfall-feed", "dag", "/feeds/{DAG_ID}"),
         _view("Batches", "flagfall-run", "dag_run", "/feeds/{DAG_ID}/runs/{RUN_ID}"),
     ]
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Called by every process of Airflow, once."""
+        from flagfall.plugin.forked import import_libraries
+
+        import_libraries()

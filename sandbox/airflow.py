@@ -109,8 +109,13 @@ class LocalAirflow:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs so that it talks to this Airflow."""
+        """What a process needs so that it talks to this Airflow.
+
+        Bytecode is kept, as it is for a user: a shell that says not to, as in many an image, would
+        have every task compile the project again.
+        """
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         path = f"{self._python.parent}{os.pathsep}{inherited.get('PATH', '')}"
         defaults = {**read_settings(SETTINGS), **self._defaults()}
         return {**inherited, "PATH": path, **defaults, **self._settings}
