@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 
 from flagfall.stores import aws, forget_stores
 from tests.feeds import Clock, ToyFeed, make_toy
@@ -18,6 +19,9 @@ _HOME = TemporaryDirectory(prefix="flagfall-tests-", ignore_cleanup_errors=True)
 atexit.register(_HOME.cleanup)  # its own finalizer warns, and a warning is an error
 os.environ["AIRFLOW_HOME"] = _HOME.name  # before Airflow is imported
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+settings.register_profile("flagfall", deadline=None)  # tests share two cores: none is timed
+settings.load_profile("flagfall")
 
 
 @pytest.fixture

@@ -40,7 +40,6 @@ LANDED = datetime(2026, 11, 22, tzinfo=UTC)
 def drawn(times: int) -> settings:
     return settings(
         max_examples=times,
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of a draw

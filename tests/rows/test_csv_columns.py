@@ -59,7 +59,6 @@ def feed(names: Sequence[str], types: Sequence[str], missing: Sequence[str]) -> 
 
 @settings(
     max_examples=500,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

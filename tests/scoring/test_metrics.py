@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import (
     average_precision_score,
@@ -40,7 +40,6 @@ def arrays(rows: list[tuple[bool, float]]) -> tuple[Labels, Scores]:
     return np.array(labels, np.bool_), np.array(scores, np.float32)
 
 
-@settings(deadline=None)  # the first call imports scikit-learn's parts
 @given(ROWS.filter(lambda rows: len({label for label, _ in rows}) == 2))
 def test_they_are_scikit_learns(rows: list[tuple[bool, float]]) -> None:
     labels, scores = arrays(rows)
@@ -72,7 +71,6 @@ def test_on_a_million_rows_too() -> None:
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_macro_f1_is_scikit_learns_over_the_classes_that_occur(
     pairs: list[tuple[int, int]],
@@ -90,7 +88,6 @@ def test_a_probability_of_0_costs_much_and_not_infinitely_much() -> None:
     assert found == pytest.approx(log_loss([0, 0, 1], shares), rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=30))
 def test_r_squared_is_scikit_learns_and_none_without_differences(
     pairs: list[tuple[int, int]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flagfall.lake.records import ValueBins
@@ -18,7 +18,6 @@ def _binned(values: list[float]) -> ValueBins:
     return fill(array, (array.min(), array.max()), {"twice": 2 * np.ones(array.size)})
 
 
-@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_no_row_is_lost_or_counted_in_another_bin(one: list[float], other: list[float]) -> None:
     both = merged(_binned(one), _binned(other))
