@@ -57,7 +57,7 @@ class FlagfallPlugin(AirflowPlugin):
 
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
-        """Called by every process of Airflow, once."""
+        """Airflow calls it in each of its processes, and in each task."""
         from flagfall.plugin.forked import import_libraries
 
         import_libraries()

@@ -18,7 +18,7 @@ def imported(): return sorted(set(sys.argv[2].split(",")) & set(sys.modules))
 SAY = LOAD + "load(); print(*imported())"
 IN_A_CHILD = LOAD + (
     "import multiprocessing\n"
-    "def child(): load(); print(*imported(), flush=True)\n"
+    "def child(): load(); print('loaded', *imported(), flush=True)\n"
     "multiprocessing.get_context('fork').Process(target=child).start()"
 )
 FORKED = (
@@ -75,7 +75,9 @@ def test_other_processes_do_not(command: str, executor: str, tmp_path: Path) -> 
 
 
 def test_a_task_that_loads_plugins_itself_does_not(tmp_path: Path) -> None:
-    assert "polars" not in said(IN_A_CHILD, "scheduler", "LocalExecutor", tmp_path)
+    loaded, *libraries = said(IN_A_CHILD, "scheduler", "LocalExecutor", tmp_path)
+    assert loaded == "loaded"
+    assert "polars" not in libraries
 
 
 def test_they_work_in_a_process_that_is_forked_later(tmp_path: Path) -> None:
