@@ -25,6 +25,8 @@ from flagfall.landing.zone import LandingAddress
 from flagfall.triggers import MarkerFeedTrigger
 from sandbox.s3 import REGION, LocalS3
 
+QUIET = 3600.0
+"""Seconds after which a marker without a receipt is announced again: not while others are dropped."""
 BEAT = 0.005
 """Seconds between two beats of what tells how long the event loop was held."""
 COLUMNS = (
@@ -50,7 +52,7 @@ async def on_disk(folder: Path, markers: int) -> tuple[Cell, ...]:
     """Renamed into place to yielded."""
     disk = Disk(folder)
     landing = LandingAddress(uri=disk.uri("feed"), marker=f"{{n}}/{MARKER}")
-    feed = Feed(dataset="bench", landing=landing, lake=LakeAddress(uri=f"{folder}/lake"))
+    feed = Feed(dataset="bench", landing=landing, lake=LakeAddress(uri=f"{folder}/lake"), settle=QUIET)
     trigger = MarkerFeedTrigger.of(feed)
     return await _measure(trigger, disk, markers, pause=1.2)
 
@@ -69,7 +71,7 @@ async def on_s3(folder: Path, markers: int) -> tuple[Cell, ...]:
             uri=bucket.uri("feed"), marker=f"{{n}}/{MARKER}", sqs_queue=server.queue
         )
         lake = LakeAddress(uri=bucket.uri("lake"))
-        feed = Feed(dataset="bench", landing=landing, lake=lake, sweep_every=3600.0)
+        feed = Feed(dataset="bench", landing=landing, lake=lake, sweep_every=3600.0, settle=QUIET)
         trigger = MarkerFeedTrigger.of(feed)
         return await _measure(trigger, bucket, markers, pause=0.1)
 
