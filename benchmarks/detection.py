@@ -26,7 +26,7 @@ from flagfall.triggers import MarkerFeedTrigger
 from sandbox.s3 import REGION, LocalS3
 
 QUIET = 3600.0
-"""Seconds after which a marker without a receipt is announced again: not while others are dropped."""
+"""Seconds until a marker without a receipt is announced again: none while others are dropped."""
 BEAT = 0.005
 """Seconds between two beats of what tells how long the event loop was held."""
 COLUMNS = (
@@ -52,7 +52,8 @@ async def on_disk(folder: Path, markers: int) -> tuple[Cell, ...]:
     """Renamed into place to yielded."""
     disk = Disk(folder)
     landing = LandingAddress(uri=disk.uri("feed"), marker=f"{{n}}/{MARKER}")
-    feed = Feed(dataset="bench", landing=landing, lake=LakeAddress(uri=f"{folder}/lake"), settle=QUIET)
+    lake = LakeAddress(uri=f"{folder}/lake")
+    feed = Feed(dataset="bench", landing=landing, lake=lake, settle=QUIET)
     trigger = MarkerFeedTrigger.of(feed)
     return await _measure(trigger, disk, markers, pause=1.2)
 
