@@ -2,8 +2,8 @@
 
 One thread polls a queue for all who wait for it in this process. A message only says "look at this
 key": lost, doubled, out of order or forged ones harm nothing, and so it is deleted as soon as it
-has been passed on. SQS gives a message to one process only, though: if whoever waits for it may be
-elsewhere, it is left for another triggerer, for a while. What a message looks like:
+has been passed on. If whoever waits for it may be elsewhere, it is not deleted, and not hidden from
+another triggerer: who has left it asks again a little later. What a message looks like:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html and
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 """
@@ -28,8 +28,8 @@ log = logger(__name__)
 
 LONG_POLL = 20
 """Seconds that SQS waits for a message: its maximum, hence the fewest requests."""
-LEFT_FOR = 1
-"""Seconds after which SQS gives a message that was not deleted to the next who asks."""
+STEP_BACK = (0.1, 0.3)
+"""Seconds, at least and at most, in which a poller leaves to others what it has not deleted."""
 GIVEN_UP_AFTER = 16
 """How often a message is received before it is deleted although it is nobody's."""
 _MESSAGES = 10
@@ -147,7 +147,7 @@ class _Poller:
             QueueUrl=self.url,
             MaxNumberOfMessages=_MESSAGES,
             WaitTimeSeconds=LONG_POLL,
-            VisibilityTimeout=LEFT_FOR,
+            VisibilityTimeout=0,
             MessageSystemAttributeNames=[_RECEIVED],
         )
         messages = answer.get("Messages", [])
@@ -165,7 +165,7 @@ class _Poller:
 
     def _step_back(self) -> None:
         """Let the others have what was left; who asks soon again would be given it again."""
-        self.deserted.wait(random.uniform(2.0, 3.0) * LEFT_FOR)
+        self.deserted.wait(random.uniform(*STEP_BACK))
 
     def _deliver(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Pass messages on; gives those that have done all they can."""

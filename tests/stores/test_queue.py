@@ -356,13 +356,27 @@ class TestSeveralProcesses:
             assert await next_hint(hints) == {"k"}
             await until(lambda: "DeleteMessageBatch" in [action(asked) for asked in canned.asked])
 
-    async def test_who_left_a_message_does_not_take_it_again_at_once(self, canned: Canned) -> None:
+    async def test_who_left_a_message_does_not_take_it_again_at_once(
+        self, canned: Canned, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "STEP_BACK", (600.0, 600.0))
         counted = {"Attributes": {"ApproximateReceiveCount": "1"}}
         canned.answers = always({"Body": notification("bucket", "in/k"), **counted})
         async with aclosing(queue_hints(f"{canned.url}/1/q", "", "bucket", "in")) as hints:
             assert await next_hint(hints) == {"k"}
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(0.2)
             assert [action(asked) for asked in canned.asked] == ["ReceiveMessage"]
+
+    async def test_what_is_left_is_there_for_another_at_once(
+        self, s3: S3Server, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "STEP_BACK", (600.0, 600.0))
+        async with aclosing(queue_hints(url, "", "bucket", "in")) as hints:
+            task = await waiting(hints)
+            await asyncio.to_thread(send, s3, url, notification("bucket", "in/k"))
+            assert await task == {"k"}
+            answer = s3.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=0)
+            assert len(answer["Messages"]) == 1
 
     async def test_whoever_waits_hears_of_everything_whoever_received_it_first(
         self, s3: S3Server, url: str
