@@ -1,13 +1,18 @@
 """What a scheduler imports for the tasks that it forks."""
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from flagfall.plugin.forked import LIBRARIES
+import flagfall
+from flagfall.plugin.forked import LIBRARIES, OWN
+
+IMPORTED = sorted((*LIBRARIES, *OWN))
 
 LOAD = """
 import sys
@@ -42,22 +47,48 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 )
 
+OWN_IN_A_CHILD = (
+    LOAD
+    + """
+import os
+load()
+from flagfall.stages import shard
+if CHANGED:
+    with open(shard.__file__, "a") as file:
+        file.write("IS_NEW = True")
+child = os.fork()
+if not child:
+    before = len(sys.modules)
+    from flagfall.stages import shard
+    from flagfall.operators.work import staging
+    is_one = sys.modules["flagfall.stages.shard"] is shard
+    print(hasattr(shard, "IS_NEW"), is_one, len(sys.modules) - before > 0, flush=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+)
 
-def said(code: str, command: str, executor: str, home: Path) -> list[str]:
+
+def said(code: str, command: str, executor: str, home: Path, **more: str) -> list[str]:
     """What a process of Airflow prints."""
     environment = {**os.environ, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__EXECUTOR": executor}
-    arguments = [sys.executable, "-c", code, command, ",".join(LIBRARIES)]
+    environment |= more
+    arguments = [sys.executable, "-c", code, command, ",".join(IMPORTED)]
     done = subprocess.run(
-        arguments, env=environment, text=True, capture_output=True, check=True, timeout=120
+        arguments,
+        env=environment,
+        cwd=home,
+        text=True,
+        capture_output=True,
+        check=True,
+        timeout=120,
     )
     return done.stdout.split()
 
 
 @pytest.mark.parametrize("executor", ["LocalExecutor", "CeleryExecutor,LocalExecutor"])
-def test_a_scheduler_that_forks_its_tasks_imports_libraries_for_them(
-    executor: str, tmp_path: Path
-) -> None:
-    assert said(SAY, "scheduler", executor, tmp_path) == sorted(LIBRARIES)
+def test_a_scheduler_that_forks_its_tasks_imports_for_them(executor: str, tmp_path: Path) -> None:
+    assert said(SAY, "scheduler", executor, tmp_path) == IMPORTED
 
 
 @pytest.mark.parametrize(
@@ -75,10 +106,25 @@ def test_other_processes_do_not(command: str, executor: str, tmp_path: Path) -> 
 
 
 def test_a_task_that_loads_plugins_itself_does_not(tmp_path: Path) -> None:
-    loaded, *libraries = said(IN_A_CHILD, "scheduler", "LocalExecutor", tmp_path)
+    loaded, *imported = said(IN_A_CHILD, "scheduler", "LocalExecutor", tmp_path)
     assert loaded == "loaded"
-    assert "polars" not in libraries
+    assert "polars" not in imported
 
 
 def test_they_work_in_a_process_that_is_forked_later(tmp_path: Path) -> None:
     assert said(FORKED, "scheduler", "LocalExecutor", tmp_path) == ["7", "125000000", "0"]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_task_has_our_modules_as_their_files_are(changed: bool, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(Path(flagfall.__file__).parent, clone / "flagfall")
+    code = OWN_IN_A_CHILD.replace("CHANGED", str(changed))
+    found = said(code, "scheduler", "LocalExecutor", tmp_path, PYTHONPATH=str(clone))
+    assert found == [str(changed), "True", str(changed), "0"]
+
+
+def test_whatever_is_imported_for_tasks_is_there() -> None:
+    """A module that is not installed is left out without a word; ours are."""
+    for name in OWN:
+        import_module(name)
