@@ -1,7 +1,7 @@
-"""What Airflow's scheduler imports before it forks tasks, with the LocalExecutor.
+"""What a scheduler with the LocalExecutor, or a Celery worker, imports before it forks tasks.
 
-Each task is a process of its own that is forked from the scheduler's, so it need not import what is
-there. That is half a second of each task, and a second of the report.
+Each task is a process of its own that is forked from one of these, so it need not import what is
+there. That is half a second of each task, and a second of the report. In a pod nothing is forked.
 """
 
 from __future__ import annotations
@@ -40,10 +40,14 @@ OWN = (
 """With what each of them imports, all that a pipeline's tasks need of us."""
 
 
+def import_if_scheduler() -> None:
+    """Import what tasks need if this is a scheduler that forks its tasks."""
+    if _forks_tasks():
+        import_for_tasks()
+
+
 def import_for_tasks() -> None:
-    """Import what tasks need and what is installed, if this is a scheduler that forks its tasks."""
-    if not _forks_tasks():
-        return
+    """Import what tasks need and what is installed, in a process that forks them."""
     for name in (*LIBRARIES, *OWN):
         with suppress(ModuleNotFoundError):
             import_module(name)

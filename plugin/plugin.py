@@ -58,6 +58,6 @@ class FlagfallPlugin(AirflowPlugin):
     @classmethod
     def on_load(cls, *args: Any, **kwargs: Any) -> None:
         """Airflow calls it in each of its processes, and in each task."""
-        from flagfall.plugin.forked import import_for_tasks
+        from flagfall.plugin.forked import import_if_scheduler
 
-        import_for_tasks()
+        import_if_scheduler()

@@ -11,6 +11,9 @@ import pytest
 
 import flagfall
 from flagfall.plugin.forked import LIBRARIES, OWN
+from sandbox.airflow import read_settings
+
+ROOT = Path(__file__).parents[2]
 
 IMPORTED = sorted((*LIBRARIES, *OWN))
 
@@ -47,6 +50,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 )
 
+IN_A_WORKER = (
+    LOAD
+    + """
+from airflow.providers.celery.executors.celery_executor import app
+app.loader.init_worker()
+print(*imported())
+"""
+)
 OWN_IN_A_CHILD = (
     LOAD
     + """
@@ -103,6 +114,11 @@ def test_a_scheduler_that_forks_its_tasks_imports_for_them(executor: str, tmp_pa
 )
 def test_other_processes_do_not(command: str, executor: str, tmp_path: Path) -> None:
     assert "polars" not in said(SAY, command, executor, tmp_path)
+
+
+def test_so_does_a_celery_worker(tmp_path: Path) -> None:
+    settings = read_settings(ROOT / "deploy" / "celery.env")
+    assert said(IN_A_WORKER, "celery", "CeleryExecutor", tmp_path, **settings) == IMPORTED
 
 
 def test_a_task_that_loads_plugins_itself_does_not(tmp_path: Path) -> None:
