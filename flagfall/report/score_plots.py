@@ -84,7 +84,6 @@ def calibration(bins: Sequence[CalibrationBin]) -> tuple[Figure, str]:
         (axes.get_position().x0, 84 / height, axes.get_position().width, 140 / height)
     )
     axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    axes.text(0.6, 0.7, "perfect", color=MUTED, ha="right")
     drawn = [b for b in bins if b.rows >= FEWEST_ROWS]
     for b in drawn:
         axes.plot((b.score,) * 2, (b.low, b.high), color=ACCENT, linewidth=1.25)
