@@ -224,6 +224,7 @@ class _Batch:
             ):
                 kept = self._take(judged, keys, parts, rejected)
                 whole.add(kept, partial(_place, judged.group))
+            keys.finish()
             parts.finish()
         rows = sum(part.rows for part in parts.parts)
         findings = whole.findings(rows + rejected.rows)

@@ -3,7 +3,8 @@
 polars reads a number from a file as fast as a text, and to make numbers of texts takes longer than
 that. Its reader takes what ``casting`` takes, for the same number, and blanks before it, too. So
 rows with such blanks are read as text; and so are rows with a value that is no number, since a
-reason is to say which.
+reason is to say which. What a block is read as follows from it and the first, never from which
+thread came first: a file that is read again has the same blocks.
 """
 
 from __future__ import annotations
@@ -44,22 +45,25 @@ class CsvColumns:
         is_certain = "" in self._missing and not may_be_a_row
         names = [name for name in places if name in plain and name != text]
         self._numbers = {name: plain[name] for name in names if is_certain}
+        self._is_first = True
 
     def read(self, rows: bytes) -> pl.DataFrame:
         """Columns, numbers among them where all values of these rows are such or missing.
 
-        May be called by several threads.
+        The first call is made alone; the others may come from several threads.
 
         Raises:
             PolarsError: These are no rows.
         """
+        is_first, self._is_first = self._is_first, False
         if not rows or not self._numbers or self._has_blanks(rows):
             return self.texts(rows)
         try:
             return self._read(rows, self._numbers, self._missing)
         except pl.exceptions.PolarsError:
             texts = self.texts(rows)
-            self._distrust(texts)
+            if is_first:
+                self._distrust(texts)
             return texts
 
     def texts(self, rows: bytes) -> pl.DataFrame:

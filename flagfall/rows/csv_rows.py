@@ -17,6 +17,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -72,7 +73,9 @@ def csv_rows(file: DataFile, table: Table, dialect: Dialect, bounds: Bounds) -> 
         layout, records = piece
         return layout.block(file, records)
 
-    yield from in_order(block, _pieces(file, table, dialect, bounds), thread_count())
+    pieces = _pieces(file, table, dialect, bounds)
+    yield from map(block, islice(pieces, 1))  # alone: see ``CsvColumns``
+    yield from in_order(block, pieces, thread_count())
 
 
 def _pieces(

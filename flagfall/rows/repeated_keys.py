@@ -101,6 +101,11 @@ class KeyLog:
         self._rows += len(places)
         return pl.Series(repeats)
 
+    def finish(self) -> None:
+        """The blocks are over: the flags of an earlier pass were of the same rows."""
+        if self._known is not None:
+            assert self._rows == len(self._known), f"{self._rows} rows, not {len(self._known)}"
+
     def close(self) -> None:
         """Close the log. It is empty where no key can be in two blocks."""
         with self._log:  # closed also where a full disk takes no more

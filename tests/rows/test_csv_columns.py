@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flagfall.dataset.schema import Dataset
-from flagfall.rows import DataFile, blocks_of
-from flagfall.rows import source as source_module
+from flagfall.rows import DataFile, blocks_of, csv_rows
 from tests.rows.checking import assert_same_as_text, check, column, dataset
 
 ODDITIES = (
@@ -90,16 +89,20 @@ def test_a_header_again_is_no_row_where_its_names_may_be_values(tmp_path: Path) 
     assert outcome.rejected == []
 
 
-def test_one_value_that_is_no_number_makes_texts_of_its_column_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bad", "texts"), [(0, range(100)), (50, [50])])
+def test_a_value_that_is_no_number_makes_texts_of_its_column_in_its_block_or_after_the_first(
+    tmp_path: Path, bad: int, texts: Sequence[int]
+) -> None:
+    rows = [f"x,{'one' if n == bad else '111'},2.5\n" for n in range(100)]
     path = tmp_path / "a.csv"
-    path.write_text("id,count,value\n" + "x,1,2.5\n" * 3 + "x,one,2.5\n" + "x,1,2.5\n" * 99)
+    path.write_text("id,count,value\n" + "".join(rows))
     wanted = feed(("id", "count", "value"), ("string", "integer", "number"), ("",))
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(source_module, "BLOCK_BYTES", 20)
+        small.setattr(csv_rows, "BLOCK_ROWS", 1)
         blocks = list(blocks_of(DataFile("a.csv", path), wanted))
-    first, last = blocks[0].rows.dtypes, blocks[-1].rows.dtypes
-    assert first == [pl.String(), pl.Int64(), pl.Float64()]
-    assert last == [pl.String(), pl.String(), pl.Float64()]
+    read = [block.rows.dtypes[1] for block in blocks]
+    assert [n for n, dtype in enumerate(read) if dtype == pl.String()] == [*texts]
+    assert [n for n, block in enumerate(blocks) if block.rows.dtypes[2] == pl.String()] == [bad]
 
 
 @pytest.mark.parametrize("written", [{"decimalChar": ","}, {"groupChar": "'"}])
