@@ -9,12 +9,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 from airflow.configuration import conf
+
+import flagfall
+from flagfall.logs import logger
+
+log = logger(__name__)
 
 LIBRARIES = (
     "numpy",
@@ -40,6 +45,10 @@ OWN = (
 """With what each of them imports, all that a pipeline's tasks need of us."""
 
 
+Version = tuple[int, int, int] | None
+"""When a file was written last, its size, and where it lies; ``None`` where it is gone."""
+
+
 def import_if_scheduler() -> None:
     """Import what tasks need if this is a scheduler that forks its tasks."""
     if _forks_tasks():
@@ -47,42 +56,52 @@ def import_if_scheduler() -> None:
 
 
 def import_for_tasks() -> None:
-    """Import what tasks need and what is installed, in a process that forks them."""
+    """Import what tasks need and what is installed, in a process that forks them.
+
+    What cannot be imported is logged: each task tries it for itself.
+    """
+    versions = {file: _version(file) for file in _files()}  # one that changes meanwhile is seen
     for name in (*LIBRARIES, *OWN):
-        with suppress(ModuleNotFoundError):
+        try:
             import_module(name)
-    os.register_at_fork(after_in_child=partial(_forget_changed, _versions()))
+        except ModuleNotFoundError:
+            log.debug("%s is not installed", name)
+        except Exception as error:
+            log.warning("%s cannot be imported for tasks: %s: %s", name, type(error), error)
+    os.register_at_fork(after_in_child=partial(_forget_changed, versions))
 
 
 def _forks_tasks() -> bool:
     is_scheduler = sys.argv[1:2] == ["scheduler"] and multiprocessing.parent_process() is None
-    return is_scheduler and "LocalExecutor" in conf.get("core", "executor")
+    return is_scheduler and "LocalExecutor" in conf.get("core", "executor") and _forks()
 
 
-def _versions() -> dict[str, int | None]:
-    """When each file of ours that has been imported was written last, by its path."""
-    ours = (module for name, module in sys.modules.items() if _is_ours(name))
-    return {path: _written(path) for module in ours if (path := module.__file__)}
+def _forks() -> bool:
+    """Whether processes are forked; that nobody has said how they begin is left so."""
+    default, *_ = multiprocessing.get_all_start_methods()
+    return (multiprocessing.get_start_method(allow_none=True) or default) == "fork"
 
 
-def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] == __package__.partition(".")[0]
+def _files() -> Iterator[str]:
+    """The files of all our modules."""
+    for folder, _, names in os.walk(Path(flagfall.__file__).parent, followlinks=True):
+        yield from (os.path.join(folder, name) for name in names if name.endswith(".py"))
 
 
-def _written(path: str) -> int | None:
-    """In nanoseconds; ``None`` where it is gone."""
+def _version(file: str) -> Version:
     try:
-        return os.stat(path).st_mtime_ns
+        status = os.stat(file)
     except OSError:
         return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _forget_changed(versions: Mapping[str, int | None]) -> None:
+def _forget_changed(versions: Mapping[str, Version]) -> None:
     """Have a task import all of ours anew where a file has changed, as in a clone: no half of each.
 
     Args:
-        versions: Of the files when they were imported.
+        versions: Of our files, before any was imported.
     """
-    if any(_written(path) != written for path, written in versions.items()):
-        for name in [*filter(_is_ours, sys.modules)]:
+    if any(_version(file) != version for file, version in versions.items()):
+        for name in [name for name in sys.modules if name.partition(".")[0] == flagfall.__name__]:
             del sys.modules[name]

@@ -13,9 +13,10 @@ import flagfall
 from flagfall.plugin.forked import LIBRARIES, OWN
 from sandbox.airflow import read_settings
 
-ROOT = Path(__file__).parents[2]
+IN_CELERY = read_settings(Path(__file__).parents[2] / "deploy" / "celery.env")
 
 IMPORTED = sorted((*LIBRARIES, *OWN))
+HAS_ALL = "has:" + ",".join(IMPORTED)
 
 LOAD = """
 import sys
@@ -55,7 +56,7 @@ IN_A_WORKER = (
     + """
 from airflow.providers.celery.executors.celery_executor import app
 app.loader.init_worker()
-print(*imported())
+print("has:" + ",".join(imported()))
 """
 )
 OWN_IN_A_CHILD = (
@@ -117,8 +118,7 @@ def test_other_processes_do_not(command: str, executor: str, tmp_path: Path) -> 
 
 
 def test_so_does_a_celery_worker(tmp_path: Path) -> None:
-    settings = read_settings(ROOT / "deploy" / "celery.env")
-    assert said(IN_A_WORKER, "celery", "CeleryExecutor", tmp_path, **settings) == IMPORTED
+    assert said(IN_A_WORKER, "celery", "CeleryExecutor", tmp_path, **IN_CELERY) == [HAS_ALL]
 
 
 def test_a_task_that_loads_plugins_itself_does_not(tmp_path: Path) -> None:
@@ -138,6 +138,42 @@ def test_a_task_has_our_modules_as_their_files_are(changed: bool, tmp_path: Path
     code = OWN_IN_A_CHILD.replace("CHANGED", str(changed))
     found = said(code, "scheduler", "LocalExecutor", tmp_path, PYTHONPATH=str(clone))
     assert found == [str(changed), "True", str(changed), "0"]
+
+
+def test_a_file_that_changes_as_others_are_imported_has_changed(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(Path(flagfall.__file__).parent, clone / "flagfall")
+    with (clone / "flagfall" / "report" / "page.py").open("a") as page:  # after shard, of stages
+        page.write("\nfrom flagfall.stages import shard\n")
+        page.write("with open(shard.__file__, 'a') as file:\n    file.write('IS_NEW = True')\n")
+    code = OWN_IN_A_CHILD.replace("CHANGED", "False")
+    found = said(code, "scheduler", "LocalExecutor", tmp_path, PYTHONPATH=str(clone))
+    assert found == ["True", "True", "True", "0"]
+
+
+@pytest.mark.parametrize("broken", ["polars", "flagfall.report.page"])
+def test_what_cannot_be_imported_stops_neither_a_worker_nor_the_search_for_changes(
+    broken: str, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(Path(flagfall.__file__).parent, clone / "flagfall")
+    file = clone / f"{broken.replace('.', '/')}.py"
+    file.write_text("raise ImportError('GLIBCXX not found')")
+    where = {"PYTHONPATH": str(clone)}
+    words = said(IN_A_WORKER, "celery", "CeleryExecutor", tmp_path, **IN_CELERY, **where)
+    assert broken in words, "it is logged"
+    (has,) = [word for word in words if word.startswith("has:")]
+    assert broken not in has
+    assert "numpy" in has
+    if broken != "polars":
+        code = OWN_IN_A_CHILD.replace("CHANGED", "True")
+        words = said(code, "scheduler", "LocalExecutor", tmp_path, **where)
+        assert "True True True 0" in " ".join(words)
+
+
+def test_a_scheduler_that_spawns_its_workers_does_not(tmp_path: Path) -> None:
+    code = "import multiprocessing; multiprocessing.set_start_method('spawn')" + SAY
+    assert "polars" not in said(code, "scheduler", "LocalExecutor", tmp_path)
 
 
 def test_whatever_is_imported_for_tasks_is_there() -> None:
