@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
+from flagfall.errors import StoreUnavailable
 from flagfall.logs import logger
 from flagfall.stores import Hint, IsOurs, nothing_is_ours
 from flagfall.stores.backoff import backoff
@@ -156,7 +157,9 @@ class _Poller:
                 {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]}
                 for n, message in enumerate(done)
             ]
-            sqs.delete_message_batch(QueueUrl=self.url, Entries=handles)
+            answer = sqs.delete_message_batch(QueueUrl=self.url, Entries=handles)
+            if failed := answer.get("Failed"):  # without a pause they would come again at once
+                raise StoreUnavailable(self.url, f"a message cannot be deleted: {failed[0]}")
         if self._failures:
             log.warning("%s: hints come again", self.url)
             self._failures = 0

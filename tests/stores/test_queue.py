@@ -474,6 +474,23 @@ class TestFailures:
             assert await task == {"k"}
         assert "the connection is not there" in warned(caplog)[0]
 
+    async def test_a_message_that_cannot_be_deleted_is_told_once_and_then_waited_for(
+        self, canned: Canned, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(queue, "backoff", lambda failures: 600.0)
+        message = {"ReceiptHandle": "it", "Body": notification("bucket", "in/k")}
+        refused = {"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}
+        told = {"ReceiveMessage": {"Messages": [message]}}
+        told["DeleteMessageBatch"] = {"Failed": [refused]}
+        canned.answers = lambda asked: Answer(200, json.dumps(told[action(asked)]).encode())
+        async with aclosing(ours(f"{canned.url}/1/q")) as hints:
+            assert await next_hint(hints) == {"k"}
+            await until(lambda: len(warned(caplog)) == 1)
+            await asyncio.sleep(0.2)
+            actions = [action(asked) for asked in canned.asked]
+            assert actions == ["ReceiveMessage", "DeleteMessageBatch"]
+        assert "ReceiptHandleIsInvalid" in warned(caplog)[0]
+
     async def test_leaving_ends_a_long_pause(
         self, canned: Canned, monkeypatch: pytest.MonkeyPatch
     ) -> None:
