@@ -1,5 +1,6 @@
 """What a scheduler imports for the tasks that it forks."""
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import flagfall
+from flagfall.plugin import forked
 from flagfall.plugin.forked import LIBRARIES, OWN
 from sandbox.airflow import read_settings
 
@@ -113,8 +115,20 @@ def test_a_scheduler_that_forks_its_tasks_imports_for_them(executor: str, tmp_pa
         ("api-server", "LocalExecutor"),
     ],
 )
-def test_other_processes_do_not(command: str, executor: str, tmp_path: Path) -> None:
-    assert "polars" not in said(SAY, command, executor, tmp_path)
+def test_other_processes_do_not(
+    command: str, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["airflow", command])
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", executor)
+    assert not forked._forks_tasks()
+
+
+def test_a_scheduler_that_spawns_its_workers_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["airflow", "scheduler"])
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    assert forked._forks_tasks()
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
+    assert not forked._forks_tasks()
 
 
 def test_so_does_a_celery_worker(tmp_path: Path) -> None:
@@ -169,11 +183,6 @@ def test_what_cannot_be_imported_stops_neither_a_worker_nor_the_search_for_chang
         code = OWN_IN_A_CHILD.replace("CHANGED", "True")
         words = said(code, "scheduler", "LocalExecutor", tmp_path, **where)
         assert "True True True 0" in " ".join(words)
-
-
-def test_a_scheduler_that_spawns_its_workers_does_not(tmp_path: Path) -> None:
-    code = "import multiprocessing; multiprocessing.set_start_method('spawn')" + SAY
-    assert "polars" not in said(code, "scheduler", "LocalExecutor", tmp_path)
 
 
 def test_whatever_is_imported_for_tasks_is_there() -> None:
