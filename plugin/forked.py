@@ -1,7 +1,7 @@
 """What a scheduler with the LocalExecutor, or a Celery worker, imports before it forks tasks.
 
 Each task is a process of its own that is forked from one of these, so it need not import what is
-there. That is half a second of each task, and a second of the report. In a pod nothing is forked.
+there. That is some 0.4 s of each task, and a second of the report. In a pod nothing is forked.
 """
 
 from __future__ import annotations
