@@ -111,10 +111,10 @@ class Inbox:
     def _handed_out(self, key: str) -> Marker | None:
         """The delivery of an entry; ``None`` where that was removed meanwhile, or is damaged."""
         try:
-            return Marker.from_dict(json.loads(self.lake.store.read(key, RECORD_LIMIT)))
+            return Marker.from_json(self.lake.store.read(key, RECORD_LIMIT))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             place = f"{self.lake.store.uri}/{key}"
             self._warnings.warn(key, "%s: damaged, so it is left alone; remove it", place)
             return None

@@ -82,9 +82,9 @@ def _look(marker: Marker, inbox: Inbox, dataset: Dataset, now: datetime) -> Look
 
 
 def _newest(manifest: Manifest, inbox: Inbox) -> datetime:
-    """When the last file was written; one that comes with its size may be younger."""
+    """When the last file came; one that comes with its size may be younger."""
     unsized = [file.key for file in manifest.files if file.bytes is None]
-    times = [file.landed_at for file in manifest.files if file.landed_at is not None]
+    times = [file.came_at for file in manifest.files if file.came_at is not None]
     times += [entry.landed_at for entry in inbox.landing.store.find(unsized)]
     return max(times, default=EPOCH)
 
@@ -102,7 +102,7 @@ def _is_moving(marker: Marker, inbox: Inbox, now: datetime, settle: timedelta) -
 def _bytes(manifest: Manifest, inbox: Inbox, dataset: Dataset) -> int:
     """Bytes of the files; a large number that only the marker promises is not believed."""
     promised = sum(file.bytes or 0 for file in manifest.files)
-    is_listed = all(file.landed_at is not None for file in manifest.files)
+    is_listed = all(file.came_at is not None for file in manifest.files)
     if is_listed or promised <= dataset.limits.shard_bytes // dataset.limits.shard_batches:
         return promised
     return sum(e.size for e in inbox.landing.store.find([f.key for f in manifest.files]))

@@ -93,8 +93,8 @@ class FileOwners:
         turn = places[-1].rpartition("/")[2].removesuffix(".json") if places[1:] else "0"
         noted = self._store.read(places[-1], RECORD_LIMIT)
         try:
-            return Owner(Marker.from_dict(json.loads(noted)), int(turn))
-        except (ValueError, KeyError, TypeError) as damaged:
+            return Owner(Marker.from_json(noted), int(turn))
+        except ValueError as damaged:
             why = f"this note of the batch in which {key!r} counts is damaged; restore it, or"
             why = f"{why} remove it if no other batch has the file"
             raise Damaged(f"{self._store.uri}/{places[-1]}", why) from damaged

@@ -42,10 +42,7 @@ class _Stored(_Record):
 
 
 def _marker(value: Any) -> Any:
-    try:
-        return Marker.from_dict(value) if isinstance(value, dict) else value
-    except (KeyError, TypeError) as damaged:  # pydantic names a ValueError only
-        raise ValueError(f"no marker: {damaged}") from damaged
+    return Marker.from_dict(value) if isinstance(value, dict) else value
 
 
 MarkerJson = Annotated[Marker, BeforeValidator(_marker), PlainSerializer(Marker.to_dict)]

@@ -62,7 +62,7 @@ class Item(NamedTuple):
         path: Below the marker's folder.
         size: Bytes; -1 for a link, what is not a regular file, or a key that can be none.
         version: As the listing shows it.
-        landed_at: When it was written (UTC); ``None`` for a link.
+        came_at: When it was written, or came with its folder (UTC); ``None`` for a link.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Item(NamedTuple):
     path: str
     size: int
     version: str
-    landed_at: datetime | None = None
+    came_at: datetime | None = None
 
 
 @dataclass
@@ -194,7 +194,7 @@ class Folders:
         for entry in self.store.list(folder, where=wanted, skip_unreadable=skip_unusable):
             path = entry.key[start:]
             kind = self._kind(entry.key, path)
-            yield Item(kind, entry.key, path, entry.size, entry.version, entry.landed_at)
+            yield Item(kind, entry.key, path, entry.size, entry.version, entry.came_at)
         if self.store.metered and not skip_unusable:
             return  # the listing had all, or was refused
         for key in self.store.not_files(folder, data):

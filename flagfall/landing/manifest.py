@@ -195,7 +195,7 @@ def _expected(marker: Marker, item: Item, is_on_s3: bool) -> Expected:
     if not is_text(item.key):
         why = f"{item.key!r}: a file's name that is not UTF-8; rename it, then drop the marker"
         raise BatchInvalid("name-not-text", f"{why} again")
-    return Expected(item.key, item.size, None, item.landed_at)
+    return Expected(item.key, item.size, None, item.came_at)
 
 
 def _not_readable(refused: StoreRefused) -> BatchInvalid:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from heapq import merge
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, TypeAdapter
 
 from flagfall.errors import MarkerPatternInvalid
 from flagfall.landing.foreign_patterns import foreign
@@ -275,6 +277,13 @@ _PIECE = 5_000
 """Markers that are sorted in a few milliseconds."""
 
 
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+_Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
 @dataclass(frozen=True)
 class Marker:
     """One marker as a sweep saw it.
@@ -297,12 +306,12 @@ class Marker:
     uri: str
     key: str
     version: str
-    landed_at: datetime
+    landed_at: _Moment
     size: int
     fields: dict[str, str]
     replay: int = 0
     staged_from: str = ""
-    first_landed_at: datetime | None = None
+    first_landed_at: _Moment | None = None
 
     @property
     def batch_id(self) -> str:
@@ -348,18 +357,26 @@ class Marker:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Marker:
-        """The inverse of ``to_dict``; fields that a later release added are ignored."""
-        known = {name: plain[name] for name in _NAMES if name in plain}
-        times = {name: _moment(known[name]) for name in _TIMES if name in known}
-        return cls(**{**known, **times})
+        """The inverse of ``to_dict``; fields that a later release added are ignored.
+
+        Raises:
+            ValueError: It is no marker.
+        """
+        return _readable().validate_python(plain)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Marker:
+        """The same of JSON.
+
+        Raises:
+            ValueError: It is no marker.
+        """
+        return _readable().validate_json(text)
 
 
-_NAMES = tuple(field.name for field in fields(Marker))
-_TIMES = ("landed_at", "first_landed_at")
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+@lru_cache
+def _readable() -> TypeAdapter[Marker]:
+    return TypeAdapter(Marker)
 
 
 def in_order(markers: Sequence[Marker]) -> list[Marker]:

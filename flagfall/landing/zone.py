@@ -117,8 +117,8 @@ class LandingZone:
         return now.version == claimed.version
 
     def changes_beside(self, marker: Marker) -> Iterator[datetime]:
-        """When each file of a marker's batch was written (UTC), under whatever name."""
-        return (entry.landed_at for entry in self._listed_beside(marker))
+        """When each file of a marker's batch came (UTC), under whatever name."""
+        return (entry.came_at for entry in self._listed_beside(marker))
 
     def versions_beside(self, marker: Marker) -> dict[str, str]:
         """The version of each file of a marker's batch, under whatever name; also the marker's."""

@@ -235,7 +235,7 @@ def _check_room(inbox: Inbox, file: Expected, target: Path, most: int, limits: L
 
 def _check_promise(file: Expected, fetched: Fetched) -> None:
     """Compare size and hash with the marker's, if it has them. A listing's promise nothing."""
-    is_promised = file.bytes is not None and file.landed_at is None
+    is_promised = file.bytes is not None and file.came_at is None
     if is_promised and fetched.size != file.bytes:
         why = f"{file.key}: the marker promises {file.bytes} bytes, the file has {fetched.size}"
         raise BatchInvalid("size-differs", f"{why}; write it again, then the marker")

@@ -18,6 +18,8 @@ from flagfall.errors import StoreRefused
 from flagfall.extras import require
 from flagfall.stores.uri import why_no_store
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Entry(NamedTuple):
     """One object as a listing shows it.
@@ -30,6 +32,8 @@ class Entry(NamedTuple):
         folder: On a disk, changes whenever something is added to the folder that holds it, or
             removed. On S3, in a sweep, where something else in that folder, or below, may have
             come later: changes with all that is there. Else empty.
+        moved_at: In the listing of a folder on a disk, when one of the folders between it and the
+            object last changed or was renamed (UTC); the epoch where there is none.
     """
 
     key: str
@@ -37,6 +41,12 @@ class Entry(NamedTuple):
     version: str
     landed_at: datetime
     folder: str = ""
+    moved_at: datetime = EPOCH
+
+    @property
+    def came_at(self) -> datetime:
+        """When it was written, or came with a folder (UTC): ``mv`` changes only the folder."""
+        return max(self.landed_at, self.moved_at)
 
 
 Hint = frozenset[str] | None
@@ -44,8 +54,6 @@ Hint = frozenset[str] | None
 
 IsOurs = Callable[[str], bool]
 """Whether nobody in another process needs to hear of a key; called from any thread."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Shape = Sequence[str | Callable[[str], bool]]
 """What a key looks like, one part of its path after the other: a name, or which names."""

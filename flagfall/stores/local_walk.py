@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
-from flagfall.stores import Entry, Shape
+from flagfall.stores import EPOCH, Entry, Shape
 from flagfall.stores.os_errors import translated
 
 TEMPORARY = ".tmp-"
@@ -36,10 +36,13 @@ def folder_version_of(status: os.stat_result) -> str:
     return str(status.st_ctime_ns)
 
 
-def entry_of(key: str, status: os.stat_result, folder: str) -> Entry:
+def entry_of(key: str, status: os.stat_result, folder: str, moved_at: datetime = EPOCH) -> Entry:
     """The entry of a file; ``folder``: the version of the one that holds it."""
-    landed_at = datetime.fromtimestamp(status.st_ctime_ns / 1e9, UTC)
-    return Entry(key, status.st_size, version_of(status), landed_at, folder)
+    return Entry(key, status.st_size, version_of(status), _changed_at(status), folder, moved_at)
+
+
+def _changed_at(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_ctime_ns / 1e9, UTC)
 
 
 LeaveOut = Callable[[str, OSError], None]
@@ -60,11 +63,13 @@ class Folder(NamedTuple):
         path: Where it is.
         prefix: What the keys of its files begin with.
         version: Its version.
+        moved_at: When it, or one above it and below the top, last changed (UTC).
     """
 
     path: str
     prefix: str
     version: str
+    moved_at: datetime = EPOCH
 
 
 class Wanted(NamedTuple):
@@ -190,7 +195,9 @@ def _fitting(
 def _below(folder: Folder, entry: _AnEntry, leave_out: LeaveOut) -> Iterator[Folder]:
     """The folder at an entry, unless it cannot be listed."""
     if status := _status(entry, leave_out):
-        yield Folder(entry.path, f"{folder.prefix}{entry.name}/", folder_version_of(status))
+        prefix, moved_at = f"{folder.prefix}{entry.name}/", _changed_at(status)
+        version = folder_version_of(status)
+        yield Folder(entry.path, prefix, version, max(folder.moved_at, moved_at))
 
 
 def _file(folder: Folder, entry: _AnEntry, wanted: Wanted) -> Entry | None:
@@ -199,7 +206,8 @@ def _file(folder: Folder, entry: _AnEntry, wanted: Wanted) -> Entry | None:
         wanted.leave_out(entry.path, _NO_FILE)
         return None
     status = _status(entry, wanted.leave_out)
-    return status and entry_of(folder.prefix + entry.name, status, folder.version)
+    key = folder.prefix + entry.name
+    return status and entry_of(key, status, folder.version, folder.moved_at)
 
 
 def reaches(prefix: str, start_after: str) -> bool:

@@ -7,7 +7,6 @@ was written. Of a batch's folder the record goes first, so that none names parts
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -113,8 +112,8 @@ def _wanted(store: Store, replays: Iterable[str]) -> Iterator[str]:
     """Whose staged rows replays are about to take; one that is damaged is never handed out."""
     for key in replays:
         try:
-            yield Marker.from_dict(json.loads(store.read(key, RECORD_LIMIT))).staged_from
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            yield Marker.from_json(store.read(key, RECORD_LIMIT)).staged_from
+        except (FileNotFoundError, ValueError):
             continue
 
 

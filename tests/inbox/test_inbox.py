@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from datetime import timedelta
@@ -193,7 +194,7 @@ def test_a_batch_can_be_replayed_again_and_again(toy: ToyFeed) -> None:
     assert len(ids) == 4
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"landed_at": 7}'])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"landed_at": 7}', "[" * 10_000])
 def test_a_damaged_replay_is_named_and_stops_nothing_else(
     toy: ToyFeed, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:
@@ -205,6 +206,18 @@ def test_a_damaged_replay_is_named_and_stops_nothing_else(
     new = toy.drop("2026-11-02")
     assert toy.inbox().pending() == [new]
     assert f"{again.batch_id}.json: damaged" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["key", "version", "landed_at", "size", "fields", "replay"])
+@pytest.mark.parametrize("value", [None, [1]])
+def test_so_is_one_with_a_value_that_is_none(toy: ToyFeed, name: str, value: object) -> None:
+    marker = toy.drop("2026-11-01")
+    accept(toy.inbox(), marker)
+    again = toy.inbox().replay(marker.batch_id)
+    entry = toy.root / f"lake/toy/receipts/replays/{again.batch_id}.json"
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), name: value}))
+    new = toy.drop("2026-11-02")
+    assert toy.inbox().pending() == [new]
 
 
 def test_replaying_what_never_was_says_where_to_look(toy: ToyFeed) -> None:

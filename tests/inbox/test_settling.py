@@ -107,6 +107,23 @@ class TestDataThatAreYoungerThanTheirMarker:
         write(toy, f"{TEMPORARY}0123")
         assert not look_at(toy.marker(DAY), toy.inbox(), toy.dataset).has_settled
 
+    @pytest.mark.parametrize("deeper", ["x=1", "y=2024/x=1"])
+    def test_folders_that_are_renamed_into_place_are_as_young_as_that(
+        self, plain: ToyFeed, deeper: str
+    ) -> None:
+        """``mv`` leaves the times of what is in them; more of them may come."""
+        made = plain.root / "made"
+        made.mkdir()
+        (made / "part-0.csv").write_text("id,value\n1,1\n")
+        target = plain.folder(DAY) / deeper
+        target.parent.mkdir(exist_ok=True)
+        step(plain)
+        write(plain, "_SUCCESS", "")
+        step(plain)
+        made.rename(target)
+        assert not settles(plain, SOON)
+        assert settles(plain, LATER)
+
     def test_those_that_a_marker_names_without_sizes_wait_too(self, tmp_path: Path) -> None:
         toy = make_toy(tmp_path)
         toy.folder(DAY).mkdir(parents=True)

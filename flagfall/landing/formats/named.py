@@ -25,13 +25,13 @@ class Expected:
         key: Below the landing zone.
         bytes: Its size; ``None`` where the marker does not say.
         sha256: Hex digest in lower case; ``None`` where the marker does not say.
-        landed_at: When it was written, as a listing shows it (UTC); ``None`` where none was made.
+        came_at: When it came, as a listing shows it (UTC); ``None`` where none was made.
     """
 
     key: str
     bytes: int | None
     sha256: str | None
-    landed_at: datetime | None = None
+    came_at: datetime | None = None
 
 
 @dataclass(frozen=True)
