@@ -29,6 +29,7 @@ from flagfall.landing.marker import is_text
 from flagfall.landing.zone import LandingZone
 from flagfall.stores import Fetched, Store, ignore_progress, open_store
 from flagfall.stores.copying import digest_of
+from flagfall.stores.places import is_file, is_folder
 
 DEFAULT_MARKER = "datapackage.json"
 AT_ONCE = 4
@@ -196,11 +197,11 @@ def data_files(source: Path, marker: str = DEFAULT_MARKER) -> list[Path]:
     """
     if "/" in marker or marker in ("", ".", ".."):
         raise MarkerPatternInvalid(marker, "expected the name of a file, without a folder")
-    if not source.is_dir():
+    if not is_folder(source):
         raise NotThere("directory", str(source))
     try:
         files = sorted(_walk(source))
-    except PermissionError as error:
+    except OSError as error:
         raise NotThere("readable directory", str(source), str(error)) from error
     files = [file for file in files if file.relative_to(source).as_posix() != marker]
     if not files:
@@ -240,9 +241,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             raise NotAFile(str(path), "a link; publish the file itself, links are not followed")
         if not is_text(path.name):
             raise BatchInvalid("name-not-text", f"{str(path)!r}: its name is not UTF-8; rename it")
-        if path.is_dir():
+        if is_folder(path):
             yield from _walk(path)
-        elif path.is_file():
+        elif is_file(path):
             yield path
         else:
             raise NotAFile(str(path), "a pipe, socket or device; publish a file with its data")

@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ from flagfall.cli.exit_codes import code_of
 from flagfall.dataset.loader import datasets_folder, find_dataset, usable_datasets
 from flagfall.dataset.schema import Dataset
 from flagfall.errors import FlagfallError, NotThere, printable
+from flagfall.stores.os_errors import named_error, translated
 
 
 class _Lines(Console):
@@ -72,7 +74,9 @@ def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
 
     Raises:
         NotThere: There is none.
+        StoreError: Their folder cannot be read.
     """
+    _check_readable(datasets_folder())
     usable, broken = ([find_dataset(name)], []) if name else usable_datasets()
     if not usable and not broken:
         raise NotThere("dataset in", str(datasets_folder()), "a feed is one file <name>.yaml there")
@@ -82,7 +86,19 @@ def for_each(name: str, do: Callable[[Dataset], None]) -> list[FlagfallError]:
             do(dataset)
         except FlagfallError as error:
             failures.append(error)
+        except OSError as error:
+            failures.append(named_error(error))
     return failures
+
+
+def _check_readable(folder: Path) -> None:
+    """See that a folder can be listed: looking for files in it says nothing of one that cannot.
+
+    Raises:
+        StoreError: It cannot.
+    """
+    with translated(folder), suppress(FileNotFoundError, NotADirectoryError):
+        os.listdir(folder)
 
 
 def end(failures: list[FlagfallError]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,15 +15,23 @@ from flagfall.dataset.model import Task
 from flagfall.dataset.notifiers import notifier_problems
 from flagfall.dataset.outcomes import joined_to, misfits, misfits_of_feed, outcome_feed, why_no_feed
 from flagfall.dataset.schema import Dataset
-from flagfall.errors import DatasetInvalid, ModelInvalid, Problem
+from flagfall.errors import (
+    DatasetInvalid,
+    ModelInvalid,
+    Problem,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from flagfall.extras import require
 from flagfall.rows.rules import check_rules
 from flagfall.scoring.evaluations.check import check_evaluation
-from flagfall.scoring.features import check_expressions
+from flagfall.scoring.features import FeatureInvalid, check_expressions
 from flagfall.scoring.labels import LabelInvalid, Says
 from flagfall.scoring.late_labels import check_late_label
 from flagfall.scoring.model import challenger_of
 from flagfall.stores import open_store
+from flagfall.stores.places import is_file, is_made, is_there
 from flagfall.stores.promises import check_create_if_absent
 
 
@@ -34,23 +43,31 @@ def check_dataset(dataset: Dataset) -> str:
 
     Raises:
         DatasetInvalid: A date format, a pattern, a rule, a notifier or the template of a pod cannot
-            be used; the model's folder lacks something, was trained on other features, or does not
-            score several rows at once.
-        FeatureInvalid: An expression does not work on the columns, or the label cannot be what the
-            model predicts.
+            be used; an expression does not work on the columns, or the label cannot be what the
+            model predicts; the model's folder lacks something, was trained on other features, or
+            does not score several rows at once.
         CodeInvalid: A file of the team's own code cannot be used.
         ExtraMissing: It has tables, and delta-rs is not installed.
+        StoreError: The model's folder may not be read, or does not answer.
     """
     if dataset.lake.table is not None:
         require("delta")
     _check_notifiers(dataset)
     _check_rules(dataset)
     _check_template(dataset)
-    check_expressions(dataset)
+    _check_code(dataset)
+    with _named_expressions(dataset):
+        check_expressions(dataset)
     _check_joined(dataset)
     columns = f"fine; {len(dataset.table.fields)} columns"
     if dataset.model is None:
         return f"{columns}, no model"
+    with _named_expressions(dataset), _named_store(dataset, "model.path"):
+        return columns + _check_model(dataset)
+
+
+def _check_model(dataset: Dataset) -> str:
+    """Try the model, its challenger, the label and the evaluation; gives what to say of them."""
     try:
         tried = try_model(dataset)
         reading = tried.reading
@@ -64,7 +81,7 @@ def check_dataset(dataset: Dataset) -> str:
     features = f"{len(tried.features.columns)} features"
     if dataset.evaluate is not None:
         tried.own_figures(dataset)
-    return f"{columns}, {features}, model {tried.model.version}: {tried.says}{challenger}"
+    return f", {features}, model {tried.model.version}: {tried.says}{challenger}"
 
 
 def _check_challenger(dataset: Dataset, task: Task) -> str:
@@ -123,13 +140,15 @@ def check_landing(dataset: Dataset) -> str:
         What a person should know; empty where it is there.
 
     Raises:
-        StoreRefused: It is no directory, its bucket is not there, or it may not be listed.
+        StoreRefused: It is no directory, its bucket is not there, or it may not be listed. The
+            error names the line, as every one of ``flagfall check``.
         StoreUnavailable: It does not answer.
     """
-    store = open_store(dataset.landing.uri, dataset.landing.conn_id)
-    if not store.metered and not Path(store.uri).exists():
-        return f"the landing zone {store.uri} is not there yet"
-    next(store.list(skip_unreadable=True), None)
+    with _named_store(dataset, "landing.uri"):
+        store = open_store(dataset.landing.uri, dataset.landing.conn_id)
+        if not store.metered and not is_made(store.uri):
+            return f"the landing zone {store.uri} is not there yet"
+        next(store.list(skip_unreadable=True), None)
     return ""
 
 
@@ -140,7 +159,9 @@ def check_lake(dataset: Dataset) -> None:
         StoreRefused: It may not be written to, or cannot be a lake.
         StoreUnavailable: It does not answer.
     """
-    check_create_if_absent(f"{dataset.lake.uri}/{dataset.name}", dataset.lake.conn_id)
+    with _named_store(dataset, "lake.uri"):
+        folder = f"{dataset.lake.uri.rstrip('/')}/{dataset.name}"
+        check_create_if_absent(folder, dataset.lake.conn_id)
 
 
 def _check_notifiers(dataset: Dataset) -> None:
@@ -169,8 +190,45 @@ def _check_template(dataset: Dataset) -> None:
         raise _invalid(dataset, [Problem("model.pod.template", None, why)])
 
 
+def _check_code(dataset: Dataset) -> None:
+    """See that the files of the team's own code are there."""
+    evaluate = dataset.evaluate.python if dataset.evaluate else ""
+    for key, file in (("features.python", dataset.features_python), ("evaluate.python", evaluate)):
+        if file and not is_file(file):
+            why = f"expected a Python file, there is none at {file}"
+            raise _invalid(dataset, [Problem(key, None, why)])
+
+
+@contextmanager
+def _named_store(dataset: Dataset, key: str) -> Iterator[None]:
+    """Name file, line and key in the error of a store."""
+    try:
+        yield
+    except StoreError as error:
+        named = _invalid(dataset, [Problem(key, None, str(error))])
+        kind = StoreRefused if isinstance(error, StoreRefused) else StoreUnavailable
+        raise kind(named.path, str(named.problems[0])) from error
+
+
+@contextmanager
+def _named_expressions(dataset: Dataset) -> Iterator[None]:
+    """Name file, line and key in the error of an expression."""
+    try:
+        yield
+    except FeatureInvalid as invalid:
+        key = _key_of(dataset, invalid)
+        raise _invalid(dataset, [Problem(key, None, invalid.reason)]) from invalid
+
+
+def _key_of(dataset: Dataset, invalid: FeatureInvalid) -> str:
+    for index, feature in enumerate(dataset.features):
+        if (feature.name, feature.expr or feature.name) == (invalid.name, invalid.expr):
+            return f"features[{index}].{'expr' if feature.expr else 'name'}"
+    return "label.expr"
+
+
 def _invalid(dataset: Dataset, problems: Sequence[Problem]) -> DatasetInvalid:
     """An error that names the lines, where the dataset was read from the folder of datasets."""
     path = datasets_folder() / f"{dataset.name}.yaml"
-    found = with_lines(path, problems) if path.exists() else problems
+    found = with_lines(path, problems) if is_there(path) else problems
     return DatasetInvalid(str(path), found)

@@ -11,6 +11,7 @@ import typer
 from flagfall.cli.console import at_work, err, out
 from flagfall.dataset.loader import datasets_folder
 from flagfall.errors import printable
+from flagfall.stores.places import is_folder
 
 if TYPE_CHECKING:
     from flagfall.sample.draft import Written
@@ -75,7 +76,7 @@ def _next_steps(written: Written) -> list[str]:
 def _handed_over(sample: Sample, batch: str) -> str:
     """The command that makes a batch of the sample: data first, then the marker."""
     source, folder = shlex.quote(str(sample.path)), shlex.quote(batch)
-    if sample.path.is_dir():
+    if is_folder(sample.path):
         return f"flagfall publish {source} {folder} --marker {sample.marker}"
     if "://" in batch:
         publish = f"flagfall publish first {folder} --marker {sample.marker}"

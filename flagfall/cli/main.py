@@ -24,6 +24,7 @@ from flagfall.cli.tables import outcomes, predictions, rows, table
 from flagfall.cli.upkeep import upkeep
 from flagfall.cli.watch import watch
 from flagfall.errors import FlagfallError, printable
+from flagfall.stores.os_errors import named_error
 
 app = typer.Typer(
     name="flagfall",
@@ -90,6 +91,7 @@ def main() -> None:
         sys.exit(code_of([error]))
     except OSError as error:
         if error.errno != ENOSPC or error.filename is not None:
-            raise
+            complain(named := named_error(error))
+            sys.exit(code_of([named]))
         err.print("flagfall: the output cannot be written: no space left on the device")
         os._exit(ExitCode.FAILED)  # Python would try once more, and fail

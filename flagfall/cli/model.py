@@ -10,6 +10,7 @@ import typer
 from flagfall.cli.console import DatasetName, at_work, err, out
 from flagfall.dataset.loader import find_dataset
 from flagfall.errors import NotThere, printable
+from flagfall.stores.places import is_file
 
 model_app = typer.Typer(no_args_is_help=True, help="Take a model in, and try it.")
 
@@ -58,7 +59,7 @@ def model_init(
             wanted = {"model.py": "python", "model.onnx": "onnx"}[name]
             hint = f"model.engine is {scorer.engine}; set it to {wanted}"
             raise NotThere("use for", str(given), hint)
-        if not given.is_file():
+        if not is_file(given):
             raise NotThere("file", str(given))
         take_model(scorer, given, name)
     with at_work("reading training rows"):

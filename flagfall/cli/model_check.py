@@ -25,6 +25,7 @@ from flagfall.scoring.own_figures import OwnFigures, own_figures
 from flagfall.scoring.reading import Reading
 from flagfall.scoring.reference import Reference
 from flagfall.scoring.sample_rows import sample_rows, unknown_texts
+from flagfall.stores.places import is_file
 
 ALIKE = 1e-5
 """Most that a score may change with the number of rows that are scored at once; of a score above 1,
@@ -271,7 +272,7 @@ def _by_class(tried: Tried) -> pl.DataFrame:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    if not path.is_file():
+    if not is_file(path):
         raise NotThere("file", str(path))
     if path.suffix not in _READERS:
         raise NotAsExpected(f"{path}: expected {', '.join(_READERS)}")

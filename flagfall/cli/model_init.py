@@ -34,6 +34,7 @@ from flagfall.scoring.model_folder import (
 )
 from flagfall.scoring.reading import Reading, classes_of
 from flagfall.stages.infer import BATCH_ROWS
+from flagfall.stores.places import is_there
 
 README = "README.md"
 
@@ -66,7 +67,7 @@ def take_model(scorer: Scorer, given: Path, name: str) -> None:
     folder = Path(scorer.path)
     folder.mkdir(parents=True, exist_ok=True)
     beside = [given.with_name(f"{given.name}.data"), given.with_name(f"{given.stem}.data")]
-    for source, target in ((given, name), *((one, one.name) for one in beside if one.exists())):
+    for source, target in ((given, name), *((one, one.name) for one in beside if is_there(one))):
         if source.resolve() != (folder / target).resolve():
             shutil.copyfile(source, folder / target)
 
@@ -273,7 +274,7 @@ def _card(
     dataset: Dataset, scorer: Scorer, card: Card, reading: Reading, training: TrainingRows
 ) -> Iterator[str]:
     """A card with what is known, and blanks for what people know."""
-    if Path(scorer.path, README).exists():
+    if is_there(Path(scorer.path, README)):
         return
     says = said(reading.task, reading.classes, reading.positive)
     text = f"""\

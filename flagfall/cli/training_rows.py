@@ -16,6 +16,7 @@ from flagfall.lake.parquet import read_parquet
 from flagfall.landing.file_names import data_format
 from flagfall.rows.checked_files import Checked, check_files
 from flagfall.rows.source import DataFile
+from flagfall.stores.places import is_file, is_folder, is_there
 
 REASONS_SHOWN = 3
 
@@ -60,10 +61,10 @@ def read_training_rows(dataset: Dataset, given: Sequence[Path]) -> TrainingRows:
 
 def _files(dataset: Dataset, given: Sequence[Path]) -> Iterator[Path]:
     for path in given:
-        if not path.exists():
+        if not is_there(path):
             raise NotThere("training data", str(path))
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found = [file for file in inside if file.is_file() and _is_data(dataset, file, path)]
+        inside = sorted(path.rglob("*")) if is_folder(path) else [path]
+        found = [file for file in inside if is_file(file) and _is_data(dataset, file, path)]
         if not found:
             raise NotThere("data file in", str(path))
         yield from found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import aclosing
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from flagfall.cli.exit_codes import ExitCode
 from flagfall.errors import printable
 from flagfall.landing.marker import Marker
 from flagfall.landing.zone import LandingAddress, LandingZone
+from flagfall.stores.places import is_made
 from flagfall.watch.loop import arrivals
 
 
@@ -52,7 +52,7 @@ def watch(
 
 def _is_there(landing: LandingZone) -> bool:
     """Whether a landing zone is; of a bucket nobody knows before something is in it."""
-    return landing.store.metered or Path(landing.uri).exists()
+    return landing.store.metered or is_made(landing.uri)
 
 
 async def _watch(landing: LandingZone, sweep_every: float, as_json: bool, count: int) -> None:

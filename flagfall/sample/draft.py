@@ -18,6 +18,7 @@ from flagfall.sample.reading import Columns, columns_of
 from flagfall.sample.typed import Typed, read_typed
 from flagfall.sample.types import guess_all
 from flagfall.sample.yaml_text import Draft, dataset_text, names_of, text_before_reading
+from flagfall.stores.places import is_folder, is_there
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -60,7 +61,7 @@ def write_dataset(name: str, source: Path, folder: Path) -> Written:
 def _check_name(name: str, path: Path) -> None:
     if not _NAME.fullmatch(name):
         raise NameRefused(name, "use lower-case letters, digits and _, a letter first")
-    if path.exists() or path.is_symlink():
+    if is_there(path) or path.is_symlink():
         raise _exists(name, path)
 
 
@@ -115,7 +116,7 @@ def _write(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        if path.parent.is_dir():
+        if is_folder(path.parent):
             raise _exists(path.stem, path) from error
         raise StoreRefused(str(path.parent), "not a directory; move it away") from error
     except OSError as error:

@@ -9,6 +9,7 @@ from flagfall.errors import NotThere, SampleInvalid
 from flagfall.landing.file_names import UNDERSTOOD, DataFormat, data_format, is_litter
 from flagfall.publish import DEFAULT_MARKER
 from flagfall.rows import DataFile
+from flagfall.stores.places import is_file, is_folder, is_there
 
 MOST_FILES = 200
 """Files of a folder that are looked at."""
@@ -37,7 +38,7 @@ class Sample:
     @property
     def marker(self) -> str:
         """File name of its marker: the one that it has, if it is a batch that was published."""
-        is_published = (self.path / DEFAULT_MARKER).is_file()
+        is_published = is_file(self.path / DEFAULT_MARKER)
         return DEFAULT_MARKER if is_published else "_SUCCESS"
 
     @property
@@ -57,10 +58,11 @@ def find_sample(path: Path) -> Sample:
     Raises:
         NotThere: Nothing is there.
         SampleInvalid: It has no data file, or files of several formats.
+        StoreError: It may not be read.
     """
-    if not path.exists():
+    if not is_there(path):
         raise NotThere("sample", str(path), "name a data file, or a folder of data files")
-    files = _in_folder(path) if path.is_dir() else [DataFile(path.name, path)]
+    files = _in_folder(path) if is_folder(path) else [DataFile(path.name, path)]
     formats = {found for file in files if (found := data_format(file.name))}
     if not formats:
         raise SampleInvalid(str(path), f"no data file; understood are {UNDERSTOOD}")
@@ -72,7 +74,7 @@ def find_sample(path: Path) -> Sample:
 
 def _in_folder(folder: Path) -> list[DataFile]:
     keys = sorted(
-        found.relative_to(folder).as_posix() for found in folder.rglob("*") if found.is_file()
+        found.relative_to(folder).as_posix() for found in folder.rglob("*") if is_file(found)
     )
     return [DataFile(key, folder / key) for key in keys if _is_data(key)]
 

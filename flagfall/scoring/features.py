@@ -33,11 +33,14 @@ class FeatureInvalid(InputError):
     """A feature's expression does not work on the dataset's columns.
 
     Attributes:
+        name: Of the feature, or ``LABEL``.
+        expr: The expression; of a feature without one the column.
         reason: The expression, and why.
     """
 
     def __init__(self, dataset: str, name: str, expr: str, why: str) -> None:
         place = name if name == LABEL else f"features: {name}"
+        self.name, self.expr = name, expr
         self.reason = f"{expr!r}: {why}"
         super().__init__(f"datasets/{dataset}.yaml: {place}: {self.reason}")
 

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flagfall.dataset.model import Scorer, Task
 from flagfall.errors import ModelInvalid
+from flagfall.stores.os_errors import translated
+from flagfall.stores.places import is_file, is_folder
 
 CARD_FILE = "card.json"  # not model.json: XGBoost calls its own file so
 CONSTANTS_FILE = "constants.json"
@@ -70,7 +72,7 @@ class ModelFolder:
 
     def has(self, name: str) -> bool:
         """Whether it has a file of that name."""
-        return (Path(self.path) / name).is_file()
+        return is_file(Path(self.path) / name)
 
     @cached_property
     def card(self) -> Card | None:
@@ -111,20 +113,21 @@ class ModelFolder:
         """
         digest = hashlib.sha256()
         for name in self._files():
-            with (Path(self.path) / name).open("rb") as file:
+            path = Path(self.path, name)
+            with translated(path), path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{content}  {name}\n".encode())
         return digest.hexdigest()
 
     def _files(self) -> Iterator[str]:
         root = Path(self.path)
-        if not root.is_dir():
+        if not is_folder(root):
             why = "there is no such folder; correct model.path, or `flagfall model init` makes it"
             raise ModelInvalid(self.path, why)
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root)
             hidden = any(part.startswith((".", "__pycache__")) for part in name.parts)
-            if path.is_file() and not hidden and _counts(name):
+            if is_file(path) and not hidden and _counts(name):
                 yield name.as_posix()
 
 
@@ -152,9 +155,11 @@ def read_model_file(kind: type[Content], model_path: str, name: str) -> Content:
 
     Raises:
         ModelInvalid: The file is missing or is not what ``flagfall model init`` writes.
+        StoreError: It may not be read.
     """
     try:
-        return kind.model_validate_json((Path(model_path) / name).read_bytes())
+        with translated(Path(model_path, name)):
+            return kind.model_validate_json(Path(model_path, name).read_bytes())
     except FileNotFoundError as missing:
         why = f"{name} is missing; `flagfall model init` writes it from training data"
         raise ModelInvalid(model_path, why) from missing

@@ -31,7 +31,7 @@ from typing import BinaryIO
 
 import aiofiles
 
-from flagfall.errors import NotAFile
+from flagfall.errors import NotAFile, StoreUnavailable
 from flagfall.logs import warnings_about
 from flagfall.stores import (
     Entry,
@@ -68,6 +68,17 @@ _UNREADABLE = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 def _opened(path: Path) -> Iterator[BinaryIO]:
     with translated(path), open(path, "rb") as file:
         yield file
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[None]:
+    """Errors of making something, where it is no answer that something is absent."""
+    with translated(path):
+        try:
+            yield
+        except FileNotFoundError as error:
+            why = "its folder went away, or nothing can be made there, as in /proc; check the URI"
+            raise StoreUnavailable(str(path), f"{why} in the dataset file") from error
 
 
 def _flush(file: BinaryIO) -> None:
@@ -271,7 +282,7 @@ class LocalStore:
         """A file under a temporary name beside ``key``'s; gone or renamed afterwards."""
         path = self._path(key)
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
-        with translated(path):
+        with _made(path):
             _make_directory(path.parent)
             try:
                 with open(temporary, "xb") as file:
@@ -322,8 +333,9 @@ class LocalStore:
     def put_file(self, source: Path, key: str) -> None:
         """See ``Store.put_file``. ``source`` must be on this file system (see ``scratch_root``)."""
         path = self._path(key)
-        with translated(path):
+        with _made(path):
             _make_directory(path.parent)
+        with translated(path):
             with open(source, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(source, path)

@@ -29,6 +29,7 @@ _REFUSED = {
     errno.ENOTDIR: "a part of the path is not a directory; check the URI in the dataset file",
     errno.EEXIST: "a file stands where a directory is needed; check the URI in the dataset file",
     errno.EISDIR: "a directory stands where a file is to be written; move it away",
+    errno.ELOOP: "its links lead in a circle; correct them, or the URI in the dataset file",
     errno.ENAMETOOLONG: "a name or path is longer than the file system allows; shorten it",
 }
 _MAY_HEAL = {
@@ -36,6 +37,10 @@ _MAY_HEAL = {
     errno.EDQUOT: "the disk quota is used up; make room there",
     errno.EROFS: "the file system is read-only; mount it writable, or move the lake",
     errno.EIO: "the disk cannot be read or written (input/output error); check it and its mount",
+    errno.ENOTCONN: "nobody serves this mount any more; mount it again",
+    errno.ESTALE: "the share has changed on its server (stale file handle); mount it again",
+    errno.ETIMEDOUT: "the share's server does not answer; check it and the network",
+    errno.EHOSTDOWN: "the share's server does not answer; check it and the network",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 """How polars writes the number of an error of the operating system."""
@@ -50,6 +55,17 @@ def store_error(place: Path | str, number: int) -> StoreError:
     if number in _REFUSED:
         return StoreRefused(str(place), _REFUSED[number])
     return unavailable(place, number)
+
+
+def named_error(error: OSError) -> StoreError:
+    """The same of an error that reached nobody who knows the place.
+
+    Raises:
+        OSError: It, where it names no place either.
+    """
+    if error.filename is None:
+        raise error
+    return store_error(os.fsdecode(error.filename), error.errno or 0)
 
 
 def unavailable(place: Path | str, number: int) -> StoreUnavailable:

@@ -6,7 +6,6 @@ hard links. Only trying it tells.
 
 from __future__ import annotations
 
-import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from flagfall.errors import StoreRefused, StoreUnavailable
 from flagfall.stores import Store, open_store
+from flagfall.stores.places import nearest
 
 RACERS = 4
 """Writers of one object at the same time: a server may look first and write then."""
@@ -37,13 +37,9 @@ def check_create_if_absent(uri: str, conn_id: str) -> None:
     """
     store = open_store(uri, conn_id)
     if not store.metered:
-        store = open_store(str(_existing(Path(store.uri))))
+        store = open_store(str(nearest(Path(store.uri))))
     for racers in (1, RACERS):
         _try(store, f".flagfall-check-{uuid.uuid4().hex}", racers)
-
-
-def _existing(folder: Path) -> Path:
-    return next(one for one in (folder, *folder.parents) if os.path.lexists(one))
 
 
 def _try(store: Store, key: str, racers: int) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
 from flagfall.watch.heartbeat import WatcherState
+from tests.broken_disk import break_below
 from tests.feeds import TOY, Clock, ToyFeed, make_toy
 from tests.inbox.test_inbox import accept
 from tests.s3 import S3Server
@@ -303,6 +305,43 @@ class TestWatchOfNothing:
             giving_up.cancel()
         assert (told, watching.returncode) == (line, 0)
         assert marker.uri in found
+
+
+class TestPlacesThatCannotBeRead:
+    """One clear line, and never a traceback: a folder that is closed, a mount that is dead."""
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOTCONN, errno.ESTALE])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("watch", "dead/landing", "--marker", "{day}/_S"),
+            ("init", "other", "--from", "dead/sample"),
+            ("publish", "dead/source", "landing/x"),
+            ("publish", "source", "dead/x"),
+        ],
+        ids=" ".join,
+    )
+    def test_a_command_says_what_is_wrong_there(
+        self,
+        flagfall: CommandLine,
+        toy: ToyFeed,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        number: int,
+    ) -> None:
+        (toy.root / "source").mkdir()
+        (toy.root / "source" / "a.csv").write_text("id\n1\n")
+        monkeypatch.chdir(toy.root)
+        break_below(monkeypatch, toy.root / "dead", number)
+        ran = flagfall(*arguments)
+        assert ran.code == (65 if number == errno.EACCES else 1)
+        assert re.fullmatch(r"flagfall: \S*dead/\S+: .*(read it|mount).*\n", ran.err)
+
+    def test_the_folder_of_datasets_is_named(
+        self, flagfall: CommandLine, toy: ToyFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        break_below(monkeypatch, toy.root / "datasets", errno.EACCES)
+        assert f"{toy.root}/datasets: permission denied" in flagfall.refused("check")
 
 
 class TestStatus:
@@ -1014,6 +1053,56 @@ class TestCheck:
         assert ran.code == 65
         assert "is not a directory; check the URI in the dataset file" in ran.err
 
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ENOTCONN, errno.ESTALE])
+    @pytest.mark.parametrize(("key", "line"), [("landing", 2), ("lake", 3)])
+    def test_a_place_that_answers_with_an_error_stops_no_other_dataset(
+        self,
+        flagfall: CommandLine,
+        toy: ToyFeed,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        key: str,
+        line: int,
+    ) -> None:
+        toy.landing.mkdir()
+        file = toy.root / "datasets" / "toy.yaml"
+        dead = toy.root / "dead"
+        text = file.read_text().replace(f"{toy.root}/{key}", f"{dead}/{key}")
+        (other := file.with_name("a.yaml")).write_text(text)
+        break_below(monkeypatch, dead, number)
+        ran = flagfall("check")
+        assert ran.out == "toy: fine; 2 columns, no model\n"
+        assert ran.err.startswith(f"flagfall: {other}: line {line}: {key}.uri: {dead}/{key}")
+        assert ran.code == (65 if number == errno.EACCES else 1)
+
+    def test_a_landing_zone_below_a_file_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        file = toy.root / "datasets" / "toy.yaml"
+        file.write_text(file.read_text().replace(str(toy.landing), f"{file}/landing"))
+        assert "line 2: landing.uri: " in flagfall.refused("check")
+
+    def test_a_lake_with_a_name_that_is_too_long_is_refused(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        file = toy.root / "datasets" / "toy.yaml"
+        file.write_text(file.read_text().replace(f"{toy.root}/lake", f"{toy.root}/{'x' * 300}"))
+        assert "shorten it" in flagfall.refused("check")
+
+    @pytest.mark.parametrize(
+        ("more", "says"),
+        [
+            ("features:\n  - {name: x, expr: 'id *'}", "line 11: features[0].expr: 'id *': "),
+            ("features:\n  - {name: x, expr: id + nope}", "line 11: features[0].expr: "),
+            ("features: {python: no.py}", "line 10: features.python: expected a Python file"),
+        ],
+    )
+    def test_what_features_lack_is_said_with_its_line(
+        self, flagfall: CommandLine, tmp_path: Path, more: str, says: str
+    ) -> None:
+        make_toy(tmp_path, more=more)
+        assert f"{tmp_path}/datasets/toy.yaml: {says}" in flagfall.refused("check", "--offline")
+
     def test_a_notifier_that_cannot_be_imported_is_told(
         self, flagfall: CommandLine, tmp_path: Path
     ) -> None:
@@ -1070,7 +1159,7 @@ class TestCheck:
         ran = flagfall("check")
         assert ran.code == 65
         assert ran.out == "good: fine; 2 columns, no model\n"
-        assert "bad.yaml: features: v: 'nix + 1'" in ran.err
+        assert "bad.yaml: line 10: features[0].expr: 'nix + 1'" in ran.err
         assert re.search(r"toy\.yaml: line \d+: model: model ", ran.err)
         assert "no-such-model: constants.json is missing" in ran.err
 

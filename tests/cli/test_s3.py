@@ -73,6 +73,15 @@ def test_check_names_a_landing_zone_whose_bucket_is_not_there(feed: S3Feed) -> N
     file = feed.root / "datasets" / "toy.yaml"
     landing = feed.dataset.landing.uri
     file.write_text(file.read_text().replace(landing, "s3://no-such-bucket/landing"))
-    with pytest.raises(AssertionError, match=r"no-such-bucket/landing: there is no such bucket"):
+    says = r"toy\.yaml: line 2: landing\.uri: s3://no-such-bucket/landing: there is no such bucket"
+    with pytest.raises(AssertionError, match=says):
         flagfall(feed, "check")
     assert "fine" in flagfall(feed, "check", "--offline")
+
+
+def test_check_takes_a_lake_with_a_slash_at_its_end(feed: S3Feed) -> None:
+    file = feed.root / "datasets" / "toy.yaml"
+    lake = feed.dataset.lake.uri
+    file.write_text(file.read_text().replace(f"{lake}}}", f"{lake}/}}"))
+    assert f"{lake}/}}" in file.read_text()
+    assert flagfall(feed, "check") == "toy: fine; 2 columns, no model\n"

@@ -14,6 +14,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from flagfall.errors import ModelInvalid
+from flagfall.stores.places import is_file
 
 MODEL_FILE = "model.onnx"
 
@@ -49,7 +50,7 @@ def open_session(folder: str) -> Any:
         ModelInvalid: ``model.onnx`` is missing, or cannot be loaded.
     """
     path = Path(folder) / MODEL_FILE
-    if not path.is_file():
+    if not is_file(path):
         why = f"{MODEL_FILE} is missing; put it there, or correct model.path or model.engine"
         raise ModelInvalid(folder, why)
     try:
