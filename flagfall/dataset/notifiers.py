@@ -1,6 +1,7 @@
 """Notifiers that a dataset names: whether they can be used, before a task has failed.
 
-They are Airflow's classes. This module imports those that are named, and nothing else of Airflow.
+They are Airflow's classes. This module imports those that are named, and of Airflow the names that
+a template may use.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from flagfall.dataset.schema import Notice
+from flagfall.dataset.templates import why_not_rendered
 from flagfall.errors import Problem
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -26,19 +28,44 @@ def notifier_problems(notices: Sequence[Notice]) -> Iterator[Problem]:
     for index, notice in enumerate(notices):
         if why := _why_unusable(notice):
             yield Problem(f"notify[{index}].notifier", None, why)
+        else:
+            yield from _template_problems(index, notice)
         for name, value in notice.arguments.items():
             if "html" in name.lower() and _UNESCAPED.search(str(value)):
                 why = "expected {{ notice | e }}: a file's name that it quotes may be HTML"
                 yield Problem(f"notify[{index}].arguments.{name}", None, f"{why}, got {value!r}")
 
 
+def _template_problems(index: int, notice: Notice) -> Iterator[Problem]:
+    """Arguments of a notifier that can be used which Jinja cannot render when it is sent."""
+    notifier = _imported(notice.notifier)
+    for name, value in notice.arguments.items():
+        if name in getattr(notifier, "template_fields", ()):
+            for text in _texts(value, tuple(getattr(notifier, "template_ext", ()))):
+                if why := why_not_rendered(text, notifier.template_fields):
+                    yield Problem(f"notify[{index}].arguments.{name}", None, why)
+
+
+def _texts(value: Any, of_files: tuple[str, ...]) -> Iterator[str]:
+    """Texts that are rendered, in lists and mappings, too; a file's name is none."""
+    if isinstance(value, str) and not value.endswith(of_files):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one, of_files)
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
 def _why_unusable(notice: Notice) -> str:
     path = notice.notifier
     if not _PATH.fullmatch(path):
         return f"expected the path of a notifier's class such as {_EXAMPLE}, got {path!r}"
-    module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        found = _imported(path)
     except Exception as error:  # importing it runs somebody's code
         return f"{path!r} cannot be imported ({error}); correct it, or install its provider"
     if not _is_notifier(found):

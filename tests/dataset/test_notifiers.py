@@ -18,6 +18,11 @@ class Good(BaseNotifier):  # type: ignore[misc]  # Airflow's has no annotations
         """Do nothing."""
 
 
+class Templated(Good):
+    template_fields = ("text",)
+    template_ext = (".html",)
+
+
 NO_NOTIFIER = "text"
 
 
@@ -70,3 +75,40 @@ def test_a_notice_in_html_is_escaped(content: str, is_good: bool) -> None:
 
 def test_an_argument_that_it_does_not_know_is_named() -> None:
     assert "unexpected keyword argument 'txt'" in problems(f"{__name__}.Good", text="", txt="x")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ notice_subject }", "unexpected '}'"),
+        ("{{ notice_sujbect }}", "'notice_sujbect' is undefined; 'notice_subject' is known"),
+        ("{% if notice %}x", "Unexpected end of template"),
+        ("{{ notice | nofilter }}", "No filter named 'nofilter'"),
+        (["plain", {"a": "{{ notise }}"}], "'notise' is undefined; 'notice' is known"),
+    ],
+)
+def test_a_template_that_jinja_cannot_render_is_named(text: Any, says: str) -> None:
+    (found,) = problems(f"{__name__}.Templated", text=text)
+    assert found.startswith("notify[0].arguments.text: expected a template that Jinja can render: ")
+    assert says in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ notice_text | replace('&', '&amp;') }}",
+        "{{ ds | ds_nodash }} {{ ti.task_id }} {{ macros.ds_add(ds, 1) }} {{ try_number + 1 }}",
+        "{{ var.value.channel }}{% for one in dag_run.conf %}{{ one }}{% endfor %}",
+        "{{ mine | default('none') }}{% if mine is defined %}x{% endif %}",
+        "{{ text }}{% do [].append(1) %}",
+        "no template { at all",
+        "some_file.html",
+        5,
+    ],
+)
+def test_what_airflow_and_the_notifier_offer_can_be_rendered(text: Any) -> None:
+    assert problems(f"{__name__}.Templated", text=text) == []
+
+
+def test_an_argument_that_is_no_template_may_have_any_text() -> None:
+    assert problems(f"{__name__}.Good", text="{{ nope }") == []
