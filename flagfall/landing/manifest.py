@@ -126,7 +126,7 @@ def _content(marker: Marker, store: Store, limits: Limits) -> bytes:
         )
         raise BatchInvalid("marker-too-large", why) from error
     except (AccessDenied, NameTooLong, NotAFile) as refused:
-        raise _not_readable(refused) from refused
+        raise not_readable(refused) from refused
 
 
 def _named(marker: Marker, pattern: MarkerPattern, content: bytes, limits: Limits) -> Named | None:
@@ -159,7 +159,7 @@ def _listed(marker: Marker, folders: Folders, limits: Limits) -> Manifest:
         read = partial(folders.store.read, limit=limits.marker_bytes)
         uncounted = uncommitted(files, [note.key for note in beside.notes], read)
     except (AccessDenied, NameTooLong, NotAFile) as refused:
-        raise _not_readable(refused) from refused
+        raise not_readable(refused) from refused
     if len(beside.data) > limits.files:
         raise _too_many(marker, limits.files)
     counted = tuple(file for key, file in files.items() if key not in uncounted)
@@ -198,7 +198,8 @@ def _expected(marker: Marker, item: Item, is_on_s3: bool) -> Expected:
     return Expected(item.key, item.size, None, item.came_at)
 
 
-def _not_readable(refused: StoreRefused) -> BatchInvalid:
+def not_readable(refused: StoreRefused) -> BatchInvalid:
+    """What to say of a file of a batch that is refused: mending it changes no marker."""
     return BatchInvalid("not-readable", f"{refused}; then write the marker again")
 
 

@@ -16,7 +16,7 @@ from flagfall.lake.records import LeftOut, SourceFile, listing_of
 from flagfall.landing.beside import batch_name
 from flagfall.landing.formats.named import shown
 from flagfall.landing.limits import Limits
-from flagfall.landing.manifest import Expected, Manifest, with_left_out
+from flagfall.landing.manifest import Expected, Manifest, not_readable, with_left_out
 from flagfall.landing.marker import Marker
 from flagfall.rows import DataFile
 from flagfall.stages.counted_once import check_counted_once
@@ -204,7 +204,7 @@ def _fetch(inbox: Inbox, file: Expected, target: Path, most: int, limits: Limits
         why = f"{refused}; write a file there, then the marker again"
         raise BatchInvalid("not-a-file", why) from refused
     except AccessDenied as refused:
-        raise BatchInvalid("not-readable", str(refused)) from refused
+        raise not_readable(refused) from refused
     _check_promise(file, fetched)
     return fetched
 

@@ -413,6 +413,7 @@ def test_a_file_that_is_refused_while_all_else_is_not_is_its_producers_and_stays
     found = {one.marker.fields["date"]: one for one in campaign.truth.receipts()}
     assert (found[day_of(1)].reason, found[day_of(2)].status) == ("not-readable", "accepted")
     assert f"date={day_of(1)}/rows.csv: access denied; the role needs" in found[day_of(1)].message
+    assert found[day_of(1)].message.endswith("; then write the marker again")
     assert campaign.truth.landing() == before
 
 

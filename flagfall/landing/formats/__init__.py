@@ -9,6 +9,7 @@ trusted.
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,7 +39,7 @@ def named_files(marker: Marker, content: bytes, max_files: int) -> Named | None:
     Raises:
         BatchInvalid: The content is not understood, or names files that it must not.
     """
-    if not content.strip():
+    if not content.removeprefix(BOM_UTF8).strip():
         return None
     read = _content(marker, content)
     for known in _FORMATS.values():

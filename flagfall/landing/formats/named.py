@@ -13,6 +13,7 @@ from typing import Any
 from flagfall.errors import BatchInvalid
 from flagfall.landing.marker import Marker, is_text
 
+_SEPARATORS = re.compile(r"[/\\]")
 LONGEST_NAME = 1024
 """Bytes of a file's URI: as many as a key may have on S3."""
 
@@ -89,15 +90,34 @@ def below_marker(marker: Marker, place: str, path: str) -> str:
     Raises:
         BatchInvalid: It does not, or is no file's name.
     """
-    parts = re.split(r"[/\\]", path)
-    if not parts[0] or "://" in path or ".." in parts or "\0" in path:
+    _check_no_nul(place, path)
+    if re.match(r"[/\\]|$", path) or "://" in path or _climbs_out(path):
         why = f"{place}: {shown(path)} leaves the marker's folder; use a path below it"
         raise BatchInvalid("path-escapes", why)
+    _check_no_dots(place, path)
     if not is_text(path) or posixpath.normpath(path) == ".":
         why = f"{place}: expected a file's path, got {shown(path)}"
         raise BatchInvalid("manifest-invalid", why)
     key = posixpath.normpath(posixpath.join(posixpath.dirname(marker.key), path))
     return _short_enough(marker, place, key)
+
+
+def _check_no_nul(place: str, path: str) -> None:
+    if "\0" in path:
+        why = f"{place}: {shown(path)} has a NUL character, as no file's name; write the name alone"
+        raise BatchInvalid("path-escapes", why)
+
+
+def _check_no_dots(place: str, path: str) -> None:
+    """Refuse ``x/../a.csv``, too: there is one way to name a file."""
+    if ".." in _SEPARATORS.split(path):
+        why = f"{place}: {shown(path)} has '..' in it; write the path without it"
+        raise BatchInvalid("path-escapes", why)
+
+
+def _climbs_out(path: str) -> bool:
+    """Whether a relative path leads out of where it begins."""
+    return posixpath.normpath(_SEPARATORS.sub("/", path)).split("/")[0] == ".."
 
 
 def landing_uri(marker: Marker) -> str:
@@ -112,11 +132,16 @@ def in_landing_zone(marker: Marker, place: str, uri: str) -> str:
         BatchInvalid: It does not lie in the landing zone, or is no file's name.
     """
     zone = f"{landing_uri(marker)}/"
+    _check_no_nul(place, uri)
     found = _one_spelling(uri)
     key = found[len(zone) :] if found.startswith(zone) else ""
-    if {"", ".", ".."} & set(key.split("/")) or ".." in re.split(r"[/\\]", key) or "\0" in key:
+    if not key or key.startswith("/") or _climbs_out(key):
         why = f"{place}: {shown(uri)} lies outside the landing zone {shown(zone)}"
         raise BatchInvalid("path-escapes", f"{why}; write the batch there")
+    _check_no_dots(place, key)
+    if {"", "."} & set(key.split("/")):
+        why = f"{place}: {shown(uri)} has an empty part or '.' in its path; write it without"
+        raise BatchInvalid("path-escapes", why)
     if not is_text(key):
         why = f"{place}: expected a name in UTF-8, got {shown(uri)}"
         raise BatchInvalid("manifest-invalid", why)

@@ -58,6 +58,9 @@ def _match(line: str) -> re.Match[str] | None:
 
 
 def _file(marker: Marker, place: str, line: str) -> Expected:
+    if "\0" in line:
+        why = f"{place}: NUL characters, as of sha256sum --zero; write a line for each file instead"
+        raise BatchInvalid("path-escapes", why)
     match = _match(line)
     if match is None:
         why = f"{place}: expected 64 hex digits, two spaces and a path, got {shown(line)}"
