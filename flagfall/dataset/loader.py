@@ -45,13 +45,11 @@ def _place(keys: tuple[str, ...], text: str, root: Path) -> str:
     expanded = _expand(text)
     if not expanded:
         return expanded  # the key's own check says so
+    if "://" in expanded and keys not in _STORES:
+        raise ValueError(f"expected a path on this machine, got {text!r}")
     if why := why_unusable(expanded):
         raise ValueError(f"{why}, got {text!r}")
-    if "://" not in expanded:
-        return str((root / expanded).absolute())
-    if keys not in _STORES:
-        raise ValueError(f"expected a path on this machine, got {text!r}")
-    return expanded
+    return expanded if "://" in expanded else str((root / expanded).absolute())
 
 
 _STORES = (("landing", "uri"), ("landing", "archive"), ("lake", "uri"))

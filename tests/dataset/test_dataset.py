@@ -564,6 +564,12 @@ class TestEnvironment:
         assert self.landing(tmp_path, uri) == uri
 
 
+def test_a_model_on_s3_is_said_to_need_a_path(tmp_path: Path) -> None:
+    says = str(refused(write(tmp_path, edited("models/toy", "s3://b/m"))))
+    assert "model.path: expected a path on this machine, got 's3://b/m'" in says
+    assert "bucket" not in says
+
+
 class TestConstraintsThatFit:
     @pytest.mark.parametrize(
         ("kind", "constraints"),
