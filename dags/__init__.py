@@ -67,6 +67,7 @@ def pipelines(
 
     Raises:
         NotThere: There is no such folder, dataset or task.
+        DatasetInvalid: The folder cannot be listed.
     """
     folder = _found(folder)
     wanted = get_parsing_context().dag_id
@@ -108,6 +109,7 @@ def check_datasets(folder: Path | str | None = None) -> None:
     Raises:
         DatasetsInvalid: With file, line, key and what was expected, one line each.
         NotThere: There is no such folder.
+        DatasetInvalid: It cannot be listed.
     """
     found = _found(folder)
     usable, broken = _usable(found)
@@ -118,7 +120,7 @@ def check_datasets(folder: Path | str | None = None) -> None:
 def _found(folder: Path | str | None) -> Path:
     """The folder; without this check a misspelt one would have no DAGs, and nobody would know."""
     found = Path(folder or datasets_folder()).absolute()
-    if not found.is_dir():
+    if not dataset_files(found) and not found.is_dir():
         hint = "give pipelines() the folder of your dataset files, or set FLAGFALL_DATASETS"
         raise NotThere("folder", str(found), hint)
     return found

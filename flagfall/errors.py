@@ -31,8 +31,10 @@ An operator of Airflow can therefore retry ``StoreUnavailable`` and fail ``Input
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from reprlib import Repr
 
 
 class FlagfallError(Exception):
@@ -50,9 +52,13 @@ class InputError(FlagfallError):
     """Bad input: retrying without a change cannot help."""
 
 
+_PASSWORD = re.compile(r"(:/+)[^\s/:@]*:\S*@")
+"""Of an address such as ``s3://key:secret@bucket``."""
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in a dataset file.
+    """One thing that is wrong in a dataset file. As text it has no password, and is not long.
 
     Attributes:
         key: Path of the key, such as ``schema.fields[3].type``; empty for the whole file.
@@ -66,7 +72,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line is not None else ""
-        return f"{place}{self.key}: {self.message}" if self.key else f"{place}{self.message}"
+        message = _without_middle(_PASSWORD.sub(r"\1***@", self.message))
+        return f"{place}{self.key}: {message}" if self.key else f"{place}{message}"
 
 
 class DatasetInvalid(InputError):
@@ -121,6 +128,19 @@ class BatchInvalid(InputError):
 def printable(text: str) -> str:
     """Text on one line, with what does not print, or turns text around, written out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_REPR = Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict = 3, 20, 20
+_REPR.maxstring = _REPR.maxother = 300
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: the beginning of it, where aliases of YAML make it huge."""
+    try:
+        return _REPR.repr(value)
+    except ValueError:
+        return "a number of too many digits"
 
 
 def _without_middle(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from flagfall.dataset.values import NoUnit
+from flagfall.errors import shown
 
 LEAST_MEMORY = 128 << 20
 """Bytes. Airflow's supervisor takes 90 MiB, its task from 30 MiB on, ``flagfall stage`` 160 MiB."""
@@ -35,9 +36,10 @@ _IMAGE = re.compile(
 def _fits(
     form: re.Pattern[str], expected: str, value: object, error: type[ValueError] = ValueError
 ) -> str:
-    text = "" if isinstance(value, bool) else str(value)
+    is_word = isinstance(value, str | int | float) and not isinstance(value, bool)
+    text = str(value) if is_word else ""
     if not form.fullmatch(text):
-        raise error(f"expected {expected}, got {value!r}")
+        raise error(f"expected {expected}, got {shown(value)}")
     return text
 
 
@@ -45,7 +47,7 @@ def _cpu(value: object) -> str:
     expected = "CPUs such as 2, 0.5 or 500m"
     text = _fits(_CPU, expected, value)
     if not re.search("[1-9]", text):
-        raise ValueError(f"expected {expected}, got {value!r}")
+        raise ValueError(f"expected {expected}, got {shown(value)}")
     return text
 
 
@@ -54,7 +56,7 @@ def _memory(value: object) -> str:
     number, unit = _MEMORY.fullmatch(text).groups()  # type: ignore[union-attr]
     if float(number) * _BYTES[unit] < LEAST_MEMORY:
         why = "a Python process of Airflow takes as much before it works"
-        raise ValueError(f"expected {LEAST_MEMORY >> 20}Mi or more: {why}, got {value!r}")
+        raise ValueError(f"expected {LEAST_MEMORY >> 20}Mi or more: {why}, got {shown(value)}")
     return text
 
 

@@ -6,16 +6,19 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from errno import EINVAL
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from flagfall.dataset.model import class_name
 from flagfall.dataset.schema import Dataset
 from flagfall.dataset.values import Misfit, NoUnit
 from flagfall.dataset.yaml_lines import Lines, key_of, parsed
-from flagfall.errors import DatasetInvalid, NotThere, Problem
+from flagfall.errors import DatasetInvalid, NotThere, Problem, shown
 from flagfall.stores.uri import why_unusable
 
 _DAYS = re.compile(r"datetime\.timedelta\(days=(\d+)\)")
@@ -45,10 +48,13 @@ def _place(keys: tuple[str, ...], text: str, root: Path) -> str:
     expanded = _expand(text)
     if not expanded:
         return expanded  # the key's own check says so
+    got = repr(text)
+    if keys not in _STORES and expanded != text:  # a store's URI may have a secret in it
+        got = f"{expanded!r} of {text!r}"
     if "://" in expanded and keys not in _STORES:
-        raise ValueError(f"expected a path on this machine, got {text!r}")
+        raise ValueError(f"expected a path on this machine, got {got}")
     if why := why_unusable(expanded):
-        raise ValueError(f"{why}, got {text!r}")
+        raise ValueError(f"{why}, got {got}")
     return expanded if "://" in expanded else str((root / expanded).absolute())
 
 
@@ -90,6 +96,24 @@ def _resolve(raw: dict[str, Any], root: Path, lines: Lines) -> Iterator[Problem]
             yield Problem(key_of(keys), lines.of(keys), str(error))
 
 
+_IN_QUOTES = " (put it in quotes if it is meant so)"
+
+
+def _misread_classes(raw: dict[str, Any], lines: Lines) -> Iterator[Problem]:
+    """Classes that would become other texts than what is written: YAML reads ``no`` as false."""
+    model = raw.get("model")
+    scorer: dict[str, Any] = model if isinstance(model, dict) else {}
+    classes, positive = scorer.get("classes"), scorer.get("positive_class")
+    given: dict[tuple[int | str, ...], Any] = {("model", "positive_class"): positive}
+    for index, name in enumerate(classes if isinstance(classes, list) else ()):
+        given["model", "classes", index] = name
+    for where, value in given.items():
+        written = lines.plain(where)
+        if written is not None and str(class_name(value)) not in (written, written.lower()):
+            why = f"expected text, got {shown(value)}{lines.reading(where)}"
+            yield Problem(key_of(where), lines.of(where), why)
+
+
 _EXPECTED = {
     "missing": "expected this key, it is missing",
     "extra_forbidden": "this key is not known here; check its spelling and its indentation",
@@ -99,7 +123,7 @@ _EXPECTED = {
     "tuple_type": "expected a list",
     "list_type": "expected a list",
     "int_type": "expected a whole number",
-    "string_type": "expected text (put it in quotes if it is meant so)",
+    "string_type": "expected text" + _IN_QUOTES,
     "string_too_short": "expected some text",
     "string_pattern_mismatch": "expected lower-case letters, digits and _, a letter first",
 }
@@ -112,8 +136,10 @@ def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
     plain = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
     plain = _DAYS.sub(r"\1d", plain.replace("datetime.timedelta(0)", "0s"))
     message = _EXPECTED.get(detail["type"], plain)
+    if detail["input"] is None:
+        message = message.removesuffix(_IN_QUOTES)
     if detail["type"] not in _FOUND_IS_IN_THE_MESSAGE:
-        message = f"{message}, got {detail['input']!r}"
+        message = f"{message}, got {shown(detail['input'])}"
     error = detail.get("ctx", {}).get("error")
     below = error.location if isinstance(error, Misfit) else ()
     location = (*detail["loc"], *below)
@@ -123,6 +149,8 @@ def _problem(detail: ErrorDetails, lines: Lines) -> Problem:
 
 def _text(path: Path) -> str:
     try:
+        if not S_ISREG(path.stat().st_mode):  # nobody may ever write to a FIFO
+            raise OSError(EINVAL, "it is a folder, a FIFO, a socket or a device")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as missing:
         raise NotThere("dataset file", str(path)) from missing
@@ -145,9 +173,19 @@ def read_dataset(path: Path | str) -> Dataset:
         NotThere: There is no such file.
     """
     path = Path(path)
-    text = _text(path)
+    try:
+        return _read_dataset(path, _text(path))
+    except (DatasetInvalid, NotThere):
+        raise
+    except Exception as error:  # a fault of ours with this file must not stop other feeds
+        problem = Problem("", None, f"it cannot be read: {type(error).__name__}: {error}")
+        raise DatasetInvalid(str(path), [problem]) from error
+
+
+def _read_dataset(path: Path, text: str) -> Dataset:
     raw, lines = parsed(path, text)
-    problems = [*lines.misread, *_resolve(raw, path.absolute().parent.parent, lines)]
+    problems = [*lines.misread, *_misread_classes(raw, lines)]
+    problems += _resolve(raw, path.absolute().parent.parent, lines)
     if "features_python" in raw:  # the dataset's own name for it
         why = "expected features: {python: FILE}"
         problems.append(Problem("features_python", lines.of(("features_python",)), why))
@@ -200,9 +238,27 @@ def dataset_files(folder: Path | None = None) -> list[Path]:
     """The dataset files of ``folder`` (default: ``datasets_folder()``), sorted by name.
 
     Hidden ones, such as an editor's lock, are left out.
+
+    Raises:
+        DatasetInvalid: The folder is there and cannot be listed.
     """
-    found = (folder or datasets_folder()).glob("*.yaml")
-    return sorted(path for path in found if not path.name.startswith("."))
+    return [path for path in _visible(folder or datasets_folder()) if path.suffix == ".yaml"]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden, sorted; nothing where there is no folder.
+
+    Raises:
+        DatasetInvalid: It cannot be listed. ``Path.glob`` finds nothing then.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        why = f"expected a folder of dataset files that can be listed: {error.strerror}"
+        raise DatasetInvalid(str(folder), [Problem("", None, why)]) from error
+    return sorted(folder / name for name in names if not name.startswith("."))
 
 
 def find_dataset(name: str, folder: Path | None = None) -> Dataset:
@@ -210,7 +266,7 @@ def find_dataset(name: str, folder: Path | None = None) -> Dataset:
 
     Raises:
         NotThere: Naming the datasets that there are.
-        DatasetInvalid: Its file cannot be used.
+        DatasetInvalid: Its file cannot be used, or the folder cannot be listed.
     """
     files = {path.stem: path for path in dataset_files(folder)}
     if name not in files:
@@ -224,11 +280,10 @@ def find_dataset(name: str, folder: Path | None = None) -> Dataset:
 
 def _misnamed(folder: Path) -> Iterator[DatasetInvalid]:
     """Files that somebody may take for dataset files, and that nothing reads."""
-    for path in sorted(folder.glob("*")):
+    for path in _visible(folder):
         if path.suffix.lower() in (".yml", ".yaml") and path.suffix != ".yaml":
             why = f"expected the ending .yaml, or this is no dataset: rename it to {path.stem}.yaml"
-            if not path.name.startswith("."):
-                yield DatasetInvalid(str(path), [Problem("", None, why)])
+            yield DatasetInvalid(str(path), [Problem("", None, why)])
 
 
 def usable_datasets(
@@ -241,6 +296,9 @@ def usable_datasets(
     Args:
         folder: Default: ``datasets_folder()``.
         only: Name of the one dataset that is wanted; where there is no such file, every one is.
+
+    Raises:
+        DatasetInvalid: The folder is there and cannot be listed.
     """
     usable: list[Dataset] = []
     broken = [*_misnamed(folder or datasets_folder())]

@@ -69,11 +69,15 @@ def joined_to(feed: Dataset, folder: Path | None = None) -> list[Dataset]:
     Args:
         feed: That feed.
         folder: Folder of all files; ``None`` for ``datasets_folder()``.
+
+    Raises:
+        DatasetInvalid: The folder cannot be listed.
     """
     found = []
     for file in dataset_files(folder):
         with suppress(DatasetInvalid, NotThere, OSError):
-            if feed.name.encode() in file.read_bytes():  # the others are not worth reading
+            # the others are not worth reading, and a FIFO would never end
+            if file.is_file() and feed.name.encode() in file.read_bytes():
                 found.append(read_dataset(file))
     return [one for one in found if one.late_label and one.late_label.feed == feed.name]
 

@@ -40,7 +40,7 @@ from flagfall.dataset.values import (
     Wait,
     each_once,
 )
-from flagfall.errors import MarkerPatternInvalid
+from flagfall.errors import MarkerPatternInvalid, shown
 from flagfall.landing.file_names import DataFormat
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
@@ -336,7 +336,7 @@ class Dataset(Section, defer_build=False):
             return raw
         file = features.get("python")
         if set(features) != {"python"} or not isinstance(file, str) or not file:
-            why = f"expected a list of features, or {{python: FILE}}, got {features!r}"
+            why = f"expected a list of features, or {{python: FILE}}, got {shown(features)}"
             raise Misfit(("features",), why)
         return {**raw, "features": (), "features_python": file}
 

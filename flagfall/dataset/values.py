@@ -18,6 +18,8 @@ from pydantic import (
     model_validator,
 )
 
+from flagfall.errors import shown
+
 _SHORT_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 
@@ -48,7 +50,7 @@ def _span(value: object, seconds: float) -> timedelta:
     try:
         return timedelta(seconds=seconds)
     except OverflowError as error:
-        raise ValueError(f"expected a shorter duration, {_AT_MOST}, got {value!r}") from error
+        raise ValueError(f"expected a shorter duration, {_AT_MOST}, got {shown(value)}") from error
 
 
 _AT_MOST = f"{LONGEST.days}d (100 years) at most"
@@ -62,29 +64,31 @@ def _computable(value: timedelta) -> timedelta:
 
 def _duration(value: object) -> object:
     if isinstance(value, str) and _CALENDAR.match(value):
-        raise ValueError(f"expected days, hours, PT15M for 15 minutes, not months, got {value!r}")
+        raise ValueError(
+            f"expected days, hours, PT15M for 15 minutes, not months, got {shown(value)}"
+        )
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith(("P", "-P"))):
         return value
     match = _SHORT_DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        why = f"expected a duration with a unit, such as 30s, 15m, 2h, 1d or PT15M, got {value!r}"
-        raise NoUnit(why)
+        why = "expected a duration with a unit, such as 30s, 15m, 2h, 1d or PT15M"
+        raise NoUnit(f"{why}, got {shown(value)}")
     return _span(value, float(match[1]) * _UNIT_SECONDS[match[2]])
 
 
 def _bound(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | date):
-        raise ValueError(f"expected a number, or a date without quotes, got {value!r}")
+        raise ValueError(f"expected a number, or a date without quotes, got {shown(value)}")
     if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"expected a finite number, got {value!r}")
+        raise ValueError(f"expected a finite number, got {shown(value)}")
     return value
 
 
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float | date):
-        raise ValueError(f"expected one value, got {value!r}")
+        raise ValueError(f"expected one value, got {shown(value)}")
     if isinstance(value, float) and not isfinite(value):
-        raise ValueError(f"expected a finite number, got {value!r}")
+        raise ValueError(f"expected a finite number, got {shown(value)}")
     return value
 
 
@@ -99,14 +103,16 @@ def _age(value: object) -> object:
         if match is None:
             return value
         return _span(value, int(match[1]) * _DAYS[match[2]] * _UNIT_SECONDS["d"])
-    raise ValueError(f"expected days or years, such as 90d or 2y, got {value!r}")
+    raise ValueError(f"expected days or years, such as 90d or 2y, got {shown(value)}")
 
 
 def _since(value: object) -> object:
     """YAML reads ``2024-01-01`` as a date, and with a time as a time."""
     if value == "all" or (isinstance(value, date) and not isinstance(value, datetime)):
         return value
-    raise ValueError(f"expected all, or a day such as 2024-01-01 without quotes, got {value!r}")
+    raise ValueError(
+        f"expected all, or a day such as 2024-01-01 without quotes, got {shown(value)}"
+    )
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_computable)]

@@ -14,11 +14,14 @@ from typing import Any
 import yaml
 from yaml.constructor import ConstructorError
 
-from flagfall.errors import DatasetInvalid, Problem
+from flagfall.errors import DatasetInvalid, Problem, shown
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_TEXTS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+_VALUE = "tag:yaml.org,2002:value"
+"""Of ``=``, which PyYAML cannot construct."""
+_TEXTS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge", _VALUE)
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _PARTS = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _QUOTES = "put text that begins with one of * & % @ ! { [ or has ': ' in it in quotes"
 
@@ -38,14 +41,28 @@ DEEPEST = 100
 class _Loader(yaml.CSafeLoader):
     """As libyaml's, which is ten times as fast as the one in Python.
 
-    A value that is none, such as 30 February, is an error with a line.
+    A value that is none, such as 30 February, is an error with a line, and ``=`` is text.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError, LookupError) as error:
-            raise ConstructorError(None, None, str(error), node.start_mark) from error
+        except (ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
+            raise ConstructorError(None, None, _why_none(node, error), node.start_mark) from error
+
+
+def _text_of(loader: _Loader, node: yaml.Node) -> Any:
+    return loader.construct_yaml_str(node)
+
+
+_Loader.add_constructor(_VALUE, _text_of)
+
+
+def _why_none(node: yaml.Node, error: Exception) -> str:
+    kind = node.tag.rpartition(":")[2]
+    shown = repr(node.value[:100]) if isinstance(node, yaml.ScalarNode) else "a mapping or a list"
+    reason = f" ({error})" if isinstance(error, ValueError | OverflowError) else ""
+    return f"{shown} is no {kind}{reason}: put it in quotes if it is text"
 
 
 class Lines:
@@ -78,11 +95,13 @@ class Lines:
             return
         self._seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
+            before: yaml.Node | None = None
             for key, value in node.value:
                 path = f"{prefix}.{key.value}" if prefix else str(key.value)
                 if not _ON_OF_A_NOTICE.fullmatch(path):
-                    self._misreads(path, key, _misread_key(key))
+                    self._misreads(path, key, _split_number(before, key) or _misread_key(key))
                 self._enter(key, value, path)
+                before = value
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
                 self._enter(value, value, f"{prefix}[{index}]")
@@ -101,19 +120,26 @@ class Lines:
         if why:
             self.misread.append(Problem(path, node.start_mark.line + 1, why))
 
+    def plain(self, location: Sequence[int | str]) -> str | None:
+        """The value there as it is written; ``None`` where it is in quotes, or no single value."""
+        node = self._nodes.get(key_of(location))
+        return node.value if isinstance(node, yaml.ScalarNode) and not node.style else None
+
     def reading(self, location: Sequence[int | str]) -> str:
         """How YAML reads the value there, where people read another; empty where they do not."""
         node = self._nodes.get(key_of(location))
         if not isinstance(node, yaml.ScalarNode) or node.style:
             return ""
-        value = _read(node.value)
+        value = _value(node)
         if isinstance(value, str):
             return _number_as_text(value)
+        if not node.value:
+            return "; leave it out, or give it a value"
         is_plain = isinstance(value, int | float) and str(value) == node.value
         if is_plain or isinstance(value, dict | list):
             return ""
         shown = f"'{value}'" if isinstance(value, date) else repr(value)
-        return f"; YAML reads {node.value or 'nothing'} as {shown}: put it in quotes if it is text"
+        return f"; YAML reads {node.value} as {shown}: put it in quotes if it is text"
 
 
 def key_of(location: Sequence[int | str]) -> str:
@@ -124,15 +150,32 @@ def key_of(location: Sequence[int | str]) -> str:
     return key
 
 
-def _read(text: str) -> Any:
-    return yaml.load(text, Loader=yaml.CSafeLoader)
+def _value(node: yaml.ScalarNode) -> Any:
+    """What YAML reads there; the text as it stands where YAML can make nothing of it."""
+    try:
+        return _Loader("").construct_object(node)
+    except ConstructorError:
+        return node.value
 
 
 def _misread_key(node: yaml.Node) -> str:
     if not isinstance(node, yaml.ScalarNode) or node.style or node.tag in _TEXTS:
         return ""
-    value = _read(node.value)
+    value = _value(node)
     return f"expected text as a key, YAML reads {node.value} as {value!r}: put it in quotes"
+
+
+def _split_number(before: yaml.Node | None, key: yaml.Node) -> str:
+    """Why a key is the rest of a number such as ``{share: 0,05}``; empty where it is not."""
+    if not isinstance(before, yaml.ScalarNode) or before.tag not in _NUMBERS:
+        return ""
+    if before.end_mark.line != key.start_mark.line or not str(key.value).isdigit():
+        return ""
+    whole, rest = before.value, key.value
+    return (
+        f"expected a number without a comma, which begins another key here: write {whole}.{rest}"
+        f" for {whole},{rest} with a decimal comma, {whole}{rest} for thousands"
+    )
 
 
 def _misread_number(node: yaml.Node) -> str:
@@ -142,16 +185,17 @@ def _misread_number(node: yaml.Node) -> str:
     if ":" not in node.value and not _OCTAL.fullmatch(node.value):
         return ""
     base = "a number of base 60" if ":" in node.value else "an octal number"
+    value = _value(node)
     return (
-        f"expected a plain number or text: YAML reads {node.value} as {_read(node.value)!r},"
-        f" {base}; write {_read(node.value)!r} if that is meant, {node.value!r} in quotes if not"
+        f"expected a plain number or text: YAML reads {node.value} as {value!r},"
+        f" {base}; write {value!r} if that is meant, {node.value!r} in quotes if not"
     )
 
 
 def _number_as_text(value: str) -> str:
     """Say that something is no number to YAML, such as ``1e5`` without a dot."""
     try:
-        number = float(value.replace(",", ""))
+        number = float(value.replace(",", "" if _THOUSANDS.fullmatch(value) else "."))
     except ValueError:
         return ""
     shown = int(number) if number.is_integer() and abs(number) < _EXACT else number
@@ -193,7 +237,7 @@ def parsed(path: Path, text: str) -> tuple[dict[str, Any], Lines]:
     if lines.repeated:
         raise DatasetInvalid(str(path), lines.repeated)
     if not isinstance(raw, dict):
-        found = "an empty file" if raw is None else repr(raw)[:100]
+        found = "an empty file" if raw is None else shown(raw)
         problem = Problem("", 1, f"expected a mapping at the top, got {found}")
         raise DatasetInvalid(str(path), [problem])
     return raw, lines
