@@ -53,6 +53,21 @@ def _not_strftime(text: str) -> str:
     return f"which have no {unknown[0]!r}, got {text!r}" if unknown else ""
 
 
+def _no_moment(partition: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Fields that do not say what time a batch is of, and why."""
+    used = {name: set(_DIRECTIVE.findall(text)) - {"%"} for name, text in partition.items()}
+    every = set().union(*used.values())
+    for name, text in partition.items():
+        if not every and text:
+            yield name, f"and none has a '%' and a letter: it is the same at any time, got {text!r}"
+        if "M" in used[name] and not every & _HOURS:
+            yield name, f"and %M is the minute, %m is the month, got {text!r}"
+
+
+_HOURS = frozenset("HIklcrRsTX")
+"""Directives that have an hour in them."""
+
+
 class Arrival(Section):
     """When batches are due. Without a ``schedule`` they may come at any time.
 
@@ -81,6 +96,8 @@ class Arrival(Section):
         for name, text in value.items():
             if why := _not_strftime(text):
                 raise Misfit((name,), f"expected strftime patterns such as '%Y-%m-%d', {why}")
+        for name, why in _no_moment(value):
+            raise Misfit((name,), f"expected strftime patterns such as '%Y-%m-%d', {why}")
         return value
 
     def due_before(self, now: datetime) -> datetime:

@@ -30,7 +30,7 @@ from flagfall.dataset.dialect import Dialect
 from flagfall.dataset.model import Feature, Label, OwnCode, Scorer
 from flagfall.dataset.table import Table
 from flagfall.dataset.tasks import Resources, Tasks, TaskSettings
-from flagfall.dataset.thresholds import Thresholds, misplaced
+from flagfall.dataset.thresholds import Thresholds, misplaced, without_model
 from flagfall.dataset.values import (
     Age,
     Interval,
@@ -44,6 +44,7 @@ from flagfall.errors import MarkerPatternInvalid, shown
 from flagfall.landing.file_names import DataFormat
 from flagfall.landing.limits import Limits
 from flagfall.landing.marker import MarkerPattern
+from flagfall.stores.local_walk import TEMPORARY
 from flagfall.stores.uri import why_no_queue
 
 _NEW_YEARS = [datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2021, 2024, 2026, 2027)]
@@ -122,6 +123,9 @@ class Landing(Section):
             MarkerPattern(value)
         except MarkerPatternInvalid as invalid:
             raise ValueError(str(invalid)) from invalid
+        if any(part.startswith(TEMPORARY) for part in value.split("/")):
+            why = f"expected no part that begins with {TEMPORARY!r}, as files do that are being"
+            raise ValueError(f"{why} written, got {value!r}")
         if "*" in value.rpartition("/")[2]:
             why = "each marker would vouch for every file of the folder; use a field, as in"
             raise ValueError(f"expected no '*' in the marker's own name: {why} {{name}}.ready")
@@ -347,11 +351,14 @@ class Dataset(Section, defer_build=False):
         for key in ("label", "evaluate"):
             if getattr(self, key) is not None and self.model is None:
                 raise Misfit((key,), f"expected a model for the {key} to judge, got none")
+        if self.features_python and self.model is None:
+            raise Misfit(("features",), "expected a model for the features to go to, got none")
         if not self.dialect.header and len(self.table.needed) < len(self.table.fields):
             why = "expected true: without a header no column is known to be left out (optional)"
             raise Misfit(("dialect", "header"), why)
         if self.lake.table and (taken := self._taken_by_tables()):
             raise ValueError(f"expected other names than {sorted(taken)}, which lake.table uses")
+        self._numbers_can_be_told_apart()
         self._tables_can_be_read()
         self._tasks_are_there()
         self._thresholds_fit()
@@ -380,6 +387,18 @@ class Dataset(Section, defer_build=False):
         names = [column.name.lower() for column in self.table.fields]
         return {*CARRIED} & {*names} | {name for name in names if names.count(name) > 1}
 
+    def _numbers_can_be_told_apart(self) -> None:
+        """A delimiter within a number needs quotes around it, or an escape before it."""
+        if self.dialect.quote_char is not None or self.dialect.escape_char is not None:
+            return
+        for index, column in enumerate(self.table.fields):
+            for key, character in column.number_characters.items():
+                if character == self.dialect.delimiter:
+                    why = "expected another character than dialect.delimiter, since no field is"
+                    raise Misfit(
+                        ("schema", "fields", index, key), f"{why} quoted, got {character!r}"
+                    )
+
     def _tables_can_be_read(self) -> None:
         """Readers of Delta tables disagree on whether names are percent-encoded."""
         odd = sorted({*self.lake.uri} - {*ascii_letters, *digits, *"-_.+@:/~"})
@@ -406,6 +425,9 @@ class Dataset(Section, defer_build=False):
                     raise Misfit((key, task), "expected a model for this task, got none")
 
     def _thresholds_fit(self) -> None:
+        if self.model is None:
+            for name in without_model(self.thresholds):
+                raise Misfit(("thresholds", name), "expected a model for it to judge, got none")
         if self.model is None or self.model.task is None:
             return
         for name, why in misplaced(self.thresholds, self.model.task).items():

@@ -203,6 +203,12 @@ class Column(Section):
             raise Misfit(("format",), why)
         return self
 
+    @property
+    def number_characters(self) -> dict[str, str]:
+        """What stands within its numbers, by the key that says so; nothing of other types."""
+        decimal = {"decimalChar": self.decimal_char} if self.type == "number" else {}
+        return {**decimal, **({"groupChar": self.group_char} if self.group_char else {})}
+
     def _must_be_of_type(self, location: tuple[int | str, ...], value: object) -> None:
         if value is not None and not _is_of(value, self.type):
             raise Misfit(location, f"expected a value of type {self.type}, got {value!r}")

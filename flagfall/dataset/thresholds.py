@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flagfall.dataset.model import Task
-from flagfall.dataset.values import Section, Share
+from flagfall.dataset.values import Misfit, Section, Share
 
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -68,6 +68,14 @@ class Thresholds(Section):
     vanished_rows: Annotated[int, Field(ge=1)] | None = 20
     stale_after: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = 2.0
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        low, high = self.flagged_min, self.flagged_max
+        if low is not None and high is not None and low > high:
+            why = f"expected no more than flagged_max, {high:g}, got {low:g}: each day would alert"
+            raise Misfit(("flagged_min",), why)
+        return self
+
 
 OF_TASKS: dict[str, tuple[Task, ...]] = {
     "auc_min": ("binary", "anomaly"),
@@ -86,6 +94,16 @@ OF_TASKS: dict[str, tuple[Task, ...]] = {
     "recall_min": ("anomaly",),
 }
 """Thresholds that only models of some tasks have; the others are of every task."""
+
+
+_OF_MODELS = (*OF_TASKS, "psi_max", "missing_rise", "unknown_rise", "vanished_rows")
+
+
+def without_model(thresholds: Thresholds) -> list[str]:
+    """Thresholds that are set, and that nothing is compared with where no model is."""
+    usual = Thresholds()
+    given = {name: getattr(thresholds, name) for name in _OF_MODELS}
+    return [name for name, at in given.items() if at not in (None, getattr(usual, name))]
 
 
 def misplaced(thresholds: Thresholds, task: Task) -> dict[str, str]:

@@ -108,6 +108,8 @@ def _age(value: object) -> object:
 
 def _since(value: object) -> object:
     """YAML reads ``2024-01-01`` as a date, and with a time as a time."""
+    if isinstance(value, date) and value.year < 1000:  # strftime writes 999, not 0999
+        raise ValueError(f"expected all for every day, or a later year, got {value}")
     if value == "all" or (isinstance(value, date) and not isinstance(value, datetime)):
         return value
     raise ValueError(

@@ -497,3 +497,75 @@ def test_a_column_may_not_be_called_like_what_stands_for_a_key(tmp_path: Path, n
     )
     with pytest.raises(DatasetInvalid, match=f"other names than .*{name}.*predictions"):
         read_dataset(file)
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "says"),
+    [
+        (
+            "model: {path: m, task: anomaly}\nthresholds: {flagged_min: 0.5, flagged_max: 0.1}",
+            "thresholds.flagged_min",
+            "expected no more than flagged_max, 0.1, got 0.5",
+        ),
+        ("thresholds: {auc_min: 0.9}", "thresholds.auc_min", "expected a model"),
+        ("thresholds: {mae_max: 1}", "thresholds.mae_max", "expected a model"),
+        ("thresholds: {psi_max: 0.2}", "thresholds.psi_max", "expected a model"),
+        ("thresholds: {missing_rise: 0.2}", "thresholds.missing_rise", "expected a model"),
+        ("thresholds: {vanished_rows: 5}", "thresholds.vanished_rows", "expected a model"),
+        ("features: {python: nofile.py}", "features", "expected a model"),
+        ("arrival: {partition: {day: Y-m-d}}", "arrival.partition.day", "none has a '%'"),
+        ("arrival: {partition: {day: ds}}", "arrival.partition.day", "none has a '%'"),
+        ("arrival: {partition: {day: 100%%}}", "arrival.partition.day", "none has a '%'"),
+        ("arrival: {partition: {day: '%Y-%M-%d'}}", "arrival.partition.day", "%m is the month"),
+        (
+            "dialect: {quoteChar: null}",
+            "schema.fields[1].decimalChar",
+            "another character than dialect.delimiter",
+        ),
+    ],
+)
+def test_what_can_do_nothing_or_contradicts_itself_is_refused(
+    tmp_path: Path, more: str, key: str, says: str
+) -> None:
+    column = (
+        "{name: x, type: number, decimalChar: ','}"
+        if "dialect" in more
+        else "{name: x, type: date}"
+    )
+    found = problem(tmp_path, column=f"{column}\n{more}")
+    assert found.key == key
+    assert found.line == 9 if "dialect" in more else 10 + more.count("\n")
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "model: {path: m, task: anomaly}\nthresholds: {flagged_min: 0.1, flagged_max: 0.1}",
+        "thresholds: {psi_max: null, missing_rise: 0.1, rows_low: 0.5, stale_after: 3}",
+        "arrival: {partition: {day: '%Y-%m-%dT%H%M'}}",
+        "arrival: {partition: {day: '%Y%m%d-%I%M%p'}}",
+        "dialect: {quoteChar: null, escapeChar: '!'}",
+        "dialect: {quoteChar: null, delimiter: ;}",
+    ],
+)
+def test_what_can_work_is_taken(tmp_path: Path, more: str) -> None:
+    dataset(tmp_path, column=f"{{name: x, type: number, decimalChar: ','}}\n{more}")
+
+
+@pytest.mark.parametrize("day", ["0999-01-01", "0001-01-01"])
+def test_a_feed_begins_in_a_year_of_four_digits(tmp_path: Path, day: str) -> None:
+    """The system's strftime writes 999, and every key would be before it."""
+    found = problem(tmp_path, uri=f"landing\n  since: {day}")
+    assert (found.key, found.line) == ("landing.since", 4)
+    assert "expected all" in found.message
+
+
+@pytest.mark.parametrize("marker", [".tmp-{day}", "{day}/.tmp-done", ".tmp-x/{day}/_SUCCESS"])
+def test_a_marker_that_is_called_like_a_file_being_written_is_refused(
+    tmp_path: Path, marker: str
+) -> None:
+    """A disk's listing leaves such files out."""
+    found = problem(tmp_path, marker=f"'{marker}'")
+    assert found.key == "landing.marker"
+    assert "'.tmp-'" in found.message
