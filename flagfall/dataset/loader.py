@@ -99,17 +99,24 @@ def _resolve(raw: dict[str, Any], root: Path, lines: Lines) -> Iterator[Problem]
 _IN_QUOTES = " (put it in quotes if it is meant so)"
 
 
+def _class_names(raw: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], Any]]:
+    """Where a file names a class, and what YAML reads there."""
+    model = raw.get("model")
+    if isinstance(model, dict):
+        yield ("model", "positive_class"), model.get("positive_class")
+        classes = model.get("classes")
+        for index, name in enumerate(classes if isinstance(classes, list) else ()):
+            yield ("model", "classes", index), name
+
+
 def _misread_classes(raw: dict[str, Any], lines: Lines) -> Iterator[Problem]:
     """Classes that would become other texts than what is written: YAML reads ``no`` as false."""
-    model = raw.get("model")
-    scorer: dict[str, Any] = model if isinstance(model, dict) else {}
-    classes, positive = scorer.get("classes"), scorer.get("positive_class")
-    given: dict[tuple[int | str, ...], Any] = {("model", "positive_class"): positive}
-    for index, name in enumerate(classes if isinstance(classes, list) else ()):
-        given["model", "classes", index] = name
-    for where, value in given.items():
+    known = {problem.key for problem in lines.misread}
+    for where, value in _class_names(raw):
         written = lines.plain(where)
-        if written is not None and str(class_name(value)) not in (written, written.lower()):
+        if written is None or key_of(where) in known:
+            continue
+        if str(class_name(value)) not in (written, written.lower()):
             why = f"expected text, got {shown(value)}{lines.reading(where)}"
             yield Problem(key_of(where), lines.of(where), why)
 

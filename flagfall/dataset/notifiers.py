@@ -14,7 +14,7 @@ from typing import Any
 
 from flagfall.dataset.schema import Notice
 from flagfall.dataset.templates import why_not_rendered
-from flagfall.errors import Problem
+from flagfall.errors import Problem, shown
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _PLAIN = r"\bnotice(_text|_subject)?\b"
@@ -31,9 +31,12 @@ def notifier_problems(notices: Sequence[Notice]) -> Iterator[Problem]:
         else:
             yield from _template_problems(index, notice)
         for name, value in notice.arguments.items():
-            if "html" in name.lower() and _UNESCAPED.search(str(value)):
+            is_html = "html" in name.lower() and isinstance(value, str)
+            if is_html and _UNESCAPED.search(value):
                 why = "expected {{ notice | e }}: a file's name that it quotes may be HTML"
-                yield Problem(f"notify[{index}].arguments.{name}", None, f"{why}, got {value!r}")
+                yield Problem(
+                    f"notify[{index}].arguments.{name}", None, f"{why}, got {shown(value)}"
+                )
 
 
 def _template_problems(index: int, notice: Notice) -> Iterator[Problem]:

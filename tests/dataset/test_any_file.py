@@ -189,6 +189,12 @@ def test_a_class_is_the_text_that_is_written(tmp_path: Path, classes: str) -> No
     assert "in quotes" in str(invalid)
 
 
+@pytest.mark.parametrize("classes", ["[010, b]", "[1:30, b]"])
+def test_a_class_that_is_an_octal_number_is_named_once(tmp_path: Path, classes: str) -> None:
+    (problem,) = said_of(tmp_path, f"model: {{path: m, classes: {classes}}}").problems
+    assert problem.key == "model.classes[0]"
+
+
 @pytest.mark.parametrize("positive", ["no", "1_000", "~"])
 def test_so_is_the_positive_class(tmp_path: Path, positive: str) -> None:
     (problem,) = said_of(tmp_path, f"model: {{path: m, positive_class: {positive}}}").problems
