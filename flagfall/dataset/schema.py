@@ -435,11 +435,15 @@ class Dataset(Section, defer_build=False):
 
     def _features_fit(self) -> None:
         each_once("features", [feature.name for feature in self.features])
-        columns = {column.name for column in self.table.fields}
+        columns = {column.name: column.type for column in self.table.fields}
         for index, feature in enumerate(self.features):
             if feature.expr is None and feature.name not in columns:
                 why = f"expected an expr, or the name of a column, got {feature.name!r}"
                 raise Misfit(("features", index, "name"), why)
+            kind = columns.get(feature.name) if feature.expr is None else "boolean"
+            if isinstance(feature.missing, bool) and kind != "boolean":
+                why = f"expected keep or a value of type {kind}, got {feature.missing!r}"
+                raise Misfit(("features", index, "missing"), why)
 
     def _partition_fits(self) -> None:
         """Whether a time gives one marker."""

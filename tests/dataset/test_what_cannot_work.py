@@ -569,3 +569,19 @@ def test_a_marker_that_is_called_like_a_file_being_written_is_refused(
     found = problem(tmp_path, marker=f"'{marker}'")
     assert found.key == "landing.marker"
     assert "'.tmp-'" in found.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "fits"), [("string", False), ("number", False), ("boolean", True)]
+)
+def test_a_word_for_true_or_false_stands_in_for_booleans_only(
+    tmp_path: Path, kind: str, fits: bool
+) -> None:
+    more = "model: {path: m}\nfeatures: [{name: x, encode: raw, missing: no}]"
+    column = f"{{name: x, type: {kind}}}\n{more}"
+    if fits:
+        assert dataset(tmp_path, column=column).features[0].missing is False
+        return
+    found = problem(tmp_path, column=column)
+    assert (found.key, found.line) == ("features[0].missing", 11)
+    assert "YAML reads no as False" in found.message
