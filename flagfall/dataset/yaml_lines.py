@@ -38,6 +38,10 @@ DEEPEST = 100
 """Levels of a file: libyaml's composer calls itself at each, until the process has no stack."""
 
 
+MOST_KEYS = 10_000
+"""Of one mapping. Merging with ``<<`` can make ten times as many at each of a few lines."""
+
+
 class _Loader(yaml.CSafeLoader):
     """As libyaml's, which is ten times as fast as the one in Python.
 
@@ -49,6 +53,12 @@ class _Loader(yaml.CSafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
             raise ConstructorError(None, None, _why_none(node, error), node.start_mark) from error
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            why = "too many keys, merged from other mappings"
+            raise ConstructorError(None, None, why, node.start_mark)
 
 
 def _text_of(loader: _Loader, node: yaml.Node) -> Any:

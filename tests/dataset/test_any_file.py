@@ -286,3 +286,13 @@ def test_a_path_of_a_variable_is_shown_with_its_value(
     assert "got '~/models' of '${TOY_PLACE}'" in str(
         said_of(tmp_path, "model: {path: '${TOY_PLACE}'}")
     )
+
+
+@pytest.mark.timeout(60)
+def test_mappings_that_are_merged_into_very_large_ones_are_refused(tmp_path: Path) -> None:
+    lines = "".join(
+        f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
+    )
+    invalid = said_of(tmp_path, f"m0: &m0 {{{', '.join(f'k{n}: 1' for n in range(10))}}}\n{lines}")
+    assert "too many keys" in str(invalid)
+    assert invalid.problems[0].line is not None
