@@ -6,11 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from flagfall.errors import shown
+
 
 def _bytes(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
         example = f"{20 << 30} for 20 GiB"
-        raise ValueError(f"expected a number of bytes, such as {example}, got {value!r}")
+        raise ValueError(f"expected a number of bytes, such as {example}, got {shown(value)}")
     return value
 
 
