@@ -1094,7 +1094,6 @@ class TestCheck:
         [
             ("features:\n  - {name: x, expr: 'id *'}", "line 11: features[0].expr: 'id *': "),
             ("features:\n  - {name: x, expr: id + nope}", "line 11: features[0].expr: "),
-            ("features: {python: no.py}", "line 10: features.python: expected a Python file"),
         ],
     )
     def test_what_features_lack_is_said_with_its_line(
