@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from flagfall.inbox.inbox import Inbox
 from flagfall.lake.receipts import batch_id_of, current_view, hash_of
 from flagfall.lake.records import Receipt
 from flagfall.landing.marker import Marker
-from flagfall.stores import EPOCH
+from flagfall.stores import EPOCH, Entry
 from flagfall.verdict.facts import WINDOW
 from flagfall.verdict.look import late, look
 from flagfall.verdict.verdict import Verdict, judge
@@ -53,12 +54,15 @@ class Seen:
         pending: Those without a receipt, oldest first.
         late: URI of the marker that should be there by now; ``None`` where none is late.
         idle: Why a watcher finds nothing; empty where it does.
+        returned: URIs of markers that lie there as they were before a delivery that counts. No
+            sweep tells: that delivery was decided on long ago.
     """
 
     landed: int
     pending: tuple[Marker, ...]
     late: str | None
     idle: str = ""
+    returned: tuple[str, ...] = ()
 
     @property
     def oldest_pending(self) -> datetime | None:
@@ -115,7 +119,17 @@ def _seen(dataset: Dataset, inbox: Inbox, found: Status) -> Seen:
         pending=tuple(inbox.pending(inbox.shortcuts.full_scope(), entries)),
         late=overdue[-1].uri if overdue else None,
         idle="" if entries else _why_idle(dataset, inbox),
+        returned=tuple(_returned(inbox, entries, known[0])),
     )
+
+
+def _returned(inbox: Inbox, entries: Iterable[Entry], receipts: Sequence[Receipt]) -> Iterator[str]:
+    accepted = {one.batch_id: one for one in receipts if one.status == "accepted"}
+    counts = {one.marker.key: one for one in current_view(receipts)}
+    for marker in (inbox.landing.marker(entry) for entry in entries if entry.key in counts):
+        lying, now = accepted.get(marker.batch_id), counts[marker.key]
+        if lying and not inbox.landing.is_still(now.marker, lying.marker):
+            yield marker.uri
 
 
 def _why_idle(dataset: Dataset, inbox: Inbox) -> str:

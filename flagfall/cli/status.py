@@ -143,6 +143,7 @@ def _plain(found: Status, last: int) -> dict[str, Any]:
         "late": seen.late if seen else None,
         "watch": _plain_sign(kept.watcher, found.at) if kept and kept.watcher else None,
         "idle": seen.idle or None if seen else None,
+        "returned": list(seen.returned) if seen else None,
         "error": str(found.error) if found.error else None,
         "batches": batches[: last or None],
         "batches_not_listed": len(batches) - len(batches[: last or None]),
@@ -184,6 +185,15 @@ def _of_landing_zone(seen: Seen) -> Iterator[str]:
         yield f"late: {seen.late}"
     if seen.idle:
         yield f"IDLE: {seen.idle}"
+    if seen.returned:
+        yield _of_returned(seen.returned)
+
+
+def _of_returned(uris: Sequence[str]) -> str:
+    """Which markers lie there as they were before a delivery that counts, in words."""
+    more = f"; so do {len(uris) - 1} more" if uris[1:] else ""
+    why = "lies there as it was before a delivery that counts; to go back, write it again"
+    return f"{uris[0]} {why}{more}"
 
 
 def _of_left_out(receipts: Sequence[Receipt]) -> str:

@@ -20,6 +20,7 @@ import pytest
 from flagfall.cli.exit_codes import ExitCode
 from flagfall.cli.main import app, main
 from flagfall.errors import HOPELESS_EXIT
+from flagfall.landing.marker import Marker
 from flagfall.watch.heartbeat import WatcherState
 from tests.broken_disk import break_below
 from tests.feeds import TOY, Clock, ToyFeed, make_toy
@@ -371,6 +372,7 @@ class TestStatus:
             "late": None,
             "watch": None,
             "idle": f"nothing is in {toy.landing}: is that the place, and is it mounted?",
+            "returned": [],
             "error": None,
             "batches": [],
             "batches_not_listed": 0,
@@ -410,6 +412,28 @@ class TestStatus:
         out = flagfall("status", "toy").out
         line = "1 file was left out: 'date=2026-11-02/more.csv' (the marker does not name it)"
         assert f"toy: {marker.batch_id}: {line}; so for 1 more" in out
+
+    def test_a_delivery_that_lies_there_again_as_it_was_is_said_until_it_counts(
+        self, flagfall: CommandLine, toy: ToyFeed
+    ) -> None:
+        """A folder above it was renamed: nothing of it has changed."""
+        day, aside = "2026-11-01", toy.root / "aside"
+
+        def ingest(marker: Marker) -> None:
+            assert flagfall("stage", "ingest", "toy", marker.batch_id).code == 0
+
+        ingest(first := toy.drop(day))
+        toy.landing.rename(aside)
+        ingest(toy.drop(day, "id,value\n7,7\n"))
+        assert self.counts(flagfall, "toy")["returned"] == []
+        toy.landing.rename(toy.root / "bad")
+        aside.rename(toy.landing)
+        assert self.counts(flagfall, "toy")["returned"] == [first.uri]
+        assert f"{first.uri} lies there as it was" in flagfall("status", "toy").out
+        assert flagfall("replay", "toy", first.batch_id).code == 0
+        (again,) = toy.inbox().pending()
+        ingest(again)
+        assert self.counts(flagfall, "toy")["returned"] == []
 
     @pytest.mark.invariant(7)
     def test_a_message_with_markup_or_escapes_is_shown_and_not_obeyed(
